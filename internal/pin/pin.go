@@ -1,0 +1,27 @@
+package pin
+
+import (
+	_ "github.com/cockroachdb/pebble/v2"
+	_ "github.com/cockroachdb/pebble/v2/vfs"
+	_ "github.com/eclipse/paho.golang/autopaho"
+	_ "github.com/eclipse/paho.mqtt.golang"
+	_ "github.com/gorilla/websocket"
+	_ "github.com/hashicorp/memberlist"
+	_ "github.com/hashicorp/raft"
+	_ "github.com/hashicorp/raft-wal"
+	_ "github.com/klauspost/compress/s2"
+	_ "github.com/klauspost/compress/zstd"
+	_ "github.com/mochi-mqtt/server/v2"
+	_ "github.com/mochi-mqtt/server/v2/hooks/auth"
+	_ "github.com/pires/go-proxyproto"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/quic-go/quic-go"
+	_ "github.com/quic-go/quic-go/testutils/simnet"
+	_ "github.com/spf13/cobra"
+	_ "github.com/spf13/viper"
+	_ "github.com/thejerf/suture/v4"
+	_ "go.uber.org/goleak"
+	_ "golang.org/x/crypto/bcrypt"
+	_ "gopkg.in/yaml.v3"
+	_ "pgregory.net/rapid"
+)
