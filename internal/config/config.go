@@ -1,0 +1,282 @@
+package config
+
+import "time"
+
+// Config is what one node runs with: every key of the node file, resolved. Load builds it; nobody
+// changes it afterwards, so it may be shared without a lock. The tags are the key names in the
+// file; the key of a nested field is the path joined by dots (limits.packet), of a list item the
+// index in brackets (listeners[0].listen).
+type Config struct {
+	// Region is the region this node belongs to; with identity configured it must be the region
+	// in the certificate. Default "local".
+	Region string `mapstructure:"region"`
+	// Node names this node inside its region. Default: the region followed by "-1".
+	Node string `mapstructure:"node"`
+	// Role is what the node does for its region. Only RoleCore exists in this version.
+	Role Role `mapstructure:"role"`
+	// DataDir holds the log, the store and the admin socket. Default "./data".
+	DataDir string `mapstructure:"data_dir"`
+	// Identity is this node's certificate towards other nodes and regions. Needed only when links
+	// are configured.
+	Identity Identity `mapstructure:"identity"`
+	// Listeners are the addresses devices connect to. Default: one mqtt listener on
+	// 127.0.0.1:1883 that admits anonymous devices.
+	Listeners []Listener `mapstructure:"listeners"`
+	// Auth says where users and their rights come from.
+	Auth Auth `mapstructure:"auth"`
+	// Limits bound what one session and one packet may hold.
+	Limits Limits `mapstructure:"limits"`
+	// Ack says, by topic filter, what a PUBACK waits for; the first match wins. Default: "#" by
+	// AckRegion.
+	Ack []AckRule `mapstructure:"ack"`
+	// Links are the peer regions this region exchanges messages with. Default: none.
+	Links []Link `mapstructure:"links"`
+	// Link is the side of the links that accepts tunnels.
+	Link LinkAccept `mapstructure:"link"`
+	// Admin is the HTTP API that `causeway ctl` speaks to.
+	Admin Admin `mapstructure:"admin"`
+	// Metrics is the Prometheus endpoint.
+	Metrics Metrics `mapstructure:"metrics"`
+	// Log is what goes to stderr.
+	Log Log `mapstructure:"log"`
+}
+
+// Role is what a node does for its region.
+type Role string
+
+// RoleCore is a node that keeps sessions and votes.
+const RoleCore Role = "core"
+
+// Identity names the PEM files of the node's certificate. All three are set, or none is.
+type Identity struct {
+	// Cert is the node's certificate file.
+	Cert string `mapstructure:"cert"`
+	// Key is the node's private key file, readable by its owner only.
+	Key string `mapstructure:"key"`
+	// CA is the certificate file of the authority that issues to all nodes of all regions.
+	CA string `mapstructure:"ca"`
+}
+
+// Configured reports whether any of the three files is named.
+func (i Identity) Configured() bool { return i != Identity{} }
+
+// ListenerType is the transport of a device listener.
+type ListenerType string
+
+// The transports of a device listener.
+const (
+	ListenerMQTT  ListenerType = "mqtt"  // MQTT over TCP
+	ListenerMQTTS ListenerType = "mqtts" // MQTT over TLS
+	ListenerWS    ListenerType = "ws"    // MQTT over WebSocket
+	ListenerWSS   ListenerType = "wss"   // MQTT over WebSocket over TLS
+)
+
+// Secure reports whether the transport is TLS.
+func (t ListenerType) Secure() bool { return t == ListenerMQTTS || t == ListenerWSS }
+
+// WebSocket reports whether MQTT is spoken inside WebSocket frames.
+func (t ListenerType) WebSocket() bool { return t == ListenerWS || t == ListenerWSS }
+
+// AuthMethod is one way a device may prove who it is.
+type AuthMethod string
+
+// The ways a device may prove who it is.
+const (
+	AuthAnonymous AuthMethod = "anonymous" // no credentials asked for
+	AuthPassword  AuthMethod = "password"  // user and password, from auth.password_file
+	AuthCert      AuthMethod = "cert"      // client certificate, verified against tls.client_ca
+)
+
+// Listener is one address devices connect to.
+type Listener struct {
+	// Name is the listener's label in logs and metrics; unique. Default: the type.
+	Name string `mapstructure:"name"`
+	// Type is the transport. Default ListenerMQTT.
+	Type ListenerType `mapstructure:"type"`
+	// Listen is host:port; an empty host means every address.
+	Listen string `mapstructure:"listen"`
+	// Namespace is the tenant whose sessions and topics devices of this listener use. Default
+	// "default".
+	Namespace string `mapstructure:"namespace"`
+	// Auth lists the methods of which a device must satisfy one. Default: anonymous on a loopback
+	// address, otherwise none is assumed and Validate asks for one.
+	Auth []AuthMethod `mapstructure:"auth"`
+	// AnonymousBeyondLoopback says that anonymous devices are wanted although Listen can be
+	// reached from other machines. Without it Validate refuses the combination.
+	AnonymousBeyondLoopback bool `mapstructure:"anonymous_beyond_loopback"`
+	// TLS holds the server certificate (mqtts and wss only).
+	TLS ListenerTLS `mapstructure:"tls"`
+	// Path is the HTTP path of the WebSocket (ws and wss only). Default "/mqtt" for those.
+	Path string `mapstructure:"path"`
+	// MaxConnections is the number of connections open at once; 0 means no bound of its own.
+	MaxConnections int `mapstructure:"max_connections"`
+	// ConnectTimeout is how long a connection may take from accept to a complete CONNECT. Default
+	// 10s.
+	ConnectTimeout time.Duration `mapstructure:"connect_timeout"`
+}
+
+// Allows reports whether method is one of the listener's.
+func (l Listener) Allows(method AuthMethod) bool {
+	for _, m := range l.Auth {
+		if m == method {
+			return true
+		}
+	}
+	return false
+}
+
+// ListenerTLS is the TLS of one device listener; all files are PEM.
+type ListenerTLS struct {
+	// Cert is the server certificate with its intermediates.
+	Cert string `mapstructure:"cert"`
+	// Key is the private key of Cert.
+	Key string `mapstructure:"key"`
+	// ClientCA lists the authorities whose device certificates are accepted.
+	ClientCA []string `mapstructure:"client_ca"`
+	// MinVersion is "1.2" or "1.3". Default "1.2".
+	MinVersion string `mapstructure:"min_version"`
+}
+
+// Auth says where users and their rights come from. Empty files mean that method is off.
+type Auth struct {
+	// PasswordFile holds user:bcrypt lines; `causeway passwd` writes it.
+	PasswordFile string `mapstructure:"password_file"`
+	// ACLFile holds who may publish and subscribe to what. Empty: everybody may do everything.
+	ACLFile string `mapstructure:"acl_file"`
+}
+
+// Limits bound one session and one packet. They enter the home's log as an entry, so that every
+// copy of the home applies the same ones.
+type Limits struct {
+	// SessionExpiryMax caps the Session Expiry Interval a device asks for. Default 14d.
+	SessionExpiryMax time.Duration `mapstructure:"session_expiry_max"`
+	// QueueMessages is how many messages one session's queue holds. Default 100000.
+	QueueMessages int `mapstructure:"queue_messages"`
+	// QueueBytes is how many payload bytes one session's queue refers to. Default 256MiB.
+	QueueBytes ByteSize `mapstructure:"queue_bytes"`
+	// Inflight is how many QoS 1 and 2 messages are sent to one device and not yet acknowledged,
+	// when its own Receive Maximum is not smaller. Default 1024.
+	Inflight int `mapstructure:"inflight"`
+	// Packet is the largest MQTT packet taken or sent. Default 2MiB.
+	Packet ByteSize `mapstructure:"packet"`
+	// Subscriptions is how many filters one session may hold. Default 1000.
+	Subscriptions int `mapstructure:"subscriptions"`
+	// KeepaliveMax caps the keep-alive of a device (MQTT 5 devices are told, [MQTT-3.2.2-21]); 0
+	// leaves it to the device. Default 0.
+	KeepaliveMax time.Duration `mapstructure:"keepalive_max"`
+	// TopicAliasMax is how many topic aliases a device may use towards us; 0 forbids them. Default
+	// 32.
+	TopicAliasMax int `mapstructure:"topic_alias_max"`
+	// ReceiveMaximum is how many unacknowledged QoS 1 and 2 PUBLISH we accept from one device.
+	// Default 1024.
+	ReceiveMaximum int `mapstructure:"receive_maximum"`
+}
+
+// AckPolicy is what a PUBACK or PUBREC waits for.
+type AckPolicy string
+
+// The ack policies.
+const (
+	AckRegion AckPolicy = "region" // fsynced by a majority of the home's core nodes
+	AckMemory AckPolicy = "memory" // taken by this node only
+)
+
+// AckRule gives the topics of one filter their ack policy.
+type AckRule struct {
+	// Filter is an MQTT topic filter.
+	Filter string `mapstructure:"filter"`
+	// Policy is what is promised for it. Default AckRegion.
+	Policy AckPolicy `mapstructure:"policy"`
+}
+
+// Compression is the codec of the frames a link sends.
+type Compression string
+
+// The codecs of a link.
+const (
+	CompressionZstd Compression = "zstd" // smallest on the wire
+	CompressionS2   Compression = "s2"   // a fraction of the CPU
+	CompressionNone Compression = "none"
+)
+
+// Link is the relation to one peer region. What the peer wants crosses, if the filters let it.
+type Link struct {
+	// Name is the link's label in logs and metrics; unique. Default: the peer.
+	Name string `mapstructure:"name"`
+	// Peer is the region at the other end, as named in its certificate; one link a peer.
+	Peer string `mapstructure:"peer"`
+	// Dial lists the peer's addresses, "udp://host:port", tried in order. Empty: this region
+	// waits for the peer to dial link.listen.
+	Dial []string `mapstructure:"dial"`
+	// In are the filters this region takes from the peer. Default "#".
+	In []string `mapstructure:"in"`
+	// Out are the filters this region sends to the peer. Default "#".
+	Out []string `mapstructure:"out"`
+	// Never are filters that do not leave this region by this link, whatever Out says.
+	Never []string `mapstructure:"never"`
+	// Retained says whether retained messages cross. Default true.
+	Retained bool `mapstructure:"retained"`
+	// Compression is the codec of sent frames. Default CompressionZstd.
+	Compression Compression `mapstructure:"compression"`
+	// Spool bounds what is kept for the peer while it cannot be reached.
+	Spool Spool `mapstructure:"spool"`
+}
+
+// Spool bounds one link's spool; at either bound the oldest messages are dropped and counted.
+type Spool struct {
+	// Bytes is the most the spool holds. Default 10GiB.
+	Bytes ByteSize `mapstructure:"bytes"`
+	// Age is the oldest a spooled message may become. Default 3d.
+	Age time.Duration `mapstructure:"age"`
+}
+
+// LinkAccept is the side of the links that accepts tunnels.
+type LinkAccept struct {
+	// Listen is the UDP host:port where peers dial; empty accepts none. It is bound only when
+	// links are configured. Default "127.0.0.1:7444".
+	Listen string `mapstructure:"listen"`
+}
+
+// Admin is the HTTP API.
+type Admin struct {
+	// Socket is the path of its Unix socket. Default: admin.sock in the data directory.
+	Socket string `mapstructure:"socket"`
+	// Listen is a TCP host:port beside it; empty is off. It needs Tokens. Default "".
+	Listen string `mapstructure:"listen"`
+	// Tokens refers to the file of bearer tokens TCP callers must present.
+	Tokens SecretRef `mapstructure:"tokens"`
+}
+
+// Metrics is the Prometheus endpoint.
+type Metrics struct {
+	// Listen is the host:port it is served at; empty is off. Default "".
+	Listen string `mapstructure:"listen"`
+}
+
+// Log is what goes to stderr.
+type Log struct {
+	// Level is LogDebug, LogInfo, LogWarn or LogError. Default LogInfo.
+	Level LogLevel `mapstructure:"level"`
+	// Format is LogText or LogJSON. Default LogText.
+	Format LogFormat `mapstructure:"format"`
+}
+
+// LogLevel is the least important line that is written.
+type LogLevel string
+
+// The log levels.
+const (
+	LogDebug LogLevel = "debug"
+	LogInfo  LogLevel = "info"
+	LogWarn  LogLevel = "warn"
+	LogError LogLevel = "error"
+)
+
+// LogFormat is the form of a log line.
+type LogFormat string
+
+// The log formats.
+const (
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)
