@@ -1,0 +1,324 @@
+package home
+
+import "time"
+
+// Kind is the type of an operation. Numbers are part of the log format
+// (docs/wire.md) and are never given to another meaning.
+type Kind uint8
+
+// The operations of a home.
+const (
+	KindGenesis     Kind = 1
+	KindNodeUp      Kind = 2
+	KindNodeDown    Kind = 3
+	KindAttach      Kind = 4
+	KindDetach      Kind = 5
+	KindSubscribe   Kind = 6
+	KindUnsubscribe Kind = 7
+	KindPublish     Kind = 8
+	KindRelease     Kind = 9
+	KindAck         Kind = 10
+	KindSkip        Kind = 11
+	KindEndSession  Kind = 12
+	KindConfigure   Kind = 13
+	KindSetPeer     Kind = 14
+	KindForgetPeer  Kind = 15
+	KindInterest    Kind = 16
+	KindFrame       Kind = 17
+	KindTrim        Kind = 18
+	KindTick        Kind = 19
+)
+
+// An Op is one operation on a home. The slices of an Op belong to the home once
+// it was proposed or applied.
+type Op interface {
+	Kind() Kind
+	append(b []byte) []byte
+}
+
+// Genesis creates the home. It is the first operation of its log; a later one
+// is void.
+type Genesis struct {
+	Home  ID
+	Epoch Epoch
+}
+
+// NodeUp registers the proposer's incarnation, taken from the entry's header.
+// Sessions that an older incarnation owned are detached.
+type NodeUp struct{}
+
+// NodeDown removes an incarnation: its sessions are detached, their wills armed.
+type NodeDown struct{ Owner Owner }
+
+// Will is what is published for a session whose connection ends without a
+// DISCONNECT of reason 0. [MQTT-3.1.2-8]
+type Will struct {
+	Topic   string
+	Payload []byte
+	Forward []byte // v5 properties that go to subscribers, in wire form
+	Expiry  uint32 // seconds from publication; 0 never
+	QoS     byte
+	Retain  bool
+	Delay   uint32 // seconds
+}
+
+// Attach makes the proposer the owner of a session at a new session epoch,
+// creating it if need be. Its Outcome has SessionPresent, Epoch and Transient.
+type Attach struct {
+	Session    SessionKey
+	CleanStart bool
+	Expiry     uint32 // seconds; 0 ends the session with its connection, 0xFFFFFFFF never
+	Window     uint16 // Receive Maximum of the client; 0 means MaxWindow
+	Will       *Will
+}
+
+// Detach ends the proposer's ownership. Sent by the owner when its connection
+// is gone.
+type Detach struct {
+	Session   SessionKey
+	Epoch     SessionEpoch
+	DropWill  bool   // the client said DISCONNECT with reason 0
+	SetExpiry bool   // the client's DISCONNECT carried a session expiry
+	Expiry    uint32 // seconds
+}
+
+// Subscription is one filter of a SUBSCRIBE. Filter may be a shared one.
+type Subscription struct {
+	Filter            string
+	QoS               byte
+	NoLocal           bool
+	RetainAsPublished bool
+	RetainHandling    byte
+	ID                uint32 // Subscription Identifier; 0 none
+	Denied            byte   // reason code already decided (ACL); 0 means granted
+}
+
+// Subscribe adds or replaces subscriptions; retained messages are queued at
+// this place of the log. Outcome.Codes has one reason code a filter.
+type Subscribe struct {
+	Session SessionKey
+	Epoch   SessionEpoch
+	Filters []Subscription
+}
+
+// Unsubscribe removes subscriptions. Outcome.Codes has one reason code a filter.
+type Unsubscribe struct {
+	Session SessionKey
+	Epoch   SessionEpoch
+	Filters []string
+}
+
+// Publish is a message from a device (or, with a zero Epoch, from the system).
+// Outcome.Code is the reason code for PUBACK or PUBREC.
+type Publish struct {
+	Session  SessionKey
+	Epoch    SessionEpoch
+	PacketID uint16 // for QoS 2: known ids are not published again
+	Topic    string
+	Payload  []byte
+	Forward  []byte // v5 properties that go to subscribers, in wire form
+	Expiry   uint32 // seconds; 0 never
+	QoS      byte
+	Retain   bool
+}
+
+// Release is an inbound PUBREL: the id may be used for a new message. PUBCOMP
+// goes out after it committed. [A4]
+type Release struct {
+	Session  SessionKey
+	Epoch    SessionEpoch
+	PacketID uint16
+}
+
+// Range is a closed interval of reference numbers.
+type Range struct{ From, To uint64 }
+
+// Ack says what the device acknowledged of its queue: Received were PUBREC'd,
+// Done were PUBACK'd or PUBCOMP'd and leave the queue.
+type Ack struct {
+	Session  SessionKey
+	Epoch    SessionEpoch
+	Received []Range
+	Done     []Range
+}
+
+// SkipReason tells why an owner removed a reference it did not deliver.
+type SkipReason uint8
+
+// Reasons to skip.
+const (
+	SkipExpired  SkipReason = 1
+	SkipTooLarge SkipReason = 2
+	SkipDenied   SkipReason = 3
+)
+
+// Skip removes references that the owner must not deliver.
+type Skip struct {
+	Session SessionKey
+	Epoch   SessionEpoch
+	Refs    []Range
+	Reason  SkipReason
+}
+
+// EndSession deletes a session, whoever owns it. Its will is dropped unless
+// PublishWill is set.
+type EndSession struct {
+	Session     SessionKey
+	PublishWill bool
+}
+
+// Limits bound what one device can make the home keep. A zero field is the
+// default.
+type Limits struct {
+	SessionExpiryMax uint32 // seconds
+	QueueMessages    uint32 // references a session
+	QueueBytes       uint64 // payload, topic and properties a session
+	Subscriptions    uint32 // a session
+	Sessions         uint64 // in the home
+	Retained         uint64 // retained messages in the home
+}
+
+// AckPolicy is what a PUBACK means for topics that match Filter.
+type AckPolicy struct {
+	Filter string
+	Policy Policy
+}
+
+// Policy of an acknowledgement.
+type Policy uint8
+
+// Ack policies. PolicyRegion is the default.
+const (
+	PolicyRegion Policy = 1 // fsynced on a majority of the home's core nodes
+	PolicyMemory Policy = 2 // accepted by this node only
+)
+
+// Configure replaces the home's limits and ack policies.
+type Configure struct {
+	Revision uint64
+	Limits   Limits
+	Acks     []AckPolicy // first match wins; none means PolicyRegion
+}
+
+// SetPeer adds a peer or changes its policy. Its spool begins here; retained
+// messages of the home are spooled when Retained is set and the peer is new.
+type SetPeer struct {
+	Peer       ID
+	Out        []string // filters that may go out; empty means all
+	Never      []string // filters that never go out
+	Retained   bool     // retained messages cross whether wanted or not
+	SpoolBytes uint64   // 0 is the default
+	SpoolAge   time.Duration
+	Classes    []Class // first match wins; what matches none is in class ""
+}
+
+// Class is a lane of a spool with an order of its own.
+type Class struct {
+	Name    string
+	Filters []string
+}
+
+// ForgetPeer removes a peer with its interest and its spool. Outcome.Count is
+// the number of spooled messages dropped.
+type ForgetPeer struct{ Peer ID }
+
+// InterestFilter is a filter some session of a peer wants.
+type InterestFilter struct {
+	Namespace string
+	Filter    string
+}
+
+// Interest changes what a peer wants. Full replaces the table; otherwise Base
+// must be the version applied last, or the outcome is CodeGap.
+type Interest struct {
+	Peer    ID
+	Epoch   Epoch // of the peer's home
+	Full    bool
+	Base    uint64
+	Version uint64
+	Add     []InterestFilter
+	Remove  []InterestFilter
+}
+
+// FrameMessage is a message that came by a link.
+type FrameMessage struct {
+	Seq           Seq // in the source home
+	Namespace     string
+	Topic         string
+	Payload       []byte
+	Forward       []byte
+	ExpiryIn      time.Duration // left of its life when it was sent; 0 never expires
+	QoS           byte
+	Retain        bool   // the publisher set RETAIN
+	Live          bool   // the peer's interest matched it
+	RetainVersion uint64 // version of the retained message; 0 if it is not one
+}
+
+// Frame is a span of a peer's spool: everything it had for us in (From, To] of
+// its class. Known prefixes are skipped, a gap is refused with CodeGap. [D1]
+type Frame struct {
+	Source   Source
+	Class    string
+	From, To Seq
+	Messages []FrameMessage
+}
+
+// Trim drops what a peer acknowledged from its spool.
+type Trim struct {
+	Peer  ID
+	Class string
+	Epoch Epoch // of our home, as the peer knows it
+	To    Seq
+}
+
+// Tick only carries home time.
+type Tick struct{}
+
+// Kinds of the operations.
+func (*Genesis) Kind() Kind     { return KindGenesis }
+func (*NodeUp) Kind() Kind      { return KindNodeUp }
+func (*NodeDown) Kind() Kind    { return KindNodeDown }
+func (*Attach) Kind() Kind      { return KindAttach }
+func (*Detach) Kind() Kind      { return KindDetach }
+func (*Subscribe) Kind() Kind   { return KindSubscribe }
+func (*Unsubscribe) Kind() Kind { return KindUnsubscribe }
+func (*Publish) Kind() Kind     { return KindPublish }
+func (*Release) Kind() Kind     { return KindRelease }
+func (*Ack) Kind() Kind         { return KindAck }
+func (*Skip) Kind() Kind        { return KindSkip }
+func (*EndSession) Kind() Kind  { return KindEndSession }
+func (*Configure) Kind() Kind   { return KindConfigure }
+func (*SetPeer) Kind() Kind     { return KindSetPeer }
+func (*ForgetPeer) Kind() Kind  { return KindForgetPeer }
+func (*Interest) Kind() Kind    { return KindInterest }
+func (*Frame) Kind() Kind       { return KindFrame }
+func (*Trim) Kind() Kind        { return KindTrim }
+func (*Tick) Kind() Kind        { return KindTick }
+
+// Code is the result of an operation. Values from 0x80 on are MQTT 5 reason
+// codes; those below CodeVoid are ours.
+type Code uint8
+
+// Results. CodeVoid: the operation spoke for a session at a stale epoch and did
+// nothing. CodeGap: a delta or frame does not follow what was applied.
+const (
+	CodeOK            Code = 0x00
+	CodeNoSubscribers Code = 0x10 // No matching subscribers
+	CodeNoSuchSub     Code = 0x11 // No subscription existed
+	CodeVoid          Code = 0x40
+	CodeGap           Code = 0x41
+	CodeUnknown       Code = 0x42 // no such peer, session or cursor
+	CodeQuota         Code = 0x97 // Quota exceeded
+)
+
+// Outcome is the result of an operation; the same on every replica.
+type Outcome struct {
+	Code           Code
+	SessionPresent bool         // Attach
+	Epoch          SessionEpoch // Attach
+	Expiry         uint32       // Attach: the session expiry in force, seconds
+	Resumed        uint64       // Attach: references up to this number may have been sent before
+	Codes          []byte       // Subscribe, Unsubscribe
+	Seq            Seq          // Publish: its number; Frame: the cursor now
+	Count          int          // Publish: how many sessions, groups and peers got it
+}

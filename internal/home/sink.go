@@ -1,0 +1,106 @@
+package home
+
+// Message is what is delivered or forwarded. Its slices are shared and must not
+// be written.
+type Message struct {
+	Seq       Seq // in this home; 0 for a message that is in no log
+	Namespace string
+	Topic     string
+	Payload   []byte
+	Forward   []byte // v5 properties that go to subscribers, in wire form
+	Expires   Time   // 0 never
+	QoS       byte   // of the publisher
+	Retain    bool   // the publisher set RETAIN
+}
+
+// Delivery is a message for an attached session that is not kept in its queue:
+// at most once, or for a session that ends with its connection.
+type Delivery struct {
+	Session SessionKey
+	Epoch   SessionEpoch
+	Owner   Owner
+	Message *Message
+	QoS     byte // granted
+	Retain  bool // RETAIN flag to send
+	SubIDs  []uint32
+}
+
+// Queued is a reference of a session's queue, to be delivered or re-delivered.
+type Queued struct {
+	Ref      uint64 // its number; PacketID(Ref) is its packet id
+	Seq      Seq    // of the message
+	Message  Message
+	Evicted  bool // the body is on disk only: read it with the replica
+	QoS      byte
+	Retain   bool
+	SubIDs   []uint32
+	Received bool // PUBREC'd: send PUBREL instead of PUBLISH
+}
+
+// Spooled is a reference of a peer's spool.
+type Spooled struct {
+	Seq           Seq
+	Epoch         Epoch // of our home, at Seq
+	Message       Message
+	Evicted       bool
+	Live          bool
+	RetainVersion uint64
+}
+
+// EndReason tells an owner why it does not own a session any more.
+type EndReason uint8
+
+// Reasons for Ended.
+const (
+	EndTakenOver EndReason = 1 // another connection attached the session
+	EndDeleted   EndReason = 2 // an operator ended it
+	EndNodeDown  EndReason = 3 // the region declared this owner dead
+)
+
+// DropReason is a label of causeway_messages_dropped_total.
+type DropReason string
+
+// Reasons for which the home drops a message it accepted.
+const (
+	DropQueueFull  DropReason = "queue_full"
+	DropExpired    DropReason = "expired"
+	DropTooLarge   DropReason = "packet_too_large"
+	DropDenied     DropReason = "denied"
+	DropSpoolFull  DropReason = "spool_full"
+	DropSpoolAge   DropReason = "spool_age"
+	DropForgotten  DropReason = "peer_forgotten"
+	DropSessionEnd DropReason = "session_ended"
+)
+
+// Sink hears what applied records mean for connections and links. It is called
+// while the state is locked: it must not block and must not call State.
+type Sink interface {
+	// Deliver hands over a message for an attached session.
+	Deliver(Delivery)
+	// Queued says that the session's queue has something new for its owner.
+	Queued(SessionKey, SessionEpoch, Owner)
+	// Ended says that the owner at this epoch owns the session no more.
+	Ended(SessionKey, SessionEpoch, Owner, EndReason)
+	// Spooled says that a peer's spool grew.
+	Spooled(peer ID)
+	// Wanted says that the set of filters this home wants changed.
+	Wanted()
+	// Dropped counts messages dropped, by place ("queue", "spool").
+	Dropped(place string, reason DropReason, n int)
+}
+
+// Target is who a filter stands for. It is immutable; Match returns it to
+// deliveries that do not go through the log.
+type Target struct {
+	Peer     ID         // set for a peer's interest
+	Group    *Group     // set for a shared subscription
+	Session  SessionKey // set otherwise
+	Durable  bool       // Session outlives its connection
+	QoS      byte
+	NoLocal  bool
+	RetainAs bool // Retain As Published
+	SubID    uint32
+
+	session *session
+	peer    *peer
+}
