@@ -1,0 +1,46 @@
+package routing
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// Filter is a topic filter in a namespace; the same text in two namespaces is two filters.
+type Filter struct{ Namespace, Filter string }
+
+func (f Filter) compare(g Filter) int {
+	return cmp.Or(cmp.Compare(f.Namespace, g.Namespace), cmp.Compare(f.Filter, g.Filter))
+}
+
+// Delta takes a set of filters from version Base to Version. Add and Remove are sorted and disjoint, and no filter
+// that came and went in between is in either, so a Delta may be empty and still raise the version.
+type Delta struct {
+	Base, Version uint64
+	Add, Remove   []Filter
+}
+
+// Empty says whether the delta changes neither the set nor its version.
+func (d Delta) Empty() bool { return d.Base == d.Version }
+
+// Snapshot is a whole set of filters at a version: Filters sorted and distinct, Digest as the sender holds it.
+type Snapshot struct {
+	Version uint64
+	Filters []Filter
+	Digest  Digest
+}
+
+// sorted returns the keys of set in the order that snapshots and deltas use.
+func sorted[V any](set map[Filter]V) []Filter {
+	return slices.SortedFunc(maps.Keys(set), Filter.compare)
+}
+
+// distinct says whether filters are sorted and none is there twice.
+func distinct(filters []Filter) bool {
+	for i := 1; i < len(filters); i++ {
+		if filters[i-1].compare(filters[i]) >= 0 {
+			return false
+		}
+	}
+	return true
+}
