@@ -133,17 +133,3 @@ func (c Code) ConnackV3() (returnCode byte, ok bool) {
 		return 0, false
 	}
 }
-
-// Error is the refusal of a packet: the reason code to close the connection with and the reason in words.
-type Error struct {
-	// Code is the MQTT 5 reason code for the CONNACK or DISCONNECT.
-	Code Code
-	// Reason names the packet, the field and the rule. It holds nothing of what the peer sent but numbers, so it may be
-	// logged and sent back as a Reason String.
-	Reason string
-}
-
-// Error returns the reason and its code.
-func (e *Error) Error() string {
-	return fmt.Sprintf("%s (0x%02X %s)", e.Reason, byte(e.Code), e.Code)
-}

@@ -14,5 +14,7 @@
 // the caller reuses those bytes. All other decoders copy what they keep. Encoders append to the caller's slice and
 // allocate nothing else.
 //
+// Rule tags such as [MQTT-3.3.1-4] are those of MQTT 5 unless they say otherwise.
+//
 // DESIGN.md beside this file says which code answers what, and where and why the broker differs from mochi's decoder.
 package packet
