@@ -1,0 +1,43 @@
+package supervise
+
+import "time"
+
+// State is where in its life a service is.
+type State string
+
+// The states of a service.
+const (
+	StateWaiting State = "waiting" // added, not started yet
+	StateRunning State = "running"
+	StateBackoff State = "backoff" // failed; NextStart says when it starts again
+	StateDone    State = "done"    // ended by itself with ErrDone
+	StateFailed  State = "failed"  // ended with a Fatal
+	StateStopped State = "stopped" // ended because it was asked to
+	StateStuck   State = "stuck"   // was asked to and did not in time
+)
+
+// Status is the record of one service.
+type Status struct {
+	Name        string
+	State       State
+	Since       time.Time // of State
+	Restarts    int       // since Add
+	LastError   string    // "" when it never failed
+	LastErrorAt time.Time // zero when it never failed
+	NextStart   time.Time // in StateBackoff, otherwise zero
+}
+
+// Status returns a copy of every service's record, in the order of Add.
+func (t *Tree) Status() []Status {
+	t.mu.Lock()
+	entries := make([]*entry, len(t.entries))
+	copy(entries, t.entries)
+	t.mu.Unlock()
+	out := make([]Status, 0, len(entries))
+	for _, e := range entries {
+		e.mu.Lock()
+		out = append(out, e.status)
+		e.mu.Unlock()
+	}
+	return out
+}
