@@ -1,0 +1,160 @@
+package wire
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// ALPN is the application protocol of a tunnel in TLS. It changes only when the
+// opening itself does; versions are negotiated inside.
+const ALPN = "causeway-link/1"
+
+// Versions of the tunnel protocol that this build speaks.
+const (
+	MinVersion = 1
+	MaxVersion = 1
+)
+
+// Feature bits. A feature is used when both sides have it; unknown bits mean
+// nothing to us.
+const (
+	FeatureZstd uint64 = 1 << 0 // frames may be compressed with zstd
+	FeatureS2   uint64 = 1 << 1 // frames may be compressed with s2
+)
+
+// Features are those of this build.
+const Features = FeatureZstd | FeatureS2
+
+// magic opens every tunnel, so that a stray speaker of another protocol is told
+// from an old Causeway.
+const magic = "CWLK"
+
+// maxHello bounds the opening, with room for fields of later versions.
+const maxHello = 4096
+
+// Epoch is the epoch of a home: its number and the region that hosts it.
+type Epoch struct {
+	Number uint64
+	Host   string
+}
+
+// Source is where messages were numbered: a home at an epoch.
+type Source struct {
+	Home  string
+	Epoch Epoch
+}
+
+// Hello is the opening: the dialler sends it first on the control stream, the
+// accepting side answers with its own or with a Goodbye.
+type Hello struct {
+	Min, Max uint64 // versions of the protocol
+	Features uint64
+	Region   string // must be the one in the sender's certificate
+	Home     string
+	Epoch    Epoch
+	Software string // version of the program, for people
+	Instance uint64 // random, one for each run of the sender
+}
+
+// Append adds the opening to b.
+func (h *Hello) Append(b []byte) []byte {
+	body := make([]byte, 0, 128)
+	body = binary.AppendUvarint(body, h.Min)
+	body = binary.AppendUvarint(body, h.Max)
+	body = binary.AppendUvarint(body, h.Features)
+	body = appendString(body, h.Region)
+	body = appendString(body, h.Home)
+	body = appendEpoch(body, h.Epoch)
+	body = appendString(body, h.Software)
+	body = binary.BigEndian.AppendUint64(body, h.Instance)
+	b = append(b, magic...)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(body)))
+	return append(b, body...)
+}
+
+// ReadHello reads an opening. It reads no byte beyond it.
+func ReadHello(r io.Reader) (Hello, error) {
+	var head [len(magic) + 2]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return Hello{}, fmt.Errorf("read the tunnel's opening: %w", err)
+	}
+	if string(head[:len(magic)]) != magic {
+		return Hello{}, corrupt("the tunnel opens with %q, not %q: no Causeway link speaks there", head[:len(magic)], magic)
+	}
+	n := int(binary.BigEndian.Uint16(head[len(magic):]))
+	if n > maxHello {
+		return Hello{}, tooLarge("the opening has %d bytes, at most %d are allowed", n, maxHello)
+	}
+	body := make([]byte, n)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return Hello{}, fmt.Errorf("read the tunnel's opening: %w", err)
+	}
+	return parseHello(body)
+}
+
+// parseHello ignores what follows the fields it knows: a later version may add
+// some.
+func parseHello(b []byte) (Hello, error) {
+	f := fields{b: b}
+	h := Hello{
+		Min:      f.uvarint("lowest version"),
+		Max:      f.uvarint("highest version"),
+		Features: f.uvarint("feature bits"),
+		Region:   f.string("region", maxName),
+		Home:     f.string("home", maxName),
+		Epoch:    f.epoch(),
+		Software: f.string("software version", maxName),
+		Instance: f.uint64("instance"),
+	}
+	if f.err == nil && h.Min > h.Max {
+		f.fail(corrupt("versions run from %d to %d", h.Min, h.Max))
+	}
+	if f.err != nil {
+		return Hello{}, f.err
+	}
+	return h, nil
+}
+
+// Agreement is what two openings have in common.
+type Agreement struct {
+	Version  uint64
+	Features uint64
+}
+
+// An IncompatibleError says that two sides share no version of the protocol.
+type IncompatibleError struct{ Local, Remote Hello }
+
+func (e *IncompatibleError) Error() string {
+	return fmt.Sprintf("no common link protocol: %s (%s) speaks %d to %d, %s (%s) speaks %d to %d; upgrade the older one",
+		e.Local.Region, e.Local.Software, e.Local.Min, e.Local.Max,
+		e.Remote.Region, e.Remote.Software, e.Remote.Min, e.Remote.Max)
+}
+
+// Agree returns the highest version and the features that both sides have. The
+// result is the same on both.
+func Agree(local, remote Hello) (Agreement, error) {
+	v := min(local.Max, remote.Max)
+	if v < local.Min || v < remote.Min {
+		return Agreement{}, &IncompatibleError{Local: local, Remote: remote}
+	}
+	return Agreement{Version: v, Features: local.Features & remote.Features}, nil
+}
+
+func appendEpoch(b []byte, e Epoch) []byte {
+	b = binary.AppendUvarint(b, e.Number)
+	return appendString(b, e.Host)
+}
+
+func appendSource(b []byte, s Source) []byte {
+	b = appendString(b, s.Home)
+	return appendEpoch(b, s.Epoch)
+}
+
+func (f *fields) epoch() Epoch {
+	return Epoch{Number: f.uvarint("epoch"), Host: f.string("epoch's host", maxName)}
+}
+
+func (f *fields) source() Source {
+	return Source{Home: f.string("home", maxName), Epoch: f.epoch()}
+}

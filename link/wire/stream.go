@@ -1,0 +1,70 @@
+package wire
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// StreamKind says what a unidirectional stream carries.
+type StreamKind uint64
+
+// Kinds of streams. The control stream is the first bidirectional stream and
+// has no such opening.
+const (
+	StreamSpool    StreamKind = 1 // frames of one class of a spool
+	StreamLive     StreamKind = 2 // frames of messages that are in no spool
+	StreamInterest StreamKind = 3 // interest messages
+)
+
+const maxStreamHead = 1024
+
+// StreamHead opens a unidirectional stream. Source and Class are used by
+// StreamSpool alone.
+type StreamHead struct {
+	Kind   StreamKind
+	Source Source
+	Class  string
+}
+
+// Append adds the opening to b.
+func (h *StreamHead) Append(b []byte) []byte {
+	var body []byte
+	if h.Kind == StreamSpool {
+		body = appendSource(body, h.Source)
+		body = appendString(body, h.Class)
+	}
+	b = binary.AppendUvarint(b, uint64(h.Kind))
+	b = binary.AppendUvarint(b, uint64(len(body)))
+	return append(b, body...)
+}
+
+// ReadStreamHead reads the opening of a stream. Of kinds it does not know it
+// returns the kind alone: such a stream is to be refused, not the tunnel.
+func ReadStreamHead(r *bufio.Reader) (StreamHead, error) {
+	kind, err := binary.ReadUvarint(r)
+	if err != nil {
+		return StreamHead{}, fmt.Errorf("read a stream's opening: %w", noEOF(err))
+	}
+	n, err := binary.ReadUvarint(r)
+	if err != nil {
+		return StreamHead{}, fmt.Errorf("read a stream's opening: %w", noEOF(err))
+	}
+	if n > maxStreamHead {
+		return StreamHead{}, tooLarge("a stream's opening has %d bytes, at most %d are allowed", n, maxStreamHead)
+	}
+	body := make([]byte, n)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return StreamHead{}, fmt.Errorf("read a stream's opening: %w", noEOF(err))
+	}
+	h := StreamHead{Kind: StreamKind(kind)}
+	if h.Kind == StreamSpool {
+		f := fields{b: body}
+		h.Source, h.Class = f.source(), f.string("class", maxName)
+		if f.err != nil {
+			return StreamHead{}, f.err
+		}
+	}
+	return h, nil
+}
