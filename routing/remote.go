@@ -108,6 +108,12 @@ func missing(a, b map[Filter]struct{}) []Filter {
 // Version is the peer's version that is held.
 func (r *Remote) Version() uint64 { return r.version }
 
+// Has says whether f is held.
+func (r *Remote) Has(f Filter) bool {
+	_, held := r.filters[f]
+	return held
+}
+
 // Len is the number of filters held.
 func (r *Remote) Len() int { return len(r.filters) }
 

@@ -1,6 +1,10 @@
 package home
 
-import "time"
+import (
+	"time"
+
+	"causeway/routing"
+)
 
 // Kind is the type of an operation. Numbers are part of the log format
 // (docs/wire.md) and are never given to another meaning.
@@ -223,10 +227,7 @@ type Class struct {
 type ForgetPeer struct{ Peer ID }
 
 // InterestFilter is a filter some session of a peer wants.
-type InterestFilter struct {
-	Namespace string
-	Filter    string
-}
+type InterestFilter = routing.Filter
 
 // Interest changes what a peer wants. Full replaces the table; otherwise Base
 // must be the version applied last, or the outcome is CodeGap.
@@ -236,8 +237,8 @@ type Interest struct {
 	Full    bool
 	Base    uint64
 	Version uint64
-	Add     []InterestFilter
-	Remove  []InterestFilter
+	Add     []InterestFilter // sorted, distinct
+	Remove  []InterestFilter // sorted, distinct
 }
 
 // FrameMessage is a message that came by a link.

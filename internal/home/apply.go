@@ -1,0 +1,140 @@
+package home
+
+import (
+	"cmp"
+	"fmt"
+)
+
+// Apply changes the state by one record. outcome is called for every operation
+// that was not skipped, in order. An error means that this replica cannot tell
+// what the record does; it must stop, since skipping would make it differ.
+func (s *State) Apply(r *Record, sink Sink, outcome func(e *Entry, i int, o Outcome)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.id != "" && r.Home != s.id {
+		return fmt.Errorf("record of home %q in the log of home %q: %w", r.Home, s.id, ErrCorrupt)
+	}
+	s.sink = sink
+	defer func() { s.sink = nil }()
+	s.advance(r.Time)
+	for i := range r.Entries {
+		e := &r.Entries[i]
+		if err := s.applyEntry(r, e, outcome); err != nil {
+			return err
+		}
+	}
+	s.buryTombstones()
+	s.changes.meta = true
+	return nil
+}
+
+// applyEntry checks the proposer's stream: known entries are skipped, a gap is
+// a broken promise of the proposer and stops the home. [A2]
+func (s *State) applyEntry(r *Record, e *Entry, outcome func(e *Entry, i int, o Outcome)) error {
+	p := s.proposers[e.Owner.Node]
+	switch {
+	case p != nil && e.Owner.Incarnation < p.incarnation:
+		return nil // a dead run's late word
+	case p != nil && e.Owner.Incarnation == p.incarnation:
+		if e.N <= p.n || p.down {
+			return nil
+		}
+		if e.N != p.n+1 {
+			return fmt.Errorf("entry %d of %s follows %d: %w", e.N, e.Owner, p.n, ErrCorrupt)
+		}
+		p.n = e.N
+	default: // a new incarnation speaks with its first entry, which registers it
+		if e.N != 1 {
+			return nil
+		}
+		old := Owner{e.Owner.Node, 0}
+		if p != nil {
+			old.Incarnation = p.incarnation
+		}
+		s.proposers[e.Owner.Node] = &proposer{incarnation: e.Owner.Incarnation, n: 1}
+		if p != nil && !p.down {
+			s.ownerGone(old, EndNodeDown)
+		}
+	}
+	for i, op := range e.Ops {
+		o, err := s.applyOp(r, e.Owner, op)
+		if err != nil {
+			return err
+		}
+		outcome(e, i, o)
+	}
+	return nil
+}
+
+func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
+	if s.id == "" && op.Kind() != KindGenesis {
+		return Outcome{}, fmt.Errorf("operation kind %d before genesis: %w", op.Kind(), ErrCorrupt)
+	}
+	switch op := op.(type) {
+	case *Genesis:
+		return s.genesis(r, op), nil
+	case *NodeUp:
+		return Outcome{}, nil // its entry registered the incarnation
+	case *NodeDown:
+		return s.nodeDown(op), nil
+	case *Attach:
+		return s.attach(owner, op), nil
+	case *Detach:
+		return s.detach(op), nil
+	case *Subscribe:
+		return s.subscribe(op), nil
+	case *Unsubscribe:
+		return s.unsubscribe(op), nil
+	case *Publish:
+		return s.publishOp(op), nil
+	case *Release:
+		return s.releaseInbound(op), nil
+	case *Ack:
+		return s.ack(op), nil
+	case *Skip:
+		return s.skip(op), nil
+	case *EndSession:
+		return s.end(op), nil
+	case *Configure:
+		return s.configure(op), nil
+	case *SetPeer:
+		return s.setPeer(op), nil
+	case *ForgetPeer:
+		return s.forgetPeer(op), nil
+	case *Interest:
+		return s.interestOp(op), nil
+	case *Frame:
+		return s.frame(op), nil
+	case *Trim:
+		return s.trim(op), nil
+	case *Tick:
+		return Outcome{}, nil
+	}
+	return Outcome{}, fmt.Errorf("operation %T: %w", op, ErrUnknown)
+}
+
+func (s *State) genesis(r *Record, op *Genesis) Outcome {
+	if s.id != "" {
+		return Outcome{Code: CodeVoid}
+	}
+	s.id = op.Home
+	s.time = max(s.time, r.Time)
+	s.lineage = []Span{{Epoch: op.Epoch, First: 1}}
+	return Outcome{}
+}
+
+func (s *State) nodeDown(op *NodeDown) Outcome {
+	if !s.alive(op.Owner) {
+		return Outcome{Code: CodeVoid}
+	}
+	s.proposers[op.Owner.Node].down = true
+	s.ownerGone(op.Owner, EndNodeDown)
+	return Outcome{}
+}
+
+func (s *State) configure(op *Configure) Outcome {
+	s.config.Store(op)
+	return Outcome{}
+}
+
+func compareIDs(a, b ID) int { return cmp.Compare(a, b) }

@@ -1,0 +1,153 @@
+package home
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"causeway/routing"
+)
+
+// changes is what Apply changed since the last Flush. The log makes it durable;
+// the store only has to catch up before the log is truncated, so what came and
+// went in between never reaches it.
+type changes struct {
+	meta     bool
+	bodies   []*message
+	sessions map[*session]struct{}
+	subs     map[subID]struct{}
+	refs     map[refID]struct{} // stored ones whose state changed
+	groups   map[*Group]struct{}
+	peers    map[*peer]struct{}
+	wants    map[wantID]struct{}
+	retain   map[retainID]struct{}
+	cursors  map[cursorKey]struct{}
+	deleted  [][]byte
+}
+
+type subID struct {
+	session *session
+	filter  string
+}
+
+type refID struct {
+	session *session
+	num     uint64
+}
+
+type wantID struct {
+	peer   *peer
+	filter routing.Filter
+}
+
+type retainID struct {
+	space *space
+	topic string
+}
+
+func (c *changes) reset() {
+	*c = changes{
+		bodies:   c.bodies[:0],
+		sessions: map[*session]struct{}{},
+		subs:     map[subID]struct{}{},
+		refs:     map[refID]struct{}{},
+		groups:   map[*Group]struct{}{},
+		peers:    map[*peer]struct{}{},
+		wants:    map[wantID]struct{}{},
+		retain:   map[retainID]struct{}{},
+		cursors:  map[cursorKey]struct{}{},
+	}
+}
+
+func (c *changes) session(x *session) {
+	if !x.dirty {
+		x.dirty = true
+		c.sessions[x] = struct{}{}
+	}
+}
+
+func (c *changes) sub(x *session, filter string) { c.subs[subID{x, filter}] = struct{}{} }
+
+func (c *changes) ref(x *session, r *ref) {
+	if r.stored {
+		c.refs[refID{x, r.num}] = struct{}{}
+	}
+}
+
+func (c *changes) group(g *Group) {
+	if !g.dirty {
+		g.dirty = true
+		c.groups[g] = struct{}{}
+	}
+}
+
+func (c *changes) peer(p *peer)                       { c.peers[p] = struct{}{} }
+func (c *changes) interest(p *peer, f routing.Filter) { c.wants[wantID{p, f}] = struct{}{} }
+func (c *changes) retained(sp *space, topic string)   { c.retain[retainID{sp, topic}] = struct{}{} }
+func (c *changes) cursor(k cursorKey)                 { c.cursors[k] = struct{}{} }
+func (c *changes) delete(key []byte)                  { c.deleted = append(c.deleted, key) }
+
+// Keys of the store. The first byte is the table; tables are loaded in its
+// order, so what is referred to comes before what refers to it.
+const (
+	tableMeta     = 0x01
+	tableBody     = 0x02
+	tableSession  = 0x03
+	tableSub      = 0x04
+	tableGroup    = 0x05
+	tableGroupRef = 0x06
+	tableRef      = 0x07
+	tableRetained = 0x08
+	tablePeer     = 0x09
+	tableWant     = 0x0a
+	tableSpool    = 0x0b
+	tableCursor   = 0x0c
+)
+
+var metaKey = []byte{tableMeta}
+
+// BodyKey is where Flush puts the body of a message.
+func BodyKey(seq Seq) []byte { return binary.BigEndian.AppendUint64([]byte{tableBody}, uint64(seq)) }
+
+func sessionKey(k SessionKey) []byte { return joinKey(tableSession, k.Namespace, k.ClientID) }
+
+func subKey(session uint64, filter string) []byte {
+	return append(binary.BigEndian.AppendUint64([]byte{tableSub}, session), filter...)
+}
+
+func refKey(session, num uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64([]byte{tableRef}, session), num)
+}
+
+func groupRecordKey(k groupKey) []byte { return joinKey(tableGroup, k.space, k.name, k.filter) }
+
+func groupRefKey(k groupKey, seq Seq) []byte {
+	return binary.BigEndian.AppendUint64(joinKey(tableGroupRef, k.space, k.name, k.filter, ""), uint64(seq))
+}
+
+func retainedKey(sp *space, topic string) []byte { return joinKey(tableRetained, sp.name, topic) }
+
+func peerKey(id ID) []byte { return joinKey(tablePeer, string(id)) }
+
+func wantKey(id ID, f routing.Filter) []byte {
+	return joinKey(tableWant, string(id), f.Namespace, f.Filter)
+}
+
+func spoolKey(id ID, class string, seq Seq) []byte {
+	return binary.BigEndian.AppendUint64(joinKey(tableSpool, string(id), class, ""), uint64(seq))
+}
+
+func cursorRecordKey(k cursorKey) []byte {
+	b := joinKey(tableCursor, string(k.source.Home), k.class, k.source.Epoch.Host, "")
+	return binary.BigEndian.AppendUint64(b, k.source.Epoch.Number)
+}
+
+// joinKey separates its parts by a zero byte, which no MQTT string holds.
+func joinKey(table byte, parts ...string) []byte {
+	return append([]byte{table}, strings.Join(parts, "\x00")...)
+}
+
+// splitKey undoes joinKey; ok is false unless there are n parts.
+func splitKey(key []byte, n int) (parts []string, ok bool) {
+	parts = strings.SplitN(string(key[1:]), "\x00", n)
+	return parts, len(parts) == n
+}

@@ -1,0 +1,425 @@
+package home
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// RecordVersion is the version of the record format. A replica stops at a
+// record of another version; it never skips one.
+const RecordVersion = 1
+
+// ErrCorrupt says that a record, or a stored value, is not what was written.
+var ErrCorrupt = errors.New("corrupt encoding")
+
+// ErrUnknown says that a record has a version or an operation kind that this
+// build does not know. The home must stop: skipping it would diverge.
+var ErrUnknown = errors.New("unknown version or kind")
+
+// Entry is what one proposer put into the log at once. N numbers the entries of
+// an incarnation from 1: known ones are skipped, gaps refused. [A2]
+type Entry struct {
+	Owner Owner
+	N     uint64
+	Ops   []Op
+}
+
+// Record is one record of the log: the entries the leader merged, stamped with
+// home time.
+type Record struct {
+	Home    ID
+	Time    Time
+	Entries []Entry
+}
+
+// Append appends the record's encoding to b.
+func (r *Record) Append(b []byte) []byte {
+	b = append(b, RecordVersion)
+	b = appendString(b, string(r.Home))
+	b = binary.AppendUvarint(b, uint64(r.Time))
+	b = binary.AppendUvarint(b, uint64(len(r.Entries)))
+	for i := range r.Entries {
+		e := &r.Entries[i]
+		b = appendString(b, string(e.Owner.Node))
+		b = binary.AppendUvarint(b, uint64(e.Owner.Incarnation))
+		b = binary.AppendUvarint(b, e.N)
+		b = binary.AppendUvarint(b, uint64(len(e.Ops)))
+		for _, op := range e.Ops {
+			b = AppendOp(b, op)
+		}
+	}
+	return b
+}
+
+// AppendOp appends an operation: its kind, its length, its fields.
+func AppendOp(b []byte, op Op) []byte {
+	b = append(b, byte(op.Kind()), 0, 0, 0, 0)
+	at := len(b)
+	b = op.append(b)
+	binary.BigEndian.PutUint32(b[at-4:], uint32(len(b)-at))
+	return b
+}
+
+// OpSize estimates the encoded size of op in bytes, for bounds on what waits.
+func OpSize(op Op) int {
+	const header = 64
+	switch op := op.(type) {
+	case *Publish:
+		return header + len(op.Topic) + len(op.Payload) + len(op.Forward) + len(op.Session.ClientID)
+	case *Attach:
+		if op.Will != nil {
+			return header + len(op.Will.Topic) + len(op.Will.Payload) + len(op.Will.Forward)
+		}
+	case *Frame:
+		n := header
+		for i := range op.Messages {
+			m := &op.Messages[i]
+			n += header + len(m.Topic) + len(m.Payload) + len(m.Forward)
+		}
+		return n
+	case *Interest:
+		n := header
+		for _, f := range op.Add {
+			n += 8 + len(f.Filter)
+		}
+		for _, f := range op.Remove {
+			n += 8 + len(f.Filter)
+		}
+		return n
+	case *Subscribe:
+		n := header
+		for i := range op.Filters {
+			n += 16 + len(op.Filters[i].Filter)
+		}
+		return n
+	}
+	return header
+}
+
+// DecodeRecord decodes a record. Payloads and properties alias b.
+func DecodeRecord(b []byte) (Record, error) {
+	r := reader{b: b}
+	if v := r.byte(); v != RecordVersion && r.err == nil {
+		return Record{}, fmt.Errorf("record version %d, this build knows %d: %w", v, RecordVersion, ErrUnknown)
+	}
+	rec := Record{Home: ID(r.string()), Time: Time(r.uvarint())}
+	rec.Entries = make([]Entry, 0, r.count(4))
+	for range cap(rec.Entries) {
+		e := Entry{Owner: Owner{NodeID(r.string()), Incarnation(r.uvarint())}, N: r.uvarint()}
+		e.Ops = make([]Op, 0, r.count(5))
+		for range cap(e.Ops) {
+			op, err := r.op()
+			if err != nil {
+				return Record{}, err
+			}
+			e.Ops = append(e.Ops, op)
+		}
+		rec.Entries = append(rec.Entries, e)
+	}
+	if r.err == nil && len(r.b) > 0 {
+		r.fail("%d bytes after the last entry", len(r.b))
+	}
+	return rec, r.err
+}
+
+func (r *reader) op() (Op, error) {
+	kind := Kind(r.byte())
+	body := r.take(int(r.uint32()))
+	if r.err != nil {
+		return nil, r.err
+	}
+	in := reader{b: body}
+	op := in.decode(kind)
+	if op == nil {
+		return nil, fmt.Errorf("operation kind %d: %w", kind, ErrUnknown)
+	}
+	if in.err == nil && len(in.b) > 0 {
+		in.fail("%d bytes after operation kind %d", len(in.b), kind)
+	}
+	return op, in.err
+}
+
+func (r *reader) decode(kind Kind) Op {
+	switch kind {
+	case KindGenesis:
+		return &Genesis{Home: ID(r.string()), Epoch: r.epoch()}
+	case KindNodeUp:
+		return &NodeUp{}
+	case KindNodeDown:
+		return &NodeDown{Owner{NodeID(r.string()), Incarnation(r.uvarint())}}
+	case KindAttach:
+		return r.attach()
+	case KindDetach:
+		op := &Detach{Session: r.session(), Epoch: SessionEpoch(r.uvarint())}
+		flags := r.byte()
+		op.DropWill, op.SetExpiry = flags&1 != 0, flags&2 != 0
+		op.Expiry = uint32(r.uvarint())
+		return op
+	case KindSubscribe:
+		return r.subscribe()
+	case KindUnsubscribe:
+		op := &Unsubscribe{Session: r.session(), Epoch: SessionEpoch(r.uvarint())}
+		op.Filters = r.strings()
+		return op
+	case KindPublish:
+		return r.publish()
+	case KindRelease:
+		return &Release{r.session(), SessionEpoch(r.uvarint()), uint16(r.uvarint())}
+	case KindAck:
+		return &Ack{r.session(), SessionEpoch(r.uvarint()), r.ranges(), r.ranges()}
+	case KindSkip:
+		return &Skip{r.session(), SessionEpoch(r.uvarint()), r.ranges(), SkipReason(r.byte())}
+	case KindEndSession:
+		return &EndSession{r.session(), r.byte() != 0}
+	case KindConfigure:
+		return r.configure()
+	case KindSetPeer:
+		return r.setPeer()
+	case KindForgetPeer:
+		return &ForgetPeer{ID(r.string())}
+	case KindInterest:
+		return r.interest()
+	case KindFrame:
+		return r.frame()
+	case KindTrim:
+		return &Trim{ID(r.string()), r.string(), r.epoch(), Seq(r.uvarint())}
+	case KindTick:
+		return &Tick{}
+	}
+	return nil
+}
+
+func (*NodeUp) append(b []byte) []byte { return b }
+func (*Tick) append(b []byte) []byte   { return b }
+
+func (op *Genesis) append(b []byte) []byte {
+	return appendEpoch(appendString(b, string(op.Home)), op.Epoch)
+}
+
+func (op *NodeDown) append(b []byte) []byte {
+	b = appendString(b, string(op.Owner.Node))
+	return binary.AppendUvarint(b, uint64(op.Owner.Incarnation))
+}
+
+func (op *Attach) append(b []byte) []byte {
+	b = appendSession(b, op.Session)
+	b = append(b, flag(op.CleanStart, 1)|flag(op.Will != nil, 2))
+	b = binary.AppendUvarint(b, uint64(op.Expiry))
+	b = binary.AppendUvarint(b, uint64(op.Window))
+	if op.Will != nil {
+		b = op.Will.append(b)
+	}
+	return b
+}
+
+func (r *reader) attach() Op {
+	op := &Attach{Session: r.session()}
+	flags := r.byte()
+	op.CleanStart = flags&1 != 0
+	op.Expiry, op.Window = uint32(r.uvarint()), uint16(r.uvarint())
+	if flags&2 != 0 {
+		op.Will = r.will()
+	}
+	return op
+}
+
+func (w *Will) append(b []byte) []byte {
+	b = appendString(b, w.Topic)
+	b = appendBytes(b, w.Payload)
+	b = appendBytes(b, w.Forward)
+	b = append(b, w.QoS|flag(w.Retain, 4))
+	b = binary.AppendUvarint(b, uint64(w.Expiry))
+	return binary.AppendUvarint(b, uint64(w.Delay))
+}
+
+func (r *reader) will() *Will {
+	w := &Will{Topic: r.string(), Payload: r.bytes(), Forward: r.bytes()}
+	flags := r.byte()
+	w.QoS, w.Retain = flags&3, flags&4 != 0
+	w.Expiry, w.Delay = uint32(r.uvarint()), uint32(r.uvarint())
+	return w
+}
+
+func (op *Detach) append(b []byte) []byte {
+	b = binary.AppendUvarint(appendSession(b, op.Session), uint64(op.Epoch))
+	b = append(b, flag(op.DropWill, 1)|flag(op.SetExpiry, 2))
+	return binary.AppendUvarint(b, uint64(op.Expiry))
+}
+
+func (s *Subscription) append(b []byte) []byte {
+	b = appendString(b, s.Filter)
+	b = append(b, s.QoS|flag(s.NoLocal, 4)|flag(s.RetainAsPublished, 8)|s.RetainHandling<<4, s.Denied)
+	return binary.AppendUvarint(b, uint64(s.ID))
+}
+
+func (r *reader) subscription() Subscription {
+	s := Subscription{Filter: r.string()}
+	flags := r.byte()
+	s.QoS, s.NoLocal, s.RetainAsPublished, s.RetainHandling = flags&3, flags&4 != 0, flags&8 != 0, flags>>4&3
+	s.Denied, s.ID = r.byte(), uint32(r.uvarint())
+	return s
+}
+
+func (op *Subscribe) append(b []byte) []byte {
+	b = binary.AppendUvarint(appendSession(b, op.Session), uint64(op.Epoch))
+	b = binary.AppendUvarint(b, uint64(len(op.Filters)))
+	for i := range op.Filters {
+		b = op.Filters[i].append(b)
+	}
+	return b
+}
+
+func (r *reader) subscribe() Op {
+	op := &Subscribe{Session: r.session(), Epoch: SessionEpoch(r.uvarint())}
+	op.Filters = make([]Subscription, 0, r.count(4))
+	for range cap(op.Filters) {
+		op.Filters = append(op.Filters, r.subscription())
+	}
+	return op
+}
+
+func (op *Unsubscribe) append(b []byte) []byte {
+	b = binary.AppendUvarint(appendSession(b, op.Session), uint64(op.Epoch))
+	return appendStrings(b, op.Filters)
+}
+
+func (op *Publish) append(b []byte) []byte {
+	b = binary.AppendUvarint(appendSession(b, op.Session), uint64(op.Epoch))
+	b = append(b, op.QoS|flag(op.Retain, 4))
+	b = binary.AppendUvarint(b, uint64(op.PacketID))
+	b = binary.AppendUvarint(b, uint64(op.Expiry))
+	b = appendString(b, op.Topic)
+	b = appendBytes(b, op.Forward)
+	return appendBytes(b, op.Payload)
+}
+
+func (r *reader) publish() Op {
+	op := &Publish{Session: r.session(), Epoch: SessionEpoch(r.uvarint())}
+	flags := r.byte()
+	op.QoS, op.Retain = flags&3, flags&4 != 0
+	op.PacketID, op.Expiry = uint16(r.uvarint()), uint32(r.uvarint())
+	op.Topic, op.Forward, op.Payload = r.string(), r.bytes(), r.bytes()
+	return op
+}
+
+func (op *Release) append(b []byte) []byte {
+	b = binary.AppendUvarint(appendSession(b, op.Session), uint64(op.Epoch))
+	return binary.AppendUvarint(b, uint64(op.PacketID))
+}
+
+func (op *Ack) append(b []byte) []byte {
+	b = binary.AppendUvarint(appendSession(b, op.Session), uint64(op.Epoch))
+	return appendRanges(appendRanges(b, op.Received), op.Done)
+}
+
+func (op *Skip) append(b []byte) []byte {
+	b = binary.AppendUvarint(appendSession(b, op.Session), uint64(op.Epoch))
+	return append(appendRanges(b, op.Refs), byte(op.Reason))
+}
+
+func (op *EndSession) append(b []byte) []byte {
+	return append(appendSession(b, op.Session), flag(op.PublishWill, 1))
+}
+
+func (op *Configure) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, op.Revision)
+	l := &op.Limits
+	for _, v := range []uint64{uint64(l.SessionExpiryMax), uint64(l.QueueMessages), l.QueueBytes,
+		uint64(l.Subscriptions), l.Sessions, l.Retained, uint64(len(op.Acks))} {
+		b = binary.AppendUvarint(b, v)
+	}
+	for _, a := range op.Acks {
+		b = append(appendString(b, a.Filter), byte(a.Policy))
+	}
+	return b
+}
+
+func (r *reader) configure() Op {
+	op := &Configure{Revision: r.uvarint()}
+	op.Limits = Limits{SessionExpiryMax: uint32(r.uvarint()), QueueMessages: uint32(r.uvarint()), QueueBytes: r.uvarint(),
+		Subscriptions: uint32(r.uvarint()), Sessions: r.uvarint(), Retained: r.uvarint()}
+	op.Acks = make([]AckPolicy, 0, r.count(2))
+	for range cap(op.Acks) {
+		op.Acks = append(op.Acks, AckPolicy{r.string(), Policy(r.byte())})
+	}
+	return op
+}
+
+func (op *SetPeer) append(b []byte) []byte {
+	b = appendString(b, string(op.Peer))
+	b = appendStrings(appendStrings(b, op.Out), op.Never)
+	b = append(b, flag(op.Retained, 1))
+	b = binary.AppendUvarint(b, op.SpoolBytes)
+	b = binary.AppendUvarint(b, uint64(op.SpoolAge))
+	b = binary.AppendUvarint(b, uint64(len(op.Classes)))
+	for _, c := range op.Classes {
+		b = appendStrings(appendString(b, c.Name), c.Filters)
+	}
+	return b
+}
+
+func (r *reader) setPeer() Op {
+	op := &SetPeer{Peer: ID(r.string()), Out: r.strings(), Never: r.strings()}
+	op.Retained = r.byte() != 0
+	op.SpoolBytes, op.SpoolAge = r.uvarint(), time.Duration(r.uvarint())
+	op.Classes = make([]Class, 0, r.count(2))
+	for range cap(op.Classes) {
+		op.Classes = append(op.Classes, Class{r.string(), r.strings()})
+	}
+	return op
+}
+
+func (op *ForgetPeer) append(b []byte) []byte { return appendString(b, string(op.Peer)) }
+
+func (op *Interest) append(b []byte) []byte {
+	b = appendEpoch(appendString(b, string(op.Peer)), op.Epoch)
+	b = append(b, flag(op.Full, 1))
+	b = binary.AppendUvarint(binary.AppendUvarint(b, op.Base), op.Version)
+	return appendFilters(appendFilters(b, op.Add), op.Remove)
+}
+
+func (r *reader) interest() Op {
+	op := &Interest{Peer: ID(r.string()), Epoch: r.epoch(), Full: r.byte() != 0}
+	op.Base, op.Version = r.uvarint(), r.uvarint()
+	op.Add, op.Remove = r.filters(), r.filters()
+	return op
+}
+
+func (op *Frame) append(b []byte) []byte {
+	b = appendEpoch(appendString(b, string(op.Source.Home)), op.Source.Epoch)
+	b = appendString(b, op.Class)
+	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(op.From)), uint64(op.To))
+	b = binary.AppendUvarint(b, uint64(len(op.Messages)))
+	for i := range op.Messages {
+		m := &op.Messages[i]
+		b = binary.AppendUvarint(b, uint64(m.Seq))
+		b = append(b, m.QoS|flag(m.Retain, 4)|flag(m.Live, 8))
+		b = binary.AppendUvarint(binary.AppendUvarint(b, m.RetainVersion), uint64(m.ExpiryIn))
+		b = appendString(appendString(b, m.Namespace), m.Topic)
+		b = appendBytes(appendBytes(b, m.Forward), m.Payload)
+	}
+	return b
+}
+
+func (r *reader) frame() Op {
+	op := &Frame{Source: Source{ID(r.string()), r.epoch()}, Class: r.string()}
+	op.From, op.To = Seq(r.uvarint()), Seq(r.uvarint())
+	op.Messages = make([]FrameMessage, 0, r.count(8))
+	for range cap(op.Messages) {
+		m := FrameMessage{Seq: Seq(r.uvarint())}
+		flags := r.byte()
+		m.QoS, m.Retain, m.Live = flags&3, flags&4 != 0, flags&8 != 0
+		m.RetainVersion, m.ExpiryIn = r.uvarint(), time.Duration(r.uvarint())
+		m.Namespace, m.Topic = r.string(), r.string()
+		m.Forward, m.Payload = r.bytes(), r.bytes()
+		op.Messages = append(op.Messages, m)
+	}
+	return op
+}
+
+func (op *Trim) append(b []byte) []byte {
+	b = appendEpoch(appendString(appendString(b, string(op.Peer)), op.Class), op.Epoch)
+	return binary.AppendUvarint(b, uint64(op.To))
+}

@@ -1,0 +1,226 @@
+package home
+
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+)
+
+type groupKey struct{ space, name, filter string }
+
+func (k groupKey) compare(o groupKey) int {
+	return cmp.Or(cmp.Compare(k.space, o.space), cmp.Compare(k.filter, o.filter), cmp.Compare(k.name, o.name))
+}
+
+// Group is a shared subscription: $share/name/filter. It has a queue of its own.
+// A reference is assigned to an attached member inside the member's window, and
+// comes back, in order, when the member goes before it acknowledged. Assignment
+// is part of Apply, so every replica assigns alike. [C3]
+type Group struct {
+	key     groupKey
+	target  *Target
+	members []*member // by joining
+	next    int       // member to try first
+	queue   []groupRef
+	bytes   uint64
+	dirty   bool
+
+	online atomic.Pointer[[]MemberInfo] // attached members, for Pick
+	turn   atomic.Uint64
+}
+
+type groupRef struct {
+	msg    *message
+	stored bool
+}
+
+// member is a session's part in a group.
+type member struct {
+	group    *Group
+	session  *session
+	sub      *subscription
+	assigned int
+}
+
+func (s *State) join(x *session, sub *subscription, old *subscription, name, filter string) {
+	key := groupKey{x.key.Namespace, name, filter}
+	g := s.groups[key]
+	if g == nil {
+		g = &Group{key: key}
+		g.target = &Target{Group: g}
+		s.groups[key] = g
+		s.space(key.space).table.Add(filter, g.target)
+		s.want(key.space, filter)
+	}
+	if old != nil { // the same filter again: the member stays, with new options
+		sub.member, sub.joined = old.member, old.joined
+		sub.member.sub = sub
+	} else {
+		s.joins++
+		sub.joined = s.joins
+		sub.member = &member{group: g, session: x, sub: sub}
+		g.members = append(g.members, sub.member)
+	}
+	g.changed(s)
+}
+
+func (s *State) leave(x *session, m *member) {
+	g := m.group
+	s.reclaim(x, m)
+	g.members = slices.DeleteFunc(g.members, func(o *member) bool { return o == m })
+	if len(g.members) > 0 {
+		g.changed(s)
+		return
+	}
+	for i := range g.queue {
+		s.dropGroupRef(g, &g.queue[i])
+	}
+	if len(g.queue) > 0 {
+		s.sink.Dropped("group", DropSessionEnd, len(g.queue))
+	}
+	g.queue = nil
+	g.publishOnline()
+	delete(s.groups, g.key)
+	s.changes.group(g)
+	s.space(g.key.space).table.Remove(g.key.filter, g.target)
+	s.unwant(g.key.space, g.key.filter)
+}
+
+func (s *State) dropGroupRef(g *Group, r *groupRef) {
+	if r.stored {
+		s.changes.delete(groupRefKey(g.key, r.msg.Seq))
+	}
+	g.bytes -= uint64(r.msg.size)
+	s.release(r.msg)
+}
+
+// changed follows a change of membership or of who is attached.
+func (g *Group) changed(s *State) {
+	g.publishOnline()
+	s.changes.group(g)
+	g.pump(s)
+}
+
+func (g *Group) publishOnline() {
+	var on []MemberInfo
+	for _, m := range g.members {
+		if m.session.attached() {
+			on = append(on, MemberInfo{m.session.key, m.sub.QoS, m.sub.RetainAsPublished, m.sub.ID})
+		}
+	}
+	g.online.Store(&on)
+}
+
+// offer queues a message for the group and assigns what can be assigned.
+func (g *Group) offer(s *State, m *message) {
+	l := s.config.Load().limits()
+	if len(g.queue) >= int(l.QueueMessages) || g.bytes+uint64(m.size) > l.QueueBytes {
+		s.sink.Dropped("group", DropQueueFull, 1)
+		return
+	}
+	s.hold(m)
+	g.queue = append(g.queue, groupRef{msg: m})
+	g.bytes += uint64(m.size)
+	s.changes.group(g)
+	g.pump(s)
+}
+
+// pump assigns queued references to attached members with room, in turn.
+func (g *Group) pump(s *State) {
+	for len(g.queue) > 0 {
+		m := g.candidate()
+		if m == nil {
+			return
+		}
+		r := g.queue[0]
+		g.queue = g.queue[1:]
+		s.changes.group(g)
+		g.assign(s, m, r.msg)
+		s.dropGroupRef(g, &r)
+	}
+	g.queue = nil
+}
+
+func (g *Group) candidate() *member {
+	for i := range g.members {
+		at := (g.next + i) % len(g.members)
+		m := g.members[at]
+		if m.session.attached() && m.assigned < m.session.sendWindow() {
+			g.next = (at + 1) % len(g.members)
+			return m
+		}
+	}
+	return nil
+}
+
+func (g *Group) assign(s *State, m *member, msg *message) {
+	x, sub := m.session, m.sub
+	qos := min(msg.QoS, sub.QoS)
+	var ids []uint32
+	if sub.ID != 0 {
+		ids = []uint32{sub.ID}
+	}
+	retain := msg.Retain && sub.RetainAsPublished
+	if qos == 0 {
+		s.sink.Deliver(Delivery{Session: x.key, Epoch: x.epoch, Owner: x.owner, Message: msg.view(), Retain: retain, SubIDs: ids})
+		return
+	}
+	m.assigned++
+	s.enqueue(x, msg, ref{group: m, subIDs: ids, qos: qos, retain: retain})
+}
+
+// returnAssigned gives back to its groups what a detaching session was assigned
+// at QoS 1. QoS 2 stays with the session, or ends with it. [MQTT-4.8.2-4]
+func (s *State) returnAssigned(x *session) {
+	for _, g := range x.groups() {
+		for _, m := range g.members {
+			if m.session == x {
+				s.reclaim(x, m)
+			}
+		}
+	}
+}
+
+func (s *State) reclaim(x *session, m *member) {
+	var nums []uint64
+	x.queue.each(Range{0, ^uint64(0)}, func(r *ref) {
+		if r.group == m && r.qos == 1 {
+			nums = append(nums, r.num)
+		}
+	})
+	for _, num := range nums {
+		r := x.queue.find(num)
+		msg := r.msg
+		s.hold(msg)
+		r.group = nil
+		s.remove(x, r)
+		m.assigned--
+		m.group.giveBack(s, msg)
+	}
+}
+
+// giveBack puts a reference in the place its age gives it.
+func (g *Group) giveBack(s *State, msg *message) {
+	i, _ := slices.BinarySearchFunc(g.queue, msg.Seq, func(r groupRef, seq Seq) int { return cmp.Compare(r.msg.Seq, seq) })
+	g.queue = slices.Insert(g.queue, i, groupRef{msg: msg})
+	g.bytes += uint64(msg.size)
+	s.changes.group(g)
+}
+
+// MemberInfo is who gets a message that a group takes at most once.
+type MemberInfo struct {
+	Session  SessionKey
+	QoS      byte
+	RetainAs bool
+	SubID    uint32
+}
+
+// Pick returns the next attached member, in turn. It may be called without the
+// state's lock; deliveries at QoS 0 use it.
+func (g *Group) Pick() (MemberInfo, bool) {
+	on := g.online.Load()
+	if on == nil || len(*on) == 0 {
+		return MemberInfo{}, false
+	}
+	return (*on)[g.turn.Add(1)%uint64(len(*on))], true
+}

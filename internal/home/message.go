@@ -1,0 +1,115 @@
+package home
+
+import (
+	"bytes"
+	"strings"
+)
+
+// message is a body, stored once, with the number of references to it.
+type message struct {
+	Message
+	source    *Source // where it was numbered first; nil means here
+	sourceSeq Seq
+	refs      int32
+	size      uint32 // topic, properties and payload
+	stored    bool   // its body is in the store
+	evicted   bool   // its body is only there
+	pinned    bool   // retained: the body stays in memory
+	shared    *Message
+}
+
+func newMessage(m Message) *message {
+	return &message{Message: m, size: uint32(len(m.Topic) + len(m.Forward) + len(m.Payload))}
+}
+
+// own copies what still aliases a log buffer, so that a long-lived message does
+// not keep a whole record in memory.
+func (m *message) own() {
+	m.Payload = bytes.Clone(m.Payload)
+	m.Forward = bytes.Clone(m.Forward)
+	m.Topic = strings.Clone(m.Topic)
+	m.shared = nil
+}
+
+// view returns a copy for readers outside the lock: eviction does not reach it.
+func (m *message) view() *Message {
+	if m.shared == nil {
+		c := m.Message
+		m.shared = &c
+	}
+	return m.shared
+}
+
+func (m *message) expired(now Time) bool { return m.Expires != 0 && m.Expires <= now }
+
+// hold adds a reference.
+func (s *State) hold(m *message) {
+	if m.refs == 0 && !m.stored {
+		s.changes.bodies = append(s.changes.bodies, m)
+	}
+	m.refs++
+}
+
+// release drops a reference; the last one drops the body.
+func (s *State) release(m *message) {
+	if m.refs--; m.refs > 0 {
+		return
+	}
+	if m.stored {
+		s.changes.delete(BodyKey(m.Seq))
+		if !m.evicted {
+			s.resident -= int64(m.size)
+		}
+		m.stored = false
+	}
+}
+
+// bodyList orders flushed bodies by age for eviction. Released ones stay until
+// they come up, then are passed over.
+type bodyList struct {
+	list []*message
+	head int
+}
+
+func (l *bodyList) push(m *message) { l.list = append(l.list, m) }
+
+func (l *bodyList) pop() *message {
+	if l.head == len(l.list) {
+		l.list, l.head = nil, 0
+		return nil
+	}
+	m := l.list[l.head]
+	l.list[l.head] = nil
+	l.head++
+	if l.head > 1024 && l.head > len(l.list)/2 {
+		l.list = append(l.list[:0:0], l.list[l.head:]...)
+		l.head = 0
+	}
+	return m
+}
+
+// Evict drops flushed bodies from memory, oldest first, until at most budget
+// bytes of them remain; it returns how many do. Queue and Spool then say
+// Evicted, and the body is read from the store under BodyKey.
+func (s *State) Evict(budget int64) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var kept []*message
+	for s.resident > budget {
+		m := s.bodies.pop()
+		if m == nil {
+			break
+		}
+		if m.pinned && m.refs > 0 {
+			kept = append(kept, m)
+			continue
+		}
+		if m.stored && !m.evicted {
+			m.evicted = true
+			m.Topic, m.Payload, m.Forward, m.shared = "", nil, nil, nil
+			s.resident -= int64(m.size)
+		}
+	}
+	s.bodies.list = append(s.bodies.list, kept...)
+	return s.resident
+}

@@ -1,0 +1,385 @@
+package home
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"causeway/routing"
+)
+
+// Spool limits where a peer's policy gives none.
+const (
+	defaultSpoolBytes = 8 << 30
+	defaultSpoolAge   = 72 * time.Hour
+)
+
+// peer is another home as this one knows it: what it wants, what may go there,
+// and what waits to go.
+type peer struct {
+	id       ID
+	policy   SetPeer
+	epoch    Epoch // of its home, when it told its interest
+	interest *routing.Remote
+	target   *Target  // stands for the peer in every filter it wants
+	spools   []*spool // highest class first; the last takes what no class names
+	gen      uint64   // of the publish being applied: its interest matched
+}
+
+// spool holds what a peer wanted, of one class, in order.
+type spool struct {
+	class   string
+	filters []string
+	start   Seq // everything up to it was acknowledged, dropped or never wanted
+	refs    []spoolRef
+	bytes   uint64
+	dropped uint64
+}
+
+type spoolRef struct {
+	seq     Seq
+	msg     *message
+	version uint64 // of the retained message; 0: not one
+	at      Time
+	live    bool
+	stored  bool
+}
+
+func (s *State) setPeer(op *SetPeer) Outcome {
+	p := s.peers[op.Peer]
+	fresh := p == nil
+	if fresh {
+		p = &peer{id: op.Peer}
+		p.target = &Target{Peer: op.Peer, peer: p}
+		p.interest = routing.NewRemote(func(f routing.Filter, added bool) { s.peerWants(p, f, added) })
+		s.peers[op.Peer] = p
+	}
+	p.policy = *op
+	p.setClasses(op.Classes, s.seq)
+	s.changes.peer(p)
+	if fresh && op.Retained {
+		s.spoolRetained(p)
+	}
+	return Outcome{}
+}
+
+// setClasses keeps the spools of classes that stay. What waits in one that goes
+// is drained in its old order, before anything new, at the lowest rank.
+func (p *peer) setClasses(classes []Class, now Seq) {
+	old := p.spools
+	p.spools = nil
+	take := func(name string, filters []string) {
+		i := slices.IndexFunc(old, func(sp *spool) bool { return sp.class == name })
+		if i < 0 {
+			p.spools = append(p.spools, &spool{class: name, filters: filters, start: now})
+			return
+		}
+		old[i].filters = filters
+		p.spools = append(p.spools, old[i])
+		old = slices.Delete(old, i, i+1)
+	}
+	for i, c := range classes {
+		if c.Name != "" && !slices.ContainsFunc(classes[:i], func(o Class) bool { return o.Name == c.Name }) {
+			take(c.Name, c.Filters)
+		}
+	}
+	for _, sp := range old {
+		if sp.class != "" && len(sp.refs) > 0 {
+			sp.filters = nil
+			p.spools = append(p.spools, sp)
+		}
+	}
+	take("", nil)
+}
+
+func (s *State) peerWants(p *peer, f routing.Filter, added bool) {
+	s.changes.interest(p, f)
+	t := s.space(f.Namespace).table
+	if added {
+		t.Add(f.Filter, p.target)
+	} else {
+		t.Remove(f.Filter, p.target)
+	}
+}
+
+// spoolRetained gives a new peer what is retained already.
+func (s *State) spoolRetained(p *peer) {
+	var list []*retained
+	for _, sp := range *s.spaces.Load() {
+		sp.retained.each(func(r *retained) {
+			if r.msg != nil {
+				list = append(list, r)
+			}
+		})
+	}
+	// Not under their old numbers: the spool begins now, and stays in order.
+	slices.SortFunc(list, func(a, b *retained) int { return int(int64(a.seq) - int64(b.seq)) })
+	for _, r := range list {
+		if r.home == s.id {
+			m := newMessage(r.msg.Message)
+			m.stored, m.refs = false, 0
+			s.number(m)
+			s.spoolFor(p, m, r.version, false)
+		}
+	}
+}
+
+// interest applies what a peer says it wants.
+func (s *State) interestOp(op *Interest) Outcome {
+	p := s.peers[op.Peer]
+	if p == nil {
+		return Outcome{Code: CodeUnknown}
+	}
+	for _, list := range [][]InterestFilter{op.Add, op.Remove} {
+		for _, f := range list {
+			if routing.ValidFilter(f.Filter) != nil {
+				return Outcome{Code: CodeGap}
+			}
+		}
+	}
+	if op.Full {
+		return s.replaceInterest(p, op)
+	}
+	if p.epoch != op.Epoch {
+		return Outcome{Code: CodeGap}
+	}
+	if p.interest.Apply(routing.Delta{Base: op.Base, Version: op.Version, Add: op.Add, Remove: op.Remove}) != nil {
+		return Outcome{Code: CodeGap}
+	}
+	s.changes.peer(p)
+	return Outcome{}
+}
+
+func (s *State) replaceInterest(p *peer, op *Interest) Outcome {
+	whole := routing.NewRemote(nil)
+	if whole.Apply(routing.Delta{Version: op.Version, Add: op.Add}) != nil {
+		return Outcome{Code: CodeGap}
+	}
+	if p.interest.Replace(whole.Snapshot()) != nil {
+		return Outcome{Code: CodeGap}
+	}
+	p.epoch = op.Epoch
+	s.changes.peer(p)
+	return Outcome{}
+}
+
+func (s *State) forgetPeer(op *ForgetPeer) Outcome {
+	p := s.peers[op.Peer]
+	if p == nil {
+		return Outcome{Code: CodeUnknown}
+	}
+	_ = p.interest.Replace(routing.Snapshot{}) // empty is consistent with itself
+	n := 0
+	for _, sp := range p.spools {
+		n += len(sp.refs)
+		s.trimSpool(p, sp, math.MaxUint64)
+	}
+	if n > 0 {
+		s.sink.Dropped("spool", DropForgotten, n)
+	}
+	delete(s.peers, p.id)
+	s.changes.peer(p)
+	for key := range s.cursors {
+		if key.source.Home == p.id {
+			delete(s.cursors, key)
+			s.changes.cursor(key)
+		}
+	}
+	return Outcome{Count: n}
+}
+
+// spoolAll gives a message of this home to the peers that fanOut marked, and a
+// retained one to those whose policy says so. What came by a link never gets
+// here: no loops, no two paths. [D6]
+func (s *State) spoolAll(m *message, version uint64) (n int) {
+	for _, p := range s.peersInOrder() {
+		live := p.gen == s.gen
+		v := version
+		if !p.policy.Retained {
+			v = 0
+		}
+		if (live || v != 0) && p.allows(m.Topic) {
+			s.spoolFor(p, m, v, live)
+			n++
+		}
+	}
+	return n
+}
+
+func (s *State) peersInOrder() []*peer {
+	list := make([]*peer, 0, len(s.peers))
+	for _, p := range s.peers {
+		list = append(list, p)
+	}
+	if len(list) > 1 {
+		slices.SortFunc(list, func(a, b *peer) int { return compareIDs(a.id, b.id) })
+	}
+	return list
+}
+
+// allows says whether the link's policy lets a topic go out.
+func (p *peer) allows(topic string) bool {
+	return (len(p.policy.Out) == 0 || matchesAny(p.policy.Out, topic)) && !matchesAny(p.policy.Never, topic)
+}
+
+func matchesAny(filters []string, topic string) bool {
+	return slices.ContainsFunc(filters, func(f string) bool { return routing.Matches(f, topic) })
+}
+
+func (p *peer) spoolOf(topic string) *spool {
+	for _, sp := range p.spools {
+		if matchesAny(sp.filters, topic) {
+			return sp
+		}
+	}
+	return p.spools[len(p.spools)-1]
+}
+
+func (s *State) spoolFor(p *peer, m *message, version uint64, live bool) {
+	sp := p.spoolOf(m.Topic)
+	s.hold(m)
+	sp.refs = append(sp.refs, spoolRef{seq: m.Seq, msg: m, version: version, at: s.time, live: live})
+	sp.bytes += uint64(m.size)
+	s.changes.peer(p)
+	s.boundSpools(p)
+	s.sink.Spooled(p.id)
+}
+
+// boundSpools drops the oldest of the lowest class while the peer's spools are
+// over their bytes, and what is over its age.
+func (s *State) boundSpools(p *peer) {
+	limit, age := p.policy.SpoolBytes, p.policy.SpoolAge
+	setDefault(&limit, defaultSpoolBytes)
+	if age == 0 {
+		age = defaultSpoolAge
+	}
+	var total uint64
+	for _, sp := range p.spools {
+		for len(sp.refs) > 0 && s.time.Sub(sp.refs[0].at) > age {
+			s.dropOldest(p, sp, DropSpoolAge)
+		}
+		total += sp.bytes
+	}
+	for i := len(p.spools) - 1; i >= 0; i-- {
+		for sp := p.spools[i]; total > limit && len(sp.refs) > 0; {
+			total -= uint64(sp.refs[0].msg.size)
+			s.dropOldest(p, sp, DropSpoolFull)
+		}
+	}
+}
+
+func (s *State) dropOldest(p *peer, sp *spool, reason DropReason) {
+	sp.dropped++
+	s.trimSpool(p, sp, sp.refs[0].seq)
+	s.sink.Dropped("spool", reason, 1)
+}
+
+// trim drops what the peer has.
+func (s *State) trim(op *Trim) Outcome {
+	p := s.peers[op.Peer]
+	if p == nil {
+		return Outcome{Code: CodeUnknown}
+	}
+	for _, sp := range p.spools {
+		if sp.class != op.Class {
+			continue
+		}
+		n := len(sp.refs)
+		s.trimSpool(p, sp, min(op.To, s.lastOf(op.Epoch)))
+		return Outcome{Count: n - len(sp.refs), Seq: sp.start}
+	}
+	return Outcome{Code: CodeUnknown}
+}
+
+// lastOf returns the highest number that an epoch gave, so that an ack for one
+// epoch cannot trim the next.
+func (s *State) lastOf(e Epoch) Seq {
+	for i, span := range s.lineage {
+		if span.Epoch == e {
+			if i+1 < len(s.lineage) {
+				return s.lineage[i+1].First - 1
+			}
+			return s.seq
+		}
+	}
+	return 0
+}
+
+func (s *State) trimSpool(p *peer, sp *spool, to Seq) {
+	n := 0
+	for n < len(sp.refs) && sp.refs[n].seq <= to {
+		r := &sp.refs[n]
+		if r.stored {
+			s.changes.delete(spoolKey(p.id, sp.class, r.seq))
+		}
+		sp.bytes -= uint64(r.msg.size)
+		s.release(r.msg)
+		*r = spoolRef{}
+		n++
+	}
+	sp.refs = sp.refs[n:]
+	if len(sp.refs) == 0 {
+		sp.refs = nil
+	}
+	if to = min(to, s.seq); to > sp.start {
+		sp.start = to
+	}
+	s.changes.peer(p)
+}
+
+func (s *State) peersPassed(seq Seq) bool {
+	for _, p := range s.peers {
+		for _, sp := range p.spools {
+			if len(sp.refs) > 0 && sp.refs[0].seq <= seq {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// frame takes in a span of a peer's spool: one entry, so all of it or nothing.
+func (s *State) frame(op *Frame) Outcome {
+	key := cursorKey{op.Source, op.Class}
+	at, known := s.cursors[key]
+	switch {
+	case op.To < op.From || op.Source.Home == s.id:
+		return Outcome{Code: CodeGap, Seq: at}
+	case known && op.To <= at:
+		return Outcome{Seq: at}
+	case known && op.From > at:
+		return Outcome{Code: CodeGap, Seq: at}
+	}
+	src := s.source(op.Source)
+	n := 0
+	for i := range op.Messages {
+		fm := &op.Messages[i]
+		if fm.Seq <= at || fm.Seq > op.To {
+			continue
+		}
+		at = fm.Seq
+		if routing.ValidTopic(fm.Topic) == nil {
+			s.fromPeer(src, fm)
+			n++
+		}
+	}
+	s.cursors[key] = op.To
+	s.changes.cursor(key)
+	return Outcome{Seq: op.To, Count: n}
+}
+
+// fromPeer takes in one message. It is given to local sessions only.
+func (s *State) fromPeer(src *Source, fm *FrameMessage) {
+	m := newMessage(Message{Namespace: fm.Namespace, Topic: fm.Topic, Payload: fm.Payload, Forward: fm.Forward, QoS: fm.QoS, Retain: fm.Retain})
+	m.source, m.sourceSeq = src, fm.Seq
+	if fm.ExpiryIn > 0 {
+		m.Expires = s.time.Add(fm.ExpiryIn)
+	}
+	s.number(m)
+	if fm.RetainVersion != 0 {
+		s.retain(m, fm.RetainVersion, src.Home)
+	}
+	if fm.Live {
+		s.fanOut(m, nil)
+	}
+}

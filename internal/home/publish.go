@@ -1,0 +1,147 @@
+package home
+
+import "slices"
+
+// hit is a session that a message matched, over all its subscriptions.
+type hit struct {
+	session *session
+	qos     byte
+	retain  bool
+	subIDs  []uint32
+}
+
+func (s *State) publishOp(op *Publish) Outcome {
+	var x *session
+	if op.Epoch != 0 {
+		if x = s.current(op.Session, op.Epoch); x == nil {
+			return Outcome{Code: CodeVoid}
+		}
+	}
+	if op.QoS == 2 && x != nil {
+		// Known by id, never by DUP: MQTT.js re-sends with DUP=0.
+		if _, known := x.inbound[op.PacketID]; known {
+			return Outcome{}
+		}
+	}
+	if op.Retain && len(op.Payload) > 0 && s.retainedFull(op.Session.Namespace, op.Topic) {
+		return Outcome{Code: CodeQuota}
+	}
+	if op.QoS == 2 && x != nil {
+		if x.inbound == nil {
+			x.inbound = map[uint16]uint64{}
+		}
+		x.inbound[op.PacketID] = contentHash(op.Topic, op.Payload)
+		s.changes.session(x)
+	}
+	m := newMessage(Message{Namespace: op.Session.Namespace, Topic: op.Topic, Payload: op.Payload, Forward: op.Forward,
+		QoS: op.QoS, Retain: op.Retain})
+	if op.Expiry != 0 {
+		m.Expires = s.time.Add(seconds(op.Expiry))
+	}
+	n := s.publish(m, x)
+	out := Outcome{Seq: m.Seq, Count: n}
+	if n == 0 {
+		out.Code = CodeNoSubscribers
+	}
+	return out
+}
+
+func (s *State) retainedFull(ns, topic string) bool {
+	sp := s.space(ns)
+	if sp.retained.count < int(s.config.Load().limits().Retained) {
+		return false
+	}
+	r := sp.retained.get(topic)
+	return r == nil || r.msg == nil
+}
+
+// publish numbers a message of this home, keeps it as retained, and gives it to
+// every session, group and peer that wants it. It returns how many got it.
+func (s *State) publish(m *message, from *session) int {
+	s.number(m)
+	var version uint64
+	if m.Retain {
+		version, _ = s.retain(m, 0, "")
+	}
+	n := s.fanOut(m, from)
+	return n + s.spoolAll(m, version)
+}
+
+func (s *State) number(m *message) {
+	s.seq++
+	m.Seq = s.seq
+}
+
+// fanOut gives a message to sessions and groups, and marks the peers that want
+// it. [MQTT-3.3.4-2]: overlapping subscriptions of a session give one copy, at
+// the highest QoS, with all subscription ids.
+func (s *State) fanOut(m *message, from *session) int {
+	s.gen++
+	s.hits = s.hits[:0]
+	var groups []*Group
+	s.targets = s.space(m.Namespace).table.Match(m.Topic, s.targets[:0])
+	for _, t := range s.targets {
+		switch {
+		case t.peer != nil:
+			t.peer.gen = s.gen
+		case t.Group != nil:
+			groups = append(groups, t.Group)
+		default:
+			if !t.NoLocal || t.session != from {
+				s.hit(t, m.Retain)
+			}
+		}
+	}
+	n := 0
+	for i := range s.hits {
+		h := &s.hits[i]
+		slices.Sort(h.subIDs)
+		if s.give(h.session, m, min(m.QoS, h.qos), h.retain, h.subIDs) {
+			n++
+		}
+		*h = hit{}
+	}
+	slices.SortFunc(groups, func(a, b *Group) int { return a.key.compare(b.key) })
+	for _, g := range groups {
+		g.offer(s, m)
+	}
+	return n + len(groups)
+}
+
+// hit merges a matching subscription into the session's hit.
+func (s *State) hit(t *Target, retain bool) {
+	x := t.session
+	if x.gen != s.gen {
+		x.gen, x.hit = s.gen, len(s.hits)
+		s.hits = append(s.hits, hit{session: x})
+	}
+	h := &s.hits[x.hit]
+	h.qos = max(h.qos, t.QoS)
+	h.retain = h.retain || retain && t.RetainAs
+	if t.SubID != 0 {
+		h.subIDs = append(h.subIDs, t.SubID)
+	}
+}
+
+// give hands a message to a session: into its queue, or, at QoS 0 and for a
+// session that ends with its connection, straight to its owner.
+func (s *State) give(x *session, m *message, qos byte, retain bool, ids []uint32) bool {
+	if qos > 0 && !x.transient {
+		return s.enqueue(x, m, ref{qos: qos, retain: retain, subIDs: ids})
+	}
+	if !x.attached() {
+		return false
+	}
+	s.sink.Deliver(Delivery{Session: x.key, Epoch: x.epoch, Owner: x.owner, Message: m.view(), QoS: qos, Retain: retain, SubIDs: ids})
+	return true
+}
+
+// Match appends who wants a message on topic. It takes no lock: messages that do
+// not go through the log use it.
+func (s *State) Match(ns, topic string, dst []*Target) []*Target {
+	sp := (*s.spaces.Load())[ns]
+	if sp == nil {
+		return dst
+	}
+	return sp.table.Match(topic, dst)
+}

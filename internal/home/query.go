@@ -1,0 +1,406 @@
+package home
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"causeway/routing"
+)
+
+// ID returns the home's name; "" before Genesis.
+func (s *State) ID() ID {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.id
+}
+
+// Epoch returns the epoch in force.
+func (s *State) Epoch() Epoch {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.currentEpoch()
+}
+
+// Lineage returns the home's epochs, oldest first.
+func (s *State) Lineage() []Span {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Clone(s.lineage)
+}
+
+// Now returns home time as of the last record.
+func (s *State) Now() Time {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.time
+}
+
+// HighSeq returns the highest message number given.
+func (s *State) HighSeq() Seq {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.seq
+}
+
+// Incarnation returns the last incarnation of a node that the home knows.
+func (s *State) Incarnation(n NodeID) (i Incarnation, applied uint64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if p := s.proposers[n]; p != nil {
+		return p.incarnation, p.n
+	}
+	return 0, 0
+}
+
+// PolicyOf returns what an acknowledgement means for a topic. It takes no lock.
+func (s *State) PolicyOf(topic string) Policy {
+	for _, a := range s.config.Load().Acks {
+		if routing.Matches(a.Filter, topic) {
+			return a.Policy
+		}
+	}
+	return PolicyRegion
+}
+
+// Limits returns the limits in force. It takes no lock.
+func (s *State) Limits() Limits { return s.config.Load().limits() }
+
+// Config returns the configuration in force; it must not be changed.
+func (s *State) Config() *Configure { return s.config.Load() }
+
+// Spool appends to dst what waits for a peer in a class, numbered above after,
+// up to maxMessages and about maxBytes; at least one message comes if any waits.
+func (s *State) Spool(id ID, class string, after Seq, maxMessages, maxBytes int, dst []Spooled) []Spooled {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	sp := s.spoolByName(id, class)
+	if sp == nil {
+		return dst
+	}
+	i, _ := slices.BinarySearchFunc(sp.refs, after+1, func(r spoolRef, seq Seq) int { return compareSeqs(r.seq, seq) })
+	for ; i < len(sp.refs) && maxMessages > 0; i++ {
+		r := &sp.refs[i]
+		dst = append(dst, Spooled{Seq: r.seq, Epoch: s.epochOf(r.seq), Message: r.msg.Message, Evicted: r.msg.evicted, Live: r.live, RetainVersion: r.version})
+		maxMessages--
+		if maxBytes -= int(r.msg.size); maxBytes <= 0 {
+			break
+		}
+	}
+	return dst
+}
+
+func compareSeqs(a, b Seq) int { return int(int64(a) - int64(b)) }
+
+func (s *State) spoolByName(id ID, class string) *spool {
+	p := s.peers[id]
+	if p == nil {
+		return nil
+	}
+	for _, sp := range p.spools {
+		if sp.class == class {
+			return sp
+		}
+	}
+	return nil
+}
+
+// SpoolInfo describes a class of a peer's spool.
+type SpoolInfo struct {
+	Class    string
+	Start    Seq // everything up to it is done with
+	Messages int
+	Bytes    uint64
+	Oldest   Time // when the oldest was spooled; 0 if empty
+	Dropped  uint64
+}
+
+// SpoolInfo describes a peer's spools, highest class first.
+func (s *State) SpoolInfo(id ID) (list []SpoolInfo) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p := s.peers[id]
+	if p == nil {
+		return nil
+	}
+	for _, sp := range p.spools {
+		info := SpoolInfo{Class: sp.class, Start: sp.start, Messages: len(sp.refs), Bytes: sp.bytes, Dropped: sp.dropped}
+		if len(sp.refs) > 0 {
+			info.Oldest = sp.refs[0].at
+		}
+		list = append(list, info)
+	}
+	return list
+}
+
+// Cursor returns how far a class of a source was taken in.
+func (s *State) Cursor(src Source, class string) (Seq, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	at, ok := s.cursors[cursorKey{src, class}]
+	return at, ok
+}
+
+// CursorInfo is a cursor and what it is of.
+type CursorInfo struct {
+	Source Source
+	Class  string
+	At     Seq
+}
+
+// Cursors returns the cursors of a peer's home, over its epochs and classes.
+func (s *State) Cursors(id ID) (list []CursorInfo) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for k, at := range s.cursors {
+		if k.source.Home == id {
+			list = append(list, CursorInfo{k.source, k.class, at})
+		}
+	}
+	return list
+}
+
+// PeerInfo describes a peer.
+type PeerInfo struct {
+	Peer    ID
+	Policy  SetPeer
+	Epoch   Epoch  // of its home, when it told its interest
+	Version uint64 // of its interest
+	Filters int
+	Spooled int
+	Bytes   uint64
+	Oldest  Time
+}
+
+// Peer describes one peer.
+func (s *State) Peer(id ID) (PeerInfo, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p := s.peers[id]
+	if p == nil {
+		return PeerInfo{}, false
+	}
+	return p.info(), true
+}
+
+// Peers describes all peers, by name.
+func (s *State) Peers() (list []PeerInfo) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, p := range s.peersInOrder() {
+		list = append(list, p.info())
+	}
+	return list
+}
+
+func (p *peer) info() PeerInfo {
+	info := PeerInfo{Peer: p.id, Policy: p.policy, Epoch: p.epoch, Version: p.interest.Version(), Filters: p.interest.Len()}
+	for _, sp := range p.spools {
+		info.Spooled += len(sp.refs)
+		info.Bytes += sp.bytes
+		if len(sp.refs) > 0 && (info.Oldest == 0 || sp.refs[0].at < info.Oldest) {
+			info.Oldest = sp.refs[0].at
+		}
+	}
+	return info
+}
+
+// PeerDigest returns the version of a peer's interest and a digest computed
+// from the table itself, so that a flipped bit shows.
+func (s *State) PeerDigest(id ID) (version uint64, d routing.Digest, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p := s.peers[id]
+	if p == nil {
+		return 0, routing.Digest{}, false
+	}
+	return p.interest.Version(), p.interest.Digest(), true
+}
+
+// Wanted returns the version and digest of what this home wants of its peers.
+func (s *State) Wanted() (version uint64, d routing.Digest) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.wanted.Version(), s.wanted.Digest()
+}
+
+// WantedSince returns what changed since a version; ok is false when that is
+// not known any more and a snapshot is needed.
+func (s *State) WantedSince(v uint64) (routing.Delta, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.wanted.Since(v)
+}
+
+// WantedSnapshot returns all this home wants.
+func (s *State) WantedSnapshot() routing.Snapshot {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.wanted.Snapshot()
+}
+
+// SessionInfo describes a session.
+type SessionInfo struct {
+	Key           SessionKey
+	Epoch         SessionEpoch
+	Owner         Owner // zero while detached
+	Transient     bool
+	Expiry        uint32 // seconds
+	ExpiresAt     Time   // 0 while attached or never
+	Subscriptions []Subscription
+	Queued        int
+	QueuedBytes   uint64
+	InboundIDs    int
+	Will          bool
+}
+
+// Session describes one session.
+func (s *State) Session(k SessionKey) (SessionInfo, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	x := s.sessions[k]
+	if x == nil {
+		return SessionInfo{}, false
+	}
+	info := x.info()
+	for _, f := range x.filters() {
+		info.Subscriptions = append(info.Subscriptions, x.subs[f].Subscription)
+	}
+	return info, true
+}
+
+func (x *session) info() SessionInfo {
+	return SessionInfo{Key: x.key, Epoch: x.epoch, Owner: x.owner, Transient: x.transient, Expiry: x.expiry, ExpiresAt: x.expireAt,
+		Queued: x.queue.live, QueuedBytes: x.queue.bytes, InboundIDs: len(x.inbound), Will: x.will != nil}
+}
+
+// Sessions describes at most max sessions after a key, in order, without their
+// subscriptions.
+func (s *State) Sessions(after SessionKey, max int) (list []SessionInfo) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	keys := make([]SessionKey, 0, len(s.sessions))
+	for k := range s.sessions {
+		if compareKeys(k, after) > 0 {
+			keys = append(keys, k)
+		}
+	}
+	slices.SortFunc(keys, compareKeys)
+	for _, k := range keys[:min(max, len(keys))] {
+		list = append(list, s.sessions[k].info())
+	}
+	return list
+}
+
+// Peek returns at most max references of any session's queue, attached or not.
+func (s *State) Peek(k SessionKey, max int) (list []Queued) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	x := s.sessions[k]
+	if x == nil {
+		return nil
+	}
+	x.queue.each(Range{0, ^uint64(0)}, func(r *ref) {
+		if len(list) < max {
+			list = append(list, Queued{Ref: r.num, Seq: r.msg.Seq, Message: r.msg.Message, Evicted: r.msg.evicted, QoS: r.qos,
+				Retain: r.retain, SubIDs: r.subIDs, Received: r.state == refReceived})
+		}
+	})
+	return list
+}
+
+// RetainedInfo describes a retained message.
+type RetainedInfo struct {
+	Namespace string
+	Topic     string
+	Version   uint64
+	Home      ID
+	QoS       byte
+	Payload   []byte
+	Expires   Time
+}
+
+// Retained returns at most max retained messages that a filter matches, by
+// topic, after the given topic.
+func (s *State) Retained(ns, filter, after string, max int) (list []RetainedInfo) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	sp := (*s.spaces.Load())[ns]
+	if sp == nil {
+		return nil
+	}
+	for _, r := range sp.retained.match(filter) {
+		if r.msg != nil && r.topic > after && len(list) < max {
+			list = append(list, RetainedInfo{ns, strings.Clone(r.topic), r.version, r.home, r.msg.QoS, r.msg.Payload, r.msg.Expires})
+		}
+	}
+	return list
+}
+
+// GroupInfo describes a shared subscription.
+type GroupInfo struct {
+	Namespace, Name, Filter string
+	Members, Attached       int
+	Queued                  int
+	QueuedBytes             uint64
+}
+
+// Groups describes all shared subscriptions.
+func (s *State) Groups() (list []GroupInfo) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for k, g := range s.groups {
+		info := GroupInfo{Namespace: k.space, Name: k.name, Filter: k.filter, Members: len(g.members), Queued: len(g.queue), QueuedBytes: g.bytes}
+		if on := g.online.Load(); on != nil {
+			info.Attached = len(*on)
+		}
+		list = append(list, info)
+	}
+	slices.SortFunc(list, func(a, b GroupInfo) int {
+		return strings.Compare(a.Namespace+"\x00"+a.Filter+"\x00"+a.Name, b.Namespace+"\x00"+b.Filter+"\x00"+b.Name)
+	})
+	return list
+}
+
+// Status is the home at a glance.
+type Status struct {
+	ID          ID
+	Epoch       Epoch
+	Time        Time
+	Seq         Seq
+	Sessions    int
+	Attached    int
+	Namespaces  int
+	Filters     int // distinct ones that this home wants
+	Retained    int
+	Groups      int
+	Peers       int
+	Queued      int
+	QueuedBytes uint64
+	Resident    int64 // bytes of flushed bodies in memory
+	NextTimerIn time.Duration
+}
+
+// Status counts what the home holds. It walks all sessions.
+func (s *State) Status() Status {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	st := Status{ID: s.id, Epoch: s.currentEpoch(), Time: s.time, Seq: s.seq, Sessions: len(s.sessions), Filters: s.wanted.Len(),
+		Groups: len(s.groups), Peers: len(s.peers), Resident: s.resident}
+	for _, x := range s.sessions {
+		if x.attached() {
+			st.Attached++
+		}
+		st.Queued += x.queue.live
+		st.QueuedBytes += x.queue.bytes
+	}
+	spaces := *s.spaces.Load()
+	st.Namespaces = len(spaces)
+	for _, sp := range spaces {
+		st.Retained += sp.retained.count
+	}
+	if len(s.timers) > 0 {
+		st.NextTimerIn = s.timers[0].at.Sub(s.time)
+	}
+	return st
+}

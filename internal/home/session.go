@@ -1,0 +1,269 @@
+package home
+
+import (
+	"cmp"
+	"hash/fnv"
+	"slices"
+	"time"
+)
+
+// session is a device's session.
+//
+//	          attach                    detach, node down
+//	(none) ------------> attached ------------------------> detached
+//	   ^                  ^    |                              |   |
+//	   |                  |    | transient: end               |   | expiry, clean start,
+//	   |                  +----|------ attach ----------------+   | end session
+//	   +-----------------------+----------------------------------+
+type session struct {
+	key       SessionKey
+	id        uint64 // of this life of the session: the epoch that created it
+	epoch     SessionEpoch
+	owner     Owner // zero while detached
+	transient bool  // ends with its connection; only shared subscriptions queue for it
+	expiry    uint32
+	window    uint16
+	will      *Will // of the connection, or waiting for willAt
+	willAt    Time  // 0: not armed
+	expireAt  Time  // 0: not running out
+	resumed   uint64
+	nextRef   uint64 // last given
+	subs      map[string]*subscription
+	inbound   map[uint16]uint64 // QoS 2 ids in use by the device, with a hash of what they carried
+	queue     queue
+
+	// Of the publish being applied: where in hits this session is.
+	hit int
+	gen uint64
+
+	// Of write-behind.
+	unstored uint64 // references numbered above it were never written
+	dirty    bool
+	ended    bool
+}
+
+// subscription is one filter of a session.
+type subscription struct {
+	Subscription
+	target *Target // nil for a shared one
+	member *member // nil for a plain one
+	joined uint64
+}
+
+func (x *session) attached() bool { return x.owner != Owner{} }
+
+func (x *session) sendWindow() int {
+	if x.window == 0 || x.window > MaxWindow {
+		return MaxWindow
+	}
+	return int(x.window)
+}
+
+// current returns the session if epoch is the one in force and it is attached.
+func (s *State) current(k SessionKey, e SessionEpoch) *session {
+	x := s.sessions[k]
+	if x == nil || x.epoch != e || !x.attached() {
+		return nil
+	}
+	return x
+}
+
+func (s *State) attach(owner Owner, op *Attach) Outcome {
+	limits := s.config.Load().limits()
+	if x := s.sessions[op.Session]; x != nil && x.attached() {
+		s.sink.Ended(x.key, x.epoch, x.owner, EndTakenOver)
+		s.detachSession(x, false)
+	}
+	x := s.sessions[op.Session]
+	if x != nil && op.CleanStart {
+		s.endSession(x)
+		x = nil
+	}
+	present := x != nil
+	if !present {
+		if uint64(len(s.sessions)) >= limits.Sessions {
+			return Outcome{Code: CodeQuota}
+		}
+		x = &session{key: op.Session, id: uint64(s.epoch + 1), transient: op.Expiry == 0}
+		s.sessions[x.key] = x
+	}
+	s.epoch++
+	x.epoch, x.owner = s.epoch, owner
+	x.expiry = min(op.Expiry, limits.SessionExpiryMax)
+	x.window, x.will = op.Window, op.Will
+	x.willAt, x.expireAt = 0, 0
+	if x.will != nil {
+		w := *x.will
+		w.Payload, w.Forward = slices.Clone(w.Payload), slices.Clone(w.Forward)
+		x.will = &w
+	}
+	s.changes.session(x)
+	for _, g := range x.groups() {
+		g.changed(s)
+	}
+	return Outcome{SessionPresent: present, Epoch: x.epoch, Expiry: x.expiry, Resumed: x.resumed}
+}
+
+func (s *State) detach(op *Detach) Outcome {
+	x := s.current(op.Session, op.Epoch)
+	if x == nil {
+		return Outcome{Code: CodeVoid}
+	}
+	if op.SetExpiry && !x.transient { // [MQTT-3.14.2-2]: 0 cannot become more
+		x.expiry = min(op.Expiry, s.config.Load().limits().SessionExpiryMax)
+	}
+	s.detachSession(x, op.DropWill)
+	return Outcome{}
+}
+
+// detachSession ends ownership, arms or fires the will, and starts the
+// session's expiry or ends it.
+func (s *State) detachSession(x *session, dropWill bool) {
+	x.resumed = max(x.resumed, x.queue.sentThrough(x.sendWindow()))
+	x.owner = Owner{}
+	s.changes.session(x)
+	if dropWill {
+		x.will = nil
+	}
+	s.returnAssigned(x)
+	if x.transient || x.expiry == 0 {
+		s.endSession(x)
+		return
+	}
+	if x.will != nil {
+		if x.will.Delay == 0 {
+			s.fireWill(x)
+		} else {
+			x.willAt = s.time.Add(seconds(min(x.will.Delay, x.expiry)))
+			s.timers.push(timer{x.willAt, timerWill, x.key, x.epoch})
+		}
+	}
+	if x.expiry != neverExpires {
+		x.expireAt = s.time.Add(seconds(x.expiry))
+		s.timers.push(timer{x.expireAt, timerSession, x.key, x.epoch})
+	}
+	for _, g := range x.groups() {
+		g.changed(s)
+	}
+}
+
+// fireWill publishes the session's will, once.
+func (s *State) fireWill(x *session) {
+	w := x.will
+	x.will, x.willAt = nil, 0
+	s.changes.session(x)
+	if w == nil {
+		return
+	}
+	m := newMessage(Message{Namespace: x.key.Namespace, Topic: w.Topic, Payload: w.Payload, Forward: w.Forward, QoS: w.QoS, Retain: w.Retain})
+	if w.Expiry != 0 {
+		m.Expires = s.time.Add(seconds(w.Expiry))
+	}
+	s.publish(m, x)
+}
+
+// endSession deletes a session; a will that was not dropped fires.
+// [MQTT-3.1.2-10]
+func (s *State) endSession(x *session) {
+	x.owner = Owner{}
+	x.ended = true
+	s.changes.session(x)
+	delete(s.sessions, x.key)
+	s.fireWill(x)
+	for _, f := range x.filters() {
+		s.unsubscribeFilter(x, f)
+	}
+	dropped := 0
+	for len(x.queue.refs) > 0 {
+		r := &x.queue.refs[0]
+		r.group = nil
+		s.remove(x, r)
+		dropped++
+	}
+	if dropped > 0 {
+		s.sink.Dropped("queue", DropSessionEnd, dropped)
+	}
+}
+
+// end serves an operator's wish to delete a session.
+func (s *State) end(op *EndSession) Outcome {
+	x := s.sessions[op.Session]
+	if x == nil {
+		return Outcome{Code: CodeUnknown}
+	}
+	if x.attached() {
+		s.sink.Ended(x.key, x.epoch, x.owner, EndDeleted)
+		s.returnAssigned(x)
+	}
+	if !op.PublishWill {
+		x.will = nil
+	}
+	s.endSession(x)
+	return Outcome{}
+}
+
+// ownerGone detaches every session of an owner, in the order of their keys.
+func (s *State) ownerGone(o Owner, reason EndReason) {
+	var list []*session
+	for _, x := range s.sessions {
+		if x.owner == o {
+			list = append(list, x)
+		}
+	}
+	slices.SortFunc(list, func(a, b *session) int { return compareKeys(a.key, b.key) })
+	for _, x := range list {
+		if x.owner == o && !x.ended {
+			s.sink.Ended(x.key, x.epoch, o, reason)
+			s.detachSession(x, false)
+		}
+	}
+}
+
+func compareKeys(a, b SessionKey) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.ClientID, b.ClientID))
+}
+
+// release is an inbound PUBREL. An unknown id is no error: the PUBCOMP was lost.
+func (s *State) releaseInbound(op *Release) Outcome {
+	x := s.current(op.Session, op.Epoch)
+	if x == nil {
+		return Outcome{Code: CodeVoid}
+	}
+	if _, known := x.inbound[op.PacketID]; known {
+		delete(x.inbound, op.PacketID)
+		s.changes.session(x)
+	}
+	return Outcome{}
+}
+
+// filters lists the session's filters in order.
+func (x *session) filters() []string {
+	list := make([]string, 0, len(x.subs))
+	for f := range x.subs {
+		list = append(list, f)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// groups lists the groups the session is a member of, in order.
+func (x *session) groups() (list []*Group) {
+	for _, sub := range x.subs {
+		if sub.member != nil {
+			list = append(list, sub.member.group)
+		}
+	}
+	slices.SortFunc(list, func(a, b *Group) int { return a.key.compare(b.key) })
+	return list
+}
+
+func seconds(n uint32) time.Duration { return time.Duration(n) * time.Second }
+
+// contentHash tells two messages under one inbound packet id apart. [E4]
+func contentHash(topic string, payload []byte) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(topic))
+	h.Write([]byte{0})
+	h.Write(payload)
+	return h.Sum64()
+}

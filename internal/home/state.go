@@ -1,0 +1,157 @@
+package home
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"causeway/routing"
+)
+
+// State is a home. Apply changes it; everything else only reads.
+type State struct {
+	mu sync.RWMutex // held by Apply for a whole record
+
+	// Replicated.
+	id        ID
+	lineage   []Span // epochs with the first number each gave
+	time      Time
+	seq       Seq // last given
+	epoch     SessionEpoch
+	joins     uint64 // last place given in a shared group
+	proposers map[NodeID]*proposer
+	sessions  map[SessionKey]*session
+	groups    map[groupKey]*Group
+	peers     map[ID]*peer
+	cursors   map[cursorKey]Seq
+	wanted    *routing.Interest
+
+	// Replicated, and read without the lock.
+	config atomic.Pointer[Configure]
+	spaces atomic.Pointer[map[string]*space]
+
+	// Derived.
+	timers   timers
+	sources  map[Source]*Source // interned
+	resident int64              // bytes of bodies in memory
+	bodies   bodyList           // flushed bodies in memory, oldest first
+	tombs    []tombstone        // of retained messages, oldest first
+
+	// Of the record being applied.
+	sink    Sink
+	targets []*Target
+	hits    []hit
+	gen     uint64
+
+	changes changes
+}
+
+// Span is a part of a home's lineage: Epoch numbered messages from First on.
+type Span struct {
+	Epoch Epoch
+	First Seq
+}
+
+type proposer struct {
+	incarnation Incarnation
+	n           uint64 // last entry applied
+	down        bool   // declared dead: nothing more of this incarnation counts
+}
+
+// space is what a namespace isolates: its filters and its retained messages.
+type space struct {
+	name     string
+	table    *routing.Table[*Target]
+	retained retainedTree
+}
+
+type cursorKey struct {
+	source Source
+	class  string
+}
+
+// wantedHistory is how many changes of what the home wants can be sent to a peer
+// as a delta; one that missed more gets a snapshot.
+const wantedHistory = 16384
+
+// New returns an empty home. Its first record holds Genesis.
+func New() *State {
+	s := &State{
+		proposers: map[NodeID]*proposer{},
+		sessions:  map[SessionKey]*session{},
+		groups:    map[groupKey]*Group{},
+		peers:     map[ID]*peer{},
+		cursors:   map[cursorKey]Seq{},
+		sources:   map[Source]*Source{},
+		wanted:    routing.NewInterest(wantedHistory),
+	}
+	s.config.Store(new(Configure))
+	s.spaces.Store(&map[string]*space{})
+	s.changes.reset()
+	return s
+}
+
+// space returns the namespace, creating it.
+func (s *State) space(name string) *space {
+	old := *s.spaces.Load()
+	if sp := old[name]; sp != nil {
+		return sp
+	}
+	next := make(map[string]*space, len(old)+1)
+	for k, v := range old {
+		next[k] = v
+	}
+	sp := &space{name: name, table: routing.NewTable[*Target]()}
+	next[name] = sp
+	s.spaces.Store(&next)
+	return sp
+}
+
+// epochOf returns the epoch in which this home numbered seq.
+func (s *State) epochOf(seq Seq) Epoch {
+	for i := len(s.lineage) - 1; i >= 0; i-- {
+		if s.lineage[i].First <= seq {
+			return s.lineage[i].Epoch
+		}
+	}
+	return Epoch{}
+}
+
+func (s *State) currentEpoch() Epoch {
+	if len(s.lineage) == 0 {
+		return Epoch{}
+	}
+	return s.lineage[len(s.lineage)-1].Epoch
+}
+
+// alive says whether the owner's incarnation is still registered.
+func (s *State) alive(o Owner) bool {
+	p := s.proposers[o.Node]
+	return p != nil && p.incarnation == o.Incarnation && !p.down
+}
+
+func (s *State) source(src Source) *Source {
+	p := s.sources[src]
+	if p == nil {
+		p = &src
+		s.sources[src] = p
+	}
+	return p
+}
+
+// Limits in force, with defaults filled in.
+func (c *Configure) limits() Limits {
+	l := c.Limits
+	setDefault(&l.SessionExpiryMax, 14*24*3600)
+	setDefault(&l.QueueMessages, 100_000)
+	setDefault(&l.QueueBytes, 256<<20)
+	setDefault(&l.Subscriptions, 1000)
+	setDefault(&l.Sessions, 5_000_000)
+	setDefault(&l.Retained, 2_000_000)
+	return l
+}
+
+func setDefault[T uint32 | uint64](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
