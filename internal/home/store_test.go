@@ -1,0 +1,191 @@
+package home
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func sortedKeys(s store) []string {
+	list := make([]string, 0, len(s))
+	for k := range s {
+		list = append(list, k)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// Whatever happened, and whenever it was flushed: what Load builds is the state
+// that was flushed, and it goes on like the one that never stopped.
+func TestLoad_IsTheStateThatWasFlushed(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		seed := rapid.Uint64().Draw(rt, "seed")
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		r := newRig(t, "eu")
+		kept := store{}
+		other := r.s
+		var mirror *State // loaded once, then fed the same records
+		for i := range rapid.IntRange(10, 150).Draw(rt, "ops") {
+			at := len(r.log)
+			r.random(rnd, i)
+			if mirror != nil {
+				replay(t, mirror, r.log[at:])
+			}
+			if rnd.IntN(10) == 0 {
+				r.s.Flush(kept.put, kept.del)
+				r.s.Evict(rnd.Int64N(200))
+				back := kept.load(t)
+				if back.Digest() != r.s.Digest() {
+					rt.Fatalf("seed %d: loaded state differs after %d operations", seed, i)
+				}
+				mirror = back
+			}
+			if mirror != nil && mirror.Digest() != r.s.Digest() {
+				rt.Fatalf("seed %d: loaded state goes another way after %d operations", seed, i)
+			}
+		}
+		_ = other
+	})
+}
+
+// Two replicas that apply the same log are the same.
+func TestApply_IsDeterministic(t *testing.T) {
+	for seed := range uint64(20) {
+		r := newRig(t, "eu")
+		rnd := rand.New(rand.NewPCG(seed, 2))
+		for i := range 200 {
+			r.random(rnd, i)
+		}
+		twin := New()
+		replay(t, twin, r.log)
+		if twin.Digest() != r.s.Digest() {
+			t.Fatalf("seed %d: replicas differ", seed)
+		}
+		replay(t, twin, r.log[len(r.log)/2:]) // entries that come again are skipped
+		if twin.Digest() != r.s.Digest() {
+			t.Fatalf("seed %d: a repeated entry was applied twice", seed)
+		}
+	}
+}
+
+func replay(t *testing.T, s *State, log [][]byte) {
+	t.Helper()
+	for _, b := range log {
+		rec, err := DecodeRecord(b)
+		if err == nil {
+			err = s.Apply(&rec, noSink{}, func(*Entry, int, Outcome) {})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// random applies one random operation.
+func (r *rig) random(rnd *rand.Rand, i int) {
+	id := fmt.Sprintf("d%d", rnd.IntN(4))
+	k := SessionKey{[]string{"", "ns"}[rnd.IntN(2)], id}
+	info, _ := r.s.Session(k)
+	e := info.Epoch
+	topics := []string{"a", "a/b", "a/b/c", "x"}
+	filters := []string{"a", "a/#", "+/b", "#", "$share/g/a/#", "$share/g/x", "$share/h/#"}
+	topic := topics[rnd.IntN(len(topics))]
+	r.now += Time(rnd.IntN(3)) * Time(time.Second)
+	switch rnd.IntN(16) {
+	case 0, 1:
+		var w *Will
+		if rnd.IntN(2) == 0 {
+			w = &Will{Topic: topic, Payload: []byte("will"), QoS: 1, Delay: uint32(rnd.IntN(3)), Retain: rnd.IntN(3) == 0}
+		}
+		r.do(&Attach{Session: k, CleanStart: rnd.IntN(4) == 0, Expiry: uint32(rnd.IntN(3) * 20), Window: uint16(rnd.IntN(4)), Will: w})
+	case 2:
+		r.do(&Detach{Session: k, Epoch: e, DropWill: rnd.IntN(2) == 0})
+	case 3, 4:
+		r.do(&Subscribe{Session: k, Epoch: e, Filters: []Subscription{{Filter: filters[rnd.IntN(len(filters))], QoS: byte(rnd.IntN(3)), ID: uint32(rnd.IntN(3))}}})
+	case 5:
+		r.do(&Unsubscribe{Session: k, Epoch: e, Filters: []string{filters[rnd.IntN(len(filters))]}})
+	case 6:
+		if q := r.s.Queue(k, e, 0, 3, nil); len(q) > 0 {
+			x := q[rnd.IntN(len(q))].Ref
+			r.do(&Ack{Session: k, Epoch: e, Received: []Range{{q[0].Ref, q[0].Ref}}, Done: []Range{{x, x}}})
+		}
+	case 7:
+		r.do(&Release{Session: k, Epoch: e, PacketID: uint16(rnd.IntN(3) + 1)})
+	case 8:
+		r.do(&SetPeer{Peer: "us", Retained: rnd.IntN(2) == 0, SpoolBytes: uint64(rnd.IntN(2) * 40), Classes: []Class{{Name: "cmd", Filters: []string{"a/b"}}}[:rnd.IntN(2)]})
+	case 9:
+		r.do(&Interest{Peer: "us", Epoch: Epoch{1, "us"}, Full: true, Version: uint64(i), Add: []InterestFilter{{Filter: filters[rnd.IntN(4)]}, {Namespace: "ns", Filter: "#"}}})
+	case 10:
+		if rnd.IntN(5) == 0 {
+			r.do(&ForgetPeer{Peer: "us"})
+		} else {
+			r.do(&Trim{Peer: "us", Class: []string{"", "cmd"}[rnd.IntN(2)], Epoch: r.s.Epoch(), To: Seq(rnd.IntN(i + 1))})
+		}
+	case 11:
+		r.do(&Frame{Source: Source{"ap", Epoch{1, "ap"}}, From: Seq(i), To: Seq(i + 1), Messages: []FrameMessage{{Seq: Seq(i + 1), Namespace: k.Namespace, Topic: topic,
+			Payload: []byte(fmt.Sprint("f", i)), QoS: 1, Live: rnd.IntN(2) == 0, Retain: true, RetainVersion: uint64(rnd.IntN(3))}}})
+	case 12:
+		if rnd.IntN(4) == 0 {
+			r.owner.Incarnation++
+			r.do(&NodeUp{})
+		} else {
+			r.do(&EndSession{Session: k, PublishWill: rnd.IntN(2) == 0})
+		}
+	default:
+		payload := fmt.Sprint("p", i)
+		if rnd.IntN(6) == 0 {
+			payload = ""
+		}
+		r.do(&Publish{Session: k, Epoch: e, PacketID: uint16(rnd.IntN(3) + 1), Topic: topic, Payload: []byte(payload), QoS: byte(1 + rnd.IntN(2)),
+			Retain: rnd.IntN(4) == 0, Expiry: uint32(rnd.IntN(2) * 10)})
+	}
+}
+
+func TestUnknownStopsTheHome(t *testing.T) {
+	rec := Record{Home: "eu", Time: 1, Entries: []Entry{{Owner{"n", 1}, 1, []Op{&Tick{}}}}}
+	b := rec.Append(nil)
+	v := slices.Clone(b)
+	v[0] = 2
+	if _, err := DecodeRecord(v); !errors.Is(err, ErrUnknown) {
+		t.Errorf("version 2: %v", err)
+	}
+	b[len(b)-5] = 200
+	if _, err := DecodeRecord(b); !errors.Is(err, ErrUnknown) {
+		t.Errorf("kind 200: %v", err)
+	}
+	if err := New().Apply(&Record{Home: "eu", Entries: []Entry{{Owner{"n", 1}, 1, []Op{&Tick{}}}}}, noSink{}, nil); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("before genesis: %v", err)
+	}
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	r := &rig{s: New(), owner: Owner{"n1", 1}, n: map[Owner]uint64{}}
+	_ = r
+	for _, op := range []Op{&Attach{Session: SessionKey{"a", "b"}, Will: &Will{Topic: "t"}}, &Publish{Topic: "a/b", Payload: []byte("x"), QoS: 2},
+		&Ack{Done: []Range{{1, 4}, {9, 9}}}, &Frame{Messages: []FrameMessage{{Seq: 1, Topic: "x"}}}, &SetPeer{Peer: "us", Classes: []Class{{"c", []string{"#"}}}},
+		&Interest{Add: []InterestFilter{{Filter: "#"}}}, &Configure{Acks: []AckPolicy{{"#", PolicyMemory}}}} {
+		rec := Record{Home: "eu", Time: 5, Entries: []Entry{{Owner{"n", 1}, 1, []Op{op}}}}
+		f.Add(rec.Append(nil))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		rec, err := DecodeRecord(b)
+		if err != nil {
+			return
+		}
+		again, err := DecodeRecord(rec.Append(nil))
+		if err != nil {
+			t.Fatalf("what was decoded does not decode again: %v", err)
+		}
+		if fmt.Sprintf("%+v", again.Home) != fmt.Sprintf("%+v", rec.Home) || len(again.Entries) != len(rec.Entries) {
+			t.Fatal("round trip differs")
+		}
+		if len(rec.Entries) > 0 {
+			_ = New().Apply(&rec, noSink{}, func(*Entry, int, Outcome) {})
+		}
+	})
+}
