@@ -1,0 +1,130 @@
+package meshtls
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// DeviceOptions says what TLS a device listener speaks.
+type DeviceOptions struct {
+	// CertFile holds the server certificate with its intermediates, KeyFile its private key.
+	CertFile, KeyFile string
+	// ClientCAFiles hold the authorities of device certificates. Empty: none is asked for.
+	ClientCAFiles []string
+	// ClientCertOptional also admits devices without a certificate, to be asked for a password; a
+	// certificate that is presented must still verify.
+	ClientCertOptional bool
+	// MinVersion is "1.2" or "1.3"; empty is "1.2".
+	MinVersion string
+}
+
+// Device is the loaded TLS of one device listener. Its methods may be called concurrently.
+type Device struct {
+	opts DeviceOptions // fixed after NewDevice
+
+	mu  sync.Mutex // held by Reload
+	cur atomic.Pointer[deviceMaterial]
+}
+
+// deviceMaterial is one reading of the files; never changed once published. The config is kept
+// whole so that its session tickets live as long as the certificates they were given under.
+type deviceMaterial struct {
+	config *tls.Config
+	digest []byte
+	expiry time.Time
+}
+
+// DeviceConfig is the configuration of a device listener whose files are read once. With client
+// CAs every device must present a certificate they issued. NewDevice is the same with reload.
+func DeviceConfig(certFile, keyFile string, clientCAFiles []string, minVersion string) (*tls.Config, error) {
+	d, err := NewDevice(DeviceOptions{CertFile: certFile, KeyFile: keyFile, ClientCAFiles: clientCAFiles, MinVersion: minVersion})
+	if err != nil {
+		return nil, err
+	}
+	return d.cur.Load().config, nil
+}
+
+// NewDevice reads a device listener's files.
+func NewDevice(opts DeviceOptions) (*Device, error) {
+	d := &Device{opts: opts}
+	m, err := d.read()
+	if err != nil {
+		return nil, fmt.Errorf("load listener TLS: %w", err)
+	}
+	d.cur.Store(m)
+	return d, nil
+}
+
+// Config is the configuration to listen with; each handshake uses what was loaded last.
+func (d *Device) Config() *tls.Config {
+	cfg := d.cur.Load().config.Clone()
+	cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return d.cur.Load().config, nil
+	}
+	return cfg
+}
+
+// Expiry is when the server certificate ends.
+func (d *Device) Expiry() time.Time { return d.cur.Load().expiry }
+
+// Reload reads the files again and reports whether they had changed; on an error what was loaded
+// stays in use.
+func (d *Device) Reload() (changed bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	next, err := d.read()
+	if err != nil {
+		return false, fmt.Errorf("reload listener TLS, keeping what was loaded before: %w", err)
+	}
+	if bytes.Equal(next.digest, d.cur.Load().digest) {
+		return false, nil
+	}
+	d.cur.Store(next)
+	return true, nil
+}
+
+// Watch is Source.Watch for a device listener.
+func (d *Device) Watch(ctx context.Context, every time.Duration, report func(changed bool, err error)) {
+	watch(ctx, every, d.Reload, report)
+}
+
+func (d *Device) read() (*deviceMaterial, error) {
+	version, err := tlsVersion(d.opts.MinVersion)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := readPair(d.opts.CertFile, d.opts.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	pool, cas, err := readPool(d.opts.ClientCAFiles...)
+	if err != nil {
+		return nil, err
+	}
+	// No ALPN: a server that names none accepts clients that offer some ("mqtt", "http/1.1"), and
+	// WebSocket must not be talked into HTTP/2.
+	cfg := &tls.Config{MinVersion: version, Certificates: []tls.Certificate{pair}}
+	if len(d.opts.ClientCAFiles) > 0 {
+		cfg.ClientCAs, cfg.ClientAuth = pool, tls.RequireAndVerifyClientCert
+		if d.opts.ClientCertOptional {
+			cfg.ClientAuth = tls.VerifyClientCertIfGiven
+		}
+	}
+	return &deviceMaterial{config: cfg, digest: digestOf(pair, cas), expiry: pair.Leaf.NotAfter}, nil
+}
+
+func tlsVersion(s string) (uint16, error) {
+	switch s {
+	case "", "1.2":
+		return tls.VersionTLS12, nil
+	case "1.3":
+		return tls.VersionTLS13, nil
+	default:
+		return 0, fmt.Errorf("TLS version %q: want \"1.2\" or \"1.3\"", s)
+	}
+}
