@@ -202,11 +202,16 @@ func (r *reader) credentials(c *Connect, flags byte) {
 	}
 }
 
-// authMethod reads an authentication method. An empty one names no method the server could have.
+// authMethod reads an authentication method. An empty one names no method the server could have; only a CONNECT can be
+// told so, DISCONNECT has no such code.
 func (p *properties) authMethod() string {
 	method := string(p.r.text(p.field))
 	if method == "" {
-		p.r.fail(BadAuthenticationMethod, p.field, "is empty [MQTT-4.12.0-1]")
+		code := ProtocolError
+		if p.r.packet == CONNECT {
+			code = BadAuthenticationMethod
+		}
+		p.r.fail(code, p.field, "is empty [MQTT-4.12.0-1]")
 	}
 	return method
 }

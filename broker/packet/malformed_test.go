@@ -205,7 +205,7 @@ var malformed = []struct {
 	{"auth without properties", V5, 0xF0, "18", MalformedPacket, "property length"},
 	{"auth without method", V5, 0xF0, "18 00", ProtocolError, "authentication method is missing"},
 	{"auth data only", V5, 0xF0, "18 04 16 s'x'", ProtocolError, "authentication method is missing"},
-	{"auth empty method", V5, 0xF0, "18 03 15 s''", BadAuthenticationMethod, "authentication method"},
+	{"auth empty method", V5, 0xF0, "18 03 15 s''", ProtocolError, "MQTT-4.12.0-1"},
 	{"auth bytes behind", V5, 0xF0, "18 04 15 s'x' 00", MalformedPacket, "behind its last field"},
 	{"auth with session expiry", V5, 0xF0, "18 09 15 s'x' 11 00000001", MalformedPacket, "does not belong"},
 
