@@ -15,8 +15,8 @@ func DecodeAck(h Header, body []byte, v Version) (Ack, error) {
 	if v == V5 && len(r.buf) > 0 {
 		a.Code = r.code(ackCodes(h.Type))
 		if len(r.buf) > 0 {
-			for p := r.properties(); p.next(); {
-				p.skipNote()
+			for r.begin(); r.next(); {
+				r.skipNote()
 			}
 		}
 	}

@@ -30,16 +30,16 @@ func decodeAuth(body []byte, allowed *codeSet) (Auth, error) {
 		return a, r.err()
 	}
 	a.Code = r.code(allowed)
-	for p := r.properties(); p.next(); {
-		switch p.id {
+	for r.begin(); r.next(); {
+		switch r.id {
 		case propAuthMethod:
-			a.Method = p.authMethod()
+			a.Method = r.authMethod()
 		case propAuthData:
-			a.Data = clone(r.binary(p.field))
+			a.Data = clone(r.binary(r.field))
 		case propReasonString:
-			a.ReasonString = string(r.text(p.field))
+			a.ReasonString = string(r.text(r.field))
 		case propUser:
-			p.user()
+			r.user()
 		}
 	}
 	if a.Method == "" {

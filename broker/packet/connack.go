@@ -60,50 +60,50 @@ func DecodeConnack(body []byte, v Version) (Connack, error) {
 }
 
 func (r *reader) connackProperties(c *Connack) {
-	for p := r.properties(); p.next(); {
-		switch p.id {
+	for r.begin(); r.next(); {
+		switch r.id {
 		case propSessionExpiry:
-			c.SessionExpiry = Some(r.uint32(p.field))
+			c.SessionExpiry = Some(r.uint32(r.field))
 		case propReceiveMaximum:
-			c.ReceiveMaximum = p.positive16()
+			c.ReceiveMaximum = r.positive16()
 		case propMaximumQoS:
-			c.MaximumQoS = Some(bit(p.bit()))
+			c.MaximumQoS = Some(bit(r.bit()))
 		case propRetainAvailable:
-			c.RetainAvailable = Some(p.bit())
+			c.RetainAvailable = Some(r.bit())
 		case propMaximumPacketSize:
-			c.MaximumPacketSize = p.positive32()
+			c.MaximumPacketSize = r.positive32()
 		case propAssignedClientID:
-			c.AssignedClientID = string(r.text(p.field))
+			c.AssignedClientID = string(r.text(r.field))
 		case propTopicAliasMaximum:
-			c.TopicAliasMaximum = r.uint16(p.field)
+			c.TopicAliasMaximum = r.uint16(r.field)
 		case propReasonString:
-			c.ReasonString = string(r.text(p.field))
+			c.ReasonString = string(r.text(r.field))
 		case propUser:
-			c.User = p.appendUser(c.User)
+			c.User = r.appendUser(c.User)
 		default:
-			r.connackFeature(c, &p)
+			r.connackFeature(c)
 		}
 	}
 }
 
-func (r *reader) connackFeature(c *Connack, p *properties) {
-	switch p.id {
+func (r *reader) connackFeature(c *Connack) {
+	switch r.id {
 	case propWildcardAvailable:
-		c.WildcardAvailable = Some(p.bit())
+		c.WildcardAvailable = Some(r.bit())
 	case propSubIDAvailable:
-		c.SubIDAvailable = Some(p.bit())
+		c.SubIDAvailable = Some(r.bit())
 	case propSharedAvailable:
-		c.SharedAvailable = Some(p.bit())
+		c.SharedAvailable = Some(r.bit())
 	case propServerKeepAlive:
-		c.ServerKeepAlive = Some(r.uint16(p.field))
+		c.ServerKeepAlive = Some(r.uint16(r.field))
 	case propResponseInfo:
-		c.ResponseInfo = string(r.text(p.field))
+		c.ResponseInfo = string(r.text(r.field))
 	case propServerReference:
-		c.ServerReference = string(r.text(p.field))
+		c.ServerReference = string(r.text(r.field))
 	case propAuthMethod:
-		c.AuthMethod = string(r.text(p.field))
+		c.AuthMethod = string(r.text(r.field))
 	case propAuthData:
-		c.AuthData = clone(r.binary(p.field))
+		c.AuthData = clone(r.binary(r.field))
 	}
 }
 

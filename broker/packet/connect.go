@@ -124,28 +124,28 @@ func (r *reader) connectFlags(v Version) byte {
 
 func (r *reader) connectProperties(c *Connect) {
 	hasData, hasMethod := false, false
-	for p := r.properties(); p.next(); {
-		switch p.id {
+	for r.begin(); r.next(); {
+		switch r.id {
 		case propSessionExpiry:
-			c.SessionExpiry = r.uint32(p.field)
+			c.SessionExpiry = r.uint32(r.field)
 		case propReceiveMaximum:
-			c.ReceiveMaximum = p.positive16()
+			c.ReceiveMaximum = r.positive16()
 		case propMaximumPacketSize:
-			c.MaximumPacketSize = p.positive32()
+			c.MaximumPacketSize = r.positive32()
 		case propTopicAliasMaximum:
-			c.TopicAliasMaximum = r.uint16(p.field)
+			c.TopicAliasMaximum = r.uint16(r.field)
 		case propRequestResponse:
-			c.RequestResponseInfo = p.bit()
+			c.RequestResponseInfo = r.bit()
 		case propRequestProblem:
-			c.RequestProblemInfo = p.bit()
+			c.RequestProblemInfo = r.bit()
 		case propAuthMethod:
 			hasMethod = true
-			c.AuthMethod = p.authMethod()
+			c.AuthMethod = r.authMethod()
 		case propAuthData:
 			hasData = true
-			c.AuthData = clone(r.binary(p.field))
+			c.AuthData = clone(r.binary(r.field))
 		case propUser:
-			c.User = p.appendUser(c.User)
+			c.User = r.appendUser(c.User)
 		}
 	}
 	if hasData && !hasMethod {
@@ -172,13 +172,13 @@ func (r *reader) will(v Version, flags byte) *Will {
 	w := &Will{QoS: flags >> 3 & 3, Retain: flags&flagWillRetain != 0}
 	if v == V5 {
 		var f forward
-		for p := r.propertiesOf(inWill); p.next(); {
+		for r.beginIn(inWill); r.next(); {
 			switch {
-			case p.forwardable(&f):
-			case p.id == propMessageExpiry:
-				w.MessageExpiry = Some(r.uint32(p.field))
-			case p.id == propWillDelay:
-				w.Delay = r.uint32(p.field)
+			case r.forwardable(&f):
+			case r.id == propMessageExpiry:
+				w.MessageExpiry = Some(r.uint32(r.field))
+			case r.id == propWillDelay:
+				w.Delay = r.uint32(r.field)
 			}
 		}
 		w.Forward = clone(f.bytes())
@@ -204,21 +204,21 @@ func (r *reader) credentials(c *Connect, flags byte) {
 
 // authMethod reads an authentication method. An empty one names no method the server could have; only a CONNECT can be
 // told so, DISCONNECT has no such code.
-func (p *properties) authMethod() string {
-	method := string(p.r.text(p.field))
+func (r *reader) authMethod() string {
+	method := string(r.text(r.field))
 	if method == "" {
 		code := ProtocolError
-		if p.r.packet == CONNECT {
+		if r.packet == CONNECT {
 			code = BadAuthenticationMethod
 		}
-		p.r.fail(code, p.field, "is empty [MQTT-4.12.0-1]")
+		r.fail(code, r.field, "is empty [MQTT-4.12.0-1]")
 	}
 	return method
 }
 
 // appendUser reads a user property and appends a copy.
-func (p *properties) appendUser(to []UserProperty) []UserProperty {
-	key, value := p.user()
+func (r *reader) appendUser(to []UserProperty) []UserProperty {
+	key, value := r.user()
 	return append(to, UserProperty{Key: string(key), Value: string(value)})
 }
 

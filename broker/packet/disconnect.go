@@ -52,22 +52,22 @@ func (r *reader) disconnect(allowed *codeSet, fromServer bool) Disconnect {
 	if len(r.buf) == 0 {
 		return d
 	}
-	for p := r.properties(); p.next(); {
-		switch p.id {
+	for r.begin(); r.next(); {
+		switch r.id {
 		case propSessionExpiry:
 			if fromServer {
-				r.fail(ProtocolError, p.field, "was sent by a server [MQTT-3.14.2-2]")
+				r.fail(ProtocolError, r.field, "was sent by a server [MQTT-3.14.2-2]")
 			}
-			d.SessionExpiry = Some(r.uint32(p.field))
+			d.SessionExpiry = Some(r.uint32(r.field))
 		case propServerReference:
 			if !fromServer {
-				r.fail(ProtocolError, p.field, "was sent by a client (MQTT 5 section 3.14.2.2.5)")
+				r.fail(ProtocolError, r.field, "was sent by a client (MQTT 5 section 3.14.2.2.5)")
 			}
-			d.ServerReference = string(r.text(p.field))
+			d.ServerReference = string(r.text(r.field))
 		case propReasonString:
-			d.ReasonString = string(r.text(p.field))
+			d.ReasonString = string(r.text(r.field))
 		case propUser:
-			p.user()
+			r.user()
 		}
 	}
 	return d

@@ -9,23 +9,23 @@ type forward struct {
 }
 
 // forwardable reads the property at hand if it is one to pass on.
-func (p *properties) forwardable(f *forward) bool {
-	switch p.id {
+func (r *reader) forwardable(f *forward) bool {
+	switch r.id {
 	case propPayloadFormat:
-		p.bit()
+		r.bit()
 	case propContentType:
-		p.r.text(p.field)
+		r.text(r.field)
 	case propResponseTopic:
-		p.r.topicName(p.field)
+		r.topicName(r.field)
 	case propCorrelationData:
-		p.r.binary(p.field)
+		r.binary(r.field)
 	case propUser:
-		p.user()
+		r.user()
 	default:
 		return false
 	}
-	if p.r.refusal == nil {
-		f.add(p.block, p.from, p.at())
+	if r.refusal == nil {
+		f.add(r.block, r.from, r.at())
 	}
 	return true
 }

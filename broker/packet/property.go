@@ -79,122 +79,121 @@ var propertyTable = [...]struct {
 	propSharedAvailable:   {"shared subscription available", in(CONNACK)},
 }
 
-// properties walks one property block. While it does, the reader ends where the block ends, so that no value can reach
-// into the fields behind it; next puts the rest back.
+// properties is a reader's place in a property block. It is part of the reader, not beside it with a pointer to it, so
+// that both stay on the stack.
 //
-//	for p := r.properties(); p.next(); {
-//		switch p.id { … read the value from r … }
+//	for r.begin(); r.next(); {
+//		switch r.id { … read the value … }
 //	}
 type properties struct {
-	r     *reader
 	where scope
 	block []byte
 	rest  []byte // the body behind the block
 	seen  uint64 // a bit for each identifier met
 	users int
 
-	id    byte   // the property whose value stands next in r
+	id    byte   // the property whose value stands next
 	field string // its name
 	from  int    // where its identifier stands in block
 }
 
-// properties begins the property block of the packet itself.
-func (r *reader) properties() properties { return r.propertiesOf(1 << r.packet) }
+// begin enters the property block of the packet itself.
+func (r *reader) begin() { r.beginIn(1 << r.packet) }
 
-// propertiesOf begins a property block with the properties allowed in where.
-func (r *reader) propertiesOf(where scope) properties {
+// beginIn enters a property block with the properties allowed in where. Until next puts the rest of the body back the
+// reader ends where the block ends, so that no value can reach into the fields behind it.
+func (r *reader) beginIn(where scope) {
 	block := r.take(r.varint("property length"), "property length")
-	p := properties{r: r, where: where, block: block, rest: r.buf}
+	r.properties = properties{where: where, block: block, rest: r.buf}
 	if r.refusal == nil {
 		r.buf = block
 	}
-	return p
 }
 
 // next moves to the next property. It refuses identifiers that do not exist or do not belong here, and repeated ones.
-func (p *properties) next() bool {
-	if p.r.refusal != nil {
+func (r *reader) next() bool {
+	if r.refusal != nil {
 		return false
 	}
-	if len(p.r.buf) == 0 {
-		p.r.buf = p.rest
+	if len(r.buf) == 0 {
+		r.buf = r.rest
 		return false
 	}
-	p.from = p.at()
-	p.id = p.r.byte("property identifier")
-	if int(p.id) >= len(propertyTable) || propertyTable[p.id].name == "" {
-		p.r.failf(MalformedPacket, "property", "0x%02X does not exist (MQTT 5 section 2.2.2.2)", p.id)
+	r.from = r.at()
+	r.id = r.byte("property identifier")
+	if int(r.id) >= len(propertyTable) || propertyTable[r.id].name == "" {
+		r.failf(MalformedPacket, "property", "0x%02X does not exist (MQTT 5 section 2.2.2.2)", r.id)
 		return false
 	}
-	entry := &propertyTable[p.id]
-	p.field = entry.name
-	if entry.in&p.where == 0 {
-		p.r.fail(MalformedPacket, p.field, "does not belong in this packet (MQTT 5 section 2.2.2.2)")
+	entry := &propertyTable[r.id]
+	r.field = entry.name
+	if entry.in&r.where == 0 {
+		r.fail(MalformedPacket, r.field, "does not belong in this packet (MQTT 5 section 2.2.2.2)")
 		return false
 	}
-	bit := uint64(1) << p.id
-	if p.seen&bit != 0 && p.id != propUser && !(p.id == propSubscriptionID && p.r.packet == PUBLISH) {
-		p.r.fail(ProtocolError, p.field, "stands there more than once (MQTT 5 section 2.2.2.2)")
+	bit := uint64(1) << r.id
+	if r.seen&bit != 0 && r.id != propUser && !(r.id == propSubscriptionID && r.packet == PUBLISH) {
+		r.fail(ProtocolError, r.field, "stands there more than once (MQTT 5 section 2.2.2.2)")
 		return false
 	}
-	p.seen |= bit
+	r.seen |= bit
 	return true
 }
 
-// at returns the offset in block of what the reader reads next.
-func (p *properties) at() int { return len(p.block) - len(p.r.buf) }
+// at returns the offset in the block of what is read next.
+func (r *reader) at() int { return len(r.block) - len(r.buf) }
 
 // bit reads a byte that is 0 or 1.
-func (p *properties) bit() bool {
-	b := p.r.byte(p.field)
+func (r *reader) bit() bool {
+	b := r.byte(r.field)
 	if b > 1 {
-		p.r.failf(ProtocolError, p.field, "is %d, neither 0 nor 1 (MQTT 5 section 2.2.2.2)", b)
+		r.failf(ProtocolError, r.field, "is %d, neither 0 nor 1 (MQTT 5 section 2.2.2.2)", b)
 	}
 	return b == 1
 }
 
 // positive16 reads a number that may not be 0.
-func (p *properties) positive16() uint16 {
-	n := p.r.uint16(p.field)
+func (r *reader) positive16() uint16 {
+	n := r.uint16(r.field)
 	if n == 0 {
-		p.r.fail(ProtocolError, p.field, "is 0 (MQTT 5 section 3.1.2.11)")
+		r.fail(ProtocolError, r.field, "is 0 (MQTT 5 section 3.1.2.11)")
 	}
 	return n
 }
 
 // positive32 reads a number that may not be 0.
-func (p *properties) positive32() uint32 {
-	n := p.r.uint32(p.field)
+func (r *reader) positive32() uint32 {
+	n := r.uint32(r.field)
 	if n == 0 {
-		p.r.fail(ProtocolError, p.field, "is 0 (MQTT 5 section 3.1.2.11)")
+		r.fail(ProtocolError, r.field, "is 0 (MQTT 5 section 3.1.2.11)")
 	}
 	return n
 }
 
 // subscriptionID reads a subscription identifier, 1 to 268,435,455.
-func (p *properties) subscriptionID() uint32 {
-	n := p.r.varint(p.field)
+func (r *reader) subscriptionID() uint32 {
+	n := r.varint(r.field)
 	if n == 0 {
-		p.r.fail(ProtocolError, p.field, "is 0 (MQTT 5 section 3.8.2.1.2)")
+		r.fail(ProtocolError, r.field, "is 0 (MQTT 5 section 3.8.2.1.2)")
 	}
 	return uint32(n)
 }
 
 // user reads a user property as views.
-func (p *properties) user() (key, value []byte) {
-	p.users++
-	if p.users > MaxUserProperties {
-		p.r.failf(QuotaExceeded, p.field, "stands there more than %d times", MaxUserProperties)
+func (r *reader) user() (key, value []byte) {
+	r.users++
+	if r.users > MaxUserProperties {
+		r.failf(QuotaExceeded, r.field, "stands there more than %d times", MaxUserProperties)
 		return nil, nil
 	}
-	return p.r.text("user property name"), p.r.text("user property value")
+	return r.text("user property name"), r.text("user property value")
 }
 
 // skipNote checks and drops the two properties every acknowledgement may carry.
-func (p *properties) skipNote() {
-	if p.id == propUser {
-		p.user()
+func (r *reader) skipNote() {
+	if r.id == propUser {
+		r.user()
 		return
 	}
-	p.r.text(p.field)
+	r.text(r.field)
 }

@@ -54,24 +54,24 @@ func decodePublish(h Header, body []byte, v Version, p *Publish, fromServer bool
 
 func (r *reader) publishProperties(p *Publish, fromServer bool) {
 	var f forward
-	for ps := r.properties(); ps.next(); {
-		if ps.forwardable(&f) {
+	for r.begin(); r.next(); {
+		if r.forwardable(&f) {
 			continue
 		}
-		switch ps.id {
+		switch r.id {
 		case propMessageExpiry:
-			p.MessageExpiry = Some(r.uint32(ps.field))
+			p.MessageExpiry = Some(r.uint32(r.field))
 		case propTopicAlias:
-			p.TopicAlias = r.uint16(ps.field)
+			p.TopicAlias = r.uint16(r.field)
 			if p.TopicAlias == 0 {
-				r.fail(TopicAliasInvalid, ps.field, "is 0 [MQTT-3.3.2-8]")
+				r.fail(TopicAliasInvalid, r.field, "is 0 [MQTT-3.3.2-8]")
 			}
 		case propSubscriptionID:
 			if !fromServer {
-				r.fail(ProtocolError, ps.field, "was sent by a client [MQTT-3.3.4-6]")
+				r.fail(ProtocolError, r.field, "was sent by a client [MQTT-3.3.4-6]")
 				continue
 			}
-			p.SubscriptionIDs = append(p.SubscriptionIDs, ps.subscriptionID())
+			p.SubscriptionIDs = append(p.SubscriptionIDs, r.subscriptionID())
 		}
 	}
 	p.Forward = f.bytes()

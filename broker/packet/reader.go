@@ -8,6 +8,7 @@ type reader struct {
 	buf     []byte
 	packet  Type
 	refusal *Error
+	properties
 }
 
 // err returns the first failure. It exists because a nil *Error in an error is not a nil error.

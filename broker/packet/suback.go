@@ -43,8 +43,8 @@ func decodeSuback(t Type, body []byte, v Version, allowed *codeSet) (Suback, err
 	r := reader{buf: body, packet: t}
 	s := Suback{PacketID: r.packetID()}
 	if v == V5 {
-		for p := r.properties(); p.next(); {
-			p.skipNote()
+		for r.begin(); r.next(); {
+			r.skipNote()
 		}
 	}
 	switch {

@@ -24,12 +24,12 @@ func DecodeSubscribe(body []byte, v Version) (Subscribe, error) {
 	r := reader{buf: body, packet: SUBSCRIBE}
 	s := Subscribe{PacketID: r.packetID()}
 	if v == V5 {
-		for p := r.properties(); p.next(); {
-			switch p.id {
+		for r.begin(); r.next(); {
+			switch r.id {
 			case propSubscriptionID:
-				s.SubscriptionID = p.subscriptionID()
+				s.SubscriptionID = r.subscriptionID()
 			case propUser:
-				p.user()
+				r.user()
 			}
 		}
 	}
@@ -53,8 +53,8 @@ func DecodeUnsubscribe(body []byte, v Version) (Unsubscribe, error) {
 	r := reader{buf: body, packet: UNSUBSCRIBE}
 	u := Unsubscribe{PacketID: r.packetID()}
 	if v == V5 {
-		for p := r.properties(); p.next(); {
-			p.user()
+		for r.begin(); r.next(); {
+			r.user()
 		}
 	}
 	for r.moreFilters(len(u.Filters)) {
