@@ -1,0 +1,59 @@
+# Causeway. `make` lists the targets.
+
+SHELL   := bash
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GO      := go
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help up build test check fmt vet lint arch unit sim e2e deps soak bench fuzz clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: build ## build, then run two linked regions on this machine until Ctrl-C
+	@$(GO) run ./cmd/up
+
+build: ## build bin/causeway
+	@$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/causeway ./cmd/causeway
+
+test: deps check sim e2e ## install what the tests need, then run all of them
+
+check: fmt vet arch unit ## format, vet, architecture and unit tests with -race
+
+fmt: ## fail if a file is not gofmt'd
+	@test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)" || { echo 'run gofmt -w on the files above' >&2; exit 1; }
+
+vet: ## go vet
+	$(GO) vet ./...
+
+arch: ## who may import whom
+	$(GO) test ./internal/arch
+
+unit: ## unit tests with -race
+	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v -e /test/ -e /internal/sim$$)
+
+sim: ## 2,000 seeds of the deterministic simulator (one goroutine: -race has nothing to find)
+	$(GO) test -timeout 10m ./internal/sim
+
+e2e: build ## real processes, real clients
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./test/...
+
+soak: ## more seeds, for SOAK_SEEDS (default 100000)
+	$(GO) test -timeout 120m ./internal/sim -run TestSeeds -sim.seeds $${SOAK_SEEDS:-100000} -sim.seed $${SOAK_SEED:-100001}
+
+bench: ## benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## every fuzz target for FUZZTIME (default 20s)
+	@scripts/fuzz $${FUZZTIME:-20s}
+
+lint: ## golangci-lint, as configured in .golangci.yml
+	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
+
+deps: ## the clients that the end-to-end tests use (apt)
+	@scripts/deps
+
+clean: ## remove what was built and run
+	rm -rf bin run
