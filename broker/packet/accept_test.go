@@ -148,16 +148,18 @@ func TestOwnership(t *testing.T) {
 		t.Fatalf("overwriting the body changed the packet: %+v, will %+v", c, c.Will)
 	}
 
-	body = wire(t, "s'a' 02 01 00 'payload'")
-	before := bytes.Clone(body)
+	buffer := wire(t, "s'a' 02 01 00 'payload' 'the next packet'")
+	before := bytes.Clone(buffer)
+	body = buffer[:len(buffer)-len("the next packet")]
 	var p Publish
 	if err := DecodePublish(Header{Type: PUBLISH}, body, V5, &p); err != nil {
 		t.Fatal(err)
 	}
 	_ = append(p.Topic, "XXXX"...)
 	_ = append(p.Forward, "XXXX"...)
-	if !bytes.Equal(body, before) {
-		t.Fatal("appending to a view wrote into the packet")
+	_ = append(p.Payload, "XXXX"...)
+	if !bytes.Equal(buffer, before) {
+		t.Fatal("appending to a view wrote into the caller's buffer")
 	}
 	body[2] = 'b'
 	if string(p.Topic) != "b" {

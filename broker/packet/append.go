@@ -60,7 +60,7 @@ func prefixLength(dst []byte, at int) []byte {
 	size := varintSize(n)
 	dst = append(dst, make([]byte, size)...)
 	copy(dst[at+size:], dst[at:at+n])
-	appendVarint(dst[:at], n)
+	appendVarint(dst[:at], n) // in place: the room was made above
 	return dst
 }
 

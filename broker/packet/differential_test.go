@@ -6,9 +6,15 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
+// fataler is what testing.T and rapid.T have in common here.
+type fataler interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
 // compare decodes one packet with both decoders. What ours accepts, mochi's accepts too and reads the same, except for
 // what mochiRefusesWrongly names.
-func compare(t *testing.T, first byte, body []byte, v Version, from side) {
+func compare(t fataler, first byte, body []byte, v Version, from side) {
 	t.Helper()
 	raw := frame(first, body)
 	ours, _, err := decode(raw, v, from)

@@ -21,7 +21,8 @@ type OutPublish struct {
 }
 
 // PublishSize returns the size in bytes of the whole packet AppendPublish would append: what the client's Maximum
-// Packet Size is about [MQTT-3.1.2-24].
+// Packet Size is about [MQTT-3.1.2-24]. A packet of more than MaxHeader+MaxRemaining bytes cannot be encoded at all:
+// AppendPublish panics on it.
 func PublishSize(v Version, p *OutPublish) int {
 	_, remaining := p.lengths(v)
 	return 1 + varintSize(remaining) + remaining

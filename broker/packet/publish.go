@@ -48,7 +48,7 @@ func decodePublish(h Header, body []byte, v Version, p *Publish, fromServer bool
 	case hasWildcard(p.Topic):
 		r.fail(TopicNameInvalid, "topic name", "contains a wildcard [MQTT-3.3.2-2]")
 	}
-	p.Payload = r.buf
+	p.Payload = r.buf[:len(r.buf):len(r.buf)] // an append cannot reach what lies behind the packet
 	return r.err()
 }
 

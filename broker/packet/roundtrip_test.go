@@ -72,6 +72,15 @@ func oneOf(set *codeSet) *rapid.Generator[Code] {
 	return rapid.SampledFrom(list)
 }
 
+// decodeBoth decodes what an encoder wrote and has mochi agree on it.
+func decodeBoth(t *rapid.T, raw []byte, v Version, from side) (any, []byte, error) {
+	_, n, err := ReadHeader(raw, versionBefore(raw))
+	if err == nil {
+		compare(t, raw[0], raw[n:], v, from)
+	}
+	return decode(raw, v, from)
+}
+
 // same compares what was decoded with what was encoded.
 func same(t *rapid.T, got, want any) {
 	if !reflect.DeepEqual(got, want) {
@@ -102,7 +111,7 @@ func TestPublishRoundTrip(t *testing.T) {
 		if head := AppendPublishHead(nil, v, out); !bytes.Equal(append(head, out.Payload...), raw) {
 			t.Fatal("head and payload are not the packet")
 		}
-		pk, rest, err := decode(raw, v, fromServer)
+		pk, rest, err := decodeBoth(t, raw, v, fromServer)
 		if err != nil || len(rest) != 0 {
 			t.Fatalf("decode: %v, %d left", err, len(rest))
 		}
@@ -168,7 +177,7 @@ func TestForwardKeepsOrderAroundOtherProperties(t *testing.T) {
 func TestConnectRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawConnect(t)
-		pk, rest, err := decode(AppendConnect(nil, c), 0, fromClient)
+		pk, rest, err := decodeBoth(t, AppendConnect(nil, c), 0, fromClient)
 		if err != nil || len(rest) != 0 {
 			t.Fatalf("decode: %v, %d left", err, len(rest))
 		}
@@ -239,7 +248,7 @@ func TestConnackRoundTrip(t *testing.T) {
 			c.User = u
 		}
 		c.SessionPresent = c.Code == Success && rapid.Bool().Draw(t, "session present")
-		pk, rest, err := decode(AppendConnack(nil, V5, &c), V5, fromServer)
+		pk, rest, err := decodeBoth(t, AppendConnack(nil, V5, &c), V5, fromServer)
 		if err != nil || len(rest) != 0 {
 			t.Fatalf("decode: %v, %d left", err, len(rest))
 		}
@@ -259,7 +268,7 @@ func TestAckRoundTrip(t *testing.T) {
 		if (v != V5 || want.Code == Success) && len(raw) != 4 {
 			t.Fatalf("%x is not the short form", raw)
 		}
-		pk, rest, err := decode(raw, v, fromClient)
+		pk, rest, err := decodeBoth(t, raw, v, fromClient)
 		if err != nil || len(rest) != 0 {
 			t.Fatalf("decode: %v, %d left", err, len(rest))
 		}
@@ -275,7 +284,7 @@ func TestSubscribeRoundTrip(t *testing.T) {
 		if v == V5 {
 			s.SubscriptionID = rapid.Uint32Range(0, MaxRemaining).Draw(t, "subscription id")
 		}
-		pk, rest, err := decode(AppendSubscribe(nil, v, &s), v, fromClient)
+		pk, rest, err := decodeBoth(t, AppendSubscribe(nil, v, &s), v, fromClient)
 		if err != nil || len(rest) != 0 {
 			t.Fatalf("decode: %v, %d left", err, len(rest))
 		}
@@ -285,7 +294,7 @@ func TestSubscribeRoundTrip(t *testing.T) {
 		for _, f := range s.Filters {
 			u.Filters = append(u.Filters, f.Filter)
 		}
-		pk, rest, err = decode(AppendUnsubscribe(nil, v, &u), v, fromClient)
+		pk, rest, err = decodeBoth(t, AppendUnsubscribe(nil, v, &u), v, fromClient)
 		if err != nil || len(rest) != 0 {
 			t.Fatalf("decode: %v, %d left", err, len(rest))
 		}
@@ -322,7 +331,7 @@ func TestSubackRoundTrip(t *testing.T) {
 		if unsubscribe {
 			raw = AppendUnsuback(nil, v, want.PacketID, want.Codes)
 		}
-		pk, rest, err := decode(raw, v, fromServer)
+		pk, rest, err := decodeBoth(t, raw, v, fromServer)
 		if err != nil || len(rest) != 0 {
 			t.Fatalf("decode: %v, %d left", err, len(rest))
 		}
@@ -353,7 +362,7 @@ func TestDisconnectAndAuthRoundTrip(t *testing.T) {
 			d.SessionExpiry = optional(rapid.Uint32()).Draw(t, "session expiry")
 		}
 		d.Code = oneOf(allowed).Draw(t, "code")
-		pk, rest, err := decode(AppendDisconnectPacket(nil, V5, &d), V5, from)
+		pk, rest, err := decodeBoth(t, AppendDisconnectPacket(nil, V5, &d), V5, from)
 		if err != nil || len(rest) != 0 {
 			t.Fatalf("decode: %v, %d left", err, len(rest))
 		}
@@ -362,7 +371,7 @@ func TestDisconnectAndAuthRoundTrip(t *testing.T) {
 		if rapid.Bool().Draw(t, "has data") {
 			a.Data = anyBytes.Draw(t, "data")
 		}
-		pk, rest, err = decode(AppendAuth(nil, &a), V5, from)
+		pk, rest, err = decodeBoth(t, AppendAuth(nil, &a), V5, from)
 		if err != nil || len(rest) != 0 {
 			t.Fatalf("decode: %v, %d left", err, len(rest))
 		}
