@@ -1,0 +1,185 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Names in the data directory. FORMAT and INCARNATION are replaced whole, never edited.
+const (
+	formatFile      = "FORMAT"
+	incarnationFile = "INCARNATION"
+	lockFile        = "LOCK"
+	// maxSmallFile bounds what is read of FORMAT and INCARNATION.
+	maxSmallFile = 64 << 10
+)
+
+// Identity is whose data directory it is.
+type Identity struct {
+	Region, Node string
+}
+
+func (id Identity) String() string { return id.Region + "/" + id.Node }
+
+// Dir is an open data directory: checked, locked, and counted as one more start of its node.
+// Its methods may be called from many goroutines; Close once.
+type Dir struct {
+	// Set by OpenDir.
+	fs          FS
+	path        string
+	format      format
+	incarnation uint64
+	lock        io.Closer
+}
+
+// OpenDir opens the data directory at path for id, making it if it is new. It takes an exclusive
+// lock, refuses what is foreign, newer or damaged (ErrForeignDir, ErrNewerFormat, ErrDamagedDir,
+// ErrDirInUse), and raises the node's incarnation, durably, before it returns.
+func OpenDir(fs FS, path string, id Identity) (_ *Dir, err error) {
+	if id.Region == "" || id.Node == "" {
+		return nil, fmt.Errorf("open data directory %s: region and node must be set, got %q", path, id)
+	}
+	defer func() { err = ExplainDiskError(fs, path, err) }()
+	if err := MkdirAll(fs, path); err != nil {
+		return nil, err
+	}
+	d := &Dir{fs: fs, path: path}
+	if d.lock, err = fs.Lock(fs.PathJoin(path, lockFile)); err != nil {
+		return nil, lockError(path, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.lock.Close())
+		}
+	}()
+	if err := d.load(id); err != nil {
+		return nil, fmt.Errorf("open data directory %s: %w", path, err)
+	}
+	if err := d.bump(); err != nil {
+		return nil, fmt.Errorf("open data directory %s: %w", path, err)
+	}
+	return d, nil
+}
+
+// lockError tells a held lock from a directory that cannot be written.
+func lockError(path string, err error) error {
+	if lockHeld(err) {
+		return fmt.Errorf("%w: another process uses %s; stop it, or give this node a data_dir of its own: %v",
+			ErrDirInUse, path, err)
+	}
+	return fmt.Errorf("lock data directory %s: %w", path, err)
+}
+
+// load reads FORMAT, or writes it in a directory that has nothing in it yet.
+func (d *Dir) load(id Identity) error {
+	data, err := ReadFile(d.fs, d.fs.PathJoin(d.path, formatFile), maxSmallFile)
+	if IsNotExist(err) {
+		return d.initialise(id)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %v", ErrDamagedDir, err)
+	}
+	f, err := decodeFormat(data)
+	if err != nil {
+		return err
+	}
+	if own := (Identity{f.Region, f.Node}); own != id {
+		return fmt.Errorf("%w: it is node %s's, this is %s; point data_dir at this node's own directory",
+			ErrForeignDir, own, id)
+	}
+	d.format = f
+	return nil
+}
+
+// initialise makes a new data directory. INCARNATION comes first, so that FORMAT without it can
+// only mean damage, and never a first start that was cut short.
+func (d *Dir) initialise(id Identity) error {
+	names, err := List(d.fs, d.path)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !mayPrecedeFormat(name) {
+			return fmt.Errorf("%w: it holds %q but no FORMAT file; point data_dir at an empty directory, or restore FORMAT from a backup",
+				ErrForeignDir, name)
+		}
+	}
+	if err := d.writeIncarnation(0); err != nil {
+		return err
+	}
+	f := format{
+		Version: FormatVersion, Region: id.Region, Node: id.Node,
+		DiskUUID: newDiskUUID(), Created: time.Now().UTC().Truncate(time.Second),
+	}
+	if err := WriteFileAtomic(d.fs, d.path, formatFile, f.encode()); err != nil {
+		return err
+	}
+	f.CRC32C = f.sum()
+	d.format = f
+	return nil
+}
+
+// mayPrecedeFormat says which names a directory without FORMAT may hold: what a first start leaves
+// when it is cut short, and what file systems and administrators put into an empty mount.
+func mayPrecedeFormat(name string) bool {
+	switch name {
+	case lockFile, incarnationFile, incarnationFile + tmpSuffix, formatFile + tmpSuffix, "lost+found":
+		return true
+	}
+	return strings.HasPrefix(name, ".")
+}
+
+// Path is where the directory is.
+func (d *Dir) Path() string { return d.path }
+
+// FS is the file system it is on.
+func (d *Dir) FS() FS { return d.fs }
+
+// DiskUUID identifies this directory for its whole life; a wiped disk has another.
+func (d *Dir) DiskUUID() DiskUUID { return d.format.DiskUUID }
+
+// Created is when the directory was initialised.
+func (d *Dir) Created() time.Time { return d.format.Created }
+
+// Incarnation counts the starts of this node on this disk, from 1. It is durable before OpenDir
+// returns, so no two processes ever use the same one with the same DiskUUID. A wiped disk starts at
+// 1 again: whoever compares incarnations of a node compares its DiskUUID first.
+func (d *Dir) Incarnation() uint64 { return d.incarnation }
+
+// Sub makes sure of a folder in the directory, durably, and returns its path. name is one path
+// element of letters, digits, '-', '_' and '.', not beginning with '.'.
+func (d *Dir) Sub(name string) (string, error) {
+	if !validName(name) {
+		return "", fmt.Errorf("data directory %s: folder name %q: use letters, digits, '-', '_' and '.'", d.path, name)
+	}
+	path := d.fs.PathJoin(d.path, name)
+	if err := MkdirAll(d.fs, path); err != nil {
+		return "", ExplainDiskError(d.fs, d.path, err)
+	}
+	return path, nil
+}
+
+func validName(name string) bool {
+	switch name {
+	case "", formatFile, incarnationFile, lockFile:
+		return false
+	}
+	for i, r := range name {
+		alnum := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		if !alnum && (i == 0 || !strings.ContainsRune("-_.", r)) {
+			return false
+		}
+	}
+	return len(name) <= 200
+}
+
+// Close gives the lock back. Stores and logs inside must be closed before.
+func (d *Dir) Close() error {
+	if err := d.lock.Close(); err != nil {
+		return fmt.Errorf("unlock data directory %s: %w", d.path, err)
+	}
+	return nil
+}

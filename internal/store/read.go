@@ -1,0 +1,91 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Get returns a copy of the value of key, or ErrNotFound. The copy is the caller's.
+func (s *Store) Get(key []byte) ([]byte, error) {
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	defer s.calls.Done()
+	if len(key) == 0 || key[0] == reserved {
+		return nil, ErrNotFound
+	}
+	v, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, s.readError(err)
+	}
+	out := append([]byte{}, v...)
+	if err := closer.Close(); err != nil {
+		return nil, s.readError(err)
+	}
+	return out, nil
+}
+
+// Scan calls fn for every key that begins with prefix, in order, as of one moment. An empty prefix
+// means all keys. Key and value are valid during the call only. An error of fn ends the scan and is
+// returned, except ErrStop. fn must not call Close.
+func (s *Store) Scan(prefix []byte, fn func(key, value []byte) error) error {
+	return s.ScanRange(prefix, prefixEnd(prefix), fn)
+}
+
+// ScanRange is Scan for the keys from start up to, not including, end; nil means no bound.
+func (s *Store) ScanRange(start, end []byte, fn func(key, value []byte) error) error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	defer s.calls.Done()
+	if first := []byte{reserved + 1}; bytes.Compare(start, first) < 0 {
+		start = first
+	}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: start, UpperBound: end})
+	if err != nil {
+		return s.readError(err)
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		var v []byte
+		if v, err = it.ValueAndErr(); err != nil {
+			break // reported by it.Close as well
+		}
+		err = fn(it.Key(), v)
+	}
+	if ierr := it.Error(); ierr != nil {
+		err = ierr
+	}
+	cerr := it.Close()
+	switch {
+	case cerr != nil:
+		return s.readError(cerr)
+	case errors.Is(err, ErrStop):
+		return nil
+	}
+	return err
+}
+
+// readError stops the store: what cannot be read is damaged or on a broken disk, and a replica that
+// answers from the rest would diverge from its siblings.
+func (s *Store) readError(err error) error {
+	s.fail(fmt.Errorf("read: %w", err))
+	return s.Err()
+}
+
+// prefixEnd is the first key after all those with the prefix, or nil if there is none.
+func prefixEnd(prefix []byte) []byte {
+	end := bytes.Clone(prefix)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i] != 0xff {
+			end[i]++
+			return end[:i+1]
+		}
+	}
+	return nil
+}
