@@ -1,0 +1,106 @@
+// Command up runs two linked regions on this machine until Ctrl-C: what `make
+// up` starts. It is for trying Causeway, not for running it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"causeway/internal/trial"
+)
+
+func main() {
+	binary := flag.String("binary", "bin/causeway", "the causeway executable")
+	dir := flag.String("dir", "run", "where everything is kept; emptied at the start")
+	regions := flag.String("regions", "eu,us", "names of the regions, separated by commas")
+	base := flag.Int("port", 11883, "MQTT port of the first region; each region takes the next thousand")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdout, *binary, *dir, strings.Split(*regions, ","), *base); err != nil {
+		fmt.Fprintln(os.Stderr, "up:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer, binary, dir string, regions []string, base int) error {
+	t, err := trial.New(trial.Options{Dir: dir, Binary: binary, Regions: regions, Ports: func(i int) trial.Ports {
+		p := base + 1000*i
+		return trial.Ports{MQTT: p, WebSocket: p + 1, Link: p + 2, Metrics: p + 3}
+	}})
+	if err != nil {
+		return err
+	}
+	if err := portsFree(t); err != nil {
+		return err
+	}
+	if err := t.Start(); err != nil {
+		return err
+	}
+	defer func() {
+		last, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+		defer cancel()
+		if err := t.Stop(last); err != nil {
+			fmt.Fprintln(os.Stderr, "up:", err)
+		}
+	}()
+	ready, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := t.WaitReady(ready); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	tell(out, t, binary)
+	<-ctx.Done()
+	fmt.Fprintln(out, "\nstopping")
+	return nil
+}
+
+// portsFree refuses before anything starts, so that no half of it runs.
+func portsFree(t *trial.Trial) error {
+	var errs []error
+	for _, n := range t.Nodes {
+		for _, a := range []string{n.MQTT, n.WebSocket, n.Metrics} {
+			l, err := net.Listen("tcp", a)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s of region %s is taken: end what listens there, or choose another port: go run ./cmd/up -port 21883", a, n.Region))
+				continue
+			}
+			l.Close()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func tell(out io.Writer, t *trial.Trial, binary string) {
+	fmt.Fprintln(out, "Regions are up and linked (QUIC, mutual TLS):")
+	for _, n := range t.Nodes {
+		fmt.Fprintf(out, "  %-4s mqtt://%s  ws://%s/mqtt  metrics http://%s/metrics  log %s\n", n.Region, n.MQTT, n.WebSocket, n.Metrics, n.LogFile())
+	}
+	if len(t.Nodes) < 2 {
+		return
+	}
+	a, b := t.Nodes[0], t.Nodes[1]
+	fmt.Fprintf(out, "\nTry it, in two more terminals:\n")
+	fmt.Fprintf(out, "  mosquitto_sub -p %s -i lamp -c -q 1 -t 'home/#' -v\n", port(b.MQTT))
+	fmt.Fprintf(out, "  mosquitto_pub -p %s -q 1 -t home/lamp -m on\n", port(a.MQTT))
+	fmt.Fprintf(out, "\nLook inside:\n")
+	fmt.Fprintf(out, "  %s ctl --socket %s status\n  %s ctl --socket %s link show %s\n", binary, a.Socket(), binary, a.Socket(), b.Region)
+	fmt.Fprintf(out, "\nCtrl-C stops everything.\n")
+}
+
+func port(addr string) string {
+	_, p, _ := net.SplitHostPort(addr)
+	return p
+}
