@@ -5,7 +5,7 @@ import "time"
 // Config is what one node runs with: every key of the node file, resolved. Load builds it; nobody
 // changes it afterwards, so it may be shared without a lock. The tags are the key names in the
 // file; the key of a nested field is the path joined by dots (limits.packet), of a list item the
-// index in brackets (listeners[0].listen).
+// index in brackets (listeners[0].listen). Relative paths count from the working directory.
 type Config struct {
 	// Region is the region this node belongs to; with identity configured it must be the region
 	// in the certificate. Default "local".
@@ -26,8 +26,8 @@ type Config struct {
 	Auth Auth `mapstructure:"auth"`
 	// Limits bound what one session and one packet may hold.
 	Limits Limits `mapstructure:"limits"`
-	// Ack says, by topic filter, what a PUBACK waits for; the first match wins. Default: "#" by
-	// AckRegion.
+	// Ack says, by topic filter, what a PUBACK waits for; the first match wins, and what matches
+	// nothing is AckRegion. Default: "#" by AckRegion.
 	Ack []AckRule `mapstructure:"ack"`
 	// Links are the peer regions this region exchanges messages with. Default: none.
 	Links []Link `mapstructure:"links"`

@@ -58,17 +58,18 @@ func parseScaled(num string, unit int64) (int64, error) {
 	return int64(f), nil
 }
 
-// String writes the size in the largest unit that divides it.
+// String writes the size exactly, in the unit that makes the smallest number of it.
 func (b ByteSize) String() string {
-	if b == 0 {
-		return "0"
-	}
+	n, unit := int64(b), "B"
 	for _, u := range byteUnits {
-		if int64(b)%u.size == 0 && u.name != "KB" {
-			return strconv.FormatInt(int64(b)/u.size, 10) + u.name
+		if q := int64(b) / u.size; int64(b)%u.size == 0 && q != 0 && q < n && u.name != "KB" {
+			n, unit = q, u.name
 		}
 	}
-	return strconv.FormatInt(int64(b), 10)
+	if unit == "B" {
+		return strconv.FormatInt(n, 10)
+	}
+	return strconv.FormatInt(n, 10) + unit
 }
 
 // Bytes is the size as a plain number.

@@ -1,0 +1,125 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+)
+
+// Default is the configuration of a node that was told nothing: one region of one node, devices on
+// loopback without credentials, no links.
+func Default() *Config {
+	cfg := base()
+	fillDefaults(cfg, nil)
+	return cfg
+}
+
+// base holds the defaults that depend on nothing else. Lists are absent: they are replaced as a
+// whole, never merged with their default.
+func base() *Config {
+	return &Config{
+		Region:  "local",
+		Role:    RoleCore,
+		DataDir: "./data",
+		Limits: Limits{
+			SessionExpiryMax: 14 * 24 * time.Hour,
+			QueueMessages:    100_000,
+			QueueBytes:       256 << 20,
+			Inflight:         1024,
+			Packet:           2 << 20,
+			Subscriptions:    1000,
+			TopicAliasMax:    32,
+			ReceiveMaximum:   1024,
+		},
+		Link: LinkAccept{Listen: "127.0.0.1:7444"},
+		Log:  Log{Level: LogInfo, Format: LogText},
+	}
+}
+
+// fillDefaults sets what was left out and depends on something: on another key, or on the list
+// item it is in. A key that was set to its zero value stays as it is.
+func fillDefaults(cfg *Config, sources *Sources) {
+	unset := func(key string) bool { return sources == nil || !sources.isSet(key) }
+	if unset("node") {
+		cfg.Node = cfg.Region + "-1"
+	}
+	if unset("admin.socket") {
+		cfg.Admin.Socket = filepath.Join(cfg.DataDir, "admin.sock")
+	}
+	if unset("listeners") {
+		cfg.Listeners = []Listener{{Type: ListenerMQTT, Listen: "127.0.0.1:1883"}}
+	}
+	if unset("ack") {
+		cfg.Ack = []AckRule{{Filter: "#", Policy: AckRegion}}
+	}
+	for i := range cfg.Listeners {
+		cfg.Listeners[i].fill(fmt.Sprintf("listeners[%d].", i), unset)
+	}
+	for i := range cfg.Ack {
+		if unset(fmt.Sprintf("ack[%d].policy", i)) {
+			cfg.Ack[i].Policy = AckRegion
+		}
+	}
+	for i := range cfg.Links {
+		cfg.Links[i].fill(fmt.Sprintf("links[%d].", i), unset)
+	}
+}
+
+func (l *Listener) fill(key string, unset func(string) bool) {
+	if unset(key+"type") && l.Type == "" {
+		l.Type = ListenerMQTT
+	}
+	if unset(key + "name") {
+		l.Name = string(l.Type)
+	}
+	if unset(key + "namespace") {
+		l.Namespace = "default"
+	}
+	if unset(key+"auth") && loopback(l.Listen) {
+		l.Auth = []AuthMethod{AuthAnonymous}
+	}
+	if unset(key+"path") && l.Type.WebSocket() {
+		l.Path = "/mqtt"
+	}
+	if unset(key + "connect_timeout") {
+		l.ConnectTimeout = 10 * time.Second
+	}
+	if unset(key+"tls.min_version") && l.Type.Secure() {
+		l.TLS.MinVersion = "1.2"
+	}
+}
+
+func (l *Link) fill(key string, unset func(string) bool) {
+	if unset(key + "name") {
+		l.Name = l.Peer
+	}
+	if unset(key + "in") {
+		l.In = []string{"#"}
+	}
+	if unset(key + "out") {
+		l.Out = []string{"#"}
+	}
+	if unset(key + "retained") {
+		l.Retained = true
+	}
+	if unset(key + "compression") {
+		l.Compression = CompressionZstd
+	}
+	if unset(key + "spool.bytes") {
+		l.Spool.Bytes = 10 << 30
+	}
+	if unset(key + "spool.age") {
+		l.Spool.Age = 3 * 24 * time.Hour
+	}
+}
+
+// loopback reports whether only this machine can reach the address.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

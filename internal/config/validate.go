@@ -1,0 +1,201 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Validate checks what the values mean, alone and together. The error joins one *Problem for each
+// thing wrong, naming the key and the fix; Sources.Explain adds where the value came from.
+func (c *Config) Validate() error {
+	v := &validator{addresses: map[string]string{}}
+	v.node(c)
+	for i, l := range c.Listeners {
+		v.listener(fmt.Sprintf("listeners[%d].", i), l, c)
+	}
+	v.unique("listeners", "name", len(c.Listeners), func(i int) string { return c.Listeners[i].Name })
+	v.limits(c.Limits)
+	v.acks(c.Ack)
+	v.links(c)
+	v.endpoints(c)
+	return joinProblems(v.problems)
+}
+
+// validator collects problems.
+type validator struct {
+	problems  []*Problem
+	addresses map[string]string // TCP address to the key that has it
+}
+
+func (v *validator) add(key, what, fix string) {
+	v.problems = append(v.problems, &Problem{Key: key, What: what, Fix: fix})
+}
+
+// check adds a problem unless ok.
+func (v *validator) check(ok bool, key, what, fix string) bool {
+	if !ok {
+		v.add(key, what, fix)
+	}
+	return ok
+}
+
+// nameForm is what regions, nodes, links and listeners may be called: names travel in
+// certificates, labels and file names without escaping.
+var nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
+
+const nameWant = "want 1 to 63 of a-z 0-9 . _ -, beginning and ending with a letter or digit"
+
+func (v *validator) name(key, name string) bool {
+	return v.check(nameForm.MatchString(name), key, fmt.Sprintf("%q is no name", name), nameWant)
+}
+
+// oneOf checks an enumeration.
+func oneOf[T ~string](v *validator, key string, value T, allowed ...T) bool {
+	texts := make([]string, len(allowed))
+	for i, a := range allowed {
+		texts[i] = string(a)
+	}
+	return v.check(slices.Contains(allowed, value), key,
+		fmt.Sprintf("%q is not accepted", string(value)), "want "+orList(texts))
+}
+
+func orList(texts []string) string {
+	if len(texts) < 2 {
+		return strings.Join(texts, "")
+	}
+	return strings.Join(texts[:len(texts)-1], ", ") + " or " + texts[len(texts)-1]
+}
+
+// within checks a number against both bounds; show writes it as the key would have it.
+func within[T ~int | ~int64](v *validator, key string, value, low, high T, show func(T) string) {
+	v.check(value >= low && value <= high, key, show(value)+" is out of range",
+		"want "+show(low)+" to "+show(high))
+}
+
+func (v *validator) count(key string, value, low, high int) {
+	within(v, key, value, low, high, strconv.Itoa)
+}
+
+func (v *validator) size(key string, value, low, high ByteSize) {
+	within(v, key, value, low, high, ByteSize.String)
+}
+
+func (v *validator) duration(key string, value, low, high time.Duration) {
+	within(v, key, value, low, high, FormatDuration)
+}
+
+// unique checks that no two items of a list have the same value of a key.
+func (v *validator) unique(list, key string, n int, value func(int) string) {
+	first := map[string]int{}
+	for i := range n {
+		if j, again := first[value(i)]; again {
+			v.add(fmt.Sprintf("%s[%d].%s", list, i, key), fmt.Sprintf("%q is also %s[%d].%s", value(i), list, j, key),
+				"give each its own")
+			continue
+		}
+		first[value(i)] = i
+	}
+}
+
+// address checks host:port.
+func (v *validator) address(key, addr string) bool {
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		n, perr := strconv.ParseUint(port, 10, 16)
+		if perr == nil && !strings.ContainsAny(host, " /") && (n > 0 || port == "0") {
+			return true
+		}
+	}
+	v.add(key, fmt.Sprintf("%q is no address", addr), "want HOST:PORT such as 127.0.0.1:1883, [::1]:1883 or :1883")
+	return false
+}
+
+// tcp checks an address and that nothing else of this node wants it; it reports whether it is one.
+func (v *validator) tcp(key, addr string) bool {
+	if !v.address(key, addr) {
+		return false
+	}
+	if other, taken := v.addresses[addr]; taken && !strings.HasSuffix(addr, ":0") {
+		v.add(key, fmt.Sprintf("%s is also the address of %s", addr, other), "give each its own port")
+		return true
+	}
+	v.addresses[addr] = key
+	return true
+}
+
+func (v *validator) node(c *Config) {
+	v.name("region", c.Region)
+	v.name("node", c.Node)
+	v.check(c.Role == RoleCore, "role", fmt.Sprintf("%q is not in this version, in which every node keeps sessions", c.Role),
+		"leave it out or write core")
+	v.check(c.DataDir != "", "data_dir", "is empty", "name a folder this node may write to")
+	id := c.Identity
+	for _, file := range []struct{ key, path string }{{"cert", id.Cert}, {"key", id.Key}, {"ca", id.CA}} {
+		missing := file.path == "" && (id.Configured() || len(c.Links) > 0)
+		v.check(!missing, "identity."+file.key, "is missing",
+			"links and other nodes know this one by cert, key and ca together: causeway ca issue makes them")
+	}
+}
+
+func (v *validator) limits(l Limits) {
+	const most = 1 << 31
+	v.duration("limits.session_expiry_max", l.SessionExpiryMax, 0, 100*365*24*time.Hour)
+	v.count("limits.queue_messages", l.QueueMessages, 1, most)
+	v.size("limits.queue_bytes", l.QueueBytes, 1<<10, 1<<50)
+	// An id stays tellable from its successor only while less than half of the 65,535 ids are in
+	// use.
+	v.count("limits.inflight", l.Inflight, 1, 32767)
+	// A Remaining Length is at most 268,435,455 (MQTT 5 section 1.5.5).
+	v.size("limits.packet", l.Packet, 1<<10, 256<<20)
+	v.count("limits.subscriptions", l.Subscriptions, 1, most)
+	v.check(l.KeepaliveMax == 0 || l.KeepaliveMax >= time.Second && l.KeepaliveMax <= 65535*time.Second,
+		"limits.keepalive_max", FormatDuration(l.KeepaliveMax)+" is out of range", "want 1s to 18h12m15s, or 0 for no bound")
+	v.count("limits.topic_alias_max", l.TopicAliasMax, 0, 65535)
+	v.count("limits.receive_maximum", l.ReceiveMaximum, 1, 65535)
+}
+
+func (v *validator) acks(rules []AckRule) {
+	for i, rule := range rules {
+		key := fmt.Sprintf("ack[%d].", i)
+		v.filter(key+"filter", rule.Filter)
+		if rule.Policy == "standby" {
+			v.add(key+"policy", `"standby" needs a standby region, which this version does not have`, "want region or memory")
+		} else {
+			oneOf(v, key+"policy", rule.Policy, AckRegion, AckMemory)
+		}
+		if rule.Filter == "#" && i < len(rules)-1 {
+			v.add(fmt.Sprintf("ack[%d].filter", i+1), "is never reached: the first match wins and "+key+`filter is "#"`,
+				`put "#" last`)
+		}
+	}
+	v.unique("ack", "filter", len(rules), func(i int) string { return rules[i].Filter })
+}
+
+// endpoints checks what is listened on beside devices.
+func (v *validator) endpoints(c *Config) {
+	if c.Link.Listen != "" {
+		v.address("link.listen", c.Link.Listen)
+	}
+	// sockaddr_un has 108 bytes with the closing zero.
+	v.check(len(c.Admin.Socket) <= 107, "admin.socket",
+		fmt.Sprintf("%q is longer than the 107 bytes a socket path may have", c.Admin.Socket), "name a shorter path, in /run for example")
+	if c.Admin.Listen != "" {
+		v.tcp("admin.listen", c.Admin.Listen)
+		v.check(c.Admin.Tokens != "", "admin.tokens", "is missing, and admin.listen is open to whoever reaches it",
+			"want "+secretWant)
+	}
+	// The value is not shown: somebody may have put the secret itself there.
+	v.check(c.Admin.Tokens == "" || c.Admin.Tokens.Path() != "", "admin.tokens", "is no reference", "want "+secretWant)
+	if c.Metrics.Listen != "" {
+		v.tcp("metrics.listen", c.Metrics.Listen)
+	}
+	oneOf(v, "log.level", c.Log.Level, LogDebug, LogInfo, LogWarn, LogError)
+	oneOf(v, "log.format", c.Log.Format, LogText, LogJSON)
+}
+
+const secretWant = "file:PATH, the file that holds the secret"

@@ -1,0 +1,133 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// listener checks one device listener; key is its prefix with the dot.
+func (v *validator) listener(key string, l Listener, c *Config) {
+	v.name(key+"name", l.Name)
+	v.name(key+"namespace", l.Namespace)
+	reachable := v.tcp(key+"listen", l.Listen) && !loopback(l.Listen)
+	if oneOf(v, key+"type", l.Type, ListenerMQTT, ListenerMQTTS, ListenerWS, ListenerWSS) {
+		v.listenerTLS(key, l)
+		v.listenerPath(key, l)
+	}
+	v.listenerAuth(key, l, c, reachable)
+	v.count(key+"max_connections", l.MaxConnections, 0, 1<<31)
+	v.duration(key+"connect_timeout", l.ConnectTimeout, 100*time.Millisecond, 10*time.Minute)
+}
+
+func (v *validator) listenerTLS(key string, l Listener) {
+	if !l.Type.Secure() {
+		set := l.TLS.Cert != "" || l.TLS.Key != "" || len(l.TLS.ClientCA) > 0 || l.TLS.MinVersion != ""
+		secure := map[ListenerType]string{ListenerMQTT: "mqtts", ListenerWS: "wss"}[l.Type]
+		v.check(!set, key+"tls", fmt.Sprintf("is set, but type %s is not encrypted", l.Type), "write type: "+secure+", or remove tls")
+		return
+	}
+	v.check(l.TLS.Cert != "", key+"tls.cert", "is missing", fmt.Sprintf("type %s needs a certificate and its key", l.Type))
+	v.check(l.TLS.Key != "", key+"tls.key", "is missing", fmt.Sprintf("type %s needs a certificate and its key", l.Type))
+	oneOf(v, key+"tls.min_version", l.TLS.MinVersion, "1.2", "1.3")
+	v.check(!slices.Contains(l.TLS.ClientCA, ""), key+"tls.client_ca", "names an empty path", "list the PEM files of the authorities")
+}
+
+func (v *validator) listenerPath(key string, l Listener) {
+	if !l.Type.WebSocket() {
+		v.check(l.Path == "", key+"path", fmt.Sprintf("is set, but type %s has no path", l.Type), "remove it, or write type: ws")
+		return
+	}
+	v.check(strings.HasPrefix(l.Path, "/") && !strings.ContainsAny(l.Path, " ?#{}"), key+"path",
+		fmt.Sprintf("%q is no path", l.Path), "want one such as /mqtt")
+}
+
+// listenerAuth checks who is admitted; reachable says that other machines can get here.
+func (v *validator) listenerAuth(key string, l Listener, c *Config, reachable bool) {
+	v.check(len(l.Auth) > 0, key+"auth", "is missing, so nobody could connect", "list anonymous, password or cert")
+	for i, m := range l.Auth {
+		at := fmt.Sprintf("%sauth[%d]", key, i)
+		if oneOf(v, at, m, AuthAnonymous, AuthPassword, AuthCert) {
+			v.check(!slices.Contains(l.Auth[:i], m), at, fmt.Sprintf("%q is listed twice", m), "keep one of them")
+		}
+	}
+	v.check(!l.Allows(AuthAnonymous) || !reachable || l.AnonymousBeyondLoopback, key+"auth",
+		fmt.Sprintf("anonymous devices are admitted on loopback only, and %s can be reached from other machines", l.Listen),
+		"list password or cert, listen on 127.0.0.1, or set "+key+"anonymous_beyond_loopback: true if that is what you want")
+	v.check(!l.Allows(AuthPassword) || c.Auth.PasswordFile != "", key+"auth", "password needs users",
+		"set auth.password_file (causeway passwd writes it)")
+	v.check(!l.Allows(AuthCert) || l.Type.Secure() && len(l.TLS.ClientCA) > 0, key+"auth", "cert needs a type with TLS and authorities to trust",
+		"set type mqtts or wss and "+key+"tls.client_ca")
+	v.check(len(l.TLS.ClientCA) == 0 || l.Allows(AuthCert), key+"tls.client_ca", "is set, but auth does not list cert",
+		"add cert to auth, or remove client_ca")
+}
+
+func (v *validator) links(c *Config) {
+	for i, l := range c.Links {
+		key := fmt.Sprintf("links[%d].", i)
+		if v.name(key+"peer", l.Peer) {
+			v.check(l.Peer != c.Region, key+"peer", fmt.Sprintf("%q is this region itself", l.Peer), "name the other one")
+		}
+		v.name(key+"name", l.Name)
+		v.linkDial(key, l, c)
+		for _, list := range []struct {
+			key     string
+			filters []string
+		}{{"in", l.In}, {"out", l.Out}, {"never", l.Never}} {
+			for j, f := range list.filters {
+				v.linkFilter(fmt.Sprintf("%s%s[%d]", key, list.key, j), f)
+			}
+		}
+		oneOf(v, key+"compression", l.Compression, CompressionZstd, CompressionS2, CompressionNone)
+		v.size(key+"spool.bytes", l.Spool.Bytes, 1<<20, 1<<50)
+		v.duration(key+"spool.age", l.Spool.Age, time.Second, 10*365*24*time.Hour)
+	}
+	v.unique("links", "name", len(c.Links), func(i int) string { return c.Links[i].Name })
+	v.unique("links", "peer", len(c.Links), func(i int) string { return c.Links[i].Peer })
+}
+
+func (v *validator) linkDial(key string, l Link, c *Config) {
+	v.check(len(l.Dial) > 0 || c.Link.Listen != "", key+"dial", "is empty, and link.listen accepts nobody: the link can never come up",
+		"give the peer's address, or set link.listen for the peer to dial")
+	for i, raw := range l.Dial {
+		at := fmt.Sprintf("%sdial[%d]", key, i)
+		const want = "want udp://HOST:PORT such as udp://eu.example.com:7444"
+		u, err := url.Parse(raw)
+		switch {
+		case err == nil && u.Scheme == "tcp":
+			v.add(at, fmt.Sprintf("%q: links over TCP are not in this version", raw), want)
+		case err != nil || u.Scheme != "udp" || u.Hostname() == "" || raw != "udp://"+u.Host || !validPort(u.Port()):
+			v.add(at, fmt.Sprintf("%q is no peer address", raw), want)
+		}
+	}
+}
+
+func validPort(port string) bool {
+	_, err := net.LookupPort("udp", port)
+	return err == nil && port != "" && strings.Trim(port, "0123456789") == "" && port != "0"
+}
+
+func (v *validator) linkFilter(key, filter string) {
+	if strings.HasPrefix(filter, "$share/") {
+		v.add(key, fmt.Sprintf("%q is a shared subscription", filter), "name the filter inside it: groups stay in their region")
+		return
+	}
+	v.filter(key, filter)
+}
+
+// filter checks an MQTT topic filter: at least one character, no zero ([MQTT-4.7.3-1], -2, -3),
+// # alone in the last level ([MQTT-4.7.1-1]), + alone in its level ([MQTT-4.7.1-2]).
+func (v *validator) filter(key, filter string) {
+	ok := filter != "" && len(filter) <= 65535 && utf8.ValidString(filter) && !strings.ContainsRune(filter, 0)
+	levels := strings.Split(filter, "/")
+	for i, level := range levels {
+		if strings.Contains(level, "#") && (level != "#" || i < len(levels)-1) || strings.Contains(level, "+") && level != "+" {
+			ok = false
+		}
+	}
+	v.check(ok, key, fmt.Sprintf("%q is no topic filter", filter), "want levels such as cars/+/state or cars/#")
+}
