@@ -1,0 +1,138 @@
+package broker
+
+import (
+	"causeway/broker/packet"
+	"causeway/internal/home"
+)
+
+// Acknowledgements of a device reach the log as ranges, one operation at a time a connection: the first goes at once,
+// and while it is in the log the next ones gather. So an idle device's ack is as fast as the log, and a busy device
+// costs one operation per commit (10 ms and less), without a timer.
+
+// flushAcks proposes what was gathered, if no Ack is in the log's hands, and what was skipped.
+func (c *conn) flushAcks() {
+	c.mu.Lock()
+	ack := c.takeAcks()
+	skips := c.takeSkips()
+	c.mu.Unlock()
+	for _, op := range skips {
+		c.proposeSkip(op)
+	}
+	if ack != nil {
+		c.proposeAck(ack)
+	}
+}
+
+// takeAcks builds the next Ack operation, or returns nil.
+func (c *conn) takeAcks() *home.Ack {
+	if c.acking || c.gathered == 0 {
+		return nil
+	}
+	op := &home.Ack{Session: c.key, Epoch: c.epoch}
+	for i := range c.win {
+		switch r := &c.win[i]; r.state {
+		case refDone:
+			r.state = refDoneLogged
+			op.Done = appendRef(op.Done, r.ref)
+		case refReceived:
+			r.state = refReceivedLogged
+			op.Received = appendRef(op.Received, r.ref)
+		}
+	}
+	c.gathered, c.acking = 0, true
+	return op
+}
+
+// lastAcks proposes, at the end of the connection, what the device acknowledged and no operation has said yet. They
+// must be in the log before the Detach: a device that acknowledges and says goodbye must not get the message again.
+func (c *conn) lastAcks() {
+	c.mu.Lock()
+	c.acking = false
+	ack := c.takeAcks()
+	skips := c.takeSkips()
+	c.mu.Unlock()
+	for _, op := range skips {
+		_ = c.s.propose(op, ignoreOutcome)
+	}
+	if ack != nil {
+		_ = c.s.propose(ack, ignoreOutcome)
+	}
+}
+
+func ignoreOutcome(home.Outcome, error) {}
+
+func (c *conn) proposeAck(op *home.Ack) {
+	if c.s.opt.Home.Propose(op, c.acksCommitted) == nil {
+		return
+	}
+	// No room. Nobody may wait here: not the reader, whose device would be slowed for what others do, and not the
+	// apply goroutine. The operation has the connection's only ack slot, so one goroutine a connection waits.
+	c.s.spawn(func() {
+		if c.s.propose(op, c.acksCommitted) != nil {
+			c.lost()
+		}
+	})
+}
+
+// acksCommitted runs in the home's apply goroutine.
+func (c *conn) acksCommitted(o home.Outcome, err error) {
+	if err != nil {
+		c.lost()
+		return
+	}
+	c.mu.Lock()
+	c.acking = false
+	kept := c.win[:0]
+	for _, r := range c.win {
+		switch r.state {
+		case refDoneLogged:
+			continue
+		case refReceivedLogged:
+			r.state = refReleased
+			id := home.PacketID(r.ref)
+			c.control(func(b []byte) []byte { return packet.AppendAck(b, c.v, packet.PUBREL, id, packet.Success) })
+		}
+		kept = append(kept, r)
+	}
+	if c.win = kept; len(kept) == 0 && cap(kept) > 2*ringKeep {
+		c.win = nil
+	}
+	if c.more || c.memN.len() > 0 || c.controlBytes() > 0 {
+		c.wake()
+	}
+	c.mu.Unlock()
+	c.flushAcks()
+}
+
+// takeSkips builds the Skip operations for what was not delivered.
+func (c *conn) takeSkips() (ops []*home.Skip) {
+	if len(c.skipExpired) > 0 {
+		ops = append(ops, &home.Skip{Session: c.key, Epoch: c.epoch, Refs: c.skipExpired, Reason: home.SkipExpired})
+	}
+	if len(c.skipLarge) > 0 {
+		ops = append(ops, &home.Skip{Session: c.key, Epoch: c.epoch, Refs: c.skipLarge, Reason: home.SkipTooLarge})
+	}
+	c.skipExpired, c.skipLarge = nil, nil
+	return ops
+}
+
+func (c *conn) proposeSkip(op *home.Skip) {
+	n := 0
+	for _, r := range op.Refs {
+		n += int(r.To-r.From) + 1
+	}
+	done := func(home.Outcome, error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.skipping -= n
+		if c.more || c.memN.len() > 0 {
+			c.wake()
+		}
+	}
+	if c.s.opt.Home.Propose(op, done) == nil {
+		return
+	}
+	c.s.spawn(func() {
+		_ = c.s.propose(op, done) // a home that stops offers the reference again to the next connection
+	})
+}

@@ -1,0 +1,125 @@
+package broker
+
+import (
+	"context"
+	"sync"
+
+	"causeway/broker/packet"
+	"causeway/internal/home"
+)
+
+// attachment is an Attach on its way through the log.
+type attachment struct {
+	c  *conn
+	ch chan struct{} // closed when it is decided
+
+	mu        sync.Mutex
+	out       home.Outcome
+	err       error
+	in        bool // the outcome is known
+	abandoned bool // nobody waits for it any more
+}
+
+// attach makes the connection the owner of its session. While the home cannot serve it the CONNECT is parked: the
+// answer is withheld for up to ParkTime, then the connection is closed without one. A CONNACK with an error would make
+// many clients give up for good; a closed connection makes them come back.
+func (k *connecting) attach(c *conn, p *packet.Connect) (home.Outcome, *refusal) {
+	s := k.s
+	ctx, cancel := context.WithTimeout(s.ctx, s.opt.ParkTime)
+	defer cancel()
+	s.stats.Parked.Add(1)
+	defer s.stats.Parked.Add(-1)
+	parkedOut := &refusal{result: ConnectParkedOut, reason: "the home did not serve it in time"}
+	if !s.awaitReady(ctx) {
+		return home.Outcome{}, parkedOut
+	}
+	a := &attachment{c: c, ch: make(chan struct{})}
+	s.sessions.expect(c.key)
+	op := &home.Attach{
+		Session: c.key, CleanStart: p.CleanStart, Expiry: p.SessionExpiry, Window: uint16(c.window), Will: willOf(p.Will),
+	}
+	if err := s.proposeWithin(ctx, op, a.decided); err != nil {
+		s.sessions.forget(c.key)
+		return home.Outcome{}, parkedOut
+	}
+	select {
+	case <-a.ch:
+	case <-ctx.Done():
+		if a.abandon() {
+			return home.Outcome{}, parkedOut
+		}
+		<-a.ch
+	}
+	switch {
+	case a.err != nil:
+		return home.Outcome{}, parkedOut
+	case a.out.Code >= 0x80:
+		return home.Outcome{}, &refusal{
+			result: ConnectQuota, code: packet.Code(a.out.Code), v: p.Version, reason: "the home has no room for the session",
+		}
+	case a.out.Code != home.CodeOK:
+		return home.Outcome{}, parkedOut
+	}
+	return a.out, nil
+}
+
+func willOf(w *packet.Will) *home.Will {
+	if w == nil {
+		return nil
+	}
+	return &home.Will{
+		Topic: w.Topic, Payload: w.Payload, Forward: w.Forward, Expiry: w.MessageExpiry.Value, QoS: w.QoS,
+		Retain: w.Retain, Delay: w.Delay,
+	}
+}
+
+// proposeWithin is propose with a limit on the waiting.
+func (s *Server) proposeWithin(ctx context.Context, op home.Op, done func(home.Outcome, error)) error {
+	for {
+		err := s.opt.Home.Propose(op, done)
+		if err == nil {
+			return nil
+		}
+		if e := s.opt.Home.Room(ctx); e != nil {
+			return e
+		}
+	}
+}
+
+// decided hears the outcome, in the home's apply goroutine. What the home says about the session next comes after it,
+// so the connection takes its place in the table here.
+func (a *attachment) decided(out home.Outcome, err error) {
+	c := a.c
+	a.mu.Lock()
+	a.out, a.err, a.in = out, err, true
+	failed := err != nil || out.Code != home.CodeOK
+	abandoned := a.abandoned
+	a.mu.Unlock()
+	switch {
+	case failed:
+		c.s.sessions.forget(c.key)
+	case abandoned:
+		c.s.sessions.forget(c.key)
+		// The device never heard that it was connected, so it did not leave a will either.
+		op := &home.Detach{Session: c.key, Epoch: out.Epoch, DropWill: true}
+		c.s.spawn(func() { c.s.proposeDetach(op) })
+	default:
+		c.epoch, c.resumed, c.more = out.Epoch, out.Resumed, true
+		before, ended := c.s.sessions.attached(c)
+		if before != nil {
+			before.sessionEnded(home.EndTakenOver)
+		}
+		if ended != 0 {
+			c.sessionEnded(ended)
+		}
+	}
+	close(a.ch)
+}
+
+// abandon reports whether the outcome was not in yet; then decided will detach the session again.
+func (a *attachment) abandon() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.abandoned = !a.in
+	return a.abandoned
+}

@@ -1,0 +1,168 @@
+package broker
+
+import (
+	"sync"
+
+	"causeway/broker/packet"
+	"causeway/internal/home"
+)
+
+// Messages that are in no log: matched against the home's table here, delivered to connections of this node, forwarded
+// to peers that want them.
+
+// fanOut is the room one publish needs while it is matched.
+type fanOut struct {
+	targets []*home.Target
+	to      []recipient
+	peers   []home.ID
+	index   map[*conn]int // into to, once it is long
+}
+
+// recipient is a connection and what it asked for, over all its filters that match: one copy, at the highest QoS, with
+// all subscription identifiers. [MQTT-3.3.4-2], [MQTT-3.3.4-3]
+type recipient struct {
+	c        *conn
+	qos      byte
+	retainAs bool
+	subs     []uint32
+}
+
+var fanOuts = sync.Pool{New: func() any { return &fanOut{} }}
+
+func (f *fanOut) free() {
+	clear(f.targets)
+	clear(f.to)
+	f.targets, f.to, f.peers, f.index = f.targets[:0], f.to[:0], f.peers[:0], nil
+	if cap(f.targets) <= 4096 {
+		fanOuts.Put(f)
+	}
+}
+
+// publishDirect delivers and forwards; it returns how many wanted the message. Nothing is copied when nobody does.
+func (s *Server) publishDirect(from *conn, topic string, kept bool, p *packet.Publish) int {
+	f := fanOuts.Get().(*fanOut)
+	defer f.free()
+	f.targets = s.opt.Home.Match(from.key.Namespace, topic, f.targets)
+	if len(f.targets) == 0 {
+		return 0
+	}
+	n := s.resolve(f, &from.key, p.QoS)
+	if len(f.to) == 0 && len(f.peers) == 0 {
+		return n
+	}
+	body := make([]byte, 0, len(p.Payload)+len(p.Forward))
+	body = append(append(body, p.Payload...), p.Forward...)
+	m := &home.Message{
+		Namespace: from.key.Namespace, Topic: from.keep(topic, kept), QoS: p.QoS,
+		Payload: body[:len(p.Payload):len(p.Payload)],
+	}
+	if len(p.Forward) > 0 {
+		m.Forward = body[len(p.Payload):]
+	}
+	if p.MessageExpiry.Set {
+		m.Expires = s.opt.Home.Now() + home.Time(p.MessageExpiry.Value)*1e9
+	}
+	s.handOut(f, m)
+	for _, peer := range f.peers {
+		s.opt.Forwarder.Forward(peer, m)
+	}
+	return n
+}
+
+// DeliverFromPeer delivers a message that came by a link and is in no log to connections of this node. It is not
+// forwarded again: every region hears from the message's own region. [D6] m must not be written afterwards.
+func (s *Server) DeliverFromPeer(m *home.Message) {
+	f := fanOuts.Get().(*fanOut)
+	defer f.free()
+	f.targets = s.opt.Home.Match(m.Namespace, m.Topic, f.targets)
+	s.resolve(f, nil, m.QoS)
+	s.handOut(f, m)
+}
+
+// resolve turns targets into recipients and peers; it returns how many wanted the message, here or not.
+func (s *Server) resolve(f *fanOut, from *home.SessionKey, qos byte) (n int) {
+	for _, t := range f.targets {
+		switch {
+		case t.Peer != "":
+			n += f.addPeer(t.Peer)
+		case t.Group != nil:
+			if m, ok := t.Group.Pick(); ok {
+				n++
+				s.addRecipient(f, m.Session, min(qos, m.QoS), m.RetainAs, m.SubID, false)
+			}
+		case t.NoLocal && from != nil && t.Session == *from: // [MQTT-3.8.3-3]
+		default:
+			n++
+			s.addRecipient(f, t.Session, min(qos, t.QoS), t.RetainAs, t.SubID, true)
+		}
+	}
+	return n
+}
+
+func (f *fanOut) addPeer(peer home.ID) int {
+	for _, p := range f.peers {
+		if p == peer {
+			return 0
+		}
+	}
+	f.peers = append(f.peers, peer)
+	return 1
+}
+
+// addRecipient adds a connection. With merge it joins an earlier match of the same session.
+func (s *Server) addRecipient(f *fanOut, key home.SessionKey, qos byte, retainAs bool, sub uint32, merge bool) {
+	c := s.sessions.get(key)
+	if c == nil {
+		if qos > 0 {
+			s.stats.drop(DropAway, 1)
+		}
+		return
+	}
+	if r := f.find(c); merge && r != nil {
+		r.qos, r.retainAs = max(r.qos, qos), r.retainAs || retainAs
+		if sub != 0 {
+			r.subs = append(r.subs, sub)
+		}
+		return
+	}
+	f.to = append(f.to, recipient{c: c, qos: qos, retainAs: retainAs})
+	if sub != 0 {
+		f.to[len(f.to)-1].subs = []uint32{sub}
+	}
+	if merge && f.index != nil {
+		f.index[c] = len(f.to) - 1
+	}
+}
+
+// fewRecipients is up to where a search beats a map.
+const fewRecipients = 16
+
+// find returns the recipient that stands for c already.
+func (f *fanOut) find(c *conn) *recipient {
+	if len(f.to) < fewRecipients {
+		for i := range f.to {
+			if f.to[i].c == c {
+				return &f.to[i]
+			}
+		}
+		return nil
+	}
+	if f.index == nil {
+		f.index = make(map[*conn]int, 4*fewRecipients)
+		for i := range f.to {
+			f.index[f.to[i].c] = i
+		}
+	}
+	if i, ok := f.index[c]; ok {
+		return &f.to[i]
+	}
+	return nil
+}
+
+// handOut gives each recipient its copy, which is a reference.
+func (s *Server) handOut(f *fanOut, m *home.Message) {
+	for i := range f.to {
+		r := &f.to[i]
+		r.c.deliver(item{msg: m, subs: r.subs, qos: r.qos, retain: r.retainAs && m.Retain, weak: true})
+	}
+}

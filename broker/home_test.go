@@ -1,0 +1,210 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"causeway/internal/home"
+)
+
+// testHome is a home.State behind a log that loses nothing and has no disk: operations are encoded, decoded and applied
+// in batches by one goroutine, as the replica does it.
+type testHome struct {
+	t       testing.TB
+	state   *home.State
+	sink    atomic.Pointer[Server]
+	owner   home.Owner
+	start   time.Time
+	unready atomic.Bool
+	dropped atomic.Int64 // by the home
+
+	mu      sync.Mutex
+	wake    *sync.Cond
+	waiting []proposal
+	held    bool // nothing is applied
+	room    int  // proposals taken; beyond, Propose says no
+	stopped bool
+	n       uint64
+	count   map[home.Kind]int
+	ended   chan struct{}
+}
+
+type proposal struct {
+	op   home.Op
+	done func(home.Outcome, error)
+}
+
+var errFull = errors.New("no room")
+
+func newTestHome(t testing.TB) *testHome {
+	h := &testHome{
+		t: t, state: home.New(), owner: home.Owner{Node: "n1", Incarnation: 1}, start: time.Now(), room: 1 << 20,
+		count: map[home.Kind]int{}, ended: make(chan struct{}),
+	}
+	h.wake = sync.NewCond(&h.mu)
+	go h.run()
+	must := func(op home.Op) {
+		if err := h.Propose(op, func(home.Outcome, error) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(&home.Genesis{Home: "eu", Epoch: home.Epoch{Number: 1, Host: "eu"}})
+	must(&home.NodeUp{})
+	return h
+}
+
+func (h *testHome) run() {
+	defer close(h.ended)
+	for {
+		h.mu.Lock()
+		for (len(h.waiting) == 0 || h.held) && !h.stopped {
+			h.wake.Wait()
+		}
+		batch := h.waiting
+		h.waiting = nil
+		stopped := h.stopped
+		h.wake.Broadcast()
+		h.mu.Unlock()
+		if stopped {
+			for _, p := range batch {
+				p.done(home.Outcome{}, errors.New("stopped"))
+			}
+			return
+		}
+		h.apply(batch)
+	}
+}
+
+func (h *testHome) apply(batch []proposal) {
+	h.n++
+	e := home.Entry{Owner: h.owner, N: h.n}
+	for _, p := range batch {
+		e.Ops = append(e.Ops, p.op)
+	}
+	r := home.Record{Home: "eu", Time: h.Now(), Entries: []home.Entry{e}}
+	decoded, err := home.DecodeRecord(r.Append(nil))
+	if err != nil {
+		h.t.Errorf("decode a record: %v", err)
+		return
+	}
+	outs := make([]home.Outcome, 0, len(batch))
+	err = h.state.Apply(&decoded, h, func(_ *home.Entry, _ int, o home.Outcome) { outs = append(outs, o) })
+	if err != nil || len(outs) != len(batch) {
+		h.t.Errorf("apply: %v, %d outcomes for %d operations", err, len(outs), len(batch))
+		return
+	}
+	for i, p := range batch {
+		p.done(outs[i], nil)
+	}
+}
+
+func (h *testHome) stop() {
+	h.mu.Lock()
+	h.stopped = true
+	h.wake.Broadcast()
+	h.mu.Unlock()
+	<-h.ended
+}
+
+// hold stops applying until release.
+func (h *testHome) hold() { h.set(func() { h.held = true }) }
+
+func (h *testHome) release() { h.set(func() { h.held = false }) }
+
+func (h *testHome) setRoom(n int) { h.set(func() { h.room = n }) }
+
+func (h *testHome) set(f func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f()
+	h.wake.Broadcast()
+}
+
+func (h *testHome) proposed(k home.Kind) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.count[k]
+}
+
+func (h *testHome) Propose(op home.Op, done func(home.Outcome, error)) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopped {
+		return errors.New("stopped")
+	}
+	if len(h.waiting) >= h.room {
+		return errFull
+	}
+	h.count[op.Kind()]++
+	h.waiting = append(h.waiting, proposal{op, done})
+	h.wake.Broadcast()
+	return nil
+}
+
+func (h *testHome) Room(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { h.set(func() {}) })
+	defer stop()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(h.waiting) >= h.room && !h.stopped && ctx.Err() == nil {
+		h.wake.Wait()
+	}
+	if h.stopped {
+		return errors.New("stopped")
+	}
+	return ctx.Err()
+}
+
+func (h *testHome) Queue(k home.SessionKey, e home.SessionEpoch, after uint64, max int, dst []home.Queued) []home.Queued {
+	return h.state.Queue(k, e, after, max, dst)
+}
+
+func (h *testHome) Match(ns, topic string, dst []*home.Target) []*home.Target {
+	return h.state.Match(ns, topic, dst)
+}
+
+func (h *testHome) Body(home.Seq) (home.Message, error) {
+	return home.Message{}, errors.New("nothing is evicted")
+}
+func (h *testHome) PolicyOf(topic string) home.Policy { return h.state.PolicyOf(topic) }
+func (h *testHome) Now() home.Time                    { return home.Time(1e18).Add(time.Since(h.start)) }
+func (h *testHome) Owner() home.Owner                 { return h.owner }
+func (h *testHome) Ready() (bool, string)             { return !h.unready.Load(), "starting" }
+
+func (h *testHome) Deliver(d home.Delivery) {
+	if s := h.sink.Load(); s != nil {
+		s.Deliver(d)
+	}
+}
+
+func (h *testHome) Queued(k home.SessionKey, e home.SessionEpoch, o home.Owner) {
+	if s := h.sink.Load(); s != nil {
+		s.Queued(k, e, o)
+	}
+}
+
+func (h *testHome) Ended(k home.SessionKey, e home.SessionEpoch, o home.Owner, why home.EndReason) {
+	if s := h.sink.Load(); s != nil {
+		s.Ended(k, e, o, why)
+	}
+}
+
+func (h *testHome) Spooled(home.ID)                            {}
+func (h *testHome) Wanted()                                    {}
+func (h *testHome) Dropped(_ string, _ home.DropReason, n int) { h.dropped.Add(int64(n)) }
+
+// configure sets limits and ack policies and waits until they are in force.
+func (h *testHome) configure(c home.Configure) { h.do(&c) }
+
+// do proposes and waits.
+func (h *testHome) do(op home.Op) home.Outcome {
+	ch := make(chan home.Outcome, 1)
+	if err := h.Propose(op, func(o home.Outcome, err error) { ch <- o }); err != nil {
+		h.t.Fatal(err)
+	}
+	return <-ch
+}

@@ -1,0 +1,217 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// Server is the MQTT edge of a node. Make it with New, bind its listeners with Open, serve with Run. A server that
+// stopped is not started again.
+type Server struct {
+	opt       Options
+	start     time.Time
+	stats     *Stats
+	quiet     *quietLog
+	sessions  *sessions
+	listeners map[string]*listener
+	ready     readiness
+
+	ctx      context.Context // ends when everything must end at once
+	cancel   context.CancelFunc
+	stopping chan struct{} // closed when no new connection is wanted
+	stopOnce sync.Once
+	conns    sync.WaitGroup // goroutines of connections
+
+	mu         sync.Mutex
+	opened     bool
+	connecting map[net.Conn]struct{} // sockets that have no session yet
+}
+
+// ErrStopped is returned for work that comes after the stop.
+var ErrStopped = errors.New("broker: the server is stopping")
+
+// New checks the options. It binds nothing and starts no goroutine.
+func New(opt Options) (*Server, error) {
+	opt.withDefaults()
+	if err := opt.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opt: opt, start: time.Now(), stats: newStats(opt.Listeners), quiet: newQuietLog(opt.Logger),
+		sessions: newSessions(), listeners: map[string]*listener{}, stopping: make(chan struct{}),
+		connecting: map[net.Conn]struct{}{},
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	for i := range opt.Listeners {
+		l := &opt.Listeners[i]
+		s.listeners[l.Name] = &listener{
+			Listener: *l, s: s, stats: s.stats.Listeners[l.Name], pace: newPace(l.ConnectRate),
+		}
+	}
+	return s, nil
+}
+
+// Open binds the listeners, or none of them. Connections wait in the kernel until Run.
+func (s *Server) Open() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.opened {
+		return nil
+	}
+	for _, o := range s.opt.Listeners {
+		if err := s.listeners[o.Name].open(); err != nil {
+			s.closeListeners()
+			return err
+		}
+	}
+	s.opened = true
+	return nil
+}
+
+// Addr is where a listener listens, or nil.
+func (s *Server) Addr(name string) net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.listeners[name]; l != nil && l.ln != nil {
+		return l.ln.Addr()
+	}
+	return nil
+}
+
+// Stats are the server's counters.
+func (s *Server) Stats() *Stats { return s.stats }
+
+// Run serves until ctx ends; then it stops gracefully within DrainTime: listeners close, connections are closed at a
+// pace, their sessions detached. It returns when all its goroutines have ended. The home must still run then.
+func (s *Server) Run(ctx context.Context) error {
+	if err := s.Open(); err != nil {
+		return err
+	}
+	var serving sync.WaitGroup
+	for _, l := range s.listeners {
+		if l.ln != nil {
+			serving.Go(l.serve)
+		}
+	}
+	<-ctx.Done()
+	s.stop()
+	serving.Wait()
+	return nil
+}
+
+// ServeConn serves a connection that was accepted elsewhere as if the named listener had: nc speaks MQTT in the clear,
+// whatever the listener's transport is. It does not block; the server closes nc.
+func (s *Server) ServeConn(nc net.Conn, name string) error {
+	l := s.listeners[name]
+	if l == nil {
+		_ = nc.Close()
+		return fmt.Errorf("broker: there is no listener %q", name)
+	}
+	if !l.admit(nc) {
+		return fmt.Errorf("broker: listener %q has %d connections, its bound", name, l.MaxConnections)
+	}
+	return s.begin(l, nc, nc)
+}
+
+// begin starts the goroutine that brings a connection from accept to its session. nc is what MQTT is read from, sock
+// what is under it. The listener has counted it.
+func (s *Server) begin(l *listener, nc, sock net.Conn) error {
+	s.mu.Lock()
+	select {
+	case <-s.stopping:
+		s.mu.Unlock()
+		_ = sock.Close()
+		l.closed()
+		return ErrStopped
+	default:
+	}
+	s.connecting[sock] = struct{}{}
+	s.conns.Add(1)
+	s.mu.Unlock()
+	go s.establish(l, nc, sock)
+	return nil
+}
+
+// spawn runs f in a goroutine that a stop waits for. It reports false when the server stops: f does not run.
+func (s *Server) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isStopping() {
+		return false
+	}
+	s.conns.Go(f)
+	return true
+}
+
+// notConnecting is called when a connection got its session, or will not.
+func (s *Server) notConnecting(sock net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.connecting, sock)
+}
+
+func (s *Server) isStopping() bool {
+	select {
+	case <-s.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// readiness lets many parked CONNECTs wait for the home with one goroutine that looks.
+type readiness struct {
+	mu   sync.Mutex
+	wait chan struct{} // closed when the home is ready; nil while nobody waits
+}
+
+const readyPoll = 20 * time.Millisecond
+
+// awaitReady waits until the home serves sessions. It reports false when ctx ended first.
+func (s *Server) awaitReady(ctx context.Context) bool {
+	for {
+		if ok, _ := s.opt.Home.Ready(); ok {
+			return true
+		}
+		select {
+		case <-s.readySoon():
+		case <-ctx.Done():
+			return false
+		case <-s.stopping:
+			return false
+		}
+	}
+}
+
+func (s *Server) readySoon() <-chan struct{} {
+	s.ready.mu.Lock()
+	defer s.ready.mu.Unlock()
+	if s.ready.wait == nil {
+		s.ready.wait = make(chan struct{})
+		s.conns.Add(1)
+		go s.pollReady()
+	}
+	return s.ready.wait
+}
+
+func (s *Server) pollReady() {
+	defer s.conns.Done()
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for ok := false; !ok; {
+		select {
+		case <-tick.C:
+			ok, _ = s.opt.Home.Ready()
+		case <-s.stopping:
+			ok = true
+		}
+	}
+	s.ready.mu.Lock()
+	defer s.ready.mu.Unlock()
+	close(s.ready.wait)
+	s.ready.wait = nil
+}
