@@ -148,7 +148,7 @@ func TestOwnership(t *testing.T) {
 		t.Fatalf("overwriting the body changed the packet: %+v, will %+v", c, c.Will)
 	}
 
-	buffer := wire(t, "s'a' 02 01 00 'payload' 'the next packet'")
+	buffer := wire(t, "s'a' 07 01 00 02 0000000A 'payload' 'the next packet'")
 	before := bytes.Clone(buffer)
 	body = buffer[:len(buffer)-len("the next packet")]
 	var p Publish

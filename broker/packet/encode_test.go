@@ -54,6 +54,28 @@ func TestEncoded(t *testing.T) {
 	}
 }
 
+// Where a length needs one byte more, for the properties and for the whole.
+func TestPublishSizeWhereLengthsGrow(t *testing.T) {
+	for _, n := range []int{120, 121, 122, 123, 127, 128, 16370, 16383, 16384, 65000} {
+		user := []UserProperty{{Key: "k", Value: strings.Repeat("v", n-6)}} // n bytes on the wire
+		for _, p := range []OutPublish{
+			{Topic: "a", Forward: appendUser(nil, user)},
+			{Topic: "a", Payload: make([]byte, n)},
+			{Topic: "a", QoS: 1, PacketID: 1, Forward: appendUser(nil, user), Payload: make([]byte, 3*n), MessageExpiry: 1},
+		} {
+			raw := AppendPublish(nil, V5, &p)
+			if len(raw) != PublishSize(V5, &p) {
+				t.Fatalf("%d: PublishSize says %d, the packet has %d bytes", n, PublishSize(V5, &p), len(raw))
+			}
+			got := mustDecode(t, raw, V5, fromServer).(*Publish)
+			if !bytes.Equal(got.Forward, p.Forward) || !bytes.Equal(got.Payload, p.Payload) {
+				t.Fatalf("%d: %d bytes of properties and %d of payload arrived as %d and %d", n, len(p.Forward), len(p.Payload),
+					len(got.Forward), len(got.Payload))
+			}
+		}
+	}
+}
+
 // A reason string is a help for a human: cut at a rune when long, left out when it would break the packet.
 func TestReasonStringIsCutOrLeftOut(t *testing.T) {
 	long := strings.Repeat("é", maxReason) // two bytes each
