@@ -16,6 +16,7 @@ const (
 	typeAck             = 2
 	typeInterestRequest = 3
 	typeGoodbye         = 4
+	typeWelcome         = 5
 	typeInterestDigest  = 16
 	typeInterestChunk   = 17
 	typeInterestDelta   = 18
@@ -44,6 +45,10 @@ type Ack struct {
 	Applied   uint64 // also in the receiver's standby; Committed if it has none
 }
 
+// Welcome ends the opening: the accepting side takes the tunnel, with what both
+// sides have in common.
+type Welcome struct{ Agreement }
+
 // Reasons for Goodbye. They are the application error codes of a closed
 // connection, too.
 const (
@@ -56,7 +61,8 @@ const (
 	GoodbyeFailed       uint64 = 6 // the sender cannot go on with this tunnel
 )
 
-// Goodbye is the last message of a tunnel.
+// Goodbye ends an opening: the accepting side does not take the tunnel. Later a
+// connection is closed with the same codes and a reason of its own.
 type Goodbye struct {
 	Code   uint64
 	Reason string // for people; cut at 1024 bytes
@@ -65,6 +71,12 @@ type Goodbye struct {
 func (*Cursor) kind() uint64  { return typeCursor }
 func (*Ack) kind() uint64     { return typeAck }
 func (*Goodbye) kind() uint64 { return typeGoodbye }
+func (*Welcome) kind() uint64 { return typeWelcome }
+
+func (w *Welcome) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, w.Version)
+	return binary.AppendUvarint(b, w.Features)
+}
 
 func (c *Cursor) append(b []byte) []byte {
 	b = appendSource(b, c.Source)
@@ -149,6 +161,8 @@ func parseControl(kind uint64, body []byte) (Control, error) {
 		m = &Ack{Source: f.source(), Class: f.string("class", maxName), Committed: f.uvarint("committed"), Applied: f.uvarint("applied")}
 	case typeGoodbye:
 		m = &Goodbye{Code: f.uvarint("code"), Reason: f.string("reason", maxText)}
+	case typeWelcome:
+		m = &Welcome{Agreement{Version: f.uvarint("version"), Features: f.uvarint("feature bits")}}
 	case typeInterestRequest:
 		m = f.interestRequest()
 	case typeInterestDigest:

@@ -38,13 +38,15 @@ func genFilters(t *rapid.T, label string) []Filter {
 func genControl(t *rapid.T) Control {
 	u := func(name string) uint64 { return rapid.Uint64().Draw(t, name) }
 	class := rapid.StringN(0, 20, maxName)
-	switch rapid.IntRange(0, 6).Draw(t, "type") {
+	switch rapid.IntRange(0, 7).Draw(t, "type") {
 	case 0:
 		return &Cursor{Source: genSource(t), Class: class.Draw(t, "class"), Known: rapid.Bool().Draw(t, "known"), Seq: u("seq")}
 	case 1:
 		return &Ack{Source: genSource(t), Class: class.Draw(t, "class"), Committed: u("committed"), Applied: u("applied")}
 	case 2:
 		return &Goodbye{Code: u("code"), Reason: rapid.StringN(0, 100, maxText).Draw(t, "reason")}
+	case 7:
+		return &Welcome{Agreement{Version: u("version"), Features: u("features")}}
 	case 3:
 		return &InterestRequest{Full: rapid.Bool().Draw(t, "full"), Epoch: genEpoch(t), Version: u("version")}
 	case 4:
@@ -147,7 +149,7 @@ func TestStreamHead_RoundTrip(t *testing.T) {
 
 func FuzzControl(f *testing.F) {
 	for _, m := range []Control{
-		&Cursor{Class: "c", Known: true, Seq: 7}, &Ack{Committed: 9}, &Goodbye{Reason: "bye"}, &InterestRequest{Full: true},
+		&Cursor{Class: "c", Known: true, Seq: 7}, &Ack{Committed: 9}, &Goodbye{Reason: "bye"}, &Welcome{Agreement{1, 3}}, &InterestRequest{Full: true},
 		&InterestDigest{Version: 3}, &InterestChunk{Last: true, Filters: []Filter{{"ns", "a/#"}}},
 		&InterestDelta{Add: []Filter{{"", "+"}}, Remove: []Filter{{"", "b"}}},
 	} {
