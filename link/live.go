@@ -1,0 +1,211 @@
+package link
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"causeway/internal/home"
+	"causeway/link/wire"
+)
+
+// ViaLink is the Seq of messages that Local gets. No home numbers so high; it
+// marks what must not be forwarded, whoever tries.
+const ViaLink home.Seq = math.MaxUint64
+
+// liveQueue holds messages that are in no log on their way to the tunnel. It is
+// bounded by number and bytes; what does not fit is dropped, newest first, so
+// that the order of the others stays.
+type liveQueue struct {
+	messages chan *home.Message
+	bytes    atomic.Int64
+	limit    int64
+}
+
+func (q *liveQueue) init(messages, bytes int) {
+	q.messages, q.limit = make(chan *home.Message, messages), int64(bytes)
+}
+
+func liveSize(m *home.Message) int64 {
+	return int64(len(m.Topic) + len(m.Payload) + len(m.Forward) + 64)
+}
+
+// push reports whether there was room.
+func (q *liveQueue) push(m *home.Message) bool {
+	n := liveSize(m)
+	if q.bytes.Add(n) > q.limit && len(q.messages) > 0 {
+		q.bytes.Add(-n)
+		return false
+	}
+	select {
+	case q.messages <- m:
+		return true
+	default:
+		q.bytes.Add(-n)
+		return false
+	}
+}
+
+// clear drops what waits and says how many they were.
+func (q *liveQueue) clear() (n int) {
+	for {
+		select {
+		case m := <-q.messages:
+			q.bytes.Add(-liveSize(m))
+			n++
+		default:
+			return n
+		}
+	}
+}
+
+func (p *peer) forward(m *home.Message) {
+	switch {
+	case m.Seq == ViaLink:
+		p.counts.drop(DropRelayed, 1)
+	case !p.config().mayGo(m.Topic):
+		p.counts.drop(DropPolicyOut, 1)
+	case !p.isUp():
+		p.counts.drop(DropLinkDown, 1)
+	case !p.live.push(m):
+		p.counts.drop(DropLiveFull, 1)
+	}
+}
+
+// liveFlush is how long messages are gathered after a frame was sent.
+const liveFlush = time.Millisecond
+
+// sendLive sends what Forward queued. What waited for a tunnel that broke is
+// not new any more and is dropped.
+func (t *tunnel) sendLive(ctx context.Context) error {
+	q, counts := &t.p.live, &t.p.counts
+	defer func() { counts.drop(DropLinkDown, q.clear()) }()
+	enc, err := wire.NewEncoder(wire.Supported(t.p.config().Compress, t.agreed.Features))
+	if err != nil {
+		return err
+	}
+	var w sendStream
+	var last time.Time
+	for {
+		var first *home.Message
+		select {
+		case first = <-q.messages:
+		case <-ctx.Done():
+			return nil
+		}
+		if rest := liveFlush - time.Since(last); rest > 0 && len(q.messages) < frameMessages {
+			_ = pause(ctx, rest)
+		}
+		if w == nil {
+			if w, err = t.openLive(ctx); err != nil {
+				return err
+			}
+		}
+		if err := t.liveFrame(enc, w, first); err != nil {
+			return err
+		}
+		last = time.Now()
+	}
+}
+
+func (t *tunnel) openLive(ctx context.Context) (sendStream, error) {
+	w, err := t.c.send(ctx)
+	if err != nil {
+		return nil, err
+	}
+	head := wire.StreamHead{Kind: wire.StreamLive}
+	_, err = w.Write(head.Append(nil))
+	return w, err
+}
+
+// liveFrame sends first and what else waits, up to a frame. next that does not
+// fit begins the next frame, so the order stays.
+func (t *tunnel) liveFrame(enc *wire.Encoder, w sendStream, next *home.Message) error {
+	q := &t.p.live
+	now := t.p.m.o.Home.State().Now()
+	for next != nil {
+		enc.BeginLive()
+		for next != nil {
+			m, ok := liveMessage(next, now)
+			if !ok {
+				t.p.counts.drop(DropExpired, 1)
+			} else if enc.Raw() >= frameBytes || !enc.Add(&m) {
+				break
+			}
+			q.bytes.Add(-liveSize(next))
+			select {
+			case next = <-q.messages:
+			default:
+				next = nil
+			}
+		}
+		if enc.Count() == 0 {
+			continue
+		}
+		b, err := enc.Finish(wire.Header{Source: wire.Source{Home: string(t.p.m.o.Home.State().ID())}, Live: true})
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+		t.p.counts.liveOut.Add(uint64(enc.Count()))
+		t.p.counts.rawOut.Add(uint64(enc.Raw()))
+		t.p.counts.wireOut.Add(uint64(len(b)))
+	}
+	return nil
+}
+
+func liveMessage(m *home.Message, now home.Time) (wire.Message, bool) {
+	out := wire.Message{Namespace: m.Namespace, Topic: m.Topic, Payload: m.Payload, Forward: m.Forward, QoS: m.QoS, Retain: m.Retain, Live: true}
+	if m.Expires != 0 {
+		left := m.Expires.Sub(now)
+		if left <= 0 {
+			return out, false
+		}
+		out.ExpiryMillis = millis(left)
+	}
+	return out, true
+}
+
+// receiveLive hands the peer's messages to the sessions connected here.
+func (t *tunnel) receiveLive(ctx context.Context, r *bufio.Reader) error {
+	d := wire.NewDecoder(t.p.m.o.MaxMessage)
+	for ctx.Err() == nil {
+		f, err := d.Read(r)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !f.Live || f.Source.Home != t.remote.Home {
+			return protocolError("a frame of home %q in the stream of home %q's messages", f.Source.Home, t.remote.Home)
+		}
+		t.deliverLive(&f)
+	}
+	return nil
+}
+
+func (t *tunnel) deliverLive(f *wire.Frame) {
+	counts, cfg := &t.p.counts, t.p.config()
+	counts.liveIn.Add(uint64(len(f.Messages)))
+	counts.rawIn.Add(uint64(f.Raw))
+	counts.wireIn.Add(uint64(f.Wire))
+	now := t.p.m.o.Home.State().Now()
+	for i := range f.Messages {
+		m := &f.Messages[i]
+		if !cfg.mayCome(m.Topic) || !validTopic(m.Topic) {
+			counts.drop(DropPolicyIn, 1)
+			continue
+		}
+		out := &home.Message{Seq: ViaLink, Namespace: m.Namespace, Topic: m.Topic, Payload: m.Payload, Forward: m.Forward, QoS: m.QoS, Retain: m.Retain}
+		if m.ExpiryMillis > 0 {
+			out.Expires = now.Add(life(m.ExpiryMillis))
+		}
+		t.p.m.o.Local.DeliverFromPeer(out)
+	}
+}

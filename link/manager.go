@@ -1,0 +1,221 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"causeway/internal/home"
+	"causeway/link/wire"
+)
+
+// maxOpenings bounds the connections whose opening is not done.
+const maxOpenings = 64
+
+// Manager runs the links of a node. Forward, Spooled and Wanted never block and
+// may be called at any time, also before Run.
+type Manager struct {
+	o        Options // fixed after New, but for Peers
+	instance uint64  // of this Manager, told to peers
+
+	transport atomic.Pointer[transport]         // while Run runs
+	peers     atomic.Pointer[map[home.ID]*peer] // replaced, never changed
+	mu        sync.Mutex                        // one Reconfigure at a time
+	changed   chan struct{}                     // peers was replaced
+}
+
+// New returns a Manager for the links in o. It opens nothing before Run.
+func New(o Options) (*Manager, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	m := &Manager{o: o, instance: rand.Uint64(), changed: make(chan struct{}, 1)}
+	m.peers.Store(&map[home.ID]*peer{})
+	return m, m.Reconfigure(o.Peers)
+}
+
+// Reconfigure replaces the set of links. Links that stay keep their tunnel, and
+// use a changed policy from now on; their spools are not touched.
+func (m *Manager) Reconfigure(peers []Peer) error {
+	if err := validatePeers(m.o.Region, peers); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old := *m.peers.Load()
+	next := make(map[home.ID]*peer, len(peers))
+	for _, cfg := range peers {
+		p := old[cfg.ID]
+		if p == nil || p.config().region() != cfg.region() {
+			p = newPeer(m, cfg)
+		}
+		p.configure(cfg)
+		next[cfg.ID] = p
+	}
+	m.peers.Store(&next)
+	wake(m.changed)
+	return nil
+}
+
+// Run opens the socket and serves the links until ctx ends, which is not an
+// error. It may be called again after it returned.
+func (m *Manager) Run(ctx context.Context) error {
+	tr, err := listen(&m.o)
+	if err != nil {
+		return err
+	}
+	m.transport.Store(tr)
+	g := newGroup(ctx)
+	g.do(func(ctx context.Context) error { return m.acceptAll(ctx, tr) })
+	g.do(m.runPeers)
+	err = g.wait()
+	tr.close()
+	m.transport.Store(nil)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// Addr is the socket's address while Run runs, otherwise nil.
+func (m *Manager) Addr() net.Addr {
+	if tr := m.transport.Load(); tr != nil {
+		return tr.socket.LocalAddr()
+	}
+	return nil
+}
+
+// runPeers keeps one running peer for each configured one.
+func (m *Manager) runPeers(ctx context.Context) error {
+	running := map[*peer]context.CancelFunc{}
+	var all sync.WaitGroup
+	defer all.Wait()
+	for {
+		want := map[*peer]bool{}
+		for _, p := range *m.peers.Load() {
+			want[p] = true
+			if running[p] != nil {
+				continue
+			}
+			peerCtx, cancel := context.WithCancel(ctx)
+			running[p] = cancel
+			all.Go(func() { p.run(peerCtx) })
+		}
+		for p, cancel := range running {
+			if !want[p] {
+				cancel()
+				delete(running, p)
+			}
+		}
+		select {
+		case <-m.changed:
+		case <-ctx.Done():
+			for _, cancel := range running {
+				cancel()
+			}
+			return nil
+		}
+	}
+}
+
+// acceptAll takes tunnels that peers dial.
+func (m *Manager) acceptAll(ctx context.Context, tr *transport) error {
+	g := newGroup(ctx)
+	slots := make(chan struct{}, maxOpenings)
+	for {
+		c, err := tr.accept(ctx)
+		if err != nil {
+			g.cancel(nil)
+			_ = g.wait()
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			c.close(wire.GoodbyeFailed, "too many tunnels are being opened")
+			continue
+		}
+		g.do(func(ctx context.Context) error {
+			m.serveAccepted(ctx, c, func() { <-slots })
+			return nil
+		})
+	}
+}
+
+// serveAccepted opens and serves one tunnel. Its failure is nobody else's.
+func (m *Manager) serveAccepted(ctx context.Context, c conn, opened func()) {
+	openCtx, cancel := context.WithTimeout(ctx, m.o.DialTimeout)
+	t, err := m.acceptOpening(openCtx, c)
+	cancel()
+	opened()
+	if err == nil {
+		t.p.serve(ctx, t)
+		return
+	}
+	m.o.Logger.Debug("a tunnel was not opened", "address", c.remote().String(), "reason", err)
+	code := wire.GoodbyeProtocol
+	var no *refusal
+	if errors.As(err, &no) {
+		code = no.code
+		timer := time.NewTimer(refuseWait)
+		defer timer.Stop()
+		select {
+		case <-c.done():
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	c.close(code, err.Error())
+}
+
+// Spooled says that a peer's spool grew: part of home.Sink.
+func (m *Manager) Spooled(id home.ID) {
+	if p := (*m.peers.Load())[id]; p != nil {
+		p.wakeSenders()
+	}
+}
+
+// Wanted says that what this home wants of its peers changed: part of home.Sink.
+func (m *Manager) Wanted() {
+	for _, p := range *m.peers.Load() {
+		wake(p.wanted)
+	}
+}
+
+// Forward sends a message that is in no log to a peer: at most once, in the
+// order of calls. It never blocks; a message that cannot go at once is dropped
+// and counted. The message must not be changed afterwards.
+func (m *Manager) Forward(id home.ID, msg *home.Message) {
+	if p := (*m.peers.Load())[id]; p != nil {
+		p.forward(msg)
+	}
+}
+
+// Status describes all links, by name.
+func (m *Manager) Status() []Status {
+	var list []Status
+	for _, p := range *m.peers.Load() {
+		list = append(list, p.status())
+	}
+	slices.SortFunc(list, func(a, b Status) int { return strings.Compare(string(a.Peer), string(b.Peer)) })
+	return list
+}
+
+func (m *Manager) peerOf(region string) *peer {
+	for _, p := range *m.peers.Load() {
+		if p.config().region() == region {
+			return p
+		}
+	}
+	return nil
+}

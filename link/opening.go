@@ -1,0 +1,162 @@
+package link
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"causeway/link/wire"
+)
+
+// The opening of a tunnel: the dialling side sends Hello on the control stream;
+// the accepting side answers Hello and then Welcome or Goodbye. Both check the
+// other's Hello against its certificate and against the configured peer.
+
+// refuseWait is how long the accepting side keeps a refused connection open, so
+// that the reason arrives.
+const refuseWait = time.Second
+
+// refusal is an opening that one side does not agree to.
+type refusal struct {
+	code   uint64
+	reason string
+}
+
+func (r *refusal) Error() string { return r.reason }
+
+func refuse(code uint64, format string, args ...any) error {
+	return &refusal{code, fmt.Sprintf(format, args...)}
+}
+
+func (m *Manager) hello() wire.Hello {
+	st := m.o.Home.State()
+	return wire.Hello{
+		Min: wire.MinVersion, Max: wire.MaxVersion, Features: wire.Features,
+		Region: m.o.Region, Home: string(st.ID()), Epoch: wireEpoch(st.Epoch()),
+		Software: m.o.Software, Instance: m.instance,
+	}
+}
+
+// check compares an opening with the certificate it came with and the peer that
+// is configured.
+func (p *peer) check(c conn, h wire.Hello) error {
+	cfg := p.config()
+	region, err := p.m.o.Identity.PeerRegion(c.tls())
+	switch {
+	case err != nil:
+		return refuse(wire.GoodbyeIdentity, "identity: %v", err)
+	case region != cfg.region():
+		return refuse(wire.GoodbyeIdentity, "identity: wanted region %q, %s has a certificate of region %q", cfg.region(), c.remote(), region)
+	case h.Region != region:
+		return refuse(wire.GoodbyeIdentity, "identity: %s says it is region %q, its certificate is of %q", c.remote(), h.Region, region)
+	case h.Home != string(cfg.ID):
+		return refuse(wire.GoodbyeIdentity, "region %q hosts home %q, the link is configured for home %q", region, h.Home, cfg.ID)
+	}
+	return nil
+}
+
+// dialOpening runs the dialling side's opening on a fresh connection.
+func (p *peer) dialOpening(ctx context.Context, c conn) (*tunnel, error) {
+	stop := context.AfterFunc(ctx, func() { c.close(wire.GoodbyeFailed, "the opening took too long") })
+	defer stop()
+	s, err := c.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ours := p.m.hello()
+	if _, err := s.Write(ours.Append(nil)); err != nil {
+		return nil, fmt.Errorf("send the opening: %w", err)
+	}
+	r := bufio.NewReader(s)
+	theirs, err := wire.ReadHello(r)
+	if err != nil {
+		return nil, opened(err)
+	}
+	if err := p.check(c, theirs); err != nil {
+		return nil, err
+	}
+	agreed, err := wire.Agree(ours, theirs)
+	if err != nil {
+		return nil, refuse(wire.GoodbyeIncompatible, "%v", err)
+	}
+	answer, err := wire.ReadControl(r)
+	switch a := answer.(type) {
+	case *wire.Welcome:
+		return newTunnel(p, c, s, r, theirs, agreed, true), nil
+	case *wire.Goodbye:
+		return nil, refuse(a.Code, "the peer refuses the tunnel: %s", a.Reason)
+	}
+	if err == nil {
+		err = errors.New("the peer does not answer the opening")
+	}
+	return nil, opened(err)
+}
+
+// opened drops the wrapping of read errors that say it all by themselves.
+func opened(err error) error {
+	var closed *closedError
+	if errors.As(err, &closed) {
+		return closed
+	}
+	return err
+}
+
+// acceptOpening runs the accepting side's opening; adopt is asked before the
+// peer is welcomed.
+func (m *Manager) acceptOpening(ctx context.Context, c conn) (*tunnel, error) {
+	stop := context.AfterFunc(ctx, func() { c.close(wire.GoodbyeFailed, "the opening took too long") })
+	defer stop()
+	s, err := c.accept(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := bufio.NewReader(s)
+	theirs, err := wire.ReadHello(r)
+	if err != nil {
+		return nil, err
+	}
+	t, err := m.admit(c, s, r, theirs)
+	b := m.hello()
+	out := b.Append(nil)
+	if err != nil {
+		var no *refusal
+		if errors.As(err, &no) {
+			_, _ = s.Write(wire.AppendControl(out, &wire.Goodbye{Code: no.code, Reason: no.reason}))
+			s.closeWrite()
+		}
+		return nil, err
+	}
+	if _, err := s.Write(wire.AppendControl(out, &wire.Welcome{Agreement: t.agreed})); err != nil {
+		t.p.abandon(t)
+		return nil, fmt.Errorf("answer the opening: %w", err)
+	}
+	return t, nil
+}
+
+// admit finds the peer that opens a tunnel and makes it the peer's tunnel.
+func (m *Manager) admit(c conn, s control, r *bufio.Reader, theirs wire.Hello) (*tunnel, error) {
+	region, err := m.o.Identity.PeerRegion(c.tls())
+	if err != nil {
+		return nil, refuse(wire.GoodbyeIdentity, "identity: %v", err)
+	}
+	p := m.peerOf(region)
+	if p == nil {
+		return nil, refuse(wire.GoodbyeUnknownPeer, "region %q has no link to region %q: configure it there too", m.o.Region, region)
+	}
+	if err := p.check(c, theirs); err != nil {
+		p.setDown(err)
+		return nil, err
+	}
+	agreed, err := wire.Agree(m.hello(), theirs)
+	if err != nil {
+		p.setDown(err)
+		return nil, refuse(wire.GoodbyeIncompatible, "%v", err)
+	}
+	t := newTunnel(p, c, s, r, theirs, agreed, false)
+	if err := p.adopt(t); err != nil {
+		return nil, err
+	}
+	return t, nil
+}

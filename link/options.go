@@ -1,0 +1,206 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"causeway/internal/home"
+	"causeway/link/wire"
+	"causeway/routing"
+)
+
+// Home is what a link needs of the home it works for. All methods may be called
+// concurrently.
+type Home interface {
+	// Propose asks for an operation. It never blocks; it fails when there is no
+	// room or the home has stopped. done is called exactly once if it does not
+	// fail, in the order of proposals, and must not block.
+	Propose(op home.Op, done func(home.Outcome, error)) error
+	// Room waits until Propose has room. It fails when the home has stopped.
+	Room(ctx context.Context) error
+	// State is for queries. The result may be another one at the next call.
+	State() *home.State
+	// Body reads a message that the state has only on disk.
+	Body(seq home.Seq) (home.Message, error)
+}
+
+// Local is where messages go that came by a link and are in no log.
+type Local interface {
+	// DeliverFromPeer hands over a message for sessions connected here. It must
+	// not block; the message belongs to the callee. It must not be given to
+	// Forward, which refuses it.
+	DeliverFromPeer(m *home.Message)
+}
+
+// Identity gives the TLS configurations of this region. They are asked for at
+// every dial and at every start of Run, so that certificates may be replaced.
+type Identity interface {
+	ServerTLS() *tls.Config
+	// ClientTLS accepts a peer of wantRegion only.
+	ClientTLS(wantRegion string) *tls.Config
+	// PeerRegion reads the region from a verified certificate.
+	PeerRegion(tls.ConnectionState) (string, error)
+}
+
+// Peer is a link to another region. Its policy narrows both directions: In what
+// is asked for and taken, Out what leaves without having been through the home's
+// spool (the home applies the same list to the rest), Never both.
+type Peer struct {
+	ID       home.ID  // the peer region's home; also its name here
+	Region   string   // in the peer's certificate; empty means ID
+	Dial     []string // "udp://host:port" or "host:port"; empty means the peer dials
+	In       []string // filters; empty means all
+	Out      []string // filters; empty means all
+	Never    []string // filters
+	Compress wire.Codec
+}
+
+// Options of a Manager. Zero durations and sizes mean their defaults.
+type Options struct {
+	Region   string // ours, as in our certificate
+	Software string // version of the program, told to peers
+	Home     Home
+	Local    Local
+	Identity Identity
+	Peers    []Peer
+
+	// Listen opens the UDP socket, at every start of Run, which closes it.
+	Listen func() (net.PacketConn, error)
+	// ResetKey makes the resets by which a peer learns at once that this node
+	// was restarted. It must survive restarts.
+	ResetKey [32]byte
+
+	KeepAlive    time.Duration // default 1 s; below the mapping life of a NAT
+	IdleTimeout  time.Duration // default 4 s: a silent peer is gone
+	DialTimeout  time.Duration // default 5 s
+	StreamWindow int           // bytes a peer may send ahead on a stream; default 16 MiB: twice the bandwidth-delay product
+	ConnWindow   int           // and on a tunnel; default 48 MiB
+	SendWindow   int           // bytes of frames a class may have unacknowledged; default 16 MiB
+	LiveQueue    int           // messages in no log that may wait for a peer; default 8192
+	LiveBytes    int           // and their bytes; default 16 MiB
+	MaxMessage   int           // bytes of a message that is taken from a peer; default the format's limit
+	DigestEvery  time.Duration // how often interest is compared; default 10 s
+
+	Logger *slog.Logger
+}
+
+// Validate reports what is wrong, naming the field or the peer.
+func (o *Options) Validate() error {
+	switch {
+	case o.Region == "":
+		return errors.New("link: Region is empty: name this region")
+	case o.Home == nil || o.Local == nil || o.Identity == nil || o.Listen == nil:
+		return errors.New("link: Home, Local, Identity and Listen must be set")
+	case o.KeepAlive < 0 || o.KeepAlive > 10*time.Second:
+		return fmt.Errorf("link: KeepAlive %s: use at most 10s, since NATs forget a silent mapping soon after", o.KeepAlive)
+	case o.IdleTimeout != 0 && o.IdleTimeout < 2*o.KeepAlive:
+		return fmt.Errorf("link: IdleTimeout %s is below twice KeepAlive %s: one lost packet would end a tunnel", o.IdleTimeout, o.KeepAlive)
+	}
+	return validatePeers(o.Region, o.Peers)
+}
+
+func validatePeers(own string, peers []Peer) error {
+	ids, regions := map[home.ID]bool{}, map[string]bool{}
+	for _, p := range peers {
+		if err := p.validate(own); err != nil {
+			return fmt.Errorf("link to %q: %w", p.ID, err)
+		}
+		if ids[p.ID] || regions[p.region()] {
+			return fmt.Errorf("link to %q: the peer is configured twice: keep one", p.ID)
+		}
+		ids[p.ID], regions[p.region()] = true, true
+	}
+	return nil
+}
+
+func (p *Peer) validate(own string) error {
+	if p.ID == "" {
+		return errors.New("ID is empty: name the peer")
+	}
+	if p.region() == own {
+		return errors.New("the peer is this region itself")
+	}
+	for _, e := range p.Dial {
+		if _, err := endpoint(e); err != nil {
+			return err
+		}
+	}
+	for _, list := range [][]string{p.In, p.Out, p.Never} {
+		for _, f := range list {
+			if err := routing.ValidFilter(f); err != nil {
+				return fmt.Errorf("filter %q: %w", f, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (p *Peer) region() string {
+	if p.Region != "" {
+		return p.Region
+	}
+	return string(p.ID)
+}
+
+// mayCome and mayGo say whether the policy lets a topic in or out.
+func (p *Peer) mayCome(topic string) bool { return allows(p.In, p.Never, topic) }
+func (p *Peer) mayGo(topic string) bool   { return allows(p.Out, p.Never, topic) }
+
+func allows(only, never []string, topic string) bool {
+	return (len(only) == 0 || matchesAny(only, topic)) && !matchesAny(never, topic)
+}
+
+func matchesAny(filters []string, topic string) bool {
+	for _, f := range filters {
+		if routing.Matches(f, topic) {
+			return true
+		}
+	}
+	return false
+}
+
+// endpoint returns the host:port of an address to dial.
+func endpoint(s string) (string, error) {
+	addr := strings.TrimPrefix(s, "udp://")
+	if scheme, _, ok := strings.Cut(addr, "://"); ok {
+		return "", fmt.Errorf("address %q: %q is not supported, use udp://host:port", s, scheme)
+	}
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return "", fmt.Errorf("address %q: %w; use udp://host:port", s, err)
+	}
+	return addr, nil
+}
+
+// withDefaults returns a copy with every zero filled in.
+func (o Options) withDefaults() Options {
+	orDuration := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	orInt := func(n *int, v int) {
+		if *n == 0 {
+			*n = v
+		}
+	}
+	orDuration(&o.KeepAlive, time.Second)
+	orDuration(&o.IdleTimeout, 4*time.Second)
+	orDuration(&o.DialTimeout, 5*time.Second)
+	orDuration(&o.DigestEvery, 10*time.Second)
+	orInt(&o.StreamWindow, 16<<20)
+	orInt(&o.ConnWindow, 48<<20)
+	orInt(&o.SendWindow, 16<<20)
+	orInt(&o.LiveQueue, 8192)
+	orInt(&o.LiveBytes, 16<<20)
+	orInt(&o.MaxMessage, wire.MaxMessageBytes)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}

@@ -1,0 +1,105 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"causeway/link/wire"
+)
+
+// ackEvery is how long acks are gathered. The first after a silence goes at
+// once.
+const ackEvery = 5 * time.Millisecond
+
+// outbox is what waits for the control stream. Only the newest of each kind
+// matters, so it is bounded by the classes and not by the traffic.
+type outbox struct {
+	ready chan struct{}
+
+	mu      sync.Mutex
+	acks    map[lane]wire.Ack
+	cursors map[lane]wire.Cursor
+	request *wire.InterestRequest
+}
+
+// lane is an ordered sequence of messages: a class of a source.
+type lane struct {
+	source wire.Source
+	class  string
+}
+
+func newOutbox() *outbox {
+	return &outbox{ready: make(chan struct{}, 1), acks: map[lane]wire.Ack{}, cursors: map[lane]wire.Cursor{}}
+}
+
+// ack may be called from the home's apply: it does not block.
+func (o *outbox) ack(a wire.Ack) {
+	o.mu.Lock()
+	o.acks[lane{a.Source, a.Class}] = a
+	o.mu.Unlock()
+	wake(o.ready)
+}
+
+func (o *outbox) cursor(c wire.Cursor) {
+	o.mu.Lock()
+	o.cursors[lane{c.Source, c.Class}] = c
+	o.mu.Unlock()
+	wake(o.ready)
+}
+
+func (o *outbox) ask(r wire.InterestRequest) {
+	o.mu.Lock()
+	o.request = &r
+	o.mu.Unlock()
+	wake(o.ready)
+}
+
+// take returns what waits, in wire form.
+func (o *outbox) take(b []byte) (_ []byte, acks int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range o.cursors {
+		b = wire.AppendControl(b, &c)
+	}
+	for _, a := range o.acks {
+		b = wire.AppendControl(b, &a)
+	}
+	if o.request != nil {
+		b = wire.AppendControl(b, o.request)
+	}
+	acks = len(o.acks)
+	clear(o.cursors)
+	clear(o.acks)
+	o.request = nil
+	return b, acks
+}
+
+// writeTo returns the control stream's writer.
+func (o *outbox) writeTo(w io.Writer, counts *counters) func(context.Context) error {
+	return func(ctx context.Context) error {
+		var b []byte
+		for {
+			select {
+			case <-o.ready:
+			case <-ctx.Done():
+				return nil
+			}
+			var acks int
+			if b, acks = o.take(b[:0]); len(b) == 0 {
+				continue
+			}
+			if _, err := w.Write(b); err != nil {
+				return fmt.Errorf("control stream: %w", err)
+			}
+			counts.acksOut.Add(uint64(acks))
+			if acks > 0 {
+				if pause(ctx, ackEvery) != nil {
+					return nil
+				}
+			}
+		}
+	}
+}

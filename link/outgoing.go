@@ -1,0 +1,177 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"causeway/internal/home"
+	"causeway/link/wire"
+)
+
+// outgoing is one stream of a sender: it turns the spool into frames.
+type outgoing struct {
+	s    *sender
+	w    sendStream
+	enc  *wire.Encoder
+	pos  home.Seq // everything up to it was sent
+	gap  bool     // the next frame covers what the spool no longer has
+	last time.Time
+	refs []home.Spooled
+}
+
+// errBody is a message that the home has and cannot read.
+var errBody = errors.New("a spooled message cannot be read")
+
+func (o *outgoing) run(ctx context.Context) error {
+	for {
+		if err := o.window(ctx); err != nil {
+			return err
+		}
+		st := o.s.home().State()
+		// In this order: what the spool has not by now is above high, or unwanted.
+		high, epoch := st.HighSeq(), st.Epoch()
+		o.refs = st.Spool(o.s.peer(), o.s.class, o.pos, frameMessages, frameBytes, o.refs[:0])
+		if len(o.refs) == 0 {
+			if err := o.wait(ctx, o.s.grown); err != nil {
+				return err
+			}
+			continue
+		}
+		if rest := flushEvery - time.Since(o.last); rest > 0 && size(o.refs) < smallFrame {
+			if err := o.linger(ctx, rest); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := o.send(st, high, epoch); err != nil {
+			return err
+		}
+	}
+}
+
+// size is a lower bound: evicted bodies count nothing.
+func size(refs []home.Spooled) (n int) {
+	for i := range refs {
+		m := &refs[i].Message
+		n += len(m.Topic) + len(m.Payload) + len(m.Forward)
+		if refs[i].Evicted {
+			return smallFrame // a backlog: no reason to wait
+		}
+	}
+	return n
+}
+
+// window waits while too much is unacknowledged.
+func (o *outgoing) window(ctx context.Context) error {
+	for o.s.full(o.s.t.p.m.o.SendWindow) {
+		if err := o.wait(ctx, o.s.moved); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *outgoing) wait(ctx context.Context, c <-chan struct{}) error {
+	select {
+	case <-c:
+		return nil
+	case <-o.w.done():
+		return errStream
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (o *outgoing) linger(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-o.w.done():
+		return errStream
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// send builds one frame from refs, as many as fit and are of one epoch, and
+// writes it.
+func (o *outgoing) send(st *home.State, high home.Seq, now home.Epoch) error {
+	epoch, to := o.refs[0].Epoch, o.pos
+	o.enc.Begin(uint64(o.pos))
+	for i := range o.refs {
+		ref := &o.refs[i]
+		if ref.Epoch != epoch {
+			break
+		}
+		m, ok, err := o.message(st, ref)
+		if err != nil {
+			return err
+		}
+		if ok && !o.enc.Add(&m) {
+			break
+		}
+		to = ref.Seq
+	}
+	// With nothing left behind the last one the span may end at the newest number.
+	if epoch == now && high > to && len(st.Spool(o.s.peer(), o.s.class, to, 1, 1, nil)) == 0 {
+		to = high
+	}
+	return o.write(epoch, to)
+}
+
+func (o *outgoing) write(epoch home.Epoch, to home.Seq) error {
+	p := o.s.t.p
+	source := home.Source{Home: p.m.o.Home.State().ID(), Epoch: epoch}
+	b, err := o.enc.Finish(wire.Header{Source: wireSource(source), Class: o.s.class, From: uint64(o.pos), To: uint64(to), Gap: o.gap})
+	if err != nil {
+		return err
+	}
+	o.s.sent(span{epoch: epoch, to: to, bytes: len(b)})
+	if _, err := o.w.Write(b); err != nil {
+		return err
+	}
+	o.pos, o.gap, o.last = to, false, time.Now()
+	p.counts.framesOut.Add(1)
+	p.counts.messagesOut.Add(uint64(o.enc.Count()))
+	p.counts.rawOut.Add(uint64(o.enc.Raw()))
+	p.counts.wireOut.Add(uint64(len(b)))
+	return nil
+}
+
+// message is the wire's form of a spooled message; not ok if it is not to be
+// sent any more.
+func (o *outgoing) message(st *home.State, ref *home.Spooled) (m wire.Message, ok bool, err error) {
+	msg := &ref.Message
+	if ref.Evicted {
+		body, err := o.s.home().Body(ref.Seq)
+		if err != nil {
+			again := st.Spool(o.s.peer(), o.s.class, ref.Seq-1, 1, 1, nil)
+			if len(again) == 0 || again[0].Seq != ref.Seq {
+				return m, false, nil // dropped at the spool's limit meanwhile, and counted there
+			}
+			return m, false, fmt.Errorf("%w: %d in class %q: %w", errBody, ref.Seq, o.s.class, err)
+		}
+		msg = &body
+	}
+	m = wire.Message{Seq: uint64(ref.Seq), Namespace: msg.Namespace, Topic: msg.Topic, Payload: msg.Payload, Forward: msg.Forward,
+		QoS: msg.QoS, Retain: msg.Retain, Live: ref.Live, RetainVersion: ref.RetainVersion}
+	if msg.Expires == 0 {
+		return m, true, nil
+	}
+	if left := msg.Expires.Sub(st.Now()); left > 0 {
+		m.ExpiryMillis = millis(left)
+		return m, true, nil
+	}
+	if ref.RetainVersion == 0 {
+		o.s.t.p.counts.drop(DropExpired, 1)
+		return m, false, nil
+	}
+	// The message is gone, but that it replaced what the topic retained before
+	// is not: its version crosses as a deletion.
+	m.Payload, m.Forward, m.Live = nil, nil, false
+	return m, true, nil
+}

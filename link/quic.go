@@ -1,0 +1,269 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"causeway/link/wire"
+)
+
+// The transport of tunnels. quic-go is known in this file only: another
+// transport with streams needs a conn of its own and nothing else.
+
+// conn is a connection to a peer. Closing it ends every call on it and on its
+// streams.
+type conn interface {
+	open(ctx context.Context) (control, error)   // the dialling side's control stream
+	accept(ctx context.Context) (control, error) // the accepting side's
+	send(ctx context.Context) (sendStream, error)
+	receive(ctx context.Context) (receiveStream, error)
+	close(code uint64, reason string)
+	done() <-chan struct{}
+	tls() tls.ConnectionState
+	remote() net.Addr
+	stats() connStats
+}
+
+type control interface {
+	io.ReadWriter
+	closeWrite()
+}
+
+type sendStream interface {
+	io.Writer
+	done() <-chan struct{} // closed when the peer refuses to read on
+	reset()
+}
+
+type receiveStream interface {
+	io.Reader
+	refuse() // the peer's sendStream ends; so does Read
+}
+
+// connStats are the transport's own figures of one connection.
+type connStats struct {
+	rtt                  time.Duration
+	sent, received       uint64 // bytes
+	packets, packetsLost uint64
+}
+
+// resetCode is the error code of streams that are given up.
+const resetCode = 1
+
+// maxStreams bounds the unidirectional streams of a peer: the classes of its
+// spool and two more.
+const maxStreams = 256
+
+// transport is the socket of a Manager.
+type transport struct {
+	socket   net.PacketConn
+	quic     *quic.Transport
+	listener *quic.Listener
+	config   *quic.Config
+}
+
+func listen(o *Options) (*transport, error) {
+	socket, err := o.Listen()
+	if err != nil {
+		return nil, fmt.Errorf("open the link socket: %w", err)
+	}
+	key := quic.StatelessResetKey(o.ResetKey)
+	t := &transport{
+		socket: socket,
+		quic:   &quic.Transport{Conn: socket, StatelessResetKey: &key},
+		config: &quic.Config{
+			InitialPacketSize:              1200, // DPLPMTUD raises it; a larger one never gets through some tunnels
+			HandshakeIdleTimeout:           o.DialTimeout,
+			MaxIdleTimeout:                 o.IdleTimeout,
+			KeepAlivePeriod:                o.KeepAlive,
+			InitialStreamReceiveWindow:     min(1<<20, uint64(o.StreamWindow)),
+			MaxStreamReceiveWindow:         uint64(o.StreamWindow),
+			InitialConnectionReceiveWindow: min(2<<20, uint64(o.ConnWindow)),
+			MaxConnectionReceiveWindow:     uint64(o.ConnWindow),
+			MaxIncomingStreams:             1,
+			MaxIncomingUniStreams:          maxStreams,
+		},
+	}
+	t.listener, err = t.quic.Listen(withALPN(o.Identity.ServerTLS()), t.config)
+	if err != nil {
+		_ = t.quic.Close()
+		_ = socket.Close()
+		return nil, fmt.Errorf("listen for links on %s: %w", socket.LocalAddr(), err)
+	}
+	return t, nil
+}
+
+func withALPN(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.NextProtos = []string{wire.ALPN}
+	return c
+}
+
+// accept waits for a connection whose handshake is done.
+func (t *transport) accept(ctx context.Context) (conn, error) {
+	c, err := t.listener.Accept(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("accept a link: %w", err)
+	}
+	return &quicConn{c}, nil
+}
+
+// dial returns a connection whose handshake is done.
+func (t *transport) dial(ctx context.Context, addr net.Addr, c *tls.Config) (conn, error) {
+	qc, err := t.quic.Dial(ctx, addr, withALPN(c), t.config)
+	if err != nil {
+		return nil, plain(err)
+	}
+	return &quicConn{qc}, nil
+}
+
+func (t *transport) close() {
+	_ = t.listener.Close()
+	_ = t.quic.Close()
+	_ = t.socket.Close()
+}
+
+type quicConn struct{ c *quic.Conn }
+
+func (q *quicConn) open(ctx context.Context) (control, error) {
+	s, err := q.c.OpenStreamSync(ctx)
+	if err != nil {
+		return nil, plain(err)
+	}
+	return quicControl{s}, nil
+}
+
+func (q *quicConn) accept(ctx context.Context) (control, error) {
+	s, err := q.c.AcceptStream(ctx)
+	if err != nil {
+		return nil, plain(err)
+	}
+	return quicControl{s}, nil
+}
+
+func (q *quicConn) send(ctx context.Context) (sendStream, error) {
+	s, err := q.c.OpenUniStreamSync(ctx)
+	if err != nil {
+		return nil, plain(err)
+	}
+	return quicSend{s}, nil
+}
+
+func (q *quicConn) receive(ctx context.Context) (receiveStream, error) {
+	s, err := q.c.AcceptUniStream(ctx)
+	if err != nil {
+		return nil, plain(err)
+	}
+	return quicReceive{s}, nil
+}
+
+func (q *quicConn) close(code uint64, reason string) {
+	_ = q.c.CloseWithError(quic.ApplicationErrorCode(code), reason[:min(len(reason), 512)])
+}
+
+func (q *quicConn) done() <-chan struct{}    { return q.c.Context().Done() }
+func (q *quicConn) tls() tls.ConnectionState { return q.c.ConnectionState().TLS }
+func (q *quicConn) remote() net.Addr         { return q.c.RemoteAddr() }
+
+func (q *quicConn) stats() connStats {
+	s := q.c.ConnectionStats()
+	return connStats{rtt: s.SmoothedRTT, sent: s.BytesSent, received: s.BytesReceived, packets: s.PacketsSent, packetsLost: s.PacketsLost}
+}
+
+type quicControl struct{ *quic.Stream }
+
+func (s quicControl) Read(b []byte) (int, error) {
+	n, err := s.Stream.Read(b)
+	return n, plain(err)
+}
+
+func (s quicControl) Write(b []byte) (int, error) {
+	n, err := s.Stream.Write(b)
+	return n, plain(err)
+}
+
+func (s quicControl) closeWrite() { _ = s.Stream.Close() }
+
+type quicSend struct{ s *quic.SendStream }
+
+func (s quicSend) Write(b []byte) (int, error) {
+	n, err := s.s.Write(b)
+	return n, plain(err)
+}
+
+func (s quicSend) done() <-chan struct{} { return s.s.Context().Done() }
+func (s quicSend) reset()                { s.s.CancelWrite(resetCode) }
+
+type quicReceive struct{ s *quic.ReceiveStream }
+
+func (s quicReceive) Read(b []byte) (int, error) {
+	n, err := s.s.Read(b)
+	return n, plain(err)
+}
+
+func (s quicReceive) refuse() { s.s.CancelRead(resetCode) }
+
+// A closedError says that the peer closed the tunnel, with one of the wire
+// package's codes.
+type closedError struct {
+	code   uint64
+	reason string
+}
+
+func (e *closedError) Error() string { return "the peer closed the tunnel: " + e.reason }
+
+// errSilent ends a tunnel whose peer was not heard for the idle time-out.
+var errSilent = errors.New("the peer is silent")
+
+// errRestarted ends a tunnel of which the peer knows nothing any more.
+var errRestarted = errors.New("the peer was restarted")
+
+// errStream is the end of one stream, not of its tunnel.
+var errStream = errors.New("the peer gave up the stream")
+
+// plain turns the transport's errors into ours.
+func plain(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	var application *quic.ApplicationError
+	var stream *quic.StreamError
+	var idle *quic.IdleTimeoutError
+	var handshake *quic.HandshakeTimeoutError
+	var reset *quic.StatelessResetError
+	var crypto *quic.TransportError
+	switch {
+	case errors.As(err, &application) && application.Remote:
+		return &closedError{uint64(application.ErrorCode), application.ErrorMessage}
+	case errors.As(err, &stream):
+		return errStream
+	case errors.As(err, &idle):
+		return errSilent
+	case errors.As(err, &handshake):
+		return errors.New("no answer")
+	case errors.As(err, &reset):
+		return errRestarted
+	case errors.As(err, &crypto) && crypto.ErrorCode.IsCryptoError() && crypto.Remote:
+		return fmt.Errorf("the peer refused our certificate: %s", crypto.ErrorMessage)
+	case errors.As(err, &crypto) && crypto.ErrorCode.IsCryptoError():
+		return fmt.Errorf("identity: %s", cryptoText(crypto))
+	}
+	return err
+}
+
+// cryptoText is what our own check of the peer's certificate said.
+func cryptoText(e *quic.TransportError) string {
+	for _, cause := range e.Unwrap() {
+		if cause != nil && !errors.Is(cause, net.ErrClosed) {
+			return cause.Error()
+		}
+	}
+	return e.Error()
+}

@@ -1,0 +1,228 @@
+package link
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"causeway/internal/home"
+	"causeway/link/wire"
+)
+
+// Frames that may be proposed and not yet committed, on one stream. More are not
+// read: the stream's window then holds the sender back.
+const (
+	maxProposed      = 64
+	maxProposedBytes = 8 << 20
+	maxClasses       = 64 // of one peer
+)
+
+// receiver takes one class of the peer's spool into our home: one entry a frame,
+// acknowledged when it is committed. It keeps no cursor of its own.
+type receiver struct {
+	t    *tunnel
+	head wire.StreamHead
+	lock chan struct{} // full while this is the receiver of its class
+
+	mu      sync.Mutex
+	frames  int // proposed and not done
+	bytes   int
+	closing bool
+	failed  error         // why no more is proposed
+	moved   chan struct{} // something was done
+	broken  chan struct{} // closed with the first failure
+}
+
+// errGap ends a stream whose frames do not follow what the home has. The sender
+// opens another and is told where the home stands.
+var errGap = errors.New("a frame does not follow what was received")
+
+func (t *tunnel) receiveSpool(ctx context.Context, s receiveStream, r *bufio.Reader, head wire.StreamHead) error {
+	if head.Source.Home != t.remote.Home || len(head.Class) > maxClassName {
+		return protocolError("a spool of home %q from home %q", head.Source.Home, t.remote.Home)
+	}
+	lock, err := t.p.inboundLock(head.Class)
+	if err != nil {
+		return err
+	}
+	select {
+	case lock <- struct{}{}:
+	case <-ctx.Done():
+		return nil
+	}
+	v := &receiver{t: t, head: head, lock: lock, moved: make(chan struct{}, 1), broken: make(chan struct{})}
+	defer v.close()
+	err = v.run(ctx, s, r)
+	if err == io.EOF || errors.Is(err, errGap) {
+		return nil
+	}
+	return err
+}
+
+// inboundLock makes the receivers of a class follow each other, over tunnels.
+func (p *peer) inboundLock(class string) (chan struct{}, error) {
+	if l, ok := p.inbound.Load(class); ok {
+		return l.(chan struct{}), nil
+	}
+	if p.classes.Add(1) > maxClasses {
+		p.classes.Add(-1)
+		return nil, protocolError("the peer has more than %d classes", maxClasses)
+	}
+	l, _ := p.inbound.LoadOrStore(class, make(chan struct{}, 1))
+	return l.(chan struct{}), nil
+}
+
+func (v *receiver) run(ctx context.Context, s receiveStream, r *bufio.Reader) error {
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() { // a failure must reach a reader that waits for the sender
+		select {
+		case <-v.broken:
+			s.refuse()
+		case <-ended:
+		}
+	}()
+	v.tellCursor()
+	d := wire.NewDecoder(v.t.p.m.o.MaxMessage)
+	for {
+		f, err := d.Read(r)
+		if failed := v.failure(); failed != nil {
+			return failed
+		}
+		if err != nil {
+			return err
+		}
+		if f.Live || f.Source.Home != v.head.Source.Home || f.Class != v.head.Class {
+			return protocolError("a frame of home %q, class %q in the stream of class %q", f.Source.Home, f.Class, v.head.Class)
+		}
+		if err := v.take(ctx, &f); err != nil {
+			return err
+		}
+	}
+}
+
+// tellCursor answers the stream's opening.
+func (v *receiver) tellCursor() {
+	seq, known := v.t.p.m.o.Home.State().Cursor(homeSource(v.head.Source), v.head.Class)
+	v.t.out.cursor(wire.Cursor{Source: v.head.Source, Class: v.head.Class, Known: known, Seq: uint64(seq)})
+}
+
+// take proposes one frame when there is room for it.
+func (v *receiver) take(ctx context.Context, f *wire.Frame) error {
+	if err := v.room(ctx, f.Raw); err != nil {
+		return err
+	}
+	p := v.t.p
+	p.counts.framesIn.Add(1)
+	p.counts.messagesIn.Add(uint64(len(f.Messages)))
+	p.counts.rawIn.Add(uint64(f.Raw))
+	p.counts.wireIn.Add(uint64(f.Wire))
+	if f.Gap {
+		p.counts.gapsIn.Add(1)
+		p.log.Warn("the peer no longer had a part of what it owed us", "class", f.Class, "from", f.From, "to", f.To)
+	}
+	source, raw := f.Source, f.Raw
+	err := p.propose(ctx, v.op(f), func(o home.Outcome, err error) { v.done(source, raw, o, err) })
+	if err != nil {
+		v.give(raw)
+		return fmt.Errorf("take in a frame: %w", err)
+	}
+	return nil
+}
+
+// op is the home's form of a frame. What the link's policy does not let in is
+// left out; the span still covers it.
+func (v *receiver) op(f *wire.Frame) *home.Frame {
+	p := v.t.p
+	cfg := p.config()
+	op := &home.Frame{Source: homeSource(f.Source), Class: f.Class, From: home.Seq(f.From), To: home.Seq(f.To),
+		Messages: make([]home.FrameMessage, 0, len(f.Messages))}
+	for i := range f.Messages {
+		m := &f.Messages[i]
+		if !cfg.mayCome(m.Topic) {
+			p.counts.drop(DropPolicyIn, 1)
+			continue
+		}
+		op.Messages = append(op.Messages, home.FrameMessage{
+			Seq: home.Seq(m.Seq), Namespace: m.Namespace, Topic: m.Topic, Payload: m.Payload, Forward: m.Forward,
+			ExpiryIn: life(m.ExpiryMillis), QoS: m.QoS, Retain: m.Retain, Live: m.Live, RetainVersion: m.RetainVersion,
+		})
+	}
+	return op
+}
+
+// done runs in the home's apply.
+func (v *receiver) done(source wire.Source, raw int, o home.Outcome, err error) {
+	switch {
+	case err != nil:
+		v.fail(fmt.Errorf("take in a frame: %w", err))
+	case o.Code == home.CodeGap:
+		v.t.p.counts.resyncs.Add(1)
+		v.fail(errGap)
+	default:
+		v.t.out.ack(wire.Ack{Source: source, Class: v.head.Class, Committed: uint64(o.Seq), Applied: uint64(o.Seq)})
+	}
+	v.give(raw)
+}
+
+func (v *receiver) fail(err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.failed == nil {
+		v.failed = err
+		close(v.broken)
+	}
+}
+
+func (v *receiver) failure() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.failed
+}
+
+// room waits until a frame of raw bytes may be proposed and counts it. A frame
+// above the bound goes alone.
+func (v *receiver) room(ctx context.Context, raw int) error {
+	for {
+		v.mu.Lock()
+		if v.frames == 0 || v.frames < maxProposed && v.bytes+raw <= maxProposedBytes {
+			v.frames++
+			v.bytes += raw
+			v.mu.Unlock()
+			return nil
+		}
+		v.mu.Unlock()
+		select {
+		case <-v.moved:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (v *receiver) give(raw int) {
+	v.mu.Lock()
+	v.frames--
+	v.bytes -= raw
+	last := v.closing && v.frames == 0
+	v.mu.Unlock()
+	wake(v.moved)
+	if last {
+		<-v.lock
+	}
+}
+
+// close lets the next receiver of the class in as soon as everything that this
+// one proposed is done, which may be after the tunnel.
+func (v *receiver) close() {
+	v.mu.Lock()
+	v.closing = true
+	idle := v.frames == 0
+	v.mu.Unlock()
+	if idle {
+		<-v.lock
+	}
+}

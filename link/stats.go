@@ -1,0 +1,240 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"causeway/internal/home"
+	"causeway/routing"
+)
+
+// State of a link.
+type State string
+
+// States of a link.
+const (
+	Down    State = "down"
+	Dialing State = "dialing"
+	Up      State = "up"
+)
+
+// DropReason says why a link dropped a message.
+type DropReason string
+
+// Reasons to drop. Only DropExpired, DropPolicyIn and the peer's own limits
+// concern messages of a spool; the others are of messages in no log.
+const (
+	DropLinkDown  DropReason = "link_down"
+	DropLiveFull  DropReason = "link_queue_full"
+	DropPolicyOut DropReason = "policy_out"
+	DropPolicyIn  DropReason = "policy_in"
+	DropExpired   DropReason = "expired"
+	DropRelayed   DropReason = "came_by_link"
+)
+
+var dropReasons = []DropReason{DropLinkDown, DropLiveFull, DropPolicyOut, DropPolicyIn, DropExpired, DropRelayed}
+
+// counters only grow, over all tunnels of a link.
+type counters struct {
+	framesOut, framesIn, messagesOut, messagesIn atomic.Uint64
+	liveOut, liveIn, acksOut, acksIn             atomic.Uint64
+	rawOut, wireOut, rawIn, wireIn               atomic.Uint64
+	interestOut, interestIn                      atomic.Uint64
+	snapshotsOut, snapshotsIn, digestMismatches  atomic.Uint64
+	tunnels, dialFailures                        atomic.Uint64
+	resyncs, gapsOut, gapsIn, held               atomic.Uint64
+	drops                                        [6]atomic.Uint64
+}
+
+func (c *counters) drop(r DropReason, n int) {
+	for i, known := range dropReasons {
+		if known == r {
+			c.drops[i].Add(uint64(n))
+		}
+	}
+}
+
+// Counters of a link since New. Raw bytes are messages before compression, wire
+// bytes are frames with their headers.
+type Counters struct {
+	FramesOut, FramesIn       uint64
+	MessagesOut, MessagesIn   uint64 // of spools; some may come again after a break
+	LiveOut, LiveIn           uint64 // in no log
+	AcksOut, AcksIn           uint64
+	RawOut, WireOut           uint64
+	RawIn, WireIn             uint64
+	InterestOut, InterestIn   uint64 // bytes
+	SnapshotsOut, SnapshotsIn uint64
+	DigestMismatches          uint64 // what a peer wants was not what we held at that version
+	Tunnels, DialFailures     uint64
+	Resyncs                   uint64 // streams begun again at the receiver's cursor
+	GapsOut, GapsIn           uint64 // spans of which a part was not in the spool any more
+	Held                      uint64 // times a class could not be sent; the log says why
+	Dropped                   map[DropReason]uint64
+}
+
+func (c *counters) read() Counters {
+	out := Counters{
+		FramesOut: c.framesOut.Load(), FramesIn: c.framesIn.Load(), MessagesOut: c.messagesOut.Load(), MessagesIn: c.messagesIn.Load(),
+		LiveOut: c.liveOut.Load(), LiveIn: c.liveIn.Load(), AcksOut: c.acksOut.Load(), AcksIn: c.acksIn.Load(),
+		RawOut: c.rawOut.Load(), WireOut: c.wireOut.Load(), RawIn: c.rawIn.Load(), WireIn: c.wireIn.Load(),
+		InterestOut: c.interestOut.Load(), InterestIn: c.interestIn.Load(),
+		SnapshotsOut: c.snapshotsOut.Load(), SnapshotsIn: c.snapshotsIn.Load(), DigestMismatches: c.digestMismatches.Load(),
+		Tunnels: c.tunnels.Load(), DialFailures: c.dialFailures.Load(),
+		Resyncs: c.resyncs.Load(), GapsOut: c.gapsOut.Load(), GapsIn: c.gapsIn.Load(), Held: c.held.Load(),
+		Dropped: map[DropReason]uint64{},
+	}
+	for i, r := range dropReasons {
+		out.Dropped[r] = c.drops[i].Load()
+	}
+	return out
+}
+
+// Status is a link as an operator sees it.
+type Status struct {
+	Peer    home.ID
+	Region  string
+	State   State
+	Reason  string    // why it is not up
+	Since   time.Time // of the state
+	Address string    // of the peer's end, while up
+	Dialled bool      // by us, while up
+
+	RTT                    time.Duration // while up
+	BytesSent, BytesRecv   uint64        // of the transport, with everything, over all tunnels
+	PacketsSent, LostCount uint64        // packets sent, and found lost
+
+	Protocol uint64 // version in use, while up
+	Software string // the peer's version, while up
+
+	LagMessages int // spooled for the peer and not acknowledged
+	LagBytes    uint64
+	LagAge      time.Duration // since the oldest of them was spooled
+
+	InterestVersion uint64 // of what the peer wants, as our home has it
+	InterestFilters int
+
+	Counters Counters
+}
+
+func (p *peer) status() Status {
+	cfg := p.config()
+	st := Status{Peer: cfg.ID, Region: cfg.region(), Counters: p.counts.read()}
+	p.mu.Lock()
+	st.State, st.Reason, st.Since = p.state, p.reason, p.since
+	c := p.former
+	if t := p.tunnel; t != nil && p.state == Up {
+		st.Address, st.Dialled, st.Protocol, st.Software = t.c.remote().String(), t.dialled, t.agreed.Version, t.remote.Software
+		c = c.plus(t.c.stats())
+		st.RTT = c.rtt
+	}
+	p.mu.Unlock()
+	st.BytesSent, st.BytesRecv, st.PacketsSent, st.LostCount = c.sent, c.received, c.packets, c.packetsLost
+	h := p.m.o.Home.State()
+	if info, ok := h.Peer(cfg.ID); ok {
+		st.LagMessages, st.LagBytes = info.Spooled, info.Bytes
+		st.InterestVersion, st.InterestFilters = info.Version, info.Filters
+		if info.Oldest != 0 {
+			st.LagAge = max(0, h.Now().Sub(info.Oldest))
+		}
+	}
+	return st
+}
+
+// plus adds the figures of a later connection; its round trip is the newer one.
+func (c connStats) plus(d connStats) connStats {
+	return connStats{rtt: d.rtt, sent: c.sent + d.sent, received: c.received + d.received,
+		packets: c.packets + d.packets, packetsLost: c.packetsLost + d.packetsLost}
+}
+
+func (p *peer) isUp() bool { return p.up.Load() }
+
+func (p *peer) setState(s State, reason string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.enter(s, reason)
+}
+
+// enter is called with mu held. The time of a state is that of its beginning:
+// another reason for being down does not restart it, and a dial is a part of it.
+func (p *peer) enter(s State, reason string) {
+	if p.state == Up || s == Up {
+		p.since = time.Now()
+	}
+	if s != Dialing { // while dialing the last reason stays
+		p.reason = reason
+	}
+	p.state = s
+	p.up.Store(s == Up)
+}
+
+func (p *peer) setUp(t *tunnel) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tunnel != t {
+		return
+	}
+	p.counts.tunnels.Add(1)
+	p.enter(Up, "")
+	p.log.Info("link up", "address", t.c.remote().String(), "dialled", t.dialled, "peer_version", t.remote.Software)
+}
+
+// setEnded notes why t ended. If another tunnel has its place, the link is up.
+func (p *peer) setEnded(t *tunnel, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.former = p.former.plus(t.c.stats())
+	if p.tunnel != t {
+		return
+	}
+	reason := "closed"
+	if err != nil && !errors.Is(err, context.Canceled) {
+		reason = err.Error()
+	}
+	p.enter(Down, reason)
+	p.log.Info("link down", "reason", reason)
+}
+
+// setDown notes why there is no tunnel.
+func (p *peer) setDown(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tunnel != nil {
+		return
+	}
+	if p.reason != err.Error() {
+		p.log.Warn("link down", "reason", err)
+	}
+	p.enter(Down, err.Error())
+}
+
+// setWaiting notes that only the peer can open a tunnel.
+func (p *peer) setWaiting() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tunnel == nil && p.reason == "not started" {
+		p.enter(Down, "waiting for the peer to dial")
+	}
+}
+
+func protocolError(format string, args ...any) error {
+	return fmt.Errorf(format+": %w", append(args, errProtocol)...)
+}
+
+func validTopic(topic string) bool { return routing.ValidTopic(topic) == nil }
+
+// countingReader counts what is read through it.
+type countingReader struct {
+	r io.Reader
+	n *atomic.Uint64
+}
+
+func (c *countingReader) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n.Add(uint64(n))
+	return n, err
+}

@@ -1,0 +1,152 @@
+package link
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"causeway/link/wire"
+	"causeway/routing"
+)
+
+// gatherWants is how long changes of what we want are gathered into one delta.
+const gatherWants = 5 * time.Millisecond
+
+// teller tells the peer what we want of it, on one stream: a digest first, and
+// again from time to time; deltas as they come; a delta or a snapshot when asked.
+// A peer that still has what we want costs one digest.
+type teller struct {
+	t     *tunnel
+	w     sendStream
+	cfg   *Peer
+	wants *wants
+	told  uint64 // version the stream has told
+	buf   []byte
+}
+
+func (t *tunnel) tellWanted(ctx context.Context) error {
+	w, err := t.c.send(ctx)
+	if err != nil {
+		return err
+	}
+	head := wire.StreamHead{Kind: wire.StreamInterest}
+	if _, err := w.Write(head.Append(nil)); err != nil {
+		return err
+	}
+	s := &teller{t: t, w: w}
+	if err := s.digest(); err != nil {
+		return err
+	}
+	every := t.p.m.o.DigestEvery
+	timer := time.NewTimer(every/2 + rand.N(every))
+	defer timer.Stop()
+	for {
+		select {
+		case <-t.p.wanted:
+			if pause(ctx, gatherWants) != nil {
+				return nil
+			}
+			err = s.changed()
+		case r := <-t.asked:
+			err = s.answer(r)
+		case <-timer.C:
+			timer.Reset(every)
+			err = s.digest()
+		case <-ctx.Done():
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// current returns the view of what we want, a new one after a change of policy.
+func (s *teller) current() (w *wants, fresh bool) {
+	src := s.t.p.m.o.Home.State()
+	if cfg := s.t.p.config(); s.cfg != cfg || s.wants.src != src {
+		s.cfg, s.wants, fresh = cfg, newWants(src, cfg), true
+	}
+	return s.wants, fresh
+}
+
+func (s *teller) epoch() wire.Epoch { return wireEpoch(s.t.p.m.o.Home.State().Epoch()) }
+
+func (s *teller) digest() error {
+	w, _ := s.current()
+	version, d := w.digest()
+	s.told = version
+	return s.write(&wire.InterestDigest{Epoch: s.epoch(), Version: version, Digest: wireDigest(d)})
+}
+
+// changed tells a delta. After a change of policy the versions stay and the set
+// is another: the digest makes the peer ask.
+func (s *teller) changed() error {
+	w, fresh := s.current()
+	if fresh {
+		return s.digest()
+	}
+	d, ok := w.since(s.told)
+	if !ok {
+		return s.snapshot(w)
+	}
+	return s.delta(w, d)
+}
+
+func (s *teller) answer(r wire.InterestRequest) error {
+	w, _ := s.current()
+	if !r.Full && r.Epoch == s.epoch() {
+		if d, ok := w.since(r.Version); ok {
+			return s.delta(w, d)
+		}
+	}
+	return s.snapshot(w)
+}
+
+func (s *teller) delta(w *wants, d routing.Delta) error {
+	if d.Base == d.Version {
+		return nil
+	}
+	if filterBytes(d.Add)+filterBytes(d.Remove) > wire.MaxInterestBlock {
+		return s.snapshot(w)
+	}
+	s.told = d.Version
+	return s.write(&wire.InterestDelta{Epoch: s.epoch(), Base: d.Base, Version: d.Version, Add: wireFilters(d.Add), Remove: wireFilters(d.Remove)})
+}
+
+func (s *teller) snapshot(w *wants) error {
+	s.t.p.counts.snapshotsOut.Add(1)
+	snap := w.snapshot()
+	s.told = snap.Version
+	chunk := wire.InterestChunk{Epoch: s.epoch(), Version: snap.Version, Digest: wireDigest(snap.Digest)}
+	rest := wireFilters(snap.Filters)
+	for ; !chunk.Last; chunk.Index++ {
+		n, size := 0, 0
+		for n < len(rest) {
+			if size += wire.FilterBytes(rest[n]); size > wire.MaxInterestBlock {
+				break
+			}
+			n++
+		}
+		chunk.Filters, rest = rest[:n], rest[n:]
+		chunk.Last = len(rest) == 0
+		if err := s.write(&chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func filterBytes(list []routing.Filter) (n int) {
+	for _, f := range list {
+		n += wire.FilterBytes(wire.Filter(f))
+	}
+	return n
+}
+
+func (s *teller) write(m wire.Control) error {
+	s.buf = wire.AppendControl(s.buf[:0], m)
+	s.t.p.counts.interestOut.Add(uint64(len(s.buf)))
+	_, err := s.w.Write(s.buf)
+	return err
+}

@@ -1,0 +1,153 @@
+package link
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"causeway/link/wire"
+)
+
+// tunnel is one open connection to a peer. run owns it; close may be called by
+// anyone.
+type tunnel struct {
+	p       *peer
+	c       conn
+	s       control
+	r       *bufio.Reader
+	remote  wire.Hello
+	agreed  wire.Agreement
+	dialled bool // by us
+	began   time.Time
+	ended   chan struct{} // closed when run has returned
+
+	before *tunnel // the one it replaced, until that has ended; owned by adopt, then serve
+
+	out     *outbox
+	asked   chan wire.InterestRequest // of the peer, newest
+	senders senderList
+}
+
+func newTunnel(p *peer, c conn, s control, r *bufio.Reader, remote wire.Hello, agreed wire.Agreement, dialled bool) *tunnel {
+	return &tunnel{
+		p: p, c: c, s: s, r: r, remote: remote, agreed: agreed, dialled: dialled,
+		began: time.Now(), ended: make(chan struct{}),
+		out: newOutbox(), asked: make(chan wire.InterestRequest, 1),
+	}
+}
+
+// preferred says whether the tunnel is the one of a pair that stays: dialled by
+// the region with the smaller name.
+func (t *tunnel) preferred() bool {
+	return t.dialled == (t.p.m.o.Region < t.remote.Region)
+}
+
+func (t *tunnel) close(code uint64, reason string) { t.c.close(code, reason) }
+
+// run serves the tunnel until it breaks or ctx ends, and returns why.
+func (t *tunnel) run(ctx context.Context) error {
+	g := newGroup(ctx)
+	g.do(func(ctx context.Context) error { // reads and writes end with the connection, not with ctx
+		select {
+		case <-ctx.Done():
+			t.closeFor(ctx)
+			return nil
+		case <-t.c.done():
+			_, err := t.c.receive(ctx) // says why it was closed
+			return err
+		}
+	})
+	g.do(t.readControl)
+	g.do(t.out.writeTo(t.s, &t.p.counts))
+	g.do(func(ctx context.Context) error { return t.acceptStreams(ctx, g) })
+	g.do(func(ctx context.Context) error { return t.runSenders(ctx, g) })
+	g.do(t.sendLive)
+	g.do(t.tellWanted)
+	return g.wait()
+}
+
+// closeFor tells the peer why, as far as it is the peer's business.
+func (t *tunnel) closeFor(ctx context.Context) {
+	cause := context.Cause(ctx)
+	switch {
+	case errors.Is(cause, context.Canceled):
+		t.close(wire.GoodbyeShutdown, "region "+t.p.m.o.Region+" stops the link")
+	case errors.Is(cause, wire.ErrCorrupt), errors.Is(cause, wire.ErrTooLarge), errors.Is(cause, errProtocol):
+		t.close(wire.GoodbyeProtocol, cause.Error())
+	default:
+		t.close(wire.GoodbyeFailed, "region "+t.p.m.o.Region+" gave the tunnel up")
+	}
+}
+
+// errProtocol is wrapped by errors for what the format allows and the protocol
+// does not.
+var errProtocol = errors.New("the peer broke the protocol")
+
+// readControl hands the control stream's messages to whom they concern.
+func (t *tunnel) readControl(ctx context.Context) error {
+	for {
+		m, err := wire.ReadControl(t.r)
+		if err != nil {
+			return fmt.Errorf("control stream: %w", err)
+		}
+		switch m := m.(type) {
+		case *wire.Ack:
+			t.p.counts.acksIn.Add(1)
+			if s := t.senders.find(m.Class); s != nil {
+				s.acked(m)
+			}
+		case *wire.Cursor:
+			if s := t.senders.find(m.Class); s != nil {
+				s.stands(m)
+			}
+		case *wire.InterestRequest:
+			select { // the newest counts
+			case <-t.asked:
+			default:
+			}
+			t.asked <- *m
+		case *wire.Goodbye:
+			return &closedError{m.Code, m.Reason}
+		}
+	}
+}
+
+// acceptStreams serves the streams that the peer opens.
+func (t *tunnel) acceptStreams(ctx context.Context, g *group) error {
+	for {
+		s, err := t.c.receive(ctx)
+		if err != nil {
+			return err
+		}
+		g.do(func(ctx context.Context) error {
+			err := t.serveStream(ctx, s)
+			s.refuse()
+			if errors.Is(err, errStream) {
+				return nil // the peer opens another
+			}
+			return err
+		})
+	}
+}
+
+// streamBuffer is the read buffer of a stream; frames are larger and pass it by.
+const streamBuffer = 4 << 10
+
+func (t *tunnel) serveStream(ctx context.Context, s receiveStream) error {
+	r := bufio.NewReaderSize(s, streamBuffer)
+	head, err := wire.ReadStreamHead(r)
+	if err != nil {
+		return err
+	}
+	switch head.Kind {
+	case wire.StreamSpool:
+		return t.receiveSpool(ctx, s, r, head)
+	case wire.StreamLive:
+		return t.receiveLive(ctx, r)
+	case wire.StreamInterest:
+		return t.receiveInterest(ctx, r)
+	}
+	return nil // of a later version: refused alone
+}

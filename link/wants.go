@@ -1,0 +1,121 @@
+package link
+
+import (
+	"cmp"
+	"slices"
+
+	"causeway/routing"
+)
+
+// wantedSource is what our home wants of all peers.
+type wantedSource interface {
+	Wanted() (version uint64, d routing.Digest)
+	WantedSince(version uint64) (routing.Delta, bool)
+	WantedSnapshot() routing.Snapshot
+}
+
+// wants is what we ask of one peer: what our home wants, narrowed by the link's
+// policy. It has the versions of the home's set, so that every node of the region
+// tells the same, and needs no memory of its own to go on after a restart.
+type wants struct {
+	src       wantedSource
+	in, never []string
+	narrow    bool
+	set       *routing.Interest // narrowed set at version, counted; nil: not built
+	version   uint64
+}
+
+func newWants(src wantedSource, cfg *Peer) *wants {
+	w := &wants{src: src, in: cfg.In, never: cfg.Never, narrow: len(cfg.In)+len(cfg.Never) > 0}
+	if len(w.in) == 0 {
+		w.in = []string{"#"}
+	}
+	return w
+}
+
+// digest brings the set up to date and returns its version and fingerprint.
+func (w *wants) digest() (uint64, routing.Digest) {
+	if !w.narrow {
+		return w.src.Wanted()
+	}
+	w.advance()
+	return w.version, w.set.Digest()
+}
+
+// since returns what changed from a version to now; not ok if only a snapshot
+// can tell.
+func (w *wants) since(version uint64) (routing.Delta, bool) {
+	if !w.narrow {
+		return w.src.WantedSince(version)
+	}
+	if w.set == nil || version != w.version {
+		return routing.Delta{}, false
+	}
+	return w.advance()
+}
+
+func (w *wants) snapshot() routing.Snapshot {
+	if !w.narrow {
+		return w.src.WantedSnapshot()
+	}
+	w.advance()
+	s := w.set.Snapshot()
+	s.Version = w.version
+	return s
+}
+
+// advance takes the narrowed set to the home's version. It returns the change,
+// or not ok when the set had to be built anew.
+func (w *wants) advance() (routing.Delta, bool) {
+	if w.set != nil {
+		if raw, ok := w.src.WantedSince(w.version); ok {
+			return w.apply(raw), true
+		}
+	}
+	all := w.src.WantedSnapshot()
+	w.set = routing.NewInterest(0)
+	for _, f := range all.Filters {
+		for _, part := range routing.Restrict(f.Filter, w.in, w.never) {
+			w.set.Add(f.Namespace, part)
+		}
+	}
+	w.version = all.Version
+	return routing.Delta{}, false
+}
+
+// apply counts: two filters may be narrowed to the same one, which goes only
+// with the last of them.
+func (w *wants) apply(raw routing.Delta) routing.Delta {
+	net := map[routing.Filter]int{}
+	for _, f := range raw.Add {
+		for _, part := range routing.Restrict(f.Filter, w.in, w.never) {
+			if w.set.Add(f.Namespace, part) {
+				net[routing.Filter{Namespace: f.Namespace, Filter: part}]++
+			}
+		}
+	}
+	for _, f := range raw.Remove {
+		for _, part := range routing.Restrict(f.Filter, w.in, w.never) {
+			if w.set.Remove(f.Namespace, part) {
+				net[routing.Filter{Namespace: f.Namespace, Filter: part}]--
+			}
+		}
+	}
+	out := routing.Delta{Base: w.version, Version: raw.Version}
+	for f, n := range net {
+		switch {
+		case n > 0:
+			out.Add = append(out.Add, f)
+		case n < 0:
+			out.Remove = append(out.Remove, f)
+		}
+	}
+	slices.SortFunc(out.Add, compareFilters)
+	slices.SortFunc(out.Remove, compareFilters)
+	w.version = raw.Version
+	return out
+}
+
+func compareFilters(a, b routing.Filter) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Filter, b.Filter))
+}
