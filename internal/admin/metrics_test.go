@@ -1,0 +1,114 @@
+package admin
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"causeway/internal/health"
+)
+
+// page is what Prometheus reads.
+func page(t *testing.T, s *Server) string {
+	t.Helper()
+	w := call(t, s, "GET", "/metrics", "")
+	if w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+func TestMetrics_Page(t *testing.T) {
+	f := newFake()
+	f.st.Links = f.Links()
+	s := fixture(t, f)
+	s.metrics.PublishAck("region", 1)(3 * time.Millisecond)
+	s.metrics.HomeCommit("eu")(2 * time.Millisecond)
+	s.metrics.Fsync("log")(time.Millisecond)
+	s.metrics.Dropped("queue", "queue_full", 6)
+	s.metrics.Dropped("memory", "memory_full", 1)
+	text := page(t, s)
+	for _, want := range []string{
+		`causeway_link_up{peer="us",reason="",transport="udp"} 1`,
+		`causeway_link_lag_seconds{peer="us"} 0.2`,
+		`causeway_link_lag_messages{peer="us"} 3`,
+		`causeway_link_spool_bytes{peer="us"} 300`,
+		`causeway_link_bytes_total{direction="out",form="wire",peer="us"} 400`,
+		`causeway_connections{listener="cars",namespace="cars",protocol="3.1.1"} 1`,
+		`causeway_connects_total{listener="cars",result="bad_login"} 2`,
+		`causeway_disconnects_total{reason="gone"} 5`,
+		`causeway_sessions{home="eu",namespace="cars",state="detached"} 9`,
+		`causeway_session_takeovers_total{result="ok",scope="node"} 1`,
+		`causeway_messages_received_total{namespace="cars",qos="1"} 100`,
+		`causeway_messages_sent_total{namespace="cars",qos="0"} 7`,
+		`causeway_messages_dropped_total{place="memory",reason="memory_full"} 5`,
+		`causeway_messages_dropped_total{place="queue",reason="queue_full"} 6`,
+		`causeway_queue_bytes{home="eu"} 4096`,
+		`causeway_home_epoch{home="eu"} 3`,
+		`causeway_home_leader{home="eu"} 1`,
+		`causeway_node_state{state="ready"} 1`,
+		`causeway_node_state{state="fenced"} 0`,
+		`causeway_service_restarts_total{service="link/us"} 2`,
+		`causeway_disk_free_bytes{use="data"} 9.663676416e+10`,
+		`causeway_publish_ack_seconds_count{policy="region",qos="1"} 1`,
+		`causeway_publish_ack_seconds_sum{policy="region",qos="1"} 0.003`,
+		`causeway_home_commit_seconds_count{home="eu"} 1`,
+		`causeway_fsync_seconds_count{store="log"} 1`,
+		`causeway_build_info{goversion="go1.`,
+		"go_goroutines ", "process_open_fds ",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page has no %s", want)
+		}
+	}
+	for _, secret := range []string{"car-1", "10.0.0.2", "10.1.2.3", "fleet/a"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%s is on the page", secret)
+		}
+	}
+}
+
+// The reason of a link that is down is a word; the address in the sentence stays out of the label.
+func TestMetrics_LinkDown(t *testing.T) {
+	for cause, want := range map[string]string{"timeout": "timeout", "": "other", "dial udp 10.0.0.2: no route": "other"} {
+		f := newFake()
+		f.links[0].Link.State, f.links[0].Link.Cause, f.links[0].Link.Transport = "down", cause, ""
+		f.st.Links = f.Links()
+		if text := page(t, fixture(t, f)); !strings.Contains(text, `causeway_link_up{peer="us",reason="`+want+`",transport=""} 0`) {
+			t.Errorf("cause %q: no reason %q", cause, want)
+		}
+	}
+}
+
+// Two counts with the same labels are one number, not a page that Prometheus refuses.
+func TestMetrics_SameLabelsAreAdded(t *testing.T) {
+	f := newFake()
+	f.counts.Connects = []ConnectsCount{{"cars", "ok", 1}, {"cars", "ok", 2}}
+	if text := page(t, fixture(t, f)); !strings.Contains(text, `causeway_connects_total{listener="cars",result="ok"} 3`) {
+		t.Error("not added")
+	}
+}
+
+func TestMetrics_StateFollowsTheNode(t *testing.T) {
+	s := fixture(t, newFake())
+	s.health.Set("replica", health.Condition{State: health.Isolated, Reason: "no leader"})
+	text := page(t, s)
+	if !strings.Contains(text, `causeway_node_state{state="isolated"} 1`) || !strings.Contains(text, `causeway_node_state{state="ready"} 0`) {
+		t.Error("the state is not isolated")
+	}
+}
+
+func TestMetrics_BelongToOneServer(t *testing.T) {
+	s := fixture(t, newFake())
+	if _, err := New(Options{Node: s.node, Health: s.health, Metrics: s.metrics}); err == nil {
+		t.Error("a second server took them")
+	}
+}
+
+func BenchmarkPublishAck(b *testing.B) {
+	observe := NewMetrics(Build{}).PublishAck("region", 1)
+	b.ReportAllocs()
+	for b.Loop() {
+		observe(3 * time.Millisecond)
+	}
+}

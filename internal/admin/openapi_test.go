@@ -1,0 +1,349 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"causeway/internal/health"
+	"causeway/internal/supervise"
+
+	"gopkg.in/yaml.v3"
+)
+
+type object = map[string]any
+
+// document is openapi.yaml as a test reads it.
+func document(t *testing.T) object {
+	t.Helper()
+	var doc object
+	if err := yaml.Unmarshal(OpenAPI(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// at follows keys into the document; a $ref on the way is followed too.
+func at(t *testing.T, doc object, from any, keys ...string) object {
+	t.Helper()
+	v := from
+	for i := 0; ; i++ {
+		m, ok := v.(object)
+		if !ok {
+			t.Fatalf("no object at %v", keys[:i])
+		}
+		if ref, ok := m["$ref"].(string); ok {
+			v = at(t, doc, doc, strings.Split(strings.TrimPrefix(ref, "#/"), "/")...)
+			m = v.(object)
+		}
+		if i == len(keys) {
+			return m
+		}
+		if v, ok = m[keys[i]]; !ok {
+			t.Fatalf("no %s under %v", keys[i], keys[:i])
+		}
+	}
+}
+
+// operations lists the operations of the document by "METHOD /path".
+func operations(t *testing.T, doc object) map[string]object {
+	ops := map[string]object{}
+	for path, item := range doc["paths"].(object) {
+		for method, op := range item.(object) {
+			if method != "parameters" {
+				ops[strings.ToUpper(method)+" "+path] = op.(object)
+			}
+		}
+	}
+	return ops
+}
+
+func strs(v any) (out []string) {
+	list, _ := v.([]any)
+	for _, s := range list {
+		out = append(out, s.(string))
+	}
+	return out
+}
+
+// Every route is documented, with its role and its parameters; every documented route is served.
+func TestDocument_HasEveryRoute(t *testing.T) {
+	doc := document(t)
+	ops := operations(t, doc)
+	for _, r := range newAPI(fixture(t, newFake())).routes() {
+		name := r.method + " " + r.path
+		op := ops[name]
+		if op == nil {
+			t.Errorf("%s is served and not documented", name)
+			continue
+		}
+		delete(ops, name)
+		role, _ := op["x-role"].(string)
+		if security, open := op["security"]; open != (r.role == RoleNone) || (open && len(security.([]any)) != 0) || (!open && role != r.role.String()) {
+			t.Errorf("%s: needs %s, documented as %q, security %v", name, r.role, role, security)
+		}
+		if op["operationId"] == nil || op["summary"] == nil || op["tags"] == nil {
+			t.Errorf("%s: no operationId, summary or tags", name)
+		}
+		inQuery, inPath := parameters(t, doc, doc["paths"].(object)[r.path].(object), op)
+		if want := slices.Sorted(slices.Values(r.params)); !slices.Equal(inQuery, want) {
+			t.Errorf("%s: takes %v, documented %v", name, want, inQuery)
+		}
+		var wild []string
+		for _, m := range regexp.MustCompile(`\{(\w+)\}`).FindAllStringSubmatch(r.path, -1) {
+			wild = append(wild, m[1])
+		}
+		if slices.Sort(wild); !slices.Equal(inPath, wild) {
+			t.Errorf("%s: path has %v, documented %v", name, wild, inPath)
+		}
+	}
+	for name := range ops {
+		t.Errorf("%s is documented and not served", name)
+	}
+}
+
+func parameters(t *testing.T, doc, item, op object) (inQuery, inPath []string) {
+	both := append(append([]any{}, list(anys(item["parameters"]))...), anys(op["parameters"])...)
+	for _, p := range both {
+		m := at(t, doc, p)
+		if m["in"] == "query" {
+			inQuery = append(inQuery, m["name"].(string))
+		} else {
+			inPath = append(inPath, m["name"].(string))
+		}
+	}
+	slices.Sort(inQuery)
+	slices.Sort(inPath)
+	return inQuery, inPath
+}
+
+func anys(v any) []any { l, _ := v.([]any); return l }
+
+// Every struct of the API has the fields of its schema, no more and no less, of the same kind.
+func TestDocument_SchemasAreTheStructs(t *testing.T) {
+	doc := document(t)
+	types := map[string]any{"Version": Version{}, "Status": Status{}, "State": State{}, "StatePart": StatePart{}, "Trouble": Trouble{},
+		"Totals": Totals{}, "Home": Home{}, "Listener": Listener{}, "ConnectionCount": ConnectionCount{}, "SessionCount": SessionCount{},
+		"Store": Store{}, "Service": Service{}, "Client": Client{}, "Session": Session{}, "SessionDetail": SessionDetail{},
+		"Subscription": Subscription{}, "QueuedMessage": QueuedMessage{}, "Link": Link{}, "LinkBytes": LinkBytes{}, "LinkDetail": LinkDetail{},
+		"LinkInterest": LinkInterest{}, "LinkSpool": LinkSpool{}, "LinkCursor": LinkCursor{}, "Route": Route{}, "Target": Target{},
+		"Retained": Retained{}, "RetainedDetail": RetainedDetail{}, "ConfigValue": ConfigValue{}, "Change": Change{},
+		"ForgetRequest": ForgetRequest{}, "Health": healthBody{}, "Refusal": Refusal{}, "Problem": Problem{},
+		"ClientPage": Page[Client]{}, "SessionPage": Page[Session]{}, "QueuedMessagePage": Page[QueuedMessage]{}, "LinkPage": Page[Link]{},
+		"RetainedPage": Page[Retained]{}, "ConfigValuePage": Page[ConfigValue]{}, "ServicePage": Page[Service]{}}
+	schemas := at(t, doc, doc, "components", "schemas")
+	for name := range schemas {
+		v, ok := types[name]
+		if !ok {
+			t.Errorf("the schema %s has no struct", name)
+			continue
+		}
+		schema := at(t, doc, schemas, name)
+		if schema["additionalProperties"] != false {
+			t.Errorf("%s: additionalProperties is not false", name)
+		}
+		var required, properties []string
+		typ := reflect.TypeOf(v)
+		for i := range typ.NumField() {
+			tag, omit, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			properties = append(properties, tag)
+			if omit == "" {
+				required = append(required, tag)
+			}
+			field := at(t, doc, schema, "properties", tag)
+			if got, want := fmt.Sprint(kinds(field)), fmt.Sprint(jsonKinds(typ.Field(i).Type)); got != want {
+				t.Errorf("%s.%s: documented as %s, is %s", name, tag, got, want)
+			}
+		}
+		documented := []string{}
+		for p := range schema["properties"].(object) {
+			documented = append(documented, p)
+		}
+		slices.Sort(documented)
+		if slices.Sort(properties); !slices.Equal(documented, properties) {
+			t.Errorf("%s: documented %v, has %v", name, documented, properties)
+		}
+		if slices.Sort(required); !slices.Equal(slices.Sorted(slices.Values(strs(schema["required"]))), required) {
+			t.Errorf("%s: required %v, always there %v", name, schema["required"], required)
+		}
+		delete(types, name)
+	}
+	for name := range types {
+		t.Errorf("the struct %s has no schema", name)
+	}
+}
+
+// kinds are the JSON types a schema allows.
+func kinds(schema object) (out []string) {
+	switch typ := schema["type"].(type) {
+	case string:
+		out = append(out, typ)
+	case []any:
+		out = strs(schema["type"])
+	}
+	for _, s := range anys(schema["oneOf"]) {
+		out = append(out, kinds(s.(object))...)
+	}
+	if schema["$ref"] != nil || schema["properties"] != nil && schema["type"] == nil {
+		out = append(out, "object")
+	}
+	slices.Sort(out)
+	return out
+}
+
+// jsonKinds are the JSON types a Go type becomes.
+func jsonKinds(t reflect.Type) []string {
+	switch {
+	case t == reflect.TypeFor[time.Time]():
+		return []string{"string"}
+	case t == reflect.TypeFor[[]byte]():
+		return []string{"null", "string"}
+	case t.Kind() == reflect.Pointer:
+		return slices.Sorted(slices.Values(append(jsonKinds(t.Elem()), "null")))
+	case t.Kind() == reflect.Slice:
+		return []string{"array"}
+	case t.Kind() == reflect.Struct:
+		return []string{"object"}
+	case t.Kind() == reflect.Float64:
+		return []string{"number"}
+	case t.Kind() == reflect.Bool:
+		return []string{"boolean"}
+	case t.Kind() == reflect.String:
+		return []string{"string"}
+	}
+	return []string{"integer"}
+}
+
+// What the server sends is what the document says, down to each field.
+func TestDocument_AnswersMatch(t *testing.T) {
+	doc := document(t)
+	empty := &fake{}
+	empty.st.Region = "eu"
+	calls := []struct {
+		method, pattern, path, body string
+		status                      int
+	}{
+		{"GET", "/healthz", "/healthz", "", 200},
+		{"GET", "/readyz", "/readyz", "", 200},
+		{"GET", "/v1/version", "/v1/version", "", 200},
+		{"GET", "/v1/status", "/v1/status", "", 200},
+		{"GET", "/v1/services", "/v1/services", "", 200},
+		{"GET", "/v1/config", "/v1/config", "", 200},
+		{"GET", "/v1/clients", "/v1/clients", "", 200},
+		{"GET", "/v1/clients/{namespace}/{client_id}", "/v1/clients/cars/car-1", "", 200},
+		{"GET", "/v1/clients/{namespace}/{client_id}", "/v1/clients/cars/none", "", 404},
+		{"DELETE", "/v1/clients/{namespace}/{client_id}", "/v1/clients/cars/car-1", "", 200},
+		{"GET", "/v1/sessions", "/v1/sessions", "", 200},
+		{"GET", "/v1/sessions/{namespace}/{client_id}", "/v1/sessions/cars/car-1", "", 200},
+		{"DELETE", "/v1/sessions/{namespace}/{client_id}", "/v1/sessions/cars/car-1", "", 200},
+		{"GET", "/v1/sessions/{namespace}/{client_id}/queue", "/v1/sessions/cars/car-1/queue?payload=true", "", 200},
+		{"GET", "/v1/links", "/v1/links", "", 200},
+		{"GET", "/v1/links/{peer}", "/v1/links/us", "", 200},
+		{"POST", "/v1/peers/{peer}/forget", "/v1/peers/us/forget", `{"confirm":"us"}`, 200},
+		{"POST", "/v1/peers/{peer}/forget", "/v1/peers/us/forget", "", 409},
+		{"GET", "/v1/routes", "/v1/routes?topic=a", "", 200},
+		{"GET", "/v1/retained", "/v1/retained", "", 200},
+		{"GET", "/v1/retained/{namespace}/{topic}", "/v1/retained/cars/fleet%2Fa", "", 200},
+		{"DELETE", "/v1/retained/{namespace}/{topic}", "/v1/retained/cars/fleet%2Fa", "", 200},
+	}
+	ops, asked := operations(t, doc), map[string]bool{}
+	for _, c := range calls {
+		op := ops[c.method+" "+c.pattern]
+		asked[c.method+" "+c.pattern] = true
+		for name, f := range map[string]*fake{"full": newFake(), "empty": empty} {
+			s := fixture(t, f)
+			if name == "empty" {
+				s.supervised = func() []supervise.Status { return nil }
+				s.health.Remove("replica")
+				s.health.Set("replica", health.OK())
+			}
+			w := call(t, s, c.method, c.path, c.body)
+			if name == "full" && w.Code != c.status {
+				t.Fatalf("%s %s: %d %s", c.method, c.path, w.Code, w.Body)
+			}
+			responses := at(t, doc, op, "responses")
+			key, media := "default", "application/problem+json"
+			if w.Code == http.StatusOK {
+				key, media = "200", "application/json"
+			}
+			schema := at(t, doc, responses, key, "content", media, "schema")
+			var v any
+			if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil {
+				t.Fatal(err)
+			}
+			check(t, doc, schema, v, name+" "+c.method+" "+c.path)
+		}
+	}
+	for name := range ops {
+		if !asked[name] && name != "GET /metrics" && name != "GET /openapi.yaml" {
+			t.Errorf("no call to %s", name)
+		}
+	}
+}
+
+// check validates v against the part of JSON Schema the document uses.
+func check(t *testing.T, doc, schema object, v any, where string) {
+	t.Helper()
+	if schema["$ref"] != nil {
+		schema = at(t, doc, schema)
+	}
+	if one := anys(schema["oneOf"]); one != nil {
+		if v != nil { // the other alternative is null
+			check(t, doc, one[0].(object), v, where)
+		}
+		return
+	}
+	allowed := kinds(schema)
+	if kind := kindOf(v); !slices.Contains(allowed, kind) && (kind != "integer" || !slices.Contains(allowed, "number")) {
+		t.Errorf("%s is %s, documented %v", where, kind, allowed)
+		return
+	}
+	if enum := anys(schema["enum"]); enum != nil && !slices.Contains(enum, v) {
+		t.Errorf("%s is %v, documented %v", where, v, enum)
+	}
+	switch v := v.(type) {
+	case []any:
+		for i, item := range v {
+			check(t, doc, schema["items"].(object), item, fmt.Sprintf("%s[%d]", where, i))
+		}
+	case object:
+		for _, r := range strs(schema["required"]) {
+			if _, ok := v[r]; !ok {
+				t.Errorf("%s has no %s", where, r)
+			}
+		}
+		for name, field := range v {
+			p, ok := schema["properties"].(object)[name]
+			if !ok {
+				t.Errorf("%s has %s, which is not documented", where, name)
+				continue
+			}
+			check(t, doc, p.(object), field, where+"."+name)
+		}
+	}
+}
+
+func kindOf(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "null"
+	case bool:
+		return "boolean"
+	case string:
+		return "string"
+	case []any:
+		return "array"
+	case float64:
+		if v == float64(int64(v)) {
+			return "integer"
+		}
+		return "number"
+	}
+	return "object"
+}

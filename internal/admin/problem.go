@@ -1,0 +1,111 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// Problem is an error as the API tells it: RFC 9457, with the fix and, when preconditions are not
+// met, which ones.
+type Problem struct {
+	Type     string    `json:"type"`
+	Title    string    `json:"title"`
+	Status   int       `json:"status"`
+	Detail   string    `json:"detail"`
+	Instance string    `json:"instance"`
+	Fix      string    `json:"fix"`
+	Refused  []Refusal `json:"refused,omitempty"`
+}
+
+// Refusal is one precondition that is not met.
+type Refusal struct {
+	Condition string `json:"condition"` // a word for programs
+	Reason    string `json:"reason"`
+	Fix       string `json:"fix"`
+}
+
+// The types of problems. They are names, not addresses.
+const (
+	ProblemBadRequest  = "urn:causeway:problem:bad_request"
+	ProblemToken       = "urn:causeway:problem:token"
+	ProblemRole        = "urn:causeway:problem:role"
+	ProblemNotFound    = "urn:causeway:problem:not_found"
+	ProblemMethod      = "urn:causeway:problem:method"
+	ProblemRefused     = "urn:causeway:problem:refused"
+	ProblemTooLarge    = "urn:causeway:problem:too_large"
+	ProblemInternal    = "urn:causeway:problem:internal"
+	ProblemUnavailable = "urn:causeway:problem:unavailable"
+)
+
+var titles = map[string]string{
+	ProblemBadRequest:  "The request is not understood",
+	ProblemToken:       "A valid token is needed",
+	ProblemRole:        "The token's role does not allow this",
+	ProblemNotFound:    "Not found",
+	ProblemMethod:      "The method does not go with the path",
+	ProblemRefused:     "A precondition is not met",
+	ProblemTooLarge:    "The request is too large",
+	ProblemInternal:    "The node failed",
+	ProblemUnavailable: "The node cannot answer now",
+}
+
+// Error is the problem in one line, with its fix.
+func (p *Problem) Error() string {
+	if p.Fix == "" {
+		return p.Detail
+	}
+	return p.Detail + "; " + p.Fix
+}
+
+func problem(status int, typ, fix, detail string, args ...any) *Problem {
+	return &Problem{Type: typ, Title: titles[typ], Status: status, Detail: fmt.Sprintf(detail, args...), Fix: fix}
+}
+
+func badRequest(fix, detail string, args ...any) *Problem {
+	return problem(http.StatusBadRequest, ProblemBadRequest, fix, detail, args...)
+}
+
+// problemOf turns what a handler returned into what the caller is told. known is false for an
+// error nobody foresaw: it belongs into the log too.
+func problemOf(err error) (p *Problem, known bool) {
+	var refused *Refused
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &p):
+		c := *p
+		return &c, true
+	case errors.As(err, &refused):
+		p = problem(http.StatusConflict, ProblemRefused, "", "%s", refused)
+		p.Refused = refused.Reasons
+		if len(p.Refused) > 0 {
+			p.Fix = p.Refused[0].Fix
+		}
+		return p, true
+	case errors.As(err, &tooLarge):
+		return problem(http.StatusRequestEntityTooLarge, ProblemTooLarge, "send a smaller body",
+			"the body is larger than %d bytes", tooLarge.Limit), true
+	case errors.Is(err, ErrNotFound):
+		return problem(http.StatusNotFound, ProblemNotFound, "list what is there", "%s", err), true
+	case errors.Is(err, ErrUnavailable):
+		return problem(http.StatusServiceUnavailable, ProblemUnavailable,
+			"wait, then try again; causeway ctl status shows the reason", "%s", err), true
+	}
+	return problem(http.StatusInternalServerError, ProblemInternal, "look into the node's log", "%s", err), false
+}
+
+// writeProblem answers with p.
+func writeProblem(w http.ResponseWriter, r *http.Request, p *Problem) {
+	p.Instance = r.URL.EscapedPath()
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	switch p.Status {
+	case http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", `Bearer realm="causeway"`)
+	case http.StatusServiceUnavailable:
+		h.Set("Retry-After", "1")
+	}
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // the caller is gone if this fails; nobody is left to tell
+}

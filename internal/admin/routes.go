@@ -1,0 +1,55 @@
+package admin
+
+import (
+	_ "embed"
+	"net/http"
+	"runtime"
+)
+
+// openAPI is the document the API is written against.
+//
+//go:embed openapi.yaml
+var openAPI []byte
+
+// OpenAPI returns the OpenAPI 3.1 document of the API. The caller must not write it.
+func OpenAPI() []byte { return openAPI }
+
+// routes is the whole API. Names in a path (a namespace, a client id, a topic) are one segment
+// each, percent-encoded.
+func (a *api) routes() []route {
+	list := func(more ...string) []string { return append(more, "limit", "after") }
+	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
+	return []route{
+		{method: get, path: "/healthz", raw: a.healthz},
+		{method: get, path: "/readyz", raw: a.readyz},
+		{method: get, path: "/metrics", role: RoleViewer, raw: a.metrics.ServeHTTP},
+		{method: get, path: "/openapi.yaml", raw: a.document},
+		{method: get, path: "/v1/version", handle: a.version},
+		{method: get, path: "/v1/status", role: RoleViewer, handle: a.status},
+		{method: get, path: "/v1/services", role: RoleViewer, handle: a.listServices},
+		{method: get, path: "/v1/config", role: RoleViewer, handle: a.listConfig},
+		{method: get, path: "/v1/clients", role: RoleViewer, params: list("namespace", "prefix", "listener"), handle: a.listClients},
+		{method: get, path: "/v1/clients/{namespace}/{client_id}", role: RoleViewer, handle: a.getClient},
+		{method: del, path: "/v1/clients/{namespace}/{client_id}", role: RoleOperator, params: []string{"dry_run"}, handle: a.kickClient},
+		{method: get, path: "/v1/sessions", role: RoleViewer, params: list("namespace", "prefix", "state"), handle: a.listSessions},
+		{method: get, path: "/v1/sessions/{namespace}/{client_id}", role: RoleViewer, handle: a.getSession},
+		{method: del, path: "/v1/sessions/{namespace}/{client_id}", role: RoleOperator, params: []string{"dry_run", "publish_will"}, handle: a.deleteSession},
+		{method: get, path: "/v1/sessions/{namespace}/{client_id}/queue", role: RoleViewer, params: list("payload"), handle: a.sessionQueue},
+		{method: get, path: "/v1/links", role: RoleViewer, handle: a.listLinks},
+		{method: get, path: "/v1/links/{peer}", role: RoleViewer, handle: a.getLink},
+		{method: post, path: "/v1/peers/{peer}/forget", role: RoleAdmin, params: []string{"dry_run"}, handle: a.forgetPeer},
+		{method: get, path: "/v1/routes", role: RoleViewer, params: []string{"topic", "namespace"}, handle: a.testRoute},
+		{method: get, path: "/v1/retained", role: RoleViewer, params: list("namespace", "filter"), handle: a.listRetained},
+		{method: get, path: "/v1/retained/{namespace}/{topic}", role: RoleOperator, handle: a.getRetained},
+		{method: del, path: "/v1/retained/{namespace}/{topic}", role: RoleOperator, params: []string{"dry_run"}, handle: a.deleteRetained},
+	}
+}
+
+func (a *api) document(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/yaml")
+	_, _ = w.Write(openAPI) // the caller left
+}
+
+func (a *api) version(*http.Request, *query) (any, error) {
+	return Version{Version: a.build.Version, Revision: a.build.Revision, Go: runtime.Version(), API: APIVersion, Features: Features()}, nil
+}

@@ -1,0 +1,197 @@
+package admin
+
+import (
+	"strconv"
+	"strings"
+
+	"causeway/internal/health"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// desc is a metric that is read at each scrape.
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("causeway_"+name, help, labels, nil)
+}
+
+// What a scrape asks the node for. Names are those of the operators' handbook and never change
+// their meaning.
+var (
+	descLinkUp       = desc("link_up", "1 while the link to the peer works, otherwise 0 with the reason.", "peer", "transport", "reason")
+	descLinkLag      = desc("link_lag_seconds", "Age of the oldest message the peer has not acknowledged.", "peer")
+	descLinkLagMsgs  = desc("link_lag_messages", "Messages the peer has not acknowledged.", "peer")
+	descLinkSpool    = desc("link_spool_bytes", "Bytes kept for the peer.", "peer")
+	descLinkSpoolMax = desc("link_spool_capacity_bytes", "Bytes that may be kept for the peer.", "peer")
+	descLinkBytes    = desc("link_bytes_total", "Bytes that crossed the link, raw and as on the wire.", "peer", "direction", "form")
+	descLinkRTT      = desc("link_rtt_seconds", "Round-trip time to the peer.", "peer")
+
+	descConnections = desc("connections", "Connected devices.", "listener", "protocol", "namespace")
+	descConnects    = desc("connects_total", "What became of accepted connections.", "listener", "result")
+	descDisconnects = desc("disconnects_total", "Connections with a session that ended.", "reason")
+	descSessions    = desc("sessions", "Sessions of the home.", "state", "home", "namespace")
+	descTakeovers   = desc("session_takeovers_total", "Sessions that moved to another connection.", "scope", "result")
+	descReceived    = desc("messages_received_total", "PUBLISH packets from devices.", "qos", "namespace")
+	descSent        = desc("messages_sent_total", "PUBLISH packets to devices.", "qos", "namespace")
+	descDropped     = desc("messages_dropped_total", "Messages dropped. One that only a peer wanted is none of them.", "place", "reason")
+	descQueueBytes  = desc("queue_bytes", "Bytes in the queues of the home's sessions.", "home")
+	descQueued      = desc("queue_messages", "Messages in the queues of the home's sessions.", "home")
+	descRetained    = desc("retained_messages", "Retained messages of the home.", "home")
+
+	descEpoch    = desc("home_epoch", "Epoch of the home.", "home")
+	descLeader   = desc("home_leader", "1 on the node that leads the home's log.", "home")
+	descState    = desc("node_state", "1 for the state the node is in.", "state")
+	descRestarts = desc("service_restarts_total", "Restarts of a part of the node.", "service")
+	descFree     = desc("disk_free_bytes", "Free bytes of the disk, by what it is used for.", "use")
+	descUsed     = desc("disk_used_bytes", "Bytes the store takes on the disk.", "use")
+)
+
+// scraper reads the node at each scrape.
+type scraper struct{ s *Server }
+
+// Describe names the metrics.
+func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descLinkUp, descLinkLag, descLinkLagMsgs, descLinkSpool, descLinkSpoolMax, descLinkBytes,
+		descLinkRTT, descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
+		descQueueBytes, descQueued, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed} {
+		ch <- d
+	}
+}
+
+// Collect asks the node.
+func (c *scraper) Collect(ch chan<- prometheus.Metric) {
+	st, counts := c.s.status(), c.s.node.Counts()
+	counts.Dropped = append(append([]DroppedCount{}, counts.Dropped...), c.s.metrics.droppedCounts()...)
+	g := samples{kind: prometheus.GaugeValue}
+	g.node(st)
+	g.links(st.Links)
+	g.emit(ch)
+	n := samples{kind: prometheus.CounterValue}
+	n.counts(counts)
+	n.linkBytes(st.Links)
+	for _, s := range st.Services {
+		n.add(descRestarts, float64(s.Restarts), s.Name)
+	}
+	n.emit(ch)
+}
+
+// samples gathers values; those with the same labels are added, where Prometheus would refuse the
+// whole page.
+type samples struct {
+	kind  prometheus.ValueType
+	order []string
+	by    map[string]*sample
+}
+
+type sample struct {
+	desc   *prometheus.Desc
+	labels []string
+	value  float64
+}
+
+func (s *samples) add(d *prometheus.Desc, v float64, labels ...string) {
+	key := d.String() + "\x00" + strings.Join(labels, "\x00")
+	if s.by == nil {
+		s.by = map[string]*sample{}
+	}
+	if have := s.by[key]; have != nil {
+		have.value += v
+		return
+	}
+	s.order = append(s.order, key)
+	s.by[key] = &sample{d, labels, v}
+}
+
+func (s *samples) emit(ch chan<- prometheus.Metric) {
+	for _, key := range s.order {
+		v := s.by[key]
+		m, err := prometheus.NewConstMetric(v.desc, s.kind, v.value, v.labels...)
+		if err != nil { // a label that is not UTF-8
+			m = prometheus.NewInvalidMetric(v.desc, err)
+		}
+		ch <- m
+	}
+}
+
+func (s *samples) node(st Status) {
+	for _, state := range health.States() {
+		s.add(descState, oneIf(string(state) == st.State.State), string(state))
+	}
+	for _, c := range st.Connections {
+		s.add(descConnections, float64(c.Count), c.Listener, c.Protocol, c.Namespace)
+	}
+	for _, c := range st.Sessions {
+		s.add(descSessions, float64(c.Count), c.State, c.Home, c.Namespace)
+	}
+	for _, h := range st.Homes {
+		s.add(descEpoch, float64(h.Epoch), h.ID)
+		s.add(descLeader, oneIf(h.Leading), h.ID)
+		s.add(descQueueBytes, float64(h.QueuedBytes), h.ID)
+		s.add(descQueued, float64(h.Queued), h.ID)
+		s.add(descRetained, float64(h.Retained), h.ID)
+	}
+	for _, d := range st.Stores {
+		s.add(descFree, float64(d.FreeBytes), d.Name)
+		s.add(descUsed, float64(d.Bytes), d.Name)
+	}
+}
+
+func (s *samples) links(links []Link) {
+	for _, l := range links {
+		up := l.State == LinkUp
+		cause := ""
+		if !up {
+			cause = causeWord(l.Cause)
+		}
+		s.add(descLinkUp, oneIf(up), l.Peer, l.Transport, cause)
+		s.add(descLinkLag, float64(l.LagSeconds), l.Peer)
+		s.add(descLinkLagMsgs, float64(l.LagMessages), l.Peer)
+		s.add(descLinkSpool, float64(l.SpoolBytes), l.Peer)
+		s.add(descLinkSpoolMax, float64(l.SpoolCapacityBytes), l.Peer)
+		s.add(descLinkRTT, float64(l.RTTSeconds), l.Peer)
+	}
+}
+
+// causeWord keeps sentences, and the addresses in them, out of a label.
+func causeWord(s string) string {
+	if s == "" || len(s) > 32 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+		return "other"
+	}
+	return s
+}
+
+func (s *samples) linkBytes(links []Link) {
+	for _, l := range links {
+		for _, b := range l.Bytes {
+			s.add(descLinkBytes, float64(b.Bytes), l.Peer, b.Direction, b.Form)
+		}
+	}
+}
+
+func (s *samples) counts(c Counts) {
+	for _, n := range c.Connects {
+		s.add(descConnects, float64(n.Count), n.Listener, n.Result)
+	}
+	for _, n := range c.Disconnects {
+		s.add(descDisconnects, float64(n.Count), n.Reason)
+	}
+	for _, n := range c.Takeovers {
+		s.add(descTakeovers, float64(n.Count), n.Scope, n.Result)
+	}
+	for _, n := range c.Messages {
+		d := descReceived
+		if n.Sent {
+			d = descSent
+		}
+		s.add(d, float64(n.Count), strconv.Itoa(n.QoS), n.Namespace)
+	}
+	for _, n := range c.Dropped {
+		s.add(descDropped, float64(n.Count), n.Place, n.Reason)
+	}
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

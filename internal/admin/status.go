@@ -1,0 +1,162 @@
+package admin
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"causeway/internal/health"
+	"causeway/internal/supervise"
+)
+
+func (a *api) status(*http.Request, *query) (any, error) { return a.Server.status(), nil }
+
+// status is the node's page: what the node says, and what the server knows beside it.
+func (s *Server) status() Status {
+	st := s.node.Status()
+	st.Version, st.Now = s.build.Version, time.Now()
+	st.State = stateOf(s.health.Report())
+	st.Services = list(s.services())
+	st.Homes, st.Listeners, st.Stores = list(st.Homes), list(st.Listeners), list(st.Stores)
+	st.Connections, st.Sessions, st.Links = list(st.Connections), list(st.Sessions), linkList(st.Links)
+	st.Totals = totals(st, s.node.Counts(), s.metrics.droppedCounts())
+	st.Trouble = diagnose(st)
+	return st
+}
+
+func stateOf(r health.Report) State {
+	s := State{State: string(r.State), Reason: r.Reason, Since: r.Since, Next: r.Next, Parts: []StatePart{}}
+	for _, p := range r.Parts {
+		s.Parts = append(s.Parts, StatePart{p.Name, string(p.State), p.Reason, p.Since})
+	}
+	return s
+}
+
+// services are the supervised parts, as the API has them.
+func (s *Server) services() []Service {
+	if s.supervised == nil {
+		return nil
+	}
+	var out []Service
+	for _, v := range s.supervised() {
+		out = append(out, Service{Name: v.Name, State: string(v.State), Since: v.Since, Restarts: v.Restarts,
+			LastError: v.LastError, LastErrorAt: timeOrNull(v.LastErrorAt), NextStart: timeOrNull(v.NextStart)})
+	}
+	return out
+}
+
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func totals(st Status, c Counts, dropped []DroppedCount) (t Totals) {
+	for _, n := range st.Connections {
+		t.Connections += n.Count
+	}
+	for _, n := range st.Sessions {
+		t.Sessions += n.Count
+		if n.State == "attached" {
+			t.SessionsAttached += n.Count
+		}
+	}
+	for _, n := range c.Messages {
+		if n.Sent {
+			t.Sent += n.Count
+		} else {
+			t.Received += n.Count
+		}
+	}
+	for _, n := range append(slices.Clone(c.Dropped), dropped...) {
+		t.Dropped += n.Count
+	}
+	return t
+}
+
+// lowDisk is when free space becomes the thing to look at, in bytes.
+const lowDisk = 1 << 30
+
+// diagnose finds the one thing wrong: the first of these that holds, because each may be the cause
+// of those after it.
+func diagnose(st Status) *Trouble {
+	for _, find := range []func(Status) *Trouble{stateTrouble, storeTrouble, listenerTrouble, serviceTrouble, linkTrouble, spoolTrouble} {
+		if t := find(st); t != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+func stateTrouble(st Status) *Trouble {
+	s := st.State
+	if s.State == string(health.Ready) {
+		return nil
+	}
+	next := cmp.Or(s.Next, map[health.State]string{
+		health.Starting:   "wait; causeway ctl services shows the parts",
+		health.CatchingUp: "wait; causeway ctl status --watch shows the progress",
+		health.Isolated:   "check the network between the nodes of the region",
+	}[health.State(s.State)], "look into the node's log")
+	return &Trouble{Summary: fmt.Sprintf("the node is %s: %s", s.State, s.Reason), Since: s.Since, Next: next}
+}
+
+func storeTrouble(st Status) *Trouble {
+	for _, d := range st.Stores {
+		if d.FreeBytes < lowDisk {
+			return &Trouble{Summary: fmt.Sprintf("the disk of %s (%s) has %s left", d.Name, d.Path, FormatBytes(d.FreeBytes)),
+				Since: st.Now, Next: "free space or grow the disk; a node that cannot write stops"}
+		}
+	}
+	return nil
+}
+
+func listenerTrouble(st Status) *Trouble {
+	for _, l := range st.Listeners {
+		if !l.Open {
+			return &Trouble{Summary: fmt.Sprintf("the listener %s (%s) is not open: %s", l.Name, l.Address, l.Error),
+				Since: st.State.Since, Next: "free the address, or change listeners in the node file"}
+		}
+	}
+	return nil
+}
+
+func serviceTrouble(st Status) *Trouble {
+	for _, s := range st.Services {
+		switch supervise.State(s.State) {
+		case supervise.StateBackoff, supervise.StateFailed, supervise.StateStuck:
+			return &Trouble{Summary: fmt.Sprintf("the service %s failed (restarted %d times): %s", s.Name, s.Restarts, s.LastError),
+				Since: s.Since, Next: "causeway ctl services"}
+		}
+	}
+	return nil
+}
+
+// linkTrouble names the link that has been down the longest.
+func linkTrouble(st Status) *Trouble {
+	var worst *Link
+	for i, l := range st.Links {
+		if l.State != LinkUp && (worst == nil || l.Since.Before(worst.Since)) {
+			worst = &st.Links[i]
+		}
+	}
+	if worst == nil {
+		return nil
+	}
+	return &Trouble{Summary: fmt.Sprintf("the link to %s is %s: %s", worst.Peer, worst.State, worst.Reason),
+		Since: worst.Since, Next: "causeway ctl link show " + worst.Peer}
+}
+
+// spoolTrouble warns of a spool that is half full although its link is up.
+func spoolTrouble(st Status) *Trouble {
+	for _, l := range st.Links {
+		if l.SpoolCapacityBytes > 0 && l.SpoolBytes >= l.SpoolCapacityBytes/2 {
+			return &Trouble{Summary: fmt.Sprintf("the spool for %s is %d%% full; at 100%% its oldest messages are dropped",
+				l.Peer, l.SpoolBytes*100/l.SpoolCapacityBytes), Since: st.Now.Add(-l.LagSeconds.Duration()), Next: "causeway ctl link show " + l.Peer}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,411 @@
+package admin
+
+import (
+	"cmp"
+	"strings"
+	"time"
+)
+
+// The structs of this file are what the API speaks; openapi.yaml describes them field by field.
+// Times are RFC 3339, durations seconds, sizes bytes, payloads base64.
+
+// Seconds is a duration as JSON has it.
+type Seconds float64
+
+// SecondsOf converts d.
+func SecondsOf(d time.Duration) Seconds { return Seconds(d.Seconds()) }
+
+// Duration is s as Go has it.
+func (s Seconds) Duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }
+
+// Key names a client or session (namespace, client id) or a retained message (namespace, topic).
+type Key struct{ Namespace, Name string }
+
+// Compare orders keys by namespace, then name.
+func (k Key) Compare(o Key) int {
+	return cmp.Or(strings.Compare(k.Namespace, o.Namespace), strings.Compare(k.Name, o.Name))
+}
+
+func (k Key) String() string { return k.Namespace + "/" + k.Name }
+
+// Version is what the node speaks.
+type Version struct {
+	Version  string   `json:"version"`
+	Revision string   `json:"revision"` // of the source; "" when unknown
+	Go       string   `json:"go"`
+	API      string   `json:"api"` // the newest version of the API it serves
+	Features []string `json:"features"`
+}
+
+// Status is one page about a node.
+type Status struct {
+	Version     string            `json:"version"`
+	Region      string            `json:"region"`
+	Node        string            `json:"node"`
+	StartedAt   time.Time         `json:"started_at"`
+	Now         time.Time         `json:"now"`
+	State       State             `json:"state"`
+	Trouble     *Trouble          `json:"trouble"` // the one thing wrong; null when nothing is
+	Totals      Totals            `json:"totals"`
+	Homes       []Home            `json:"homes"`
+	Listeners   []Listener        `json:"listeners"`
+	Connections []ConnectionCount `json:"connections"`
+	Sessions    []SessionCount    `json:"sessions"`
+	Links       []Link            `json:"links"`
+	Stores      []Store           `json:"stores"`
+	Services    []Service         `json:"services"`
+}
+
+// State is what the node is, and why.
+type State struct {
+	State  string      `json:"state"`
+	Reason string      `json:"reason"`
+	Since  time.Time   `json:"since"`
+	Next   string      `json:"next"` // what helps; "" when nothing is known to
+	Parts  []StatePart `json:"parts"`
+}
+
+// StatePart is what one part of the node says about itself.
+type StatePart struct {
+	Part   string    `json:"part"`
+	State  string    `json:"state"`
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
+}
+
+// Trouble is the one thing to look at first.
+type Trouble struct {
+	Summary string    `json:"summary"`
+	Since   time.Time `json:"since"`
+	Next    string    `json:"next"` // a command or an act
+}
+
+// Totals are the numbers of the node in one line. Messages count since the node started.
+type Totals struct {
+	Connections      int   `json:"connections"`
+	Sessions         int   `json:"sessions"`
+	SessionsAttached int   `json:"sessions_attached"`
+	Received         int64 `json:"received"`
+	Sent             int64 `json:"sent"`
+	Dropped          int64 `json:"dropped"`
+}
+
+// Home is a home that this node hosts a copy of.
+type Home struct {
+	ID          string `json:"id"`
+	Epoch       uint64 `json:"epoch"`
+	Host        string `json:"host"`   // region that hosts it at this epoch
+	Leader      string `json:"leader"` // node that leads its log; "" when there is none
+	Leading     bool   `json:"leading"`
+	Seq         uint64 `json:"seq"` // newest message number
+	Filters     int    `json:"filters"`
+	Retained    int    `json:"retained"`
+	Queued      int    `json:"queued"`
+	QueuedBytes int64  `json:"queued_bytes"`
+}
+
+// Listener is one way in for devices.
+type Listener struct {
+	Name           string `json:"name"`
+	Type           string `json:"type"` // mqtt, mqtts, ws, wss
+	Address        string `json:"address"`
+	Namespace      string `json:"namespace"`
+	Open           bool   `json:"open"`
+	Error          string `json:"error"` // why it is not open
+	Connections    int    `json:"connections"`
+	MaxConnections int    `json:"max_connections"` // 0: no bound
+}
+
+// ConnectionCount counts connected clients.
+type ConnectionCount struct {
+	Listener  string `json:"listener"`
+	Protocol  string `json:"protocol"` // 3.1, 3.1.1, 5
+	Namespace string `json:"namespace"`
+	Count     int    `json:"count"`
+}
+
+// SessionCount counts sessions.
+type SessionCount struct {
+	Home      string `json:"home"`
+	Namespace string `json:"namespace"`
+	State     string `json:"state"` // attached, detached
+	Count     int    `json:"count"`
+}
+
+// Store is a place on a disk.
+type Store struct {
+	Name      string `json:"name"`
+	Path      string `json:"path"`
+	Bytes     int64  `json:"bytes"`      // used by the store
+	FreeBytes int64  `json:"free_bytes"` // of its file system
+}
+
+// Service is a supervised part of the node.
+type Service struct {
+	Name        string     `json:"name"`
+	State       string     `json:"state"`
+	Since       time.Time  `json:"since"`
+	Restarts    int        `json:"restarts"`
+	LastError   string     `json:"last_error"`
+	LastErrorAt *time.Time `json:"last_error_at"`
+	NextStart   *time.Time `json:"next_start"` // while it waits to be started again
+}
+
+// Client is a connected device.
+type Client struct {
+	Namespace        string    `json:"namespace"`
+	ClientID         string    `json:"client_id"`
+	Node             string    `json:"node"`
+	Listener         string    `json:"listener"`
+	Address          string    `json:"address"`
+	Username         string    `json:"username"`
+	Protocol         string    `json:"protocol"`
+	ConnectedAt      time.Time `json:"connected_at"`
+	KeepAliveSeconds int       `json:"keep_alive_seconds"`
+	CleanStart       bool      `json:"clean_start"`
+	InFlight         int       `json:"in_flight"` // sent and not acknowledged
+	Waiting          int       `json:"waiting"`   // messages in this node's memory for it
+	Received         int64     `json:"received"`  // PUBLISH packets from it
+	Sent             int64     `json:"sent"`      // PUBLISH packets to it
+}
+
+// Key is the client's key.
+func (c Client) Key() Key { return Key{c.Namespace, c.ClientID} }
+
+// Session is what the home keeps of a device.
+type Session struct {
+	Namespace     string     `json:"namespace"`
+	ClientID      string     `json:"client_id"`
+	Home          string     `json:"home"`
+	Epoch         uint64     `json:"epoch"`
+	State         string     `json:"state"` // attached, detached
+	Owner         string     `json:"owner"` // node; "" while detached
+	Transient     bool       `json:"transient"`
+	ExpirySeconds int64      `json:"expiry_seconds"` // 4294967295: never
+	ExpiresAt     *time.Time `json:"expires_at"`     // while detached
+	Queued        int        `json:"queued"`
+	QueuedBytes   int64      `json:"queued_bytes"`
+	InboundIDs    int        `json:"inbound_ids"` // QoS 2 messages from it that wait for PUBREL
+	Will          bool       `json:"will"`
+}
+
+// NeverExpires is the ExpirySeconds of a session that stays for good. [MQTT-3.1.2-23]
+const NeverExpires = 4294967295
+
+// Key is the session's key.
+func (s Session) Key() Key { return Key{s.Namespace, s.ClientID} }
+
+// SessionDetail is a session with its subscriptions.
+type SessionDetail struct {
+	Session       Session        `json:"session"`
+	Subscriptions []Subscription `json:"subscriptions"`
+}
+
+// Subscription is one filter of a session.
+type Subscription struct {
+	Filter            string `json:"filter"`
+	QoS               int    `json:"qos"`
+	NoLocal           bool   `json:"no_local"`
+	RetainAsPublished bool   `json:"retain_as_published"`
+	RetainHandling    int    `json:"retain_handling"`
+	ID                uint32 `json:"id"` // Subscription Identifier; 0: none
+}
+
+// QueuedMessage is one reference of a session's queue.
+type QueuedMessage struct {
+	Ref       uint64     `json:"ref"`
+	PacketID  int        `json:"packet_id"`
+	Seq       uint64     `json:"seq"`
+	Topic     string     `json:"topic"`
+	QoS       int        `json:"qos"`
+	Retain    bool       `json:"retain"`
+	Received  bool       `json:"received"` // PUBREC came; PUBREL is due
+	Bytes     int64      `json:"bytes"`
+	ExpiresAt *time.Time `json:"expires_at"`
+	Payload   []byte     `json:"payload"` // null unless asked for
+}
+
+// Link is the relation to one peer region.
+type Link struct {
+	Peer               string      `json:"peer"`
+	Name               string      `json:"name"`
+	State              string      `json:"state"`  // up, down
+	Cause              string      `json:"cause"`  // why it is down, one lower-case word for metrics: timeout, identity, refused
+	Reason             string      `json:"reason"` // the same for people, with addresses and names
+	Since              time.Time   `json:"since"`
+	Transport          string      `json:"transport"` // udp, tcp; "" while down
+	Address            string      `json:"address"`   // of the peer
+	Dialled            bool        `json:"dialled"`   // by this side
+	RTTSeconds         Seconds     `json:"rtt_seconds"`
+	LagSeconds         Seconds     `json:"lag_seconds"` // age of the oldest message not acknowledged by the peer
+	LagMessages        int         `json:"lag_messages"`
+	SpoolMessages      int         `json:"spool_messages"`
+	SpoolBytes         int64       `json:"spool_bytes"`
+	SpoolCapacityBytes int64       `json:"spool_capacity_bytes"`
+	Dropped            int64       `json:"dropped"` // from the spool, since the peer was added
+	Bytes              []LinkBytes `json:"bytes"`
+}
+
+// LinkUp is the State of a link that works.
+const LinkUp = "up"
+
+// LinkBytes counts what crossed a link since the node started.
+type LinkBytes struct {
+	Direction string `json:"direction"` // in, out
+	Form      string `json:"form"`      // raw, wire
+	Bytes     int64  `json:"bytes"`
+}
+
+// LinkDetail is a link with its policy, its spools and what it knows of the peer.
+type LinkDetail struct {
+	Link     Link         `json:"link"`
+	In       []string     `json:"in"`
+	Out      []string     `json:"out"`
+	Never    []string     `json:"never"`
+	Interest LinkInterest `json:"interest"`
+	Spools   []LinkSpool  `json:"spools"`
+	Cursors  []LinkCursor `json:"cursors"`
+}
+
+// LinkInterest is what the peer wants.
+type LinkInterest struct {
+	Epoch   uint64 `json:"epoch"` // of the peer's home
+	Version uint64 `json:"version"`
+	Filters int    `json:"filters"`
+}
+
+// LinkSpool is one class of a peer's spool.
+type LinkSpool struct {
+	Class         string  `json:"class"`
+	AckedSeq      uint64  `json:"acked_seq"` // everything up to it is done with
+	Messages      int     `json:"messages"`
+	Bytes         int64   `json:"bytes"`
+	OldestSeconds Seconds `json:"oldest_seconds"`
+	Dropped       int64   `json:"dropped"`
+}
+
+// LinkCursor is how far the peer's messages are in our log.
+type LinkCursor struct {
+	Home  string `json:"home"`
+	Epoch uint64 `json:"epoch"`
+	Class string `json:"class"`
+	Seq   uint64 `json:"seq"`
+}
+
+// Forgotten is what forgetting a peer drops.
+type Forgotten struct {
+	Messages int
+	Bytes    int64
+	Filters  int
+}
+
+// Route says where a message would go.
+type Route struct {
+	Namespace string   `json:"namespace"`
+	Topic     string   `json:"topic"`
+	Ack       string   `json:"ack"` // policy of a PUBACK
+	AckFilter string   `json:"ack_filter"`
+	Sessions  int      `json:"sessions"`
+	Groups    int      `json:"groups"`
+	Peers     int      `json:"peers"` // that would get it
+	Targets   []Target `json:"targets"`
+	Truncated bool     `json:"truncated"` // there are more targets
+}
+
+// Target is one place a message would go to, or would not.
+type Target struct {
+	Kind   string `json:"kind"` // session, group, peer
+	Name   string `json:"name"`
+	QoS    int    `json:"qos"` // the highest it would get
+	Sends  bool   `json:"sends"`
+	Reason string `json:"reason"` // why it does, or does not
+}
+
+// Retained is a retained message without its payload.
+type Retained struct {
+	Namespace string     `json:"namespace"`
+	Topic     string     `json:"topic"`
+	QoS       int        `json:"qos"`
+	Bytes     int64      `json:"bytes"`
+	Version   uint64     `json:"version"`
+	Home      string     `json:"home"` // that wrote this version
+	ExpiresAt *time.Time `json:"expires_at"`
+}
+
+// Key is the message's key.
+func (r Retained) Key() Key { return Key{r.Namespace, r.Topic} }
+
+// RetainedDetail is a retained message with its payload.
+type RetainedDetail struct {
+	Retained Retained `json:"retained"`
+	Payload  []byte   `json:"payload"`
+}
+
+// ConfigValue is one key of the configuration.
+type ConfigValue struct {
+	Key    string `json:"key"`
+	Value  string `json:"value"`
+	Source string `json:"source"` // default, file:line, variable or flag
+}
+
+// Change says what a changing call did, or with DryRun would do.
+type Change struct {
+	Action  string   `json:"action"`
+	Target  string   `json:"target"`
+	DryRun  bool     `json:"dry_run"`
+	Effects []string `json:"effects"`
+}
+
+// ForgetRequest is the body of the call that forgets a peer.
+type ForgetRequest struct {
+	Confirm string `json:"confirm"` // the peer's name again
+}
+
+// Page is a part of a list.
+type Page[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next"` // pass as after to go on; "" at the end
+}
+
+// Counts are totals since the node started, for metrics. Labels have few values: never a client
+// id, topic or address.
+type Counts struct {
+	Connects    []ConnectsCount
+	Disconnects []DisconnectsCount
+	Takeovers   []TakeoversCount
+	Messages    []MessagesCount
+	Dropped     []DroppedCount
+}
+
+// ConnectsCount counts what became of connections.
+type ConnectsCount struct {
+	Listener, Result string
+	Count            int64
+}
+
+// DisconnectsCount counts connections that ended.
+type DisconnectsCount struct {
+	Reason string
+	Count  int64
+}
+
+// TakeoversCount counts sessions that moved to another connection.
+type TakeoversCount struct {
+	Scope  string // node, region, home
+	Result string
+	Count  int64
+}
+
+// MessagesCount counts PUBLISH packets.
+type MessagesCount struct {
+	Sent      bool // to a device; otherwise received from one
+	QoS       int
+	Namespace string
+	Count     int64
+}
+
+// DroppedCount counts messages that were dropped.
+type DroppedCount struct {
+	Place, Reason string
+	Count         int64
+}
