@@ -26,6 +26,7 @@ type Group struct {
 	dirty   bool
 
 	online atomic.Pointer[[]MemberInfo] // attached members, for Pick
+	size   atomic.Int64
 	turn   atomic.Uint64
 }
 
@@ -109,6 +110,7 @@ func (g *Group) publishOnline() {
 		}
 	}
 	g.online.Store(&on)
+	g.size.Store(int64(len(g.members)))
 }
 
 // offer queues a message for the group and assigns what can be assigned.
@@ -223,4 +225,12 @@ func (g *Group) Pick() (MemberInfo, bool) {
 		return MemberInfo{}, false
 	}
 	return (*on)[g.turn.Add(1)%uint64(len(*on))], true
+}
+
+// Describe names the group and counts its members as of the last change.
+func (g *Group) Describe() (name string, members, attached int) {
+	if on := g.online.Load(); on != nil {
+		attached = len(*on)
+	}
+	return "$share/" + g.key.name + "/" + g.key.filter, int(g.size.Load()), attached
 }

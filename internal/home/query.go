@@ -1,6 +1,7 @@
 package home
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -292,15 +293,16 @@ func (s *State) Sessions(after SessionKey, max int) (list []SessionInfo) {
 	return list
 }
 
-// Peek returns at most max references of any session's queue, attached or not.
-func (s *State) Peek(k SessionKey, max int) (list []Queued) {
+// Peek returns at most max references numbered above after of any session's
+// queue, attached or not.
+func (s *State) Peek(k SessionKey, after uint64, max int) (list []Queued) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	x := s.sessions[k]
 	if x == nil {
 		return nil
 	}
-	x.queue.each(Range{0, ^uint64(0)}, func(r *ref) {
+	x.queue.each(Range{after + 1, ^uint64(0)}, func(r *ref) {
 		if len(list) < max {
 			list = append(list, Queued{Ref: r.num, Seq: r.msg.Seq, Message: r.msg.Message, Evicted: r.msg.evicted, QoS: r.qos,
 				Retain: r.retain, SubIDs: r.subIDs, Received: r.state == refReceived})
@@ -318,23 +320,6 @@ type RetainedInfo struct {
 	QoS       byte
 	Payload   []byte
 	Expires   Time
-}
-
-// Retained returns at most max retained messages that a filter matches, by
-// topic, after the given topic.
-func (s *State) Retained(ns, filter, after string, max int) (list []RetainedInfo) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	sp := (*s.spaces.Load())[ns]
-	if sp == nil {
-		return nil
-	}
-	for _, r := range sp.retained.match(filter) {
-		if r.msg != nil && r.topic > after && len(list) < max {
-			list = append(list, RetainedInfo{ns, strings.Clone(r.topic), r.version, r.home, r.msg.QoS, r.msg.Payload, r.msg.Expires})
-		}
-	}
-	return list
 }
 
 // GroupInfo describes a shared subscription.
@@ -403,4 +388,74 @@ func (s *State) Status() Status {
 		st.NextTimerIn = s.timers[0].at.Sub(s.time)
 	}
 	return st
+}
+
+// SessionCount counts the sessions of a namespace.
+type SessionCount struct {
+	Namespace          string
+	Attached, Detached int
+}
+
+// SessionCounts counts sessions by namespace.
+func (s *State) SessionCounts() (list []SessionCount) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	at := map[string]int{}
+	for _, x := range s.sessions {
+		i, ok := at[x.key.Namespace]
+		if !ok {
+			i = len(list)
+			at[x.key.Namespace] = i
+			list = append(list, SessionCount{Namespace: x.key.Namespace})
+		}
+		if x.attached() {
+			list[i].Attached++
+		} else {
+			list[i].Detached++
+		}
+	}
+	slices.SortFunc(list, func(a, b SessionCount) int { return strings.Compare(a.Namespace, b.Namespace) })
+	return list
+}
+
+// RetainedAfter returns at most max retained messages of all namespaces after a
+// key, by namespace and topic.
+func (s *State) RetainedAfter(ns, topic string, max int) (list []RetainedInfo) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for name, sp := range *s.spaces.Load() {
+		sp.retained.each(func(r *retained) {
+			if r.msg != nil && (name > ns || name == ns && r.topic > topic) {
+				list = append(list, r.info(name))
+			}
+		})
+	}
+	slices.SortFunc(list, func(a, b RetainedInfo) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Topic, b.Topic))
+	})
+	return list[:min(max, len(list))]
+}
+
+// RetainedMessage returns the retained message of a topic.
+func (s *State) RetainedMessage(ns, topic string) (RetainedInfo, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if sp := (*s.spaces.Load())[ns]; sp != nil {
+		if r := sp.retained.get(topic); r != nil && r.msg != nil {
+			return r.info(ns), true
+		}
+	}
+	return RetainedInfo{}, false
+}
+
+func (r *retained) info(ns string) RetainedInfo {
+	return RetainedInfo{ns, r.topic, r.version, r.home, r.msg.QoS, r.msg.Payload, r.msg.Expires}
+}
+
+// MayGo says whether a peer's policy lets a topic out.
+func (s *State) MayGo(id ID, topic string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p := s.peers[id]
+	return p != nil && p.allows(topic)
 }

@@ -1,0 +1,210 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"time"
+
+	"causeway/internal/admin"
+	"causeway/internal/home"
+	meshtls "causeway/tls"
+)
+
+func (a *App) newAdmin() (err error) {
+	if a.opts.NoAdmin {
+		return nil
+	}
+	var mesh *tls.Config
+	if a.certs.mesh != nil {
+		mesh = meshtls.ServerConfig(a.certs.mesh)
+		mesh.ClientAuth = tls.NoClientCert // callers present tokens
+		mesh.VerifyConnection = nil
+	}
+	o := admin.Options{Node: node{a}, Health: a.health, Metrics: a.metrics, Build: a.opts.Build, Services: a.tree.Status,
+		Logger: a.log.With("component", "admin"), Socket: a.cfg.Admin.Socket, Listen: a.cfg.Admin.Listen, TLS: mesh, MetricsListen: a.cfg.Metrics.Listen}
+	if o.Listen != "" {
+		o.Tokens = a.cfg.Admin.Tokens.Path()
+	}
+	if a.admin, err = admin.New(o); err != nil {
+		return err
+	}
+	return a.admin.Listen()
+}
+
+// node answers the admin API.
+type node struct{ a *App }
+
+var _ admin.Node = node{}
+
+// state is the home, or why there is none.
+func (n node) state() (*home.State, error) {
+	if r := n.a.home.current(); r != nil {
+		return r.State(), nil
+	}
+	return nil, fmt.Errorf("%w: %s", admin.ErrUnavailable, n.a.home.reason())
+}
+
+// do proposes a change and waits.
+func (n node) do(ctx context.Context, op home.Op) (home.Outcome, error) {
+	r := n.a.home.current()
+	if r == nil {
+		return home.Outcome{}, fmt.Errorf("%w: %s", admin.ErrUnavailable, n.a.home.reason())
+	}
+	o, err := outcomeOf(ctx, r, op)
+	if err == nil && o.Code == home.CodeUnknown {
+		err = admin.ErrNotFound
+	}
+	return o, err
+}
+
+func sessionKey(k admin.Key) home.SessionKey {
+	return home.SessionKey{Namespace: k.Namespace, ClientID: k.Name}
+}
+
+func (n node) SessionsAfter(after admin.Key, max int) ([]admin.Session, error) {
+	s, err := n.state()
+	if err != nil {
+		return nil, err
+	}
+	var list []admin.Session
+	for _, info := range s.Sessions(sessionKey(after), max) {
+		list = append(list, n.session(s, info))
+	}
+	return list, nil
+}
+
+func (n node) session(s *home.State, info home.SessionInfo) admin.Session {
+	out := admin.Session{Namespace: info.Key.Namespace, ClientID: info.Key.ClientID, Home: string(s.ID()), Epoch: uint64(info.Epoch),
+		State: "detached", Owner: string(info.Owner.Node), Transient: info.Transient, ExpirySeconds: int64(info.Expiry),
+		Queued: info.Queued, QueuedBytes: int64(info.QueuedBytes), InboundIDs: info.InboundIDs, Will: info.Will}
+	if info.Owner != (home.Owner{}) {
+		out.State = "attached"
+	}
+	out.ExpiresAt = n.wall(info.ExpiresAt)
+	return out
+}
+
+// wall turns home time into the time on the wall, nil for never.
+func (n node) wall(t home.Time) *time.Time {
+	if t == 0 {
+		return nil
+	}
+	at := time.Now().Add(t.Sub(n.a.home.Now())).UTC()
+	return &at
+}
+
+func (n node) Session(k admin.Key) (admin.SessionDetail, error) {
+	s, err := n.state()
+	if err != nil {
+		return admin.SessionDetail{}, err
+	}
+	info, ok := s.Session(sessionKey(k))
+	if !ok {
+		return admin.SessionDetail{}, admin.ErrNotFound
+	}
+	d := admin.SessionDetail{Session: n.session(s, info)}
+	for _, sub := range info.Subscriptions {
+		d.Subscriptions = append(d.Subscriptions, admin.Subscription{Filter: sub.Filter, QoS: int(sub.QoS), NoLocal: sub.NoLocal,
+			RetainAsPublished: sub.RetainAsPublished, RetainHandling: int(sub.RetainHandling), ID: sub.ID})
+	}
+	return d, nil
+}
+
+func (n node) Queue(k admin.Key, after uint64, max int, payloads bool) ([]admin.QueuedMessage, error) {
+	s, err := n.state()
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := s.Session(sessionKey(k)); !ok {
+		return nil, admin.ErrNotFound
+	}
+	var list []admin.QueuedMessage
+	for _, q := range s.Peek(sessionKey(k), after, max) {
+		m := q.Message
+		if q.Evicted {
+			if m, err = n.a.home.Body(q.Seq); err != nil {
+				continue // delivered meanwhile
+			}
+		}
+		out := admin.QueuedMessage{Ref: q.Ref, PacketID: int(home.PacketID(q.Ref)), Seq: uint64(q.Seq), Topic: m.Topic, QoS: int(q.QoS),
+			Retain: q.Retain, Received: q.Received, Bytes: int64(len(m.Payload)), ExpiresAt: n.wall(m.Expires)}
+		if payloads {
+			out.Payload = m.Payload
+		}
+		list = append(list, out)
+	}
+	return list, nil
+}
+
+func (n node) DeleteSession(ctx context.Context, k admin.Key, publishWill bool) error {
+	_, err := n.do(ctx, &home.EndSession{Session: sessionKey(k), PublishWill: publishWill})
+	return err
+}
+
+func (n node) RetainedAfter(after admin.Key, max int) ([]admin.Retained, error) {
+	s, err := n.state()
+	if err != nil {
+		return nil, err
+	}
+	var list []admin.Retained
+	for _, info := range s.RetainedAfter(after.Namespace, after.Name, max) {
+		list = append(list, n.retained(info))
+	}
+	return list, nil
+}
+
+func (n node) retained(info home.RetainedInfo) admin.Retained {
+	return admin.Retained{Namespace: info.Namespace, Topic: info.Topic, QoS: int(info.QoS), Bytes: int64(len(info.Payload)),
+		Version: info.Version, Home: string(info.Home), ExpiresAt: n.wall(info.Expires)}
+}
+
+func (n node) Retained(k admin.Key) (admin.RetainedDetail, error) {
+	s, err := n.state()
+	if err != nil {
+		return admin.RetainedDetail{}, err
+	}
+	info, ok := s.RetainedMessage(k.Namespace, k.Name)
+	if !ok {
+		return admin.RetainedDetail{}, admin.ErrNotFound
+	}
+	return admin.RetainedDetail{Retained: n.retained(info), Payload: info.Payload}, nil
+}
+
+func (n node) DeleteRetained(ctx context.Context, k admin.Key) error {
+	if _, err := n.Retained(k); err != nil {
+		return err
+	}
+	_, err := n.do(ctx, &home.Publish{Session: home.SessionKey{Namespace: k.Namespace}, Topic: k.Name, QoS: 1, Retain: true})
+	return err
+}
+
+func (n node) ForgetPeer(ctx context.Context, peer string, dryRun bool) (admin.Forgotten, error) {
+	s, err := n.state()
+	if err != nil {
+		return admin.Forgotten{}, err
+	}
+	info, ok := s.Peer(home.ID(peer))
+	if !ok {
+		return admin.Forgotten{}, admin.ErrNotFound
+	}
+	for _, l := range n.a.cfg.Links {
+		if l.Peer == peer {
+			return admin.Forgotten{}, admin.Refuse("link_configured", "the link to "+peer+" is in the configuration: it would come back",
+				"remove it from links, restart the node, then forget the peer")
+		}
+	}
+	out := admin.Forgotten{Messages: info.Spooled, Bytes: int64(info.Bytes), Filters: info.Filters}
+	if dryRun {
+		return out, nil
+	}
+	_, err = n.do(ctx, &home.ForgetPeer{Peer: home.ID(peer)})
+	return out, err
+}
+
+func (n node) Kick(_ context.Context, k admin.Key) error {
+	if !n.a.broker.Kick(sessionKey(k)) {
+		return admin.ErrNotFound
+	}
+	return nil
+}

@@ -1,0 +1,278 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"causeway/broker"
+	"causeway/internal/admin"
+	"causeway/internal/config"
+	"causeway/internal/health"
+	"causeway/internal/home"
+	"causeway/internal/store"
+	"causeway/internal/supervise"
+	"causeway/link"
+)
+
+// Options of a node.
+type Options struct {
+	Config  *config.Config
+	Sources *config.Sources // where each value came from; nil is fine
+	Build   admin.Build
+	Logger  *slog.Logger // default slog.Default()
+
+	// For tests, which bring a disk and a network of their own.
+
+	FS           store.FS                       // default the real one
+	ListenLinks  func() (net.PacketConn, error) // default UDP at link.listen
+	Listeners    map[string]net.Listener        // by the name of the device listener
+	LinkIdentity link.Identity                  // default from identity
+	NoAdmin      bool                           // no socket, no ports
+	Replica      func(*ReplicaOptions)          // sizes
+}
+
+// App is a node.
+type App struct {
+	// fixed after New
+	opts    Options
+	cfg     *config.Config
+	log     *slog.Logger
+	health  *health.Node
+	metrics *admin.Metrics
+	tree    *supervise.Tree
+	admin   *admin.Server
+	broker  *broker.Server
+	links   *link.Manager // nil without links
+	certs   *identities
+	auth    *broker.Auth
+	started time.Time
+
+	home      homeService
+	takeovers atomic.Int64
+}
+
+// New builds a node from its configuration. It reads files and binds the device
+// listeners and the admin socket, so that what cannot work is said at once;
+// nothing runs yet.
+func New(o Options) (_ *App, err error) {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.FS == nil {
+		o.FS = store.DiskFS()
+	}
+	if o.Sources == nil {
+		o.Sources = &config.Sources{}
+	}
+	a := &App{opts: o, cfg: o.Config, log: o.Logger.With("region", o.Config.Region, "node", o.Config.Node), started: time.Now()}
+	a.health = health.New(a.log)
+	a.metrics = admin.NewMetrics(o.Build)
+	a.home.a = a
+	a.tree = supervise.New(supervise.Options{Logger: a.log, StopTimeout: 30 * time.Second})
+	for _, part := range []func() error{a.newIdentities, a.newLinks, a.newBroker, a.newAdmin, a.supervise} {
+		if err := part(); err != nil {
+			a.release()
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// release closes what New bound when it could not finish.
+func (a *App) release() {
+	if a.admin != nil {
+		_ = a.admin.Close()
+	}
+	if a.broker != nil {
+		// A server that is asked to stop before it runs only closes its listeners.
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = a.broker.Run(ended)
+	}
+}
+
+func (a *App) supervise() error {
+	services := []struct {
+		name string
+		run  supervise.Func
+		on   bool
+	}{
+		{"health", a.health.Run, true},
+		{"admin", a.runAdmin, a.admin != nil},
+		{"certificates", a.certs.watch, a.certs != nil},
+		{"home", a.home.run, true},
+		{"links", a.runLinks, a.links != nil},
+		{"broker", a.broker.Run, true},
+	}
+	for _, s := range services {
+		if !s.on {
+			continue
+		}
+		if err := a.tree.Add(s.name, s.run); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Run runs the node until ctx ends, then stops it gracefully. An error means
+// that the node could not go on: it should be started again by who runs it.
+func (a *App) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { a.health.Stop("asked to stop") })
+	defer stop()
+	return a.tree.Run(ctx)
+}
+
+func (a *App) runAdmin(ctx context.Context) error { return a.admin.Run(ctx) }
+func (a *App) runLinks(ctx context.Context) error { return a.links.Run(ctx) }
+
+// Reload reads again what may change while the node runs: certificates, the
+// password file and the access rules. What cannot be read stays as it was.
+func (a *App) Reload() error {
+	if a.certs != nil {
+		if err := a.certs.reload(); err != nil {
+			return err
+		}
+	}
+	if err := a.auth.Reload(); err != nil {
+		return fmt.Errorf("reload users and rules, keeping those loaded before: %w", err)
+	}
+	return nil
+}
+
+// Ready says whether the node serves devices, and if not, why.
+func (a *App) Ready() (bool, string) {
+	r := a.health.Report()
+	return r.State == health.Ready, r.Reason
+}
+
+// Addr is where a device listener listens, or nil.
+func (a *App) Addr(listener string) net.Addr { return a.broker.Addr(listener) }
+
+// Broker is the node's edge, for tests that bring connections of their own.
+func (a *App) Broker() *broker.Server { return a.broker }
+
+// Links are the node's links, nil without any.
+func (a *App) Links() *link.Manager { return a.links }
+
+// State is the node's home, nil while it is not open.
+func (a *App) State() *home.State {
+	if r := a.home.current(); r != nil {
+		return r.State()
+	}
+	return nil
+}
+
+func (a *App) newBroker() (err error) {
+	a.auth, err = broker.NewAuth(broker.AuthOptions{PasswordFile: a.cfg.Auth.PasswordFile, ACLFile: a.cfg.Auth.ACLFile})
+	if err != nil {
+		return err
+	}
+	l := &a.cfg.Limits
+	o := broker.Options{Home: &a.home, Authenticator: a.auth, Logger: a.log.With("component", "broker"),
+		PacketMax: int(l.Packet), ReceiveMaximum: l.ReceiveMaximum, Inflight: l.Inflight, TopicAliasMax: l.TopicAliasMax,
+		KeepAliveMax: l.KeepaliveMax, AckLatency: a.ackLatency()}
+	if l.TopicAliasMax == 0 {
+		o.TopicAliasMax = -1
+	}
+	if a.links != nil {
+		o.Forwarder = a.links
+	}
+	for i := range a.cfg.Listeners {
+		bl, err := a.listener(&a.cfg.Listeners[i])
+		if err != nil {
+			return err
+		}
+		o.Listeners = append(o.Listeners, bl)
+	}
+	if a.broker, err = broker.New(o); err != nil {
+		return err
+	}
+	return a.broker.Open()
+}
+
+func (a *App) listener(l *config.Listener) (broker.Listener, error) {
+	bl := broker.Listener{Name: l.Name, Transport: broker.Transport(l.Type), Address: l.Listen, Net: a.opts.Listeners[l.Name],
+		Namespace: l.Namespace, Path: l.Path, MaxConnections: l.MaxConnections, ConnectTimeout: l.ConnectTimeout}
+	for _, m := range l.Auth {
+		bl.Methods = append(bl.Methods, broker.Method(m))
+	}
+	if l.Type.Secure() {
+		dev, err := a.certs.device(l)
+		if err != nil {
+			return bl, fmt.Errorf("listener %q: %w", l.Name, err)
+		}
+		bl.TLS = dev
+	}
+	return bl, nil
+}
+
+// ackLatency makes the observers once: a lookup a PUBACK would cost more than
+// the observation.
+func (a *App) ackLatency() func(home.Policy, byte, time.Duration) {
+	var by [3][3]admin.Observe
+	for _, p := range []home.Policy{home.PolicyRegion, home.PolicyMemory} {
+		for q := range byte(3) {
+			by[p][q] = a.metrics.PublishAck(policyName(p), q)
+		}
+	}
+	return func(p home.Policy, q byte, d time.Duration) {
+		if int(p) < len(by) && q < 3 && by[p][q] != nil {
+			by[p][q](d)
+		}
+	}
+}
+
+func policyName(p home.Policy) string {
+	if p == home.PolicyMemory {
+		return "memory"
+	}
+	return "region"
+}
+
+func (a *App) newLinks() (err error) {
+	if len(a.cfg.Links) == 0 {
+		return nil
+	}
+	o := link.Options{Region: a.cfg.Region, Software: a.opts.Build.Version, Home: &a.home, Local: local{a}, Identity: a.opts.LinkIdentity,
+		Listen: a.opts.ListenLinks, Logger: a.log.With("component", "link"), MaxMessage: int(a.cfg.Limits.Packet)}
+	if o.Identity == nil {
+		o.Identity = a.certs
+	}
+	if o.Listen == nil {
+		o.Listen = a.listenLinks
+	}
+	if o.ResetKey, err = resetKey(a.opts.FS, a.cfg.DataDir); err != nil {
+		return err
+	}
+	for i := range a.cfg.Links {
+		o.Peers = append(o.Peers, linkPeer(&a.cfg.Links[i]))
+	}
+	a.links, err = link.New(o)
+	return err
+}
+
+func (a *App) listenLinks() (net.PacketConn, error) {
+	at := a.cfg.Link.Listen
+	if at == "" {
+		at = ":0" // only to dial from
+	}
+	addr, err := net.ResolveUDPAddr("udp", at)
+	if err != nil {
+		return nil, fmt.Errorf("link.listen %q: %w; use host:port", at, err)
+	}
+	c, err := net.ListenUDP("udp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("link.listen %q: %w; end what uses that UDP port, or choose another", at, err)
+	}
+	return c, nil
+}
+
+// local gives what links bring to the broker, which is made after the links.
+type local struct{ a *App }
+
+func (l local) DeliverFromPeer(m *home.Message) { l.a.broker.DeliverFromPeer(m) }

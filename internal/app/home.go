@@ -1,0 +1,317 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"causeway/internal/config"
+	"causeway/internal/health"
+	"causeway/internal/home"
+	"causeway/internal/replica"
+	"causeway/internal/store"
+	"causeway/internal/supervise"
+)
+
+// ReplicaOptions are what a test may change of the home's replica.
+type ReplicaOptions = replica.Options
+
+// homeService runs the node's home. Each run opens it anew from the disk, as
+// another incarnation; between two runs there is none, and connections that need
+// one wait. It is the Home of broker and links.
+type homeService struct {
+	a    *App
+	live atomic.Pointer[replica.Replica] // while it serves
+	once sync.Once                       // the first start: what is wrong then will not mend itself
+	ran  atomic.Bool
+
+	mu  sync.Mutex
+	why string // why there is none; guarded by mu
+}
+
+var errNoHome = errors.New("the home is not open")
+
+func (h *homeService) current() *replica.Replica { return h.live.Load() }
+
+// run opens and serves the home until ctx ends. A home that cannot be opened at
+// the node's first start ends the node: the operator is looking. Later failures
+// are repaired by opening it again.
+func (h *homeService) run(ctx context.Context) error {
+	h.a.health.Register("home", h.check)
+	err := h.serve(ctx)
+	if err == nil {
+		return nil
+	}
+	h.setWhy(err.Error())
+	if !h.ran.Load() {
+		return &supervise.Fatal{Err: err}
+	}
+	return err
+}
+
+func (h *homeService) serve(ctx context.Context) (err error) {
+	o := &h.a.opts
+	cfg := h.a.cfg
+	dir, err := store.OpenDir(o.FS, cfg.DataDir, store.Identity{Region: cfg.Region, Node: cfg.Node})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	at, err := dir.Sub("home-" + cfg.Region)
+	if err != nil {
+		return err
+	}
+	ro := replica.Options{Home: home.ID(cfg.Region), Epoch: home.Epoch{Number: 1, Host: cfg.Region}, Node: home.NodeID(cfg.Node),
+		Incarnation: home.Incarnation(dir.Incarnation()), FS: o.FS, Dir: at, Sink: sink{h.a}, Logger: h.a.log.With("component", "home"),
+		OnFatal: func(err error) { h.leave(err) }}
+	if o.Replica != nil {
+		o.Replica(&ro)
+	}
+	r, err := replica.Open(ctx, ro)
+	if err != nil {
+		return err
+	}
+	return h.runReplica(ctx, r)
+}
+
+// runReplica serves the home. It stops after the broker and the links did, which
+// are above it in the tree.
+func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error {
+	ended := make(chan error, 1)
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { ended <- r.Run(running) }()
+	if err := h.configure(running, r); err != nil {
+		stop()
+		return errors.Join(err, <-ended)
+	}
+	h.ran.Store(true)
+	h.live.Store(r)
+	h.setWhy("")
+	err := <-ended
+	h.live.Store(nil)
+	return err
+}
+
+// leave makes the node say at once that it does not serve, and why.
+func (h *homeService) leave(err error) {
+	h.live.Store(nil)
+	h.setWhy(err.Error())
+	h.a.log.Error("the home stopped", "reason", err)
+}
+
+func (h *homeService) setWhy(why string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.why = why
+}
+
+func (h *homeService) reason() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.why == "" {
+		return "the home is being opened"
+	}
+	return h.why
+}
+
+func (h *homeService) check() health.Condition {
+	if ok, _ := h.Ready(); ok {
+		return health.OK()
+	}
+	c := health.Condition{State: health.Starting, Reason: h.reason()}
+	if h.ran.Load() && h.live.Load() == nil {
+		c.State = health.Failed
+		c.Next = "see the log; the home is opened again by itself once the cause is gone (causeway ctl services)"
+	} else if r := h.live.Load(); r != nil {
+		_, c.Reason = r.Ready()
+	}
+	return c
+}
+
+// configure brings the home's limits, ack policies and peers to what the node
+// file says: as operations, since apply reads no node's configuration. [A8]
+func (h *homeService) configure(ctx context.Context, r *replica.Replica) error {
+	want := configureOp(h.a.cfg)
+	if have := r.State().Config(); have.Revision == 0 || have.Limits != want.Limits || !slices.Equal(have.Acks, want.Acks) {
+		want.Revision = have.Revision + 1
+		if err := proposeWait(ctx, r, want); err != nil {
+			return err
+		}
+	}
+	for i := range h.a.cfg.Links {
+		op := setPeerOp(&h.a.cfg.Links[i])
+		if have, ok := r.State().Peer(op.Peer); ok && samePolicy(&have.Policy, op) {
+			continue
+		}
+		if err := proposeWait(ctx, r, op); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func samePolicy(a, b *home.SetPeer) bool {
+	return slices.Equal(a.Out, b.Out) && slices.Equal(a.Never, b.Never) && a.Retained == b.Retained && a.SpoolBytes == b.SpoolBytes &&
+		a.SpoolAge == b.SpoolAge && reflect.DeepEqual(a.Classes, b.Classes)
+}
+
+// proposeWait proposes and waits for the outcome.
+func proposeWait(ctx context.Context, r *replica.Replica, op home.Op) error {
+	_, err := outcomeOf(ctx, r, op)
+	return err
+}
+
+func outcomeOf(ctx context.Context, r *replica.Replica, op home.Op) (home.Outcome, error) {
+	type result struct {
+		o   home.Outcome
+		err error
+	}
+	done := make(chan result, 1)
+	for {
+		err := r.Propose(op, func(o home.Outcome, err error) { done <- result{o, err} })
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, replica.ErrFull) {
+			return home.Outcome{}, err
+		}
+		if err := r.Room(ctx); err != nil {
+			return home.Outcome{}, err
+		}
+	}
+	select {
+	case res := <-done:
+		return res.o, res.err
+	case <-ctx.Done():
+		return home.Outcome{}, ctx.Err()
+	}
+}
+
+func configureOp(cfg *config.Config) *home.Configure {
+	l := &cfg.Limits
+	op := &home.Configure{Limits: home.Limits{SessionExpiryMax: uint32(min(l.SessionExpiryMax/time.Second, 0xFFFFFFFF)), QueueMessages: uint32(l.QueueMessages),
+		QueueBytes: uint64(l.QueueBytes), Subscriptions: uint32(l.Subscriptions)}}
+	for _, r := range cfg.Ack {
+		p := home.PolicyRegion
+		if r.Policy == config.AckMemory {
+			p = home.PolicyMemory
+		}
+		op.Acks = append(op.Acks, home.AckPolicy{Filter: r.Filter, Policy: p})
+	}
+	return op
+}
+
+func setPeerOp(l *config.Link) *home.SetPeer {
+	return &home.SetPeer{Peer: home.ID(l.Peer), Out: orAll(l.Out), Never: l.Never, Retained: l.Retained,
+		SpoolBytes: uint64(l.Spool.Bytes), SpoolAge: l.Spool.Age}
+}
+
+// orAll drops a list that lets everything through.
+func orAll(filters []string) []string {
+	if slices.Equal(filters, []string{"#"}) {
+		return nil
+	}
+	return filters
+}
+
+// The Home of broker and links.
+
+// Propose proposes to the home that is open now.
+func (h *homeService) Propose(op home.Op, done func(home.Outcome, error)) error {
+	if r := h.live.Load(); r != nil {
+		return r.Propose(op, done)
+	}
+	return errNoHome
+}
+
+// Room waits until there is room.
+func (h *homeService) Room(ctx context.Context) error {
+	if r := h.live.Load(); r != nil {
+		return r.Room(ctx)
+	}
+	return errNoHome
+}
+
+// nothing is what is asked while no home is open.
+var nothing = home.New()
+
+// State is for queries.
+func (h *homeService) State() *home.State {
+	if r := h.live.Load(); r != nil {
+		return r.State()
+	}
+	return nothing
+}
+
+// Body reads an evicted message.
+func (h *homeService) Body(seq home.Seq) (home.Message, error) {
+	if r := h.live.Load(); r != nil {
+		return r.Body(seq)
+	}
+	return home.Message{}, errNoHome
+}
+
+// Queue reads a session's queue.
+func (h *homeService) Queue(k home.SessionKey, e home.SessionEpoch, after uint64, max int, dst []home.Queued) []home.Queued {
+	return h.State().Queue(k, e, after, max, dst)
+}
+
+// Match says who wants a topic.
+func (h *homeService) Match(ns, topic string, dst []*home.Target) []*home.Target {
+	return h.State().Match(ns, topic, dst)
+}
+
+// PolicyOf is the ack policy of a topic.
+func (h *homeService) PolicyOf(topic string) home.Policy { return h.State().PolicyOf(topic) }
+
+// Now estimates home time.
+func (h *homeService) Now() home.Time {
+	if r := h.live.Load(); r != nil {
+		return r.Now()
+	}
+	return 0
+}
+
+// Owner is this run of the node.
+func (h *homeService) Owner() home.Owner {
+	if r := h.live.Load(); r != nil {
+		return r.Owner()
+	}
+	return home.Owner{}
+}
+
+// Ready says whether the home serves.
+func (h *homeService) Ready() (bool, string) {
+	if r := h.live.Load(); r != nil {
+		return r.Ready()
+	}
+	return false, h.reason()
+}
+
+// resetKeyFile holds the key of the QUIC stateless resets.
+const resetKeyFile = "LINK_RESET_KEY"
+
+func resetKey(fs store.FS, dataDir string) (key [32]byte, err error) {
+	if err := store.MkdirAll(fs, dataDir); err != nil {
+		return key, fmt.Errorf("data_dir %s: %w", dataDir, err)
+	}
+	b, err := store.ReadFile(fs, filepath.Join(dataDir, resetKeyFile), 64)
+	if err == nil && len(b) == len(key) {
+		return [32]byte(b), nil
+	}
+	if err != nil && !store.IsNotExist(err) {
+		return key, fmt.Errorf("read %s in %s: %w", resetKeyFile, dataDir, err)
+	}
+	randomKey(&key)
+	if err := store.WriteFileAtomic(fs, dataDir, resetKeyFile, key[:]); err != nil {
+		return key, fmt.Errorf("write %s in %s: %w", resetKeyFile, dataDir, err)
+	}
+	return key, nil
+}

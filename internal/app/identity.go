@@ -1,0 +1,100 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"time"
+
+	"causeway/internal/config"
+	meshtls "causeway/tls"
+)
+
+// certificateCheck is how often certificate files are read again.
+const certificateCheck = 30 * time.Second
+
+// identities are the node's certificates: towards other regions, and of its
+// device listeners. Files that change are taken up without a restart.
+type identities struct {
+	a       *App
+	mesh    *meshtls.Source // nil without links
+	devices []*meshtls.Device
+}
+
+func (a *App) newIdentities() error {
+	a.certs = &identities{a: a}
+	id := a.cfg.Identity
+	if !id.Configured() {
+		return nil
+	}
+	src, err := meshtls.Load(id.Cert, id.Key, id.CA)
+	if err != nil {
+		return err
+	}
+	a.certs.mesh = src
+	return src.Expect(a.cfg.Region, a.cfg.Node)
+}
+
+// device loads the certificate of a listener.
+func (i *identities) device(l *config.Listener) (*tls.Config, error) {
+	d, err := meshtls.NewDevice(meshtls.DeviceOptions{CertFile: l.TLS.Cert, KeyFile: l.TLS.Key, ClientCAFiles: l.TLS.ClientCA,
+		ClientCertOptional: !onlyCert(l), MinVersion: l.TLS.MinVersion})
+	if err != nil {
+		return nil, err
+	}
+	i.devices = append(i.devices, d)
+	return d.Config(), nil
+}
+
+// onlyCert says whether a device has no other way to prove who it is.
+func onlyCert(l *config.Listener) bool { return len(l.Auth) == 1 && l.Auth[0] == config.AuthCert }
+
+func (i *identities) reload() error {
+	var errs []error
+	if i.mesh != nil {
+		_, err := i.mesh.Reload()
+		errs = append(errs, err)
+	}
+	for _, d := range i.devices {
+		_, err := d.Reload()
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// watch takes up changed files until ctx ends.
+func (i *identities) watch(ctx context.Context) error {
+	t := time.NewTicker(certificateCheck)
+	defer t.Stop()
+	last := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		err := i.reload()
+		if err != nil && err.Error() != last {
+			i.a.log.Warn("certificates", "problem", err)
+		}
+		if last = ""; err != nil {
+			last = err.Error()
+		}
+	}
+}
+
+// The Identity of links.
+
+// ServerTLS is for tunnels that peers dial.
+func (i *identities) ServerTLS() *tls.Config { return meshtls.ServerConfig(i.mesh) }
+
+// ClientTLS is for tunnels to a peer.
+func (i *identities) ClientTLS(wantRegion string) *tls.Config {
+	return meshtls.ClientConfig(i.mesh, wantRegion)
+}
+
+// PeerRegion reads the region from a peer's certificate.
+func (i *identities) PeerRegion(s tls.ConnectionState) (string, error) {
+	id, err := meshtls.PeerIdentity(s)
+	return id.Region, err
+}

@@ -1,0 +1,55 @@
+package app
+
+import (
+	"crypto/rand"
+
+	"causeway/internal/config"
+	"causeway/internal/home"
+	"causeway/link"
+	"causeway/link/wire"
+)
+
+// sink passes on what the home says to whom it concerns.
+type sink struct{ a *App }
+
+func (s sink) Deliver(d home.Delivery) { s.a.broker.Deliver(d) }
+
+func (s sink) Queued(k home.SessionKey, e home.SessionEpoch, o home.Owner) {
+	s.a.broker.Queued(k, e, o)
+}
+
+func (s sink) Ended(k home.SessionKey, e home.SessionEpoch, o home.Owner, why home.EndReason) {
+	if why == home.EndTakenOver {
+		s.a.takeovers.Add(1)
+	}
+	s.a.broker.Ended(k, e, o, why)
+}
+
+func (s sink) Spooled(peer home.ID) {
+	if s.a.links != nil {
+		s.a.links.Spooled(peer)
+	}
+}
+
+func (s sink) Wanted() {
+	if s.a.links != nil {
+		s.a.links.Wanted()
+	}
+}
+
+func (s sink) Dropped(place string, reason home.DropReason, n int) {
+	s.a.metrics.Dropped(place, string(reason), n)
+}
+
+func randomKey(key *[32]byte) { _, _ = rand.Read(key[:]) } // never fails
+
+func linkPeer(l *config.Link) link.Peer {
+	p := link.Peer{ID: home.ID(l.Peer), Dial: l.Dial, In: orAll(l.In), Out: orAll(l.Out), Never: l.Never}
+	switch l.Compression {
+	case config.CompressionZstd:
+		p.Compress = wire.CodecZstd
+	case config.CompressionS2:
+		p.Compress = wire.CodecS2
+	}
+	return p
+}

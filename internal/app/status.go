@@ -1,0 +1,310 @@
+package app
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sort"
+
+	"causeway/broker"
+	"causeway/broker/packet"
+	"causeway/internal/admin"
+	"causeway/internal/config"
+	"causeway/internal/home"
+	"causeway/internal/store"
+	"causeway/link"
+	"causeway/routing"
+)
+
+func (n node) Status() admin.Status {
+	a := n.a
+	st := admin.Status{Region: a.cfg.Region, Node: a.cfg.Node, StartedAt: a.started.UTC(), Links: n.Links(), Listeners: n.listeners(), Connections: n.connections()}
+	if s, err := n.state(); err == nil {
+		h := s.Status()
+		leading := a.home.current().Stats().Leader
+		one := admin.Home{ID: string(h.ID), Epoch: h.Epoch.Number, Host: h.Epoch.Host, Leading: leading, Seq: uint64(h.Seq), Filters: h.Filters,
+			Retained: h.Retained, Queued: h.Queued, QueuedBytes: int64(h.QueuedBytes)}
+		if leading {
+			one.Leader = a.cfg.Node
+		}
+		st.Homes = []admin.Home{one}
+		st.Sessions = n.sessionCounts(s)
+	}
+	if free, ok, err := store.FreeBytes(a.opts.FS, a.cfg.DataDir); err == nil && ok {
+		st.Stores = []admin.Store{{Name: "data", Path: a.cfg.DataDir, Bytes: n.storeBytes(), FreeBytes: int64(free)}}
+	}
+	return st
+}
+
+func (n node) storeBytes() int64 {
+	if r := n.a.home.current(); r != nil {
+		return r.DiskBytes()
+	}
+	return 0
+}
+
+func (n node) sessionCounts(s *home.State) (list []admin.SessionCount) {
+	for _, c := range s.SessionCounts() {
+		list = append(list,
+			admin.SessionCount{Home: string(s.ID()), Namespace: c.Namespace, State: "attached", Count: c.Attached},
+			admin.SessionCount{Home: string(s.ID()), Namespace: c.Namespace, State: "detached", Count: c.Detached})
+	}
+	return list
+}
+
+func (n node) listeners() (list []admin.Listener) {
+	stats := n.a.broker.Stats()
+	for _, l := range n.a.cfg.Listeners {
+		out := admin.Listener{Name: l.Name, Type: string(l.Type), Address: l.Listen, Namespace: l.Namespace, MaxConnections: l.MaxConnections}
+		if addr := n.a.broker.Addr(l.Name); addr != nil {
+			out.Open, out.Address = true, addr.String()
+		} else {
+			out.Error = "closed"
+		}
+		if s := stats.Listeners[l.Name]; s != nil {
+			out.Connections = int(s.Open.Load())
+		}
+		list = append(list, out)
+	}
+	return list
+}
+
+var protocols = map[packet.Version]string{packet.V31: "3.1", packet.V311: "3.1.1", packet.V5: "5"}
+
+func (n node) connections() (list []admin.ConnectionCount) {
+	stats := n.a.broker.Stats()
+	for _, l := range n.a.cfg.Listeners {
+		s := stats.Listeners[l.Name]
+		for v := packet.V31; s != nil && v <= packet.V5; v++ {
+			if c := s.Connected[v].Load(); c > 0 {
+				list = append(list, admin.ConnectionCount{Listener: l.Name, Protocol: protocols[v], Namespace: l.Namespace, Count: int(c)})
+			}
+		}
+	}
+	return list
+}
+
+func (n node) Counts() (c admin.Counts) {
+	stats := n.a.broker.Stats()
+	for name, l := range stats.Listeners {
+		for r := range broker.ConnectResults {
+			c.Connects = append(c.Connects, admin.ConnectsCount{Listener: name, Result: broker.ConnectResult(r).String(), Count: l.Connects[r].Load()})
+		}
+	}
+	for r := range broker.EndReasons {
+		c.Disconnects = append(c.Disconnects, admin.DisconnectsCount{Reason: broker.EndReason(r).String(), Count: stats.Disconnects[r].Load()})
+	}
+	for r := range broker.DropReasons {
+		d := broker.Drop(r)
+		c.Dropped = append(c.Dropped, admin.DroppedCount{Place: d.Place(), Reason: d.String(), Count: stats.Dropped[r].Load()})
+	}
+	for q := range stats.Sent {
+		c.Messages = append(c.Messages, admin.MessagesCount{Sent: true, QoS: q, Count: stats.Sent[q].Load()}, admin.MessagesCount{QoS: q, Count: stats.Received[q].Load()})
+	}
+	c.Takeovers = []admin.TakeoversCount{{Scope: "node", Result: "ok", Count: n.a.takeovers.Load()}}
+	if n.a.links != nil {
+		for _, l := range n.a.links.Status() {
+			for r, count := range l.Counters.Dropped {
+				c.Dropped = append(c.Dropped, admin.DroppedCount{Place: "link", Reason: string(r), Count: int64(count)})
+			}
+		}
+	}
+	c.Dropped = sumDropped(c.Dropped)
+	return c
+}
+
+// sumDropped adds up what several links dropped for one reason.
+func sumDropped(list []admin.DroppedCount) []admin.DroppedCount {
+	sums := map[[2]string]int64{}
+	for _, d := range list {
+		sums[[2]string{d.Place, d.Reason}] += d.Count
+	}
+	out := make([]admin.DroppedCount, 0, len(sums))
+	for k, v := range sums {
+		out = append(out, admin.DroppedCount{Place: k[0], Reason: k[1], Count: v})
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Place+out[i].Reason < out[j].Place+out[j].Reason })
+	return out
+}
+
+func (n node) ClientsAfter(after admin.Key, max int) ([]admin.Client, error) {
+	var list []admin.Client
+	n.a.broker.Clients(func(c broker.Client) bool {
+		if out := n.client(c); out.Key().Compare(after) > 0 {
+			list = append(list, out)
+		}
+		return true
+	})
+	slices.SortFunc(list, func(x, y admin.Client) int { return x.Key().Compare(y.Key()) })
+	return list[:min(max, len(list))], nil
+}
+
+func (n node) Client(k admin.Key) (admin.Client, error) {
+	c, ok := n.a.broker.Client(sessionKey(k))
+	if !ok {
+		return admin.Client{}, admin.ErrNotFound
+	}
+	return n.client(c), nil
+}
+
+func (n node) client(c broker.Client) admin.Client {
+	return admin.Client{Namespace: c.Session.Namespace, ClientID: c.Session.ClientID, Node: n.a.cfg.Node, Listener: c.Listener, Address: c.Remote,
+		Username: c.Username, Protocol: protocols[c.Version], ConnectedAt: c.ConnectedAt.UTC(), KeepAliveSeconds: int(c.KeepAlive.Seconds()),
+		CleanStart: c.CleanStart, InFlight: c.InFlight, Waiting: c.InMemory}
+}
+
+func (n node) Links() (list []admin.Link) {
+	if n.a.links == nil {
+		return nil
+	}
+	for _, s := range n.a.links.Status() {
+		list = append(list, n.link(s))
+	}
+	return list
+}
+
+func (n node) link(s link.Status) admin.Link {
+	cfg := n.linkConfig(string(s.Peer))
+	out := admin.Link{Peer: string(s.Peer), State: string(s.State), Reason: s.Reason, Since: s.Since.UTC(), Address: s.Address, Dialled: s.Dialled,
+		RTTSeconds: admin.SecondsOf(s.RTT), LagSeconds: admin.SecondsOf(s.LagAge), LagMessages: s.LagMessages, SpoolMessages: s.LagMessages,
+		SpoolBytes: int64(s.LagBytes), Bytes: []admin.LinkBytes{
+			{Direction: "out", Form: "raw", Bytes: int64(s.Counters.RawOut)}, {Direction: "out", Form: "wire", Bytes: int64(s.Counters.WireOut)},
+			{Direction: "in", Form: "raw", Bytes: int64(s.Counters.RawIn)}, {Direction: "in", Form: "wire", Bytes: int64(s.Counters.WireIn)}}}
+	if s.State == link.Up {
+		out.Transport = "udp"
+	}
+	if cfg != nil {
+		out.Name, out.SpoolCapacityBytes = cfg.Name, int64(cfg.Spool.Bytes)
+	}
+	if st, err := n.state(); err == nil {
+		for _, sp := range st.SpoolInfo(s.Peer) {
+			out.Dropped += int64(sp.Dropped)
+		}
+	}
+	return out
+}
+
+func (n node) linkConfig(peer string) *config.Link {
+	for i := range n.a.cfg.Links {
+		if n.a.cfg.Links[i].Peer == peer {
+			return &n.a.cfg.Links[i]
+		}
+	}
+	return nil
+}
+
+func (n node) Link(peer string) (admin.LinkDetail, error) {
+	var d admin.LinkDetail
+	i := slices.IndexFunc(n.Links(), func(l admin.Link) bool { return l.Peer == peer })
+	if i < 0 {
+		return d, admin.ErrNotFound
+	}
+	d.Link = n.Links()[i]
+	if cfg := n.linkConfig(peer); cfg != nil {
+		d.In, d.Out, d.Never = cfg.In, cfg.Out, cfg.Never
+	}
+	s, err := n.state()
+	if err != nil {
+		return d, nil // the link is known without its home
+	}
+	if p, ok := s.Peer(home.ID(peer)); ok {
+		d.Interest = admin.LinkInterest{Epoch: p.Epoch.Number, Version: p.Version, Filters: p.Filters}
+	}
+	for _, sp := range s.SpoolInfo(home.ID(peer)) {
+		out := admin.LinkSpool{Class: sp.Class, AckedSeq: uint64(sp.Start), Messages: sp.Messages, Bytes: int64(sp.Bytes), Dropped: int64(sp.Dropped)}
+		if sp.Oldest != 0 {
+			out.OldestSeconds = admin.SecondsOf(n.a.home.Now().Sub(sp.Oldest))
+		}
+		d.Spools = append(d.Spools, out)
+	}
+	for _, c := range s.Cursors(home.ID(peer)) {
+		d.Cursors = append(d.Cursors, admin.LinkCursor{Home: string(c.Source.Home), Epoch: c.Source.Epoch.Number, Class: c.Class, Seq: uint64(c.At)})
+	}
+	return d, nil
+}
+
+// Route asks the same table that deliveries use.
+func (n node) Route(namespace, topic string, max int) (admin.Route, error) {
+	s, err := n.state()
+	if err != nil {
+		return admin.Route{}, err
+	}
+	if err := routing.ValidTopic(topic); err != nil {
+		return admin.Route{}, admin.Refuse("topic_invalid", err.Error(), "name a topic without wildcards")
+	}
+	r := admin.Route{Namespace: namespace, Topic: topic, Ack: policyName(s.PolicyOf(topic)), AckFilter: ackFilter(s, topic)}
+	targets := map[string]admin.Target{}
+	for _, t := range s.Match(namespace, topic, nil) {
+		target := n.target(s, t, topic)
+		key := target.Kind + "\x00" + target.Name
+		if old, ok := targets[key]; !ok || old.QoS < target.QoS {
+			targets[key] = target
+		}
+	}
+	for _, t := range targets {
+		switch {
+		case t.Kind == "session":
+			r.Sessions++
+		case t.Kind == "group":
+			r.Groups++
+		case t.Sends:
+			r.Peers++
+		}
+		r.Targets = append(r.Targets, t)
+	}
+	slices.SortFunc(r.Targets, func(x, y admin.Target) int {
+		return admin.Key{Namespace: x.Kind, Name: x.Name}.Compare(admin.Key{Namespace: y.Kind, Name: y.Name})
+	})
+	if len(r.Targets) > max {
+		r.Targets, r.Truncated = r.Targets[:max], true
+	}
+	return r, nil
+}
+
+func ackFilter(s *home.State, topic string) string {
+	for _, a := range s.Config().Acks {
+		if routing.Matches(a.Filter, topic) {
+			return a.Filter
+		}
+	}
+	return ""
+}
+
+func (n node) target(s *home.State, t *home.Target, topic string) admin.Target {
+	switch {
+	case t.Peer != "":
+		out := admin.Target{Kind: "peer", Name: string(t.Peer), QoS: 2, Sends: true, Reason: "a session there subscribed"}
+		if !s.MayGo(t.Peer, topic) {
+			out.Sends, out.Reason = false, "a session there subscribed, but the link's out or never filters hold it back"
+		}
+		return out
+	case t.Group != nil:
+		name, members, attached := t.Group.Describe()
+		return admin.Target{Kind: "group", Name: name, QoS: 2, Sends: true, Reason: fmt.Sprintf("one of %d members, %d attached", members, attached)}
+	}
+	out := admin.Target{Kind: "session", Name: t.Session.String(), QoS: int(t.QoS), Sends: true, Reason: "subscribed, attached"}
+	if info, ok := s.Session(t.Session); ok && info.Owner == (home.Owner{}) {
+		out.Reason = "subscribed, away: QoS 1 and 2 are queued"
+	}
+	return out
+}
+
+func (n node) Config() (list []admin.ConfigValue) {
+	var b bytes.Buffer
+	if err := config.Print(&b, n.a.cfg, n.a.opts.Sources, config.JSON); err != nil {
+		return nil
+	}
+	var entries []struct {
+		Key    string          `json:"key"`
+		Value  json.RawMessage `json:"value"`
+		Source string          `json:"source"`
+	}
+	if err := json.Unmarshal(b.Bytes(), &entries); err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		list = append(list, admin.ConfigValue{Key: e.Key, Value: string(e.Value), Source: e.Source})
+	}
+	return list
+}
