@@ -1,0 +1,125 @@
+package replica
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"causeway/internal/home"
+)
+
+// wire is a sender that notes what it is given.
+type wire struct {
+	from time.Time
+	mu   sync.Mutex
+	sent []string // entries of a call: their numbers, and when
+}
+
+func (w *wire) send(entries []home.Entry) {
+	var ns []uint64
+	for _, e := range entries {
+		ns = append(ns, e.N)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sent = append(w.sent, fmt.Sprintf("%v at %s", ns, time.Since(w.from)))
+}
+
+func (w *wire) expect(t *testing.T, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if fmt.Sprint(w.sent) != fmt.Sprint(want) {
+		t.Errorf("sent %q, want %q", w.sent, want)
+	}
+	w.sent = nil
+}
+
+func runBatcher(t *testing.T) (*queue, *wire, chan<- bool) {
+	o := Options{}.withDefaults()
+	q, w, lead := newQueue(o), &wire{from: time.Now()}, make(chan bool)
+	b := newBatcher(q, o, home.Owner{Node: "n", Incarnation: 1}, w, lead, newStats())
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); b.run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	return q, w, lead
+}
+
+func mustPush(t *testing.T, q *queue, n int) {
+	t.Helper()
+	for range n {
+		if err := q.push(publish(100), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func mustLand(t *testing.T, q *queue, n uint64) {
+	t.Helper()
+	if _, err := q.land(n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBatcher_WaitsForALeaderAndSendsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, w, lead := runBatcher(t)
+		mustPush(t, q, 1)
+		w.expect(t) // nobody leads
+		lead <- true
+		w.expect(t, "[1] at 0s")
+		mustPush(t, q, 1)
+		w.expect(t)
+		time.Sleep(time.Millisecond)
+		w.expect(t, "[2] at 1ms")
+
+		lead <- false
+		mustPush(t, q, 1)
+		time.Sleep(10 * time.Second)
+		w.expect(t) // neither new entries nor old ones go nowhere
+		lead <- true
+		w.expect(t, "[1 2] at 10.001s") // together, in order, under their numbers
+		mustLand(t, q, 1)
+		w.expect(t, "[3] at 10.001s")
+	})
+}
+
+func TestBatcher_SendsAgainWhatIsNotApplied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, w, lead := runBatcher(t)
+		lead <- true
+		mustPush(t, q, 1)
+		time.Sleep(7 * time.Second)
+		w.expect(t, "[1] at 0s", "[1] at 2s", "[1] at 6s")
+		mustLand(t, q, 1)
+		time.Sleep(time.Minute)
+		w.expect(t)
+		mustPush(t, q, 1)
+		time.Sleep(3 * time.Second)
+		w.expect(t, "[2] at 1m7s", "[2] at 1m9s")
+	})
+}
+
+func TestBatcher_LingersUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, w, lead := runBatcher(t)
+		mustPush(t, q, 512)
+		lead <- true
+		w.expect(t, "[1] at 0s")
+		mustPush(t, q, 200)
+		time.Sleep(3 * time.Millisecond)
+		w.expect(t)
+		time.Sleep(time.Millisecond)
+		w.expect(t, "[2] at 4ms")
+		mustPush(t, q, 512) // full, but two are under way
+		time.Sleep(time.Second)
+		w.expect(t)
+		mustLand(t, q, 1)
+		w.expect(t, "[3] at 1.004s")
+	})
+}

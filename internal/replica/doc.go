@@ -1,0 +1,48 @@
+// Package replica runs one home as a log on raft: it batches what is proposed,
+// commits it, applies it to the home's state machine and keeps that state on
+// disk.
+//
+// One Replica is one home on one node. Today its raft group has one voter, this
+// node; the parts are cut so that siblings are an addition: the batcher hands
+// numbered entries to whoever leads (now always this node), a proposal is
+// completed by this node's own apply and never by raft's answer, and an entry
+// that was not applied is sent again with the same number when leadership
+// changed. [A2]
+//
+//	Propose -> queue -> batcher -> stamp, encode -> raft log (fsync) -> apply -> done
+//	                                                                      |
+//	                         store <- flush, about every second <---------+
+//
+// # What is promised
+//
+// A proposal whose done was called with a nil error is on the disk's log,
+// synced, and applied. done is called once, in the order of Propose, and never
+// with nil after the replica failed. An error means unknown: the operation may
+// be found applied after the next start.
+//
+// # Disk
+//
+// The raft log is the write-ahead log of the state. The state is written behind,
+// about once a second, with the index applied in the same batch; what was not
+// flushed is applied again at the next start. A raft snapshot is a marker
+// without data: before it exists the store has flushed that index, so raft may
+// drop the log below it [B2]. Open refuses a store that is behind the newest
+// snapshot, or ahead of the log.
+//
+// # Failing
+//
+// The first failed write or sync, a record this build does not know, or a
+// corrupt one stops the home: Ready says why, OnFatal is told, every waiting
+// proposal gets the error, and nothing is written or acknowledged after it. The
+// process or its supervisor opens the home again.
+//
+// # Who owns what
+//
+// The replica owns its folder, its store, its log and its state; others only
+// query the state. Goroutines: raft's own, of which one applies and calls done;
+// and those of Run: the batcher, the keeper (flushes, snapshots) and the ticker.
+// All end with Run.
+//
+// What it is not: it knows no sockets and no peers, and does not decide who may
+// speak for a session; the home does.
+package replica

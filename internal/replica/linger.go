@@ -1,0 +1,38 @@
+package replica
+
+import "time"
+
+// load is what the decision to send an entry depends on.
+type load struct {
+	ops, bytes int           // waiting
+	flights    int           // entries under way
+	flightOps  int           // operations in them
+	sinceSent  time.Duration // since the last entry was sent; large if never
+	draining   bool          // the replica stops: nobody else will come
+	leaderless bool          // nobody to send to
+}
+
+// never as a wait: only a completed entry, a new operation or a leader can
+// change the answer.
+const never = time.Duration(-1)
+
+// wait says how long to linger before the next entry: 0 sends now, never waits
+// for something to happen.
+func (b Batching) wait(l load) time.Duration {
+	switch {
+	case l.ops == 0, l.leaderless, l.flights >= b.InFlight:
+		return never
+	case l.draining, b.full(l.ops, l.bytes):
+		return 0
+	case l.flights == 0 && l.sinceSent >= b.Linger:
+		return 0 // idle until now: lingering would only add latency
+	}
+	linger := b.Linger
+	if l.ops+l.flightOps <= b.FewOps {
+		linger = b.ShortLinger
+	}
+	return max(0, linger-l.sinceSent)
+}
+
+// full says that more operations would not fit an entry.
+func (b Batching) full(ops, bytes int) bool { return ops >= b.MaxOps || bytes >= b.MaxBytes }

@@ -1,0 +1,132 @@
+package replica
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"causeway/internal/home"
+	"causeway/internal/store"
+)
+
+// Options describe a replica. The fields of the first two groups must be set;
+// a zero field of the others is its default.
+type Options struct {
+	Home        home.ID
+	Epoch       home.Epoch // of the home if this start creates it
+	Node        home.NodeID
+	Incarnation home.Incarnation // of this run of the node; never used before
+
+	FS   store.FS
+	Dir  string    // belongs to the replica alone; created if need be
+	Sink home.Sink // called while the state is locked: must not block nor call back
+
+	// Logger gets what an operator would tell a colleague; raft's own talk goes
+	// there at debug level.
+	Logger *slog.Logger
+	// OnFatal is told why the home stopped serving, once, from Run's goroutine
+	// before it cleans up. It must not call into the replica except Ready and
+	// Stats.
+	OnFatal func(error)
+
+	// QueueBytes bounds what is proposed and not yet done; 64 MiB.
+	QueueBytes int64
+	// MaxOpBytes bounds one operation; 16 MiB. At most half of QueueBytes.
+	MaxOpBytes int
+	// Batching decides when and how much goes into an entry.
+	Batching Batching
+
+	// MemoryBudget bounds bodies of messages kept in memory, in bytes; 256 MiB.
+	// The rest is read from the store.
+	MemoryBudget int64
+	// FlushEvery is how often changes go to the store; 1 s.
+	FlushEvery time.Duration
+	// SnapshotEntries and SnapshotBytes of log cause a snapshot, whichever comes
+	// first; 20000 and 64 MiB.
+	SnapshotEntries uint64
+	SnapshotBytes   int64
+	// TrailingEntries and TrailingBytes bound the log kept below a snapshot; 256
+	// and 16 MiB. One voter needs none of it.
+	TrailingEntries uint64
+	TrailingBytes   int64
+	// SegmentBytes is the size of a file of the log; raftlog's default if 0.
+	SegmentBytes int
+	// Store sizes the store. Its Logger and OnFatal are the replica's.
+	Store store.Options
+
+	// DrainTimeout bounds how long a graceful stop waits for proposals under
+	// way; 2 s.
+	DrainTimeout time.Duration
+}
+
+// Batching decides when what waits becomes an entry. CPU is paid per entry, so
+// under load it lingers; alone, an operation goes at once.
+type Batching struct {
+	MaxOps      int           // operations an entry; 512
+	MaxBytes    int           // bytes an entry; 256 KiB. A larger operation goes alone
+	InFlight    int           // entries under way at once; 2
+	Linger      time.Duration // from one entry to the next under load; 4 ms
+	ShortLinger time.Duration // the same while at most FewOps are outstanding; 1 ms
+	FewOps      int           // 128
+}
+
+func (o Options) withDefaults() Options {
+	set(&o.QueueBytes, 64<<20)
+	set(&o.MaxOpBytes, 16<<20)
+	set(&o.MemoryBudget, 256<<20)
+	set(&o.FlushEvery, time.Second)
+	set(&o.SnapshotEntries, 20_000)
+	set(&o.SnapshotBytes, 64<<20)
+	set(&o.TrailingEntries, 256)
+	set(&o.TrailingBytes, 16<<20)
+	set(&o.DrainTimeout, 2*time.Second)
+	set(&o.Batching.MaxOps, 512)
+	set(&o.Batching.MaxBytes, 256<<10)
+	set(&o.Batching.InFlight, 2)
+	set(&o.Batching.Linger, 4*time.Millisecond)
+	set(&o.Batching.ShortLinger, time.Millisecond)
+	set(&o.Batching.FewOps, 128)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Logger = o.Logger.With("home", string(o.Home))
+	if o.OnFatal == nil {
+		o.OnFatal = func(error) {}
+	}
+	return o
+}
+
+func set[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// maxEntryBytes is what the log takes as one entry, with room for its header.
+const maxEntryBytes = 48 << 20
+
+// Validate names the option that makes no sense.
+func (o Options) Validate() error {
+	o = o.withDefaults()
+	switch {
+	case o.Home == "" || o.Node == "":
+		return fmt.Errorf("replica: Home %q and Node %q must be set", o.Home, o.Node)
+	case o.Epoch.Number == 0 || o.Epoch.Host == "":
+		return fmt.Errorf("replica: Epoch %s of home %s must have a number from 1 and a host", o.Epoch, o.Home)
+	case o.Incarnation == 0:
+		return fmt.Errorf("replica: Incarnation of node %s must be set: it counts from 1", o.Node)
+	case o.FS == nil || o.Dir == "" || o.Sink == nil:
+		return fmt.Errorf("replica: FS, Dir and Sink of home %s must be set", o.Home)
+	case o.MaxOpBytes < 0 || o.MaxOpBytes > maxEntryBytes:
+		return fmt.Errorf("replica: MaxOpBytes %d: use at most %d", o.MaxOpBytes, maxEntryBytes)
+	case int64(o.MaxOpBytes) > o.QueueBytes/2:
+		return fmt.Errorf("replica: MaxOpBytes %d is more than half of QueueBytes %d", o.MaxOpBytes, o.QueueBytes)
+	case o.Batching.MaxOps < 0 || o.Batching.MaxBytes < 0 || o.Batching.MaxBytes > maxEntryBytes || o.Batching.InFlight < 0:
+		return fmt.Errorf("replica: Batching %+v: MaxOps, MaxBytes and InFlight must be positive, MaxBytes at most %d",
+			o.Batching, maxEntryBytes)
+	case o.Batching.Linger < 0 || o.Batching.ShortLinger < 0 || o.FlushEvery < 0 || o.DrainTimeout < 0:
+		return fmt.Errorf("replica: Linger, ShortLinger, FlushEvery and DrainTimeout must not be negative")
+	}
+	return nil
+}

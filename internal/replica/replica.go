@@ -1,0 +1,220 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"causeway/internal/home"
+	"causeway/internal/replica/raftlog"
+	"causeway/internal/store"
+)
+
+// Errors of Propose and Room, and of done.
+var (
+	// ErrFull: too many bytes wait. Wait with Room, then propose again.
+	ErrFull = errors.New("the home's queue of proposals is full")
+	// ErrStopped: the replica stops or failed. Of done it means that the outcome
+	// is unknown.
+	ErrStopped = errors.New("the home's replica has stopped")
+	// ErrTooLarge: the operation is larger than MaxOpBytes.
+	ErrTooLarge = errors.New("the operation is too large for the log")
+	// ErrNoBody: the message is referred to no more.
+	ErrNoBody = errors.New("the message's body is gone")
+)
+
+// Replica is a home on this node. Open makes one, Run runs it. The other
+// methods may be called from any goroutine at any time.
+type Replica struct {
+	// Set by Open.
+	opts    Options
+	log     *slog.Logger
+	owner   home.Owner
+	state   *home.State
+	store   *store.Store
+	logs    *raftlog.Log
+	guard   *guard
+	raft    *raft.Raft
+	fsm     *fsm
+	queue   *queue
+	batcher *batcher
+	clock   clock
+	stats   *stats
+
+	order    sync.Mutex // makes taking proposals from the queue and adding their answers one step
+	dispatch dispatcher
+
+	flushMu sync.Mutex     // one flush at a time
+	flushed store.Position // guarded by flushMu: what the store has
+
+	running  atomic.Bool
+	failOnce sync.Once
+	failed   chan struct{} // closed once failErr is set
+	failErr  error
+}
+
+// Propose queues op for the home's log. It never blocks. A nil error means that
+// done (which may be nil) will be called once, in the order of Propose, after
+// the operation is committed, synced and applied here, or with an error, which
+// means that nobody knows whether it will be. done must not block; it may call
+// Propose. op's slices belong to the home from now on.
+//
+// Errors: ErrFull, ErrTooLarge, ErrStopped.
+func (r *Replica) Propose(op home.Op, done func(home.Outcome, error)) error {
+	err := r.queue.push(op, done)
+	if errors.Is(err, ErrFull) {
+		r.stats.refused.Add(1)
+	}
+	return err
+}
+
+// Room waits until Propose has room for any operation. It returns ctx's error,
+// or ErrStopped.
+func (r *Replica) Room(ctx context.Context) error { return r.queue.waitRoom(ctx) }
+
+// State is the home's state, for queries only.
+func (r *Replica) State() *home.State { return r.state }
+
+// Owner is this run of the node, as its entries name it.
+func (r *Replica) Owner() home.Owner { return r.owner }
+
+// Now estimates home time. It never goes back, and is not behind the state's.
+func (r *Replica) Now() home.Time { return r.clock.now() }
+
+// Body reads the body of a message that the state has evicted from memory. It
+// reads the disk. ErrNoBody: the last reference was removed meanwhile.
+func (r *Replica) Body(seq home.Seq) (home.Message, error) {
+	v, err := r.store.Get(home.BodyKey(seq))
+	if errors.Is(err, store.ErrNotFound) {
+		return home.Message{}, fmt.Errorf("message %d of home %s: %w", seq, r.opts.Home, ErrNoBody)
+	}
+	if err != nil {
+		return home.Message{}, fmt.Errorf("read message %d of home %s: %w", seq, r.opts.Home, err)
+	}
+	m, err := home.DecodeBody(seq, v)
+	if err != nil {
+		return home.Message{}, fmt.Errorf("read message %d of home %s: %w", seq, r.opts.Home, err)
+	}
+	return m, nil
+}
+
+// hungDisk is how long a write may take before the home counts as not served.
+const hungDisk = 5 * time.Second
+
+// Ready says whether the home is served here, or why not.
+func (r *Replica) Ready() (ok bool, reason string) {
+	switch err := r.failure(); {
+	case err != nil:
+		return false, err.Error()
+	case r.queue.refuses() != nil:
+		return false, "stopping"
+	case !r.running.Load():
+		return false, "starting"
+	case r.raft.State() != raft.Leader:
+		return false, "no leader"
+	case r.guard.Stalled(hungDisk):
+		return false, fmt.Sprintf("the disk at %s has not answered a write for more than %s", r.opts.Dir, hungDisk)
+	}
+	return true, ""
+}
+
+// Stats reads the figures.
+func (r *Replica) Stats() Stats {
+	s := Stats{
+		Leader: r.raft.State() == raft.Leader, Applied: r.fsm.index.Load(),
+		Flushed: r.store.Applied().Index, Durable: r.store.DurableApplied(),
+		QueueLimit: r.opts.QueueBytes,
+		Ops:        r.stats.ops.Load(), OpsFailed: r.stats.opsFailed.Load(), Refused: r.stats.refused.Load(),
+		Resent: r.stats.resent.Load(), Snapshots: r.stats.snapshots.Load(),
+		FlushedBytes: r.stats.flushedBytes.Load(), EvictedBytes: r.stats.evictedBytes.Load(),
+		LogLast: r.raft.LastIndex(), Writing: r.guard.Running(),
+		Commit: r.stats.commit.read(), Fsync: r.stats.fsync.read(), Apply: r.stats.apply.read(),
+		Flush: r.stats.flush.read(), FlushStall: r.stats.flushStall.read(),
+		BatchOps: r.stats.batchOps.read(), BatchBytes: r.stats.batchBytes.read(),
+	}
+	s.Ready, s.Reason = r.Ready()
+	s.WaitingOps, s.QueueBytes = r.queue.held()
+	// An error leaves 0: a figure is no reason to stop.
+	s.LogFirst, _ = r.logs.FirstIndex()
+	s.LogBytes, _ = r.logs.DiskBytes()
+	return s
+}
+
+// fail stops the home for err; the first error counts. It may be called from
+// any goroutine and with locks of raft or store held.
+func (r *Replica) fail(err error) {
+	r.failOnce.Do(func() {
+		err = store.ExplainDiskError(r.opts.FS, r.opts.Dir, err)
+		r.failErr = err
+		close(r.failed)
+		r.queue.close(fmt.Errorf("%w: %w", ErrStopped, err))
+	})
+}
+
+// failure is why the home stopped, or nil.
+func (r *Replica) failure() error {
+	select {
+	case <-r.failed:
+		return r.failErr
+	default:
+		return nil
+	}
+}
+
+// land answers the proposals of our entry that was just applied.
+func (r *Replica) land(a answer) error {
+	r.order.Lock()
+	ps, err := r.queue.land(a.n)
+	if err == nil && ps != nil && len(ps) != len(a.outcomes) {
+		err = fmt.Errorf("entry %d of %s has %d operations in the log and %d here", a.n, r.owner, len(a.outcomes), len(ps))
+	}
+	// After a failure nothing is acknowledged, not even what was kept.
+	failure := err
+	if failure == nil {
+		failure = r.failure()
+	}
+	r.dispatch.add(r.answers(ps, a.outcomes, failure))
+	r.order.Unlock()
+	r.dispatch.drain()
+	return err
+}
+
+func (r *Replica) answers(ps []proposal, outcomes []home.Outcome, err error) []completion {
+	cs := make([]completion, len(ps))
+	now := time.Now()
+	for i, p := range ps {
+		cs[i].proposal = p
+		if err != nil {
+			cs[i].err = fmt.Errorf("%w: %w", ErrStopped, err)
+			continue
+		}
+		cs[i].outcome = outcomes[i]
+		r.stats.commit.observe(now.Sub(p.since))
+	}
+	if err != nil {
+		r.stats.opsFailed.Add(uint64(len(ps)))
+	} else {
+		r.stats.ops.Add(uint64(len(ps)))
+	}
+	return cs
+}
+
+// handBack answers everything that is not done with err.
+func (r *Replica) handBack(err error) {
+	r.order.Lock()
+	left := r.queue.fail(err)
+	cs := make([]completion, len(left))
+	for i, p := range left {
+		cs[i] = completion{proposal: p, err: err}
+	}
+	r.stats.opsFailed.Add(uint64(len(left)))
+	r.dispatch.add(cs)
+	r.order.Unlock()
+	r.dispatch.drain()
+}

@@ -1,0 +1,110 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// stopTimeout bounds how long a stop waits for raft's goroutines. Only a disk
+// that hangs takes that long.
+const stopTimeout = 10 * time.Second
+
+// Run serves the home until ctx ends or the home fails, then stops: it refuses
+// new proposals, lets those under way finish (DrainTimeout), hands back the
+// rest, flushes and closes everything. It returns nil after a graceful stop,
+// else why the home failed. A replica runs once.
+func (r *Replica) Run(ctx context.Context) error {
+	if !r.running.CompareAndSwap(false, true) || r.queue.refuses() != nil && r.failure() == nil {
+		return ErrStopped
+	}
+	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() { r.batcher.run(loops) })
+	wg.Go(func() { r.keep(loops) })
+	wg.Go(func() { r.tick(loops) })
+
+	select {
+	case <-ctx.Done():
+		r.queue.close(ErrStopped)
+		r.drain()
+	case <-r.failed:
+	}
+	if err := r.failure(); err != nil {
+		r.opts.OnFatal(err)
+	}
+	stop()
+	return r.close(wg.Wait)
+}
+
+// drain waits for what is under way.
+func (r *Replica) drain() {
+	t := time.NewTimer(r.opts.DrainTimeout)
+	defer t.Stop()
+	select {
+	case <-r.queue.empty:
+	case <-r.failed:
+	case <-t.C:
+		ops, _ := r.queue.held()
+		r.log.Warn("stopped with proposals under way; nobody was told they are kept", "proposals", ops)
+	}
+}
+
+// Close ends a replica that Run was never called for. After Run it does
+// nothing.
+func (r *Replica) Close() error {
+	if !r.running.CompareAndSwap(false, true) {
+		return nil
+	}
+	r.queue.close(ErrStopped)
+	return r.close(func() {})
+}
+
+// close stops raft, waits for the loops, hands back what is left, and closes
+// log and store, the latter with a last flush if the home did not fail.
+func (r *Replica) close(wait func()) error {
+	raftStopped := make(chan struct{})
+	go func() {
+		// Shutdown also unblocks the batcher. Its future's error is always nil.
+		_ = r.raft.Shutdown().Error()
+		wait()
+		close(raftStopped)
+	}()
+	t := time.NewTimer(stopTimeout)
+	defer t.Stop()
+	select {
+	case <-raftStopped:
+	case <-t.C:
+		err := errors.Join(r.failure(), fmt.Errorf("stop home %s: the disk at %s has not answered for %s; "+
+			"its files are left open", r.opts.Home, r.opts.Dir, stopTimeout))
+		r.handBack(fmt.Errorf("%w: %w", ErrStopped, err))
+		return err
+	}
+	left := ErrStopped
+	if err := r.failure(); err != nil {
+		left = fmt.Errorf("%w: %w", ErrStopped, err)
+	}
+	r.handBack(left)
+	return r.closeFiles()
+}
+
+// closeFiles flushes, if the home did not fail, and closes log and store.
+func (r *Replica) closeFiles() error {
+	if r.failure() == nil {
+		// An error is a failure now, and returned below.
+		_ = r.flush()
+	}
+	failure := r.failure()
+	logErr := r.logs.Close()
+	storeErr := r.store.Close()
+	if failure != nil {
+		return failure // what closing a broken disk says adds nothing
+	}
+	if err := errors.Join(logErr, storeErr); err != nil {
+		return fmt.Errorf("close home %s: %w", r.opts.Home, err)
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package replica
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"causeway/internal/home"
+	"causeway/internal/store"
+)
+
+const (
+	markVersion = 1
+	maxMark     = 64 << 10 // bytes read of a marker
+)
+
+// mark is all a snapshot holds: how far the store was when it was taken. The
+// state itself is in the store, which is at least as far.
+type mark struct {
+	Version int            `json:"version"`
+	Home    home.ID        `json:"home"`
+	Applied store.Position `json:"applied"`
+	Epoch   home.Epoch     `json:"epoch"`
+	Time    home.Time      `json:"time"`
+}
+
+// snapshot makes the store durable beyond the mark, then writes the mark. [B2]
+type snapshot struct {
+	f    *fsm
+	mark mark
+}
+
+// Persist implements raft.FSMSnapshot. Only after it succeeded does raft drop
+// log, so the store must hold everything up to the mark by then.
+func (s *snapshot) Persist(sink raft.SnapshotSink) error {
+	if err := s.f.r.flush(); err != nil {
+		return err
+	}
+	durable, err := s.f.r.store.Flush()
+	if err != nil {
+		s.f.r.fail(err)
+		return err
+	}
+	if durable < s.mark.Applied.Index {
+		return fmt.Errorf("the store is durable up to index %d, the snapshot wants %d", durable, s.mark.Applied.Index)
+	}
+	b, err := json.Marshal(s.mark)
+	if err != nil {
+		return fmt.Errorf("encode snapshot marker: %w", err)
+	}
+	_, err = sink.Write(b)
+	return err
+}
+
+// Release implements raft.FSMSnapshot.
+func (s *snapshot) Release() {}
+
+// snapshotDue says that the log after the newest snapshot is worth dropping.
+func (r *Replica) snapshotDue() bool {
+	size := &r.fsm.sinceSnap
+	return size.entries.Load() >= r.opts.SnapshotEntries || size.bytes.Load() >= r.opts.SnapshotBytes
+}
+
+// takeSnapshot takes one and lets raft drop the log below it, but for the
+// trailing part. Trailing is bounded by bytes through the average entry.
+func (r *Replica) takeSnapshot() {
+	size := &r.fsm.sinceSnap
+	entries, bytes := size.entries.Load(), size.bytes.Load()
+	conf := r.raft.ReloadableConfig()
+	conf.TrailingLogs = trailing(r.opts, entries, bytes)
+	if err := r.raft.ReloadConfig(conf); err != nil {
+		r.log.Warn("set trailing log", "error", err)
+	}
+	start := time.Now()
+	if err := r.raft.Snapshot().Error(); err != nil {
+		if !errors.Is(err, raft.ErrNothingNewToSnapshot) && !errors.Is(err, raft.ErrRaftShutdown) && r.failure() == nil {
+			r.log.Warn("take snapshot", "error", err)
+		}
+		return
+	}
+	size.entries.Add(-entries)
+	size.bytes.Add(-bytes)
+	r.stats.snapshots.Add(1)
+	r.log.Debug("snapshot taken", "entries", entries, "bytes", bytes, "took", time.Since(start))
+}
+
+// trailing is how many entries to keep below a snapshot.
+func trailing(o Options, entries uint64, bytes int64) uint64 {
+	if entries == 0 || bytes <= 0 {
+		return o.TrailingEntries
+	}
+	average := max(1, bytes/int64(entries))
+	return max(1, min(o.TrailingEntries, uint64(o.TrailingBytes/average)))
+}
