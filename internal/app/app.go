@@ -246,7 +246,7 @@ func (a *App) newLinks() (err error) {
 	if o.Listen == nil {
 		o.Listen = a.listenLinks
 	}
-	if o.ResetKey, err = resetKey(a.opts.FS, a.cfg.DataDir); err != nil {
+	if o.ResetKey, err = a.certs.resetKey(); err != nil {
 		return err
 	}
 	for i := range a.cfg.Links {

@@ -3,8 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"sync"
@@ -293,25 +291,4 @@ func (h *homeService) Ready() (bool, string) {
 		return r.Ready()
 	}
 	return false, h.reason()
-}
-
-// resetKeyFile holds the key of the QUIC stateless resets.
-const resetKeyFile = "LINK_RESET_KEY"
-
-func resetKey(fs store.FS, dataDir string) (key [32]byte, err error) {
-	if err := store.MkdirAll(fs, dataDir); err != nil {
-		return key, fmt.Errorf("data_dir %s: %w", dataDir, err)
-	}
-	b, err := store.ReadFile(fs, filepath.Join(dataDir, resetKeyFile), 64)
-	if err == nil && len(b) == len(key) {
-		return [32]byte(b), nil
-	}
-	if err != nil && !store.IsNotExist(err) {
-		return key, fmt.Errorf("read %s in %s: %w", resetKeyFile, dataDir, err)
-	}
-	randomKey(&key)
-	if err := store.WriteFileAtomic(fs, dataDir, resetKeyFile, key[:]); err != nil {
-		return key, fmt.Errorf("write %s in %s: %w", resetKeyFile, dataDir, err)
-	}
-	return key, nil
 }

@@ -2,8 +2,12 @@ package app
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"os"
 	"time"
 
 	"causeway/internal/config"
@@ -91,6 +95,21 @@ func (i *identities) ServerTLS() *tls.Config { return meshtls.ServerConfig(i.mes
 // ClientTLS is for tunnels to a peer.
 func (i *identities) ClientTLS(wantRegion string) *tls.Config {
 	return meshtls.ClientConfig(i.mesh, wantRegion)
+}
+
+// resetKey is the key of QUIC's stateless resets: it has to be secret and the
+// same after a restart, as the private key is that it is derived from.
+func (i *identities) resetKey() (key [32]byte, err error) {
+	if i.mesh == nil {
+		return key, nil
+	}
+	pem, err := os.ReadFile(i.mesh.Files().Key)
+	if err != nil {
+		return key, fmt.Errorf("derive the link's reset key: %w", err)
+	}
+	mac := hmac.New(sha256.New, pem)
+	mac.Write([]byte("causeway: QUIC stateless reset"))
+	return [32]byte(mac.Sum(nil)), nil
 }
 
 // PeerRegion reads the region from a peer's certificate.

@@ -1,8 +1,6 @@
 package app
 
 import (
-	"crypto/rand"
-
 	"causeway/internal/config"
 	"causeway/internal/home"
 	"causeway/link"
@@ -40,8 +38,6 @@ func (s sink) Wanted() {
 func (s sink) Dropped(place string, reason home.DropReason, n int) {
 	s.a.metrics.Dropped(place, string(reason), n)
 }
-
-func randomKey(key *[32]byte) { _, _ = rand.Read(key[:]) } // never fails
 
 func linkPeer(l *config.Link) link.Peer {
 	p := link.Peer{ID: home.ID(l.Peer), Dial: l.Dial, In: orAll(l.In), Out: orAll(l.Out), Never: l.Never}
