@@ -12,22 +12,22 @@ type flagDef struct{ name, key, usage string }
 // The keys that are worth a flag: what differs between two nodes started by hand. Everything else
 // has its variable and its place in the file.
 var flagDefs = []flagDef{
-	{"region", "region", `region this node belongs to (default "local")`},
-	{"node", "node", "name of this node (default: the region and -1)"},
-	{"data-dir", "data_dir", `folder of everything the node keeps (default "./data")`},
-	{"link-listen", "link.listen", `UDP address where peer regions dial; "" accepts none (default "127.0.0.1:7444")`},
-	{"admin-socket", "admin.socket", "Unix socket of the admin API (default: admin.sock in the data directory)"},
-	{"admin-listen", "admin.listen", "TCP address of the admin API (default off)"},
-	{"metrics-listen", "metrics.listen", "address of the Prometheus metrics (default off)"},
-	{"password-file", "auth.password_file", "file of users and their passwords (see causeway passwd)"},
-	{"acl-file", "auth.acl_file", "file of who may publish and subscribe to what"},
-	{"log-level", "log.level", `debug, info, warn or error (default "info")`},
-	{"log-format", "log.format", `text or json (default "text")`},
+	{"region", "region", "`name` of the region this node belongs to (default \"local\")"},
+	{"node", "node", "`name` of this node (default: the region and -1)"},
+	{"data-dir", "data_dir", "`folder` of everything the node keeps (default \"./data\")"},
+	{"link-listen", "link.listen", "UDP `address` where peer regions dial; \"\" accepts none (default \"127.0.0.1:7444\")"},
+	{"admin-socket", "admin.socket", "`path` of the Unix socket of the admin API (default: admin.sock in the data directory)"},
+	{"admin-listen", "admin.listen", "TCP `address` of the admin API (default off)"},
+	{"metrics-listen", "metrics.listen", "`address` of the Prometheus metrics (default off)"},
+	{"password-file", "auth.password_file", "`file` of users and their passwords (see causeway passwd)"},
+	{"acl-file", "auth.acl_file", "`file` of who may publish and subscribe to what"},
+	{"log-level", "log.level", "least important `level` that is logged: debug, info, warn or error (default \"info\")"},
+	{"log-format", "log.format", "`form` of the log: text or json (default \"text\")"},
 }
 
 // listenFlag sets the listeners as a whole.
 var listenFlag = flagDef{"listen", "listeners",
-	`device listener as TYPE://HOST:PORT, TYPE mqtt or ws; may be repeated, replaces all listeners (default "mqtt://127.0.0.1:1883")`}
+	"device listener as `TYPE://HOST:PORT`, TYPE mqtt or ws; may be repeated, replaces all listeners (default \"mqtt://127.0.0.1:1883\")"}
 
 // AddFlags defines the flags that set configuration keys. Their own defaults are empty: a flag
 // counts only when it was given.

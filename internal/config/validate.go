@@ -129,8 +129,9 @@ func (v *validator) tcp(key, addr string) bool {
 }
 
 func (v *validator) node(c *Config) {
-	v.name("region", c.Region)
-	v.name("node", c.Node)
+	if v.name("region", c.Region) || c.Node != c.Region+"-1" { // a derived name has its region's fault
+		v.name("node", c.Node)
+	}
 	v.check(c.Role == RoleCore, "role", fmt.Sprintf("%q is not in this version, in which every node keeps sessions", c.Role),
 		"leave it out or write core")
 	v.check(c.DataDir != "", "data_dir", "is empty", "name a folder this node may write to")
