@@ -27,8 +27,8 @@ a running node takes up a renewed certificate by itself.`,
 	dir := caFlag(cmd)
 	flags := cmd.Flags()
 	var id meshtls.Identity
-	flags.StringVar(&id.Region, "region", "", "region (by `name`) the certificate speaks for (required)")
-	flags.StringVar(&id.Node, "node", "", "node (by `name`) of that region; without it the certificate is the region's")
+	flags.StringVar(&id.Region, "region", "", "`region` the certificate speaks for (required)")
+	flags.StringVar(&id.Node, "node", "", "`node` of that region; without it the certificate is the region's")
 	flags.StringSliceVar(&id.DNSNames, "dns", nil, "host `name`, may be repeated")
 	flags.IPSliceVar(&id.IPs, "ip", nil, "`address`, may be repeated")
 	outDir := flags.String("out", ".", "`folder` to write to")

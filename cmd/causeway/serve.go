@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 
+	"causeway/internal/admin"
+	"causeway/internal/app"
 	"causeway/internal/config"
 
 	"github.com/spf13/cobra"
@@ -43,8 +47,35 @@ what a node would run with.`,
 }
 
 // runServe runs the node until ctx ends; nil is a stop in order.
-func runServe(context.Context, *config.Config, *config.Sources, *slog.Logger) error {
-	return errors.New("this build has no node in it: internal/app is not wired")
+func runServe(ctx context.Context, cfg *config.Config, sources *config.Sources, log *slog.Logger) error {
+	b := readBuild()
+	node, err := app.New(app.Options{Config: cfg, Sources: sources, Logger: log, Build: admin.Build{Version: b.Version, Revision: b.Revision}})
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go reloadOnHangup(ctx, node, log)
+	return node.Run(ctx)
+}
+
+// reloadOnHangup reads certificates, users and rules again at each SIGHUP.
+func reloadOnHangup(ctx context.Context, node *app.App, log *slog.Logger) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+		}
+		if err := node.Reload(); err != nil {
+			log.Error("reload", "problem", err)
+		} else {
+			log.Info("reloaded certificates, users and access rules")
+		}
+	}
 }
 
 // newLogger writes lines of the configured form and level.

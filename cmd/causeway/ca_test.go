@@ -1,0 +1,92 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	meshtls "causeway/tls"
+)
+
+// An authority and two nodes are made by the commands alone; the nodes load what was written.
+func TestCA_FromNothingToANode(t *testing.T) {
+	dir := t.TempDir()
+	ca, out := filepath.Join(dir, "ca"), filepath.Join(dir, "eu-1")
+	if code, text, err := command(t, "", nil, "ca", "init", "--ca", ca, "--name", "Test CA", "--algorithm", "ed25519"); code != 0 || !strings.Contains(text, "CN=Test CA") {
+		t.Fatalf("init: %d, %s%s", code, text, err)
+	}
+	code, text, err := command(t, "", nil, "ca", "issue", "--ca", ca, "--region", "eu", "--node", "eu-1",
+		"--dns", "mqtt.example.com", "--ip", "127.0.0.1", "--ip", "::1", "--out", out, "--validity", "90d")
+	if code != 0 || !strings.Contains(text, "identity: { cert: "+filepath.Join(out, "eu-1.pem")) {
+		t.Fatalf("issue: %d, %s%s", code, text, err)
+	}
+	src, lerr := meshtls.Load(filepath.Join(out, "eu-1.pem"), filepath.Join(out, "eu-1-key.pem"), filepath.Join(out, "ca.pem"))
+	if lerr != nil {
+		t.Fatal(lerr)
+	}
+	id := src.Identity()
+	if id.Region != "eu" || id.Node != "eu-1" || len(id.DNSNames) != 1 || len(id.IPs) != 2 {
+		t.Errorf("identity %+v", id)
+	}
+	if left := time.Until(src.Expiry()); left > 90*24*time.Hour || left < 89*24*time.Hour {
+		t.Errorf("valid for %v", left)
+	}
+
+	// The region's own certificate has no node and is named after the region.
+	if code, _, err := command(t, "", nil, "ca", "issue", "--ca", ca, "--region", "eu", "--out", out); code != 0 {
+		t.Errorf("issue for the region: %s", err)
+	}
+	if _, err := os.Stat(filepath.Join(out, "eu.pem")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCA_Show(t *testing.T) {
+	dir := t.TempDir()
+	command(t, "", nil, "ca", "init", "--ca", dir)
+	command(t, "", nil, "ca", "issue", "--ca", dir, "--region", "eu", "--node", "eu-1", "--out", dir)
+
+	code, text, err := command(t, "", nil, "ca", "show", "--ca", dir)
+	if code != 0 || !strings.Contains(text, "authority") || strings.Contains(text, "causeway://") {
+		t.Errorf("show of the authority: %d, %s%s", code, text, err)
+	}
+	code, text, err = command(t, "", nil, "ca", "show", dir, "-o", "json")
+	var infos []meshtls.Info
+	if jerr := json.Unmarshal([]byte(text), &infos); code != 0 || jerr != nil || len(infos) != 3 {
+		t.Fatalf("show of the folder: %d, %v, %s%s", code, jerr, text, err)
+	}
+	if infos[1].Identity != "causeway://region/eu/node/eu-1" || infos[1].DaysLeft != 364 {
+		t.Errorf("second is %+v", infos[1])
+	}
+	for _, tc := range []struct{ arg, want string }{
+		{filepath.Join(dir, "ca-key.pem"), "BEGIN CERTIFICATE"}, {"nowhere.pem", "name a PEM file"}, {t.TempDir(), "no *.pem"},
+	} {
+		if code, _, err := command(t, "", nil, "ca", "show", tc.arg); code != 1 || !strings.Contains(err, tc.want) {
+			t.Errorf("show %s: %d, %s; want %q", tc.arg, code, err, tc.want)
+		}
+	}
+}
+
+// A refusal has its own exit code, its reason on stderr, and the same in JSON.
+func TestCA_Refusal(t *testing.T) {
+	dir := t.TempDir()
+	command(t, "", nil, "ca", "init", "--ca", dir)
+	before, _ := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	code, text, stderr := command(t, "", nil, "ca", "init", "--ca", dir, "-o", "json")
+	var got struct{ Refused []string }
+	if err := json.Unmarshal([]byte(text), &got); code != exitRefused || err != nil || len(got.Refused) != 1 || !strings.Contains(stderr, got.Refused[0]) {
+		t.Errorf("%d, %v, stdout %s, stderr %s", code, err, text, stderr)
+	}
+	if now, _ := os.ReadFile(filepath.Join(dir, "ca.pem")); string(now) != string(before) {
+		t.Error("the refused command changed the authority")
+	}
+	if code, _, stderr := command(t, "", nil, "ca", "init", "--ca", dir, "--force"); code != 0 {
+		t.Errorf("forced: %d, %s", code, stderr)
+	}
+	if now, _ := os.ReadFile(filepath.Join(dir, "ca.pem")); string(now) == string(before) {
+		t.Error("the forced command kept the authority")
+	}
+}

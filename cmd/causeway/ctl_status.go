@@ -1,0 +1,208 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"causeway/internal/admin"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *ctl) statusCommand() *cobra.Command {
+	var watch bool
+	cmd := leaf("status", "One page: the state, the one thing wrong, and the next command", func(cmd *cobra.Command, _ []string) error {
+		if watch {
+			return c.watch(cmd)
+		}
+		return get(c, cmd, "status", admin.Path("status"), nil, c.printStatus)
+	})
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again and again until interrupted")
+	cmd.Flags().DurationVar(&c.interval, "interval", 2*time.Second, "how often --watch asks")
+	return cmd
+}
+
+// watch shows the page until interrupted. A node that does not answer is shown too: it may come
+// back, and that is what one watches for.
+func (c *ctl) watch(cmd *cobra.Command) error {
+	if c.interval < 100*time.Millisecond {
+		return usageError(cmd, fmt.Errorf("--interval is %s; use 100ms or more", c.interval))
+	}
+	tick := time.NewTicker(c.interval)
+	defer tick.Stop()
+	for {
+		b, err := c.call(cmd, http.MethodGet, "status", admin.Path("status"), nil, nil)
+		if cmd.Context().Err() != nil {
+			return nil
+		}
+		out := cmd.OutOrStdout()
+		if c.output.value == "table" && c.interactive(out) {
+			fmt.Fprint(out, "\x1b[H\x1b[2J")
+		}
+		var gone *admin.Unreachable
+		switch {
+		case errors.As(err, &gone):
+			fmt.Fprintln(out, err)
+		case err != nil:
+			return err
+		default:
+			if err := show(c, cmd, b, c.printStatus); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-cmd.Context().Done():
+			return nil
+		case <-tick.C:
+			if c.output.value == "table" {
+				fmt.Fprintln(out)
+			}
+		}
+	}
+}
+
+func (c *ctl) printStatus(w io.Writer, s admin.Status) {
+	state := s.State.State + " for " + ago(s.Now, s.State.Since)
+	if s.State.Reason != "" {
+		state += ": " + s.State.Reason
+	}
+	trouble, next := "none", ""
+	if s.Trouble != nil {
+		trouble, next = s.Trouble.Summary+" (for "+ago(s.Now, s.Trouble.Since)+")", s.Trouble.Next
+	}
+	t := s.Totals
+	pairs := []string{
+		"node", fmt.Sprintf("%s in region %s, %s, up %s", s.Node, s.Region, s.Version, ago(s.Now, s.StartedAt)),
+		"state", state, "trouble", trouble, "next", next,
+	}
+	for _, h := range s.Homes {
+		pairs = append(pairs, "home", homeLine(h, s.Node))
+	}
+	pairs = append(pairs,
+		"devices", fmt.Sprintf("%d connected; %d sessions, %d attached", t.Connections, t.Sessions, t.SessionsAttached),
+		"messages", fmt.Sprintf("%d received, %d sent, %d dropped", t.Received, t.Sent, t.Dropped))
+	for _, d := range s.Stores {
+		pairs = append(pairs, "disk", fmt.Sprintf("%s: %s used, %s free (%s)", d.Name, admin.FormatBytes(d.Bytes), admin.FormatBytes(d.FreeBytes), d.Path))
+	}
+	facts(w, pairs...)
+	c.printListeners(w, s.Listeners)
+	if len(s.Links) > 0 {
+		fmt.Fprintln(w)
+		c.printLinks(s.Now)(w, s.Links)
+	}
+	c.printTroubled(w, s)
+}
+
+func homeLine(h admin.Home, node string) string {
+	leader := "no leader"
+	switch {
+	case h.Leader == node:
+		leader = "led by this node"
+	case h.Leader != "":
+		leader = "led by " + h.Leader
+	}
+	return fmt.Sprintf("%s at epoch %d, hosted by %s, %s; %d filters, %d retained, %d queued (%s)",
+		h.ID, h.Epoch, h.Host, leader, h.Filters, h.Retained, h.Queued, admin.FormatBytes(h.QueuedBytes))
+}
+
+func (c *ctl) printListeners(w io.Writer, listeners []admin.Listener) {
+	if len(listeners) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	t := c.table("LISTENER", "TYPE", "ADDRESS", "NAMESPACE", "STATE", "-CONNECTIONS")
+	for _, l := range listeners {
+		state := "open"
+		if !l.Open {
+			state = "closed: " + l.Error
+		}
+		n := fmt.Sprint(l.Connections)
+		if l.MaxConnections > 0 {
+			n += fmt.Sprintf(" of %d", l.MaxConnections)
+		}
+		t.row(l.Name, l.Type, l.Address, l.Namespace, state, n)
+	}
+	t.print(w, "")
+}
+
+// printTroubled lists the services that failed; those that never did are in `ctl services`.
+func (c *ctl) printTroubled(w io.Writer, s admin.Status) {
+	var troubled []admin.Service
+	for _, v := range s.Services {
+		if v.Restarts > 0 || v.LastError != "" {
+			troubled = append(troubled, v)
+		}
+	}
+	if len(troubled) > 0 {
+		fmt.Fprintln(w)
+		c.printServices(s.Now)(w, troubled)
+	}
+}
+
+func (c *ctl) servicesCommand() *cobra.Command {
+	cmd := leaf("services", "The parts of the node and their restarts", func(cmd *cobra.Command, _ []string) error {
+		return get(c, cmd, "services", admin.Path("services"), nil, func(w io.Writer, p admin.Page[admin.Service]) {
+			c.printServices(c.now())(w, p.Items)
+		})
+	})
+	cmd.Aliases = []string{"service"}
+	return cmd
+}
+
+func (c *ctl) printServices(now time.Time) func(io.Writer, []admin.Service) {
+	return func(w io.Writer, services []admin.Service) {
+		t := c.table("SERVICE", "STATE", "-FOR", "-RESTARTS", "LAST ERROR")
+		for _, s := range services {
+			last := "-"
+			if s.LastErrorAt != nil {
+				last = ago(now, *s.LastErrorAt) + " ago: " + s.LastError
+			}
+			t.row(s.Name, s.State, ago(now, s.Since), s.Restarts, last)
+		}
+		t.print(w, "no services")
+	}
+}
+
+func (c *ctl) versionCommand() *cobra.Command {
+	return leaf("version", "The version of the node and what it offers", func(cmd *cobra.Command, _ []string) error {
+		return get(c, cmd, "", admin.Path("version"), nil, func(w io.Writer, v admin.Version) {
+			facts(w, "version", v.Version, "revision", v.Revision, "go", v.Go, "api", v.API, "features", strings.Join(v.Features, ", "))
+		})
+	})
+}
+
+func (c *ctl) configCommand() *cobra.Command {
+	return group("config", "What the node runs with", "", "",
+		leaf("show", "Every key, its value and where it came from", func(cmd *cobra.Command, _ []string) error {
+			return get(c, cmd, "config", admin.Path("config"), nil, func(w io.Writer, p admin.Page[admin.ConfigValue]) {
+				t := c.table("KEY", "VALUE", "SOURCE")
+				for _, v := range p.Items {
+					t.row(v.Key, v.Value, v.Source)
+				}
+				t.print(w, "no keys")
+			})
+		}))
+}
+
+func (c *ctl) tokensCommand() *cobra.Command {
+	create := leaf("new NAME ROLE", "Make a token and the line that admits it", func(cmd *cobra.Command, args []string) error {
+		role, err := admin.ParseRole(args[1])
+		if err != nil {
+			return usageError(cmd, err)
+		}
+		token, line, err := admin.NewToken(args[0], role)
+		if err != nil {
+			return usageError(cmd, err)
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "Add this line to the file admin.tokens names on each node; the node reads it without a restart:\n\n  %s\n\n"+
+			"Give the token below to its owner; it is shown once. ctl takes it from a file of mode 0600 with --token-file.\n\n", line)
+		fmt.Fprintln(cmd.OutOrStdout(), token)
+		return nil
+	})
+	create.Long = "Make a token for --server. ROLE is viewer, operator or admin. No node is asked: the token is random, and only its\nhash goes into the node's token file."
+	return alias("token", group("tokens", "Tokens for the API over TCP", "", "", create))
+}
