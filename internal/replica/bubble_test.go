@@ -1,11 +1,15 @@
 package replica
 
 import (
+	"errors"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"causeway/internal/home"
 	"causeway/internal/store"
@@ -91,7 +95,14 @@ func TestBubble_HungDiskDoesNotHangTheStop(t *testing.T) {
 		if err := r.Propose(&home.Tick{}, func(_ home.Outcome, err error) { got = err }); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(time.Second)
+		if ok, reason := r.Ready(); !ok {
+			t.Errorf("a second's pause makes the home unready: %s", reason)
+		}
+		time.Sleep(5 * time.Second)
+		if ok, reason := r.Ready(); ok || !strings.Contains(reason, "/data/homes/eu has not answered") {
+			t.Errorf("after six seconds: ready %v, %q", ok, reason)
+		}
 		began := time.Now()
 		err := r.stop()
 		if err == nil || !strings.Contains(err.Error(), "disk") {
@@ -106,5 +117,24 @@ func TestBubble_HungDiskDoesNotHangTheStop(t *testing.T) {
 		close(release)
 		synctest.Wait()
 		_, _ = r.logs.Close(), r.store.Close()
+	})
+}
+
+// Raft elects itself again after a failed append, and would panic when it cannot
+// write its term. Nobody shuts it down here, so it comes that far.
+func TestBubble_RaftEndsWithoutAPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := store.NewCrashFS()
+		r := mustOpen(t, options(fs, 1))
+		fs.FailMatching(func(op store.Op) bool { return op.Kind == store.OpSync && inLog(op.Path) }, 0, syscall.EIO)
+		rec := home.Record{Home: "eu", Time: r.Now(), Entries: []home.Entry{{Owner: r.Owner(), N: 2, Ops: []home.Op{&home.Tick{}}}}}
+		r.raft.ApplyLog(raft.Log{Data: rec.Append(nil)}, 0)
+		time.Sleep(10 * time.Second)
+		if ok, reason := r.Ready(); ok || !strings.Contains(reason, syscall.EIO.Error()) {
+			t.Errorf("ready %v, %q", ok, reason)
+		}
+		if err := r.Close(); !errors.Is(err, syscall.EIO) {
+			t.Errorf("Close: %v, want why the home failed", err)
+		}
 	})
 }

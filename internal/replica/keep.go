@@ -10,7 +10,8 @@ import (
 
 // keep is the keeper's loop: it writes the state behind and takes snapshots.
 func (r *Replica) keep(ctx context.Context) {
-	t := time.NewTicker(r.opts.FlushEvery)
+	every := r.opts.FlushEvery
+	t := time.NewTimer(every)
 	defer t.Stop()
 	for {
 		select {
@@ -18,56 +19,82 @@ func (r *Replica) keep(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		if err := r.flush(); err != nil {
+		stall, err := r.flush()
+		if err != nil {
 			return // reported by flush
 		}
 		if r.snapshotDue() {
 			r.takeSnapshot()
 		}
+		every = nextFlush(r.opts.FlushEvery, every, stall)
+		t.Reset(every)
 	}
+}
+
+// While the changes are cut nothing is applied. Flushing less often writes less,
+// since what came and went in between is never written; but when much stays, the
+// cut grows with the time between two, and so does the wait of a PUBACK.
+const (
+	longStall = 20 * time.Millisecond
+	minFlush  = 20 * time.Millisecond
+)
+
+// nextFlush is how long to wait after a flush that came after last and stalled
+// the home for stall.
+func nextFlush(every, last, stall time.Duration) time.Duration {
+	switch {
+	case stall > longStall:
+		last = time.Duration(float64(last) * float64(longStall) / float64(stall))
+	case stall < longStall/2:
+		last *= 2
+	}
+	return min(max(last, minFlush), every)
 }
 
 // flush writes what changed since the last time to the store, with the position
 // it is the state of, then lets bodies go that the store now has. Not yet
-// synced: the log still has it all. An error stops the home.
-func (r *Replica) flush() error {
+// synced: the log still has it all. An error stops the home. It returns for how
+// long nothing was applied.
+func (r *Replica) flush() (stall time.Duration, err error) {
 	r.flushMu.Lock()
 	defer r.flushMu.Unlock()
 	if err := r.failure(); err != nil {
-		return err
+		return 0, err
 	}
 	start := time.Now()
-	err := r.flushOnce()
+	stall, err = r.flushOnce()
 	if err != nil {
 		r.fail(fmt.Errorf("write the state of home %s: %w", r.opts.Home, err))
-		return err
+		return 0, err
 	}
 	r.stats.flush.observe(time.Since(start))
-	return nil
+	return stall, nil
 }
 
-func (r *Replica) flushOnce() error {
+func (r *Replica) flushOnce() (stall time.Duration, err error) {
 	batch := r.store.NewBatch()
 	r.fsm.mu.Lock()
-	err, pos := r.fsm.broken, r.fsm.applied
+	pos := r.fsm.applied
+	err = r.fsm.broken
 	if err == nil && pos != r.flushed {
 		cut := time.Now()
 		r.state.Flush(batch.Set, batch.Delete)
-		r.stats.flushStall.observe(time.Since(cut))
+		stall = time.Since(cut)
+		r.stats.flushStall.observe(stall)
 	}
 	r.fsm.mu.Unlock()
 	if err != nil || pos == r.flushed {
 		batch.Discard()
-		return err
+		return 0, err
 	}
 	bytes := batch.Bytes()
 	if err := batch.Commit(pos.Index, pos.Term); err != nil {
-		return err
+		return 0, err
 	}
 	r.flushed = pos
 	r.stats.flushedBytes.Add(uint64(bytes))
-	r.stats.evictedBytes.Add(uint64(r.state.Evict(r.opts.MemoryBudget)))
-	return nil
+	r.stats.resident.Store(r.state.Evict(r.opts.MemoryBudget))
+	return stall, nil
 }
 
 // tickEvery is how often the ticker looks; idleTick how long nothing may be

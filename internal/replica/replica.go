@@ -132,7 +132,7 @@ func (r *Replica) Stats() Stats {
 		QueueLimit: r.opts.QueueBytes,
 		Ops:        r.stats.ops.Load(), OpsFailed: r.stats.opsFailed.Load(), Refused: r.stats.refused.Load(),
 		Resent: r.stats.resent.Load(), Snapshots: r.stats.snapshots.Load(),
-		FlushedBytes: r.stats.flushedBytes.Load(), EvictedBytes: r.stats.evictedBytes.Load(),
+		FlushedBytes: r.stats.flushedBytes.Load(), ResidentBytes: r.stats.resident.Load(),
 		LogLast: r.raft.LastIndex(), Writing: r.guard.Running(),
 		Commit: r.stats.commit.read(), Fsync: r.stats.fsync.read(), Apply: r.stats.apply.read(),
 		Flush: r.stats.flush.read(), FlushStall: r.stats.flushStall.read(),

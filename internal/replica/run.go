@@ -95,7 +95,7 @@ func (r *Replica) close(wait func()) error {
 func (r *Replica) closeFiles() error {
 	if r.failure() == nil {
 		// An error is a failure now, and returned below.
-		_ = r.flush()
+		_, _ = r.flush()
 	}
 	failure := r.failure()
 	logErr := r.logs.Close()

@@ -24,7 +24,7 @@ type Stats struct {
 	Refused                uint64 // ErrFull
 	Resent, Snapshots      uint64
 	FlushedBytes           uint64        // written to the store
-	EvictedBytes           uint64        // of bodies dropped from memory
+	ResidentBytes          int64         // of bodies in memory that the store has too, after the last flush
 	LogFirst, LogLast      uint64        // indexes on disk
 	LogBytes               int64         // of its files
 	Writing                time.Duration // how long the log's write under way has been running
@@ -112,7 +112,8 @@ func powers(from, factor float64, n int) []float64 {
 // stats is what the parts count.
 type stats struct {
 	ops, opsFailed, refused, resent, snapshots atomic.Uint64
-	flushedBytes, evictedBytes                 atomic.Uint64
+	flushedBytes                               atomic.Uint64
+	resident                                   atomic.Int64
 
 	commit, fsync, apply, flush, flushStall, batchOps, batchBytes *histogram
 }
