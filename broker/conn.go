@@ -71,6 +71,8 @@ var errClosing = errors.New("connection is closing")
 // unread input, would make the kernel reset the connection and throw that packet away.
 const lingerTime = time.Second
 
+var longAgo = time.Unix(1, 0)
+
 // shut begins the end of the connection; the first call decides the reason. With an MQTT 5 code from 0x80 on (0x00
 // sends nothing) the device is told first. It never blocks.
 func (c *conn) shut(reason EndReason, code packet.Code, text string) {
@@ -86,7 +88,9 @@ func (c *conn) shut(reason EndReason, code packet.Code, text string) {
 	c.closing, c.reason = true, reason
 	c.releaseReader()
 	if !polite {
-		_ = c.sock.Close()
+		// Ends the reads and writes that wait; the reader closes the socket. Close itself waits for them, and we may be
+		// in the home's apply goroutine.
+		_ = c.sock.SetDeadline(longAgo)
 		return
 	}
 	_ = c.nc.SetWriteDeadline(time.Now().Add(lingerTime)) // also ends a write that is stuck now
@@ -144,10 +148,13 @@ func (s *Server) panicked(p any) {
 func (c *conn) serve() {
 	defer c.s.conns.Done()
 	defer c.finish()
-	defer c.guard()
-	err := c.readPackets()
-	c.fail(err)
+	c.readToTheEnd()
 	c.linger()
+}
+
+func (c *conn) readToTheEnd() {
+	defer c.guard()
+	c.fail(c.readPackets())
 }
 
 // linger reads and forgets until the device has closed, so that it can read our DISCONNECT; shut set the deadline.

@@ -102,10 +102,8 @@ func TestDeliver_ReceiveMaximum(t *testing.T) {
 				open = append(open, d.wantMessage(fmt.Sprint(i)))
 				if len(open) == 3 {
 					d.silent()
-					for _, p := range open {
-						d.acknowledge(p)
-					}
-					open = nil
+					d.acknowledge(open[0])
+					open = open[1:]
 				}
 			}
 		})

@@ -172,6 +172,9 @@ func (l *loggedPublish) done(o home.Outcome, err error) {
 		c.decide(l.number, packet.Code(o.Code))
 	}
 	c.mu.Unlock()
+	if !void && o.Code >= 0x80 {
+		c.s.stats.drop(DropRefused, 1)
+	}
 	switch {
 	case void:
 		c.lost()

@@ -19,7 +19,6 @@ type input struct {
 // readPackets reads and handles packets until an error. It holds no buffer while it waits for the first byte.
 func (c *conn) readPackets() error {
 	wait := c.waiter()
-	c.touch()
 	for {
 		if c.isClosing() {
 			return errClosing
@@ -30,8 +29,8 @@ func (c *conn) readPackets() error {
 		n, err := c.fill(wait)
 		if n > 0 {
 			c.touch()
-			c.s.stats.BytesIn.Add(int64(n))
 		}
+		c.s.stats.BytesIn.Add(int64(n))
 		if err != nil && !c.stillAlive(err) {
 			return err
 		}
@@ -44,6 +43,7 @@ func (c *conn) handleRead() error {
 	if in.buf == nil {
 		return nil
 	}
+	began := in.off
 	in.need = 0
 	for in.off < len(in.buf.b) {
 		rest := in.buf.b[in.off:]
@@ -67,6 +67,9 @@ func (c *conn) handleRead() error {
 		}
 	}
 	c.flushAcks()
+	if in.off > began {
+		c.touch() // we may have kept the device waiting for longer than its keep-alive
+	}
 	if in.off == len(in.buf.b) {
 		giveBack(in.buf)
 		in.buf, in.off = nil, 0

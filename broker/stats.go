@@ -98,6 +98,7 @@ type Drop uint8
 // The reasons.
 const (
 	DropDenied         Drop = iota // the publisher may not publish there
+	DropRefused                    // the home took it, and refused it: too many retained messages
 	DropMemoryFull                 // QoS 0: the connection's memory queue, or all of them together, was full
 	DropMemoryExpired              // it expired before it could be sent
 	DropMemoryTooLarge             // larger than the device's Maximum Packet Size
@@ -108,12 +109,12 @@ const (
 
 // String is the reason as a metric label.
 func (d Drop) String() string {
-	return [...]string{"denied", "memory_full", "expired", "packet_too_large", "session_away", "connection_lost"}[d]
+	return [...]string{"denied", "refused", "memory_full", "expired", "packet_too_large", "session_away", "connection_lost"}[d]
 }
 
 // Place is the place as a metric label.
 func (d Drop) Place() string {
-	if d == DropDenied {
+	if d == DropDenied || d == DropRefused {
 		return "publish"
 	}
 	return "memory"

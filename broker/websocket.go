@@ -71,7 +71,11 @@ func (l *listener) upgrade(w http.ResponseWriter, r *http.Request) {
 		return // Upgrade has answered
 	}
 	ws.SetReadLimit(int64(2 * l.s.opt.PacketMax))
-	_ = l.s.begin(l, &wsConn{ws: ws}, ws.NetConn())
+	sock := ws.NetConn()
+	if t, ok := sock.(*tls.Conn); ok {
+		sock = t.NetConn()
+	}
+	_ = l.s.begin(l, &wsConn{ws: ws}, sock)
 }
 
 func (l *listener) originAllowed(r *http.Request) bool {
