@@ -29,15 +29,20 @@ func (g *group) do(fn func(ctx context.Context) error) {
 	g.wg.Add(1)
 	go func() {
 		defer g.wg.Done()
-		defer func() {
-			if v := recover(); v != nil {
-				g.cancel(fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
-			}
-		}()
-		if err := fn(g.ctx); err != nil {
+		if err := protect(func() error { return fn(g.ctx) }); err != nil {
 			g.cancel(err)
 		}
 	}()
+}
+
+// protect turns a panic of fn into an error.
+func protect(fn func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return fn()
 }
 
 // wait returns when all have ended, with the first error or the parent's.

@@ -106,8 +106,12 @@ func (h *heeder) ask(full bool) {
 
 func (h *heeder) delta(ctx context.Context, m *wire.InterestDelta) error {
 	info, _ := h.state().Peer(h.id())
-	if h.asked && m.Base != info.Version {
+	switch {
+	case m.Base != info.Version && h.asked:
 		return nil // told before our question was heard
+	case m.Base == m.Version && m.Base == info.Version && len(m.Add)+len(m.Remove) == 0:
+		h.asked = false // the answer is that nothing was missed
+		return nil
 	}
 	o, err := h.t.p.proposeWait(ctx, &home.Interest{Peer: h.id(), Epoch: homeEpoch(m.Epoch), Base: m.Base, Version: m.Version,
 		Add: homeFilters(m.Add), Remove: homeFilters(m.Remove)})

@@ -106,7 +106,7 @@ func (m *Manager) runPeers(ctx context.Context) error {
 			}
 			peerCtx, cancel := context.WithCancel(ctx)
 			running[p] = cancel
-			all.Go(func() { p.run(peerCtx) })
+			all.Go(func() { p.keepRunning(peerCtx) })
 		}
 		for p, cancel := range running {
 			if !want[p] {
@@ -127,13 +127,14 @@ func (m *Manager) runPeers(ctx context.Context) error {
 
 // acceptAll takes tunnels that peers dial.
 func (m *Manager) acceptAll(ctx context.Context, tr *transport) error {
-	g := newGroup(ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	slots := make(chan struct{}, maxOpenings)
 	for {
 		c, err := tr.accept(ctx)
 		if err != nil {
-			g.cancel(nil)
-			_ = g.wait()
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -145,17 +146,18 @@ func (m *Manager) acceptAll(ctx context.Context, tr *transport) error {
 			c.close(wire.GoodbyeFailed, "too many tunnels are being opened")
 			continue
 		}
-		g.do(func(ctx context.Context) error {
-			m.serveAccepted(ctx, c, func() { <-slots })
-			return nil
-		})
+		all.Go(func() { m.serveAccepted(ctx, c, func() { <-slots }) })
 	}
 }
 
 // serveAccepted opens and serves one tunnel. Its failure is nobody else's.
 func (m *Manager) serveAccepted(ctx context.Context, c conn, opened func()) {
 	openCtx, cancel := context.WithTimeout(ctx, m.o.DialTimeout)
-	t, err := m.acceptOpening(openCtx, c)
+	var t *tunnel
+	err := protect(func() (err error) {
+		t, err = m.acceptOpening(openCtx, c)
+		return err
+	})
 	cancel()
 	opened()
 	if err == nil {

@@ -55,7 +55,8 @@ type peer struct {
 	state   State
 	reason  string
 	since   time.Time
-	former  connStats // of tunnels that ended
+	former  connStats         // of tunnels that ended
+	held    map[string]string // class -> why it is not sent
 	running bool
 }
 
@@ -76,6 +77,20 @@ func (p *peer) configure(cfg Peer) {
 	p.cfg.Store(&cfg)
 	wake(p.changed)
 	wake(p.wanted)
+}
+
+// keepRunning runs the link until ctx ends. A panic costs this link a pause.
+func (p *peer) keepRunning(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := protect(func() error {
+			p.run(ctx)
+			return nil
+		})
+		if err != nil {
+			p.log.Error("the link failed and is started again", "reason", err)
+			_ = pause(ctx, dialMost)
+		}
+	}
 }
 
 // run keeps the link up until ctx ends.
@@ -159,10 +174,9 @@ func (p *peer) serve(ctx context.Context, t *tunnel) {
 		<-t.before.ended
 		t.before = nil
 	}
+	defer p.abandon(t)
 	p.setUp(t)
-	err := t.run(ctx)
-	p.setEnded(t, err)
-	p.abandon(t)
+	p.setEnded(t, t.run(ctx))
 }
 
 // abandon gives up t, which is not served any more.

@@ -118,8 +118,11 @@ func (t *transport) accept(ctx context.Context) (conn, error) {
 // dial returns a connection whose handshake is done.
 func (t *transport) dial(ctx context.Context, addr net.Addr, c *tls.Config) (conn, error) {
 	qc, err := t.quic.Dial(ctx, addr, withALPN(c), t.config)
+	if err = plain(err); errors.Is(err, errSilent) {
+		err = errNoAnswer
+	}
 	if err != nil {
-		return nil, plain(err)
+		return nil, err
 	}
 	return &quicConn{qc}, nil
 }
@@ -219,6 +222,9 @@ type closedError struct {
 
 func (e *closedError) Error() string { return "the peer closed the tunnel: " + e.reason }
 
+// errNoAnswer is a dial that nothing came back from.
+var errNoAnswer = errors.New("no answer: nobody listens there, or UDP is blocked")
+
 // errSilent ends a tunnel whose peer was not heard for the idle time-out.
 var errSilent = errors.New("the peer is silent")
 
@@ -246,8 +252,8 @@ func plain(err error) error {
 		return errStream
 	case errors.As(err, &idle):
 		return errSilent
-	case errors.As(err, &handshake):
-		return errors.New("no answer")
+	case errors.As(err, &handshake), errors.Is(err, context.DeadlineExceeded):
+		return errNoAnswer
 	case errors.As(err, &reset):
 		return errRestarted
 	case errors.As(err, &crypto) && crypto.ErrorCode.IsCryptoError() && crypto.Remote:

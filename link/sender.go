@@ -64,6 +64,7 @@ func (s *sender) run(ctx context.Context) error {
 		case errors.Is(err, errAhead), errors.Is(err, errBody):
 			s.t.p.counts.held.Add(1)
 			s.t.p.log.Error("a class of the spool is held back", "class", s.class, "reason", err)
+			s.t.p.hold(s.class, err.Error())
 			wait.next = resendMost
 		default:
 			return err
@@ -98,6 +99,7 @@ func (s *sender) stream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.t.p.hold(s.class, "")
 	enc, err := wire.NewEncoder(wire.Supported(s.t.p.config().Compress, s.t.agreed.Features))
 	if err != nil {
 		return err

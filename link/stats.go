@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -99,7 +102,7 @@ type Status struct {
 	Peer    home.ID
 	Region  string
 	State   State
-	Reason  string    // why it is not up
+	Reason  string    // why it is not up; while up: why a part of it does not work
 	Since   time.Time // of the state
 	Address string    // of the peer's end, while up
 	Dialled bool      // by us, while up
@@ -131,6 +134,7 @@ func (p *peer) status() Status {
 		st.Address, st.Dialled, st.Protocol, st.Software = t.c.remote().String(), t.dialled, t.agreed.Version, t.remote.Software
 		c = c.plus(t.c.stats())
 		st.RTT = c.rtt
+		st.Reason = p.heldReason()
 	}
 	p.mu.Unlock()
 	st.BytesSent, st.BytesRecv, st.PacketsSent, st.LostCount = c.sent, c.received, c.packets, c.packetsLost
@@ -191,12 +195,46 @@ func (p *peer) setEnded(t *tunnel, err error) {
 	if p.tunnel != t {
 		return
 	}
-	reason := "closed"
-	if err != nil && !errors.Is(err, context.Canceled) {
-		reason = err.Error()
-	}
+	reason := endReason(err)
 	p.enter(Down, reason)
 	p.log.Info("link down", "reason", reason)
+}
+
+// hold notes why a class is not sent; "" that it is.
+func (p *peer) hold(class, reason string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if reason == "" {
+		delete(p.held, class)
+		return
+	}
+	if p.held == nil {
+		p.held = map[string]string{}
+	}
+	p.held[class] = reason
+}
+
+// heldReason is called with mu held.
+func (p *peer) heldReason() string {
+	reasons := slices.Sorted(maps.Values(p.held))
+	return strings.Join(reasons, "; ")
+}
+
+// endReason is the cause of a tunnel's end, whichever of its streams noticed it
+// first.
+func endReason(err error) string {
+	var closed *closedError
+	switch {
+	case err == nil || errors.Is(err, context.Canceled):
+		return "closed"
+	case errors.As(err, &closed):
+		return closed.Error()
+	case errors.Is(err, errSilent):
+		return errSilent.Error()
+	case errors.Is(err, errRestarted):
+		return errRestarted.Error()
+	}
+	return err.Error()
 }
 
 // setDown notes why there is no tunnel.

@@ -51,7 +51,9 @@ func (t *tunnel) tellWanted(ctx context.Context) error {
 			err = s.answer(r)
 		case <-timer.C:
 			timer.Reset(every)
-			err = s.digest()
+			if err = s.changed(); err == nil {
+				err = s.digest()
+			}
 		case <-ctx.Done():
 			return nil
 		}
@@ -87,8 +89,11 @@ func (s *teller) changed() error {
 		return s.digest()
 	}
 	d, ok := w.since(s.told)
-	if !ok {
+	switch {
+	case !ok:
 		return s.snapshot(w)
+	case d.Empty():
+		return nil
 	}
 	return s.delta(w, d)
 }
@@ -97,16 +102,13 @@ func (s *teller) answer(r wire.InterestRequest) error {
 	w, _ := s.current()
 	if !r.Full && r.Epoch == s.epoch() {
 		if d, ok := w.since(r.Version); ok {
-			return s.delta(w, d)
+			return s.delta(w, d) // an empty one, too: the peer waits for an answer
 		}
 	}
 	return s.snapshot(w)
 }
 
 func (s *teller) delta(w *wants, d routing.Delta) error {
-	if d.Base == d.Version {
-		return nil
-	}
 	if filterBytes(d.Add)+filterBytes(d.Remove) > wire.MaxInterestBlock {
 		return s.snapshot(w)
 	}

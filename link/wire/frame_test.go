@@ -179,7 +179,7 @@ func TestDecoder_Refused(t *testing.T) {
 	flipped := bytes.Clone(good)
 	flipped[len(flipped)-1] ^= 1
 	zenc, _ := zstd.NewWriter(nil)
-	bomb := zenc.EncodeAll(make([]byte, 64<<20), nil)
+	bomb := zenc.EncodeAll(make([]byte, 4<<20), nil)
 	for _, c := range []struct {
 		name string
 		in   []byte

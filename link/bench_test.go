@@ -1,0 +1,100 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"causeway/internal/home"
+	"causeway/link/wire"
+)
+
+// BenchmarkLink sends messages from one home to another over loopback: spool,
+// frames, QUIC with mTLS, entries, acks and trims, with logs in memory. Proposing
+// and applying at both ends is in the time.
+func BenchmarkLink(b *testing.B) {
+	for _, codec := range []wire.Codec{wire.CodecZstd, wire.CodecNone} {
+		b.Run(codec.String(), func(b *testing.B) { benchLink(b, codec) })
+	}
+}
+
+func benchLink(b *testing.B, codec wire.Codec) {
+	ca := newAuthority(b)
+	start := func(name, peer string, dial ...string) (*testHome, *Manager, func()) {
+		sink := &benchSink{}
+		h := openHome(b, name, nil, sink)
+		h.delay = 0
+		h.do(b, &home.SetPeer{Peer: home.ID(peer)})
+		m, err := New(Options{Region: name, Home: h, Local: &node{}, Identity: ca.issue(b, name),
+			Peers:  []Peer{{ID: home.ID(peer), Dial: dial, Compress: codec}},
+			Listen: func() (net.PacketConn, error) { return net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}) }})
+		if err != nil {
+			b.Fatal(err)
+		}
+		sink.m.Store(m)
+		return h, m, runManager(b, m, h)
+	}
+	us, usLink, stopUS := start("us", "eu")
+	defer stopUS()
+	o := us.do(b, &home.Attach{Session: key("dev")})
+	us.do(b, &home.Subscribe{Session: key("dev"), Epoch: o.Epoch, Filters: []home.Subscription{{Filter: "fleet/#"}}}) // QoS 0: no queue that grows
+	for usLink.Addr() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	eu, euLink, stopEU := start("eu", "us", usLink.Addr().String())
+	defer stopEU()
+	for eu.st.Peers()[0].Filters == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	payload := fmt.Appendf(nil, `{"device":"vehicle-0007","speed":%.2f,"soc":%.1f,"state":"driving","doors":{"fl":false,"fr":false},"hvac":{"on":true,"set":21.5},"pad":"%0100d"}`, 88.1, 71.0, 7)
+	b.ResetTimer()
+	for i := range b.N {
+		eu.do1(b, &home.Publish{Topic: fmt.Sprintf("fleet/%d/telemetry", i%2000), Payload: payload, QoS: 1})
+	}
+	for {
+		if s := euLink.Status()[0]; s.Counters.MessagesOut >= uint64(b.N) && s.LagMessages == 0 {
+			b.ReportMetric(float64(s.Counters.RawOut)/float64(s.Counters.WireOut), "ratio")
+			b.ReportMetric(float64(b.N)/float64(s.Counters.FramesOut), "msg/frame")
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+}
+
+// benchSink is the part of home.Sink that a link needs.
+type benchSink struct {
+	nothing
+	m atomic.Pointer[Manager]
+}
+
+func (s *benchSink) Spooled(p home.ID) {
+	if m := s.m.Load(); m != nil {
+		m.Spooled(p)
+	}
+}
+
+func (s *benchSink) Wanted() {
+	if m := s.m.Load(); m != nil {
+		m.Wanted()
+	}
+}
+
+func runManager(b *testing.B, m *Manager, h *testHome) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := m.Run(ctx); err != nil {
+			b.Errorf("Run: %v", err)
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+		h.stop()
+	}
+}

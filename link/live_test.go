@@ -1,0 +1,120 @@
+package link
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"causeway/internal/home"
+)
+
+func TestLive_InOrderAndCounted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 10*time.Millisecond)
+		defer w.close()
+		us := w.region("us", peerFrom("eu"))
+		p := peerTo("us")
+		p.Out, p.Never = []string{"live/#"}, []string{"live/secret"}
+		eu := w.region("eu", p)
+		eu.m.Forward("us", liveMsg("before"))
+		up(t, eu, "us")
+		up(t, us, "eu")
+		for i := range 500 {
+			eu.m.Forward("us", liveMsg(fmt.Sprint(i)))
+		}
+		eu.m.Forward("us", &home.Message{Topic: "live/secret"})
+		eu.m.Forward("us", &home.Message{Topic: "elsewhere"})
+		eu.m.Forward("nobody", liveMsg("x"))
+		now := eu.home.st.Now()
+		eu.m.Forward("us", &home.Message{Topic: "live/b", Expires: now - 1})
+		eu.m.Forward("us", &home.Message{Topic: "live/b", Namespace: "cars", QoS: 1, Retain: true, Forward: []byte{38}, Expires: now.Add(time.Minute)})
+		eventually(t, 5*time.Second, "all delivered", func() bool { return len(us.delivered()) == 501 })
+		got := us.delivered()
+		for i, m := range got[:500] {
+			if string(m.Payload) != fmt.Sprint(i) {
+				t.Fatalf("message %d is %q", i, m.Payload)
+			}
+		}
+		last := got[500]
+		left := last.Expires.Sub(us.home.st.Now())
+		if last.Namespace != "cars" || last.QoS != 1 || !last.Retain || string(last.Forward) != "&" || left > time.Minute || left < 58*time.Second {
+			t.Errorf("got %+v with %v left", last, left)
+		}
+		// What came by a link is not sent on, whoever tries.
+		us.m.Forward("eu", got[0])
+		time.Sleep(time.Second)
+		if n := us.status("eu").Counters; n.Dropped[DropRelayed] != 1 || n.LiveOut != 0 {
+			t.Errorf("relayed: %+v", n)
+		}
+		c := eu.status("us").Counters
+		want := map[DropReason]uint64{DropLinkDown: 1, DropPolicyOut: 2, DropExpired: 1, DropLiveFull: 0, DropRelayed: 0, DropPolicyIn: 0}
+		for r, n := range want {
+			if c.Dropped[r] != n {
+				t.Errorf("%d dropped as %s, want %d", c.Dropped[r], r, n)
+			}
+		}
+		if c.LiveOut != 501 {
+			t.Errorf("%d sent", c.LiveOut)
+		}
+	})
+}
+
+// The network cannot keep up: what does not fit is dropped and counted, what
+// fits arrives in order, and Forward never waits.
+func TestLive_QueueIsBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 10*time.Millisecond)
+		defer w.close()
+		us := w.region("us", peerFrom("eu"))
+		eu := w.tuned("eu", func(o *Options) { o.LiveQueue = 100 }, peerTo("us"))
+		up(t, eu, "us")
+		began := time.Now()
+		for i := range 1000 {
+			eu.m.Forward("us", liveMsg(fmt.Sprint(i)))
+		}
+		if d := time.Since(began); d != 0 {
+			t.Errorf("Forward waited %v", d)
+		}
+		time.Sleep(2 * time.Second)
+		c := eu.status("us").Counters
+		got := us.delivered()
+		if dropped := c.Dropped[DropLiveFull]; dropped == 0 || int(dropped)+len(got) != 1000 || c.LiveOut != uint64(len(got)) {
+			t.Errorf("%d dropped, %d sent, %d delivered of 1000", dropped, c.LiveOut, len(got))
+		}
+		last := -1
+		for _, m := range got {
+			var i int
+			fmt.Sscan(string(m.Payload), &i)
+			if i <= last {
+				t.Fatalf("%d after %d", i, last)
+			}
+			last = i
+		}
+	})
+}
+
+// A message waits while the link breaks: it is dropped, not delivered late.
+func TestLive_NotLateAfterABreak(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 10*time.Millisecond)
+		defer w.close()
+		us := w.region("us", peerFrom("eu"))
+		eu := w.region("eu", peerTo("us"))
+		up(t, eu, "us")
+		w.wan.setCut(ip("eu"), ip("us"), true)
+		for i := range 50 {
+			eu.m.Forward("us", liveMsg(fmt.Sprint("late ", i)))
+			time.Sleep(time.Second)
+		}
+		w.wan.setCut(ip("eu"), ip("us"), false)
+		up(t, eu, "us")
+		eu.m.Forward("us", liveMsg("new"))
+		eventually(t, 5*time.Second, "delivered", func() bool { return len(us.delivered()) > 0 })
+		if got := string(us.delivered()[0].Payload); got != "new" {
+			t.Errorf("got %q first", got)
+		}
+		if n := eu.status("us").Counters.Dropped[DropLinkDown]; n < 40 {
+			t.Errorf("%d dropped as link_down", n)
+		}
+	})
+}
