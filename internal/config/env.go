@@ -11,8 +11,12 @@ import (
 // envPrefix opens every variable that is ours.
 const envPrefix = "CAUSEWAY_"
 
-// envFile is the variable that names the node file; it is no key.
-const envFile = envPrefix + "CONFIG"
+// Variables of ours that are no keys: the one that names the node file, and the one that says which
+// node `causeway ctl` speaks to, which an operator has set while starting a node by hand.
+const (
+	envFile    = envPrefix + "CONFIG"
+	envContext = envPrefix + "CONTEXT"
+)
 
 // serviceVariable matches what Kubernetes puts into every container of a namespace that has a
 // Service called causeway or causeway-*: CAUSEWAY_SERVICE_HOST, CAUSEWAY_PORT_1883_TCP_ADDR. They
@@ -44,7 +48,7 @@ func (l *layer) readEnv(env []string) {
 	})
 	for _, pair := range env {
 		name, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, envPrefix) || name == envFile || serviceVariable.MatchString(name) {
+		if !strings.HasPrefix(name, envPrefix) || name == envFile || name == envContext || serviceVariable.MatchString(name) {
 			continue
 		}
 		src := Source{Kind: FromEnv, Name: name}

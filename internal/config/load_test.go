@@ -299,12 +299,13 @@ func TestLoad_HugeFile(t *testing.T) {
 	}
 }
 
-// A Kubernetes Service called causeway puts variables of its own into every container beside it.
-func TestLoad_PassesOverServiceVariables(t *testing.T) {
+// A Kubernetes Service called causeway puts variables of its own into every container beside it,
+// and CAUSEWAY_CONTEXT is for ctl.
+func TestLoad_PassesOverVariablesOfOthers(t *testing.T) {
 	mustLoad(t, Options{Env: []string{
 		"CAUSEWAY_SERVICE_HOST=10.0.0.1", "CAUSEWAY_SERVICE_PORT=1883", "CAUSEWAY_SERVICE_PORT_MQTT=1883", "CAUSEWAY_PORT=tcp://10.0.0.1:1883",
 		"CAUSEWAY_PORT_1883_TCP=tcp://10.0.0.1:1883", "CAUSEWAY_PORT_1883_TCP_ADDR=10.0.0.1", "CAUSEWAY_PORT_7444_UDP_PROTO=udp",
-		"CAUSEWAY_EU_SERVICE_HOST=10.0.0.2", "CAUSEWAY_EU_PORT_1883_TCP_PORT=1883",
+		"CAUSEWAY_EU_SERVICE_HOST=10.0.0.2", "CAUSEWAY_EU_PORT_1883_TCP_PORT=1883", "CAUSEWAY_CONTEXT=eu",
 	}})
 	eachKey(schema, "", func(path string, _ *field) {
 		if serviceVariable.MatchString(envName(path)) {
@@ -316,7 +317,7 @@ func TestLoad_PassesOverServiceVariables(t *testing.T) {
 // viper lower-cases keys and splits them at dots: no key of ours may be changed by that, and no
 // two may share a variable.
 func TestSchema_KeysSurvive(t *testing.T) {
-	names := map[string]string{envFile: "the file"}
+	names := map[string]string{envFile: "the file", envContext: "the context of ctl"}
 	eachKey(schema, "", func(path string, f *field) {
 		if f.key == "" || strings.ToLower(f.key) != f.key || strings.ContainsAny(f.key, ".[] ") {
 			t.Errorf("key %q", path)
