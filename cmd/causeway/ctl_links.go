@@ -128,7 +128,7 @@ func (c *ctl) printRoute(w io.Writer, r admin.Route) {
 		ack += " (by the filter " + r.AckFilter + ")"
 	}
 	facts(w, "topic", r.Topic, "namespace", r.Namespace, "ack", ack,
-		"goes to", fmt.Sprintf("%d sessions, %d shared groups, %d peers", r.Sessions, r.Groups, r.Peers))
+		"goes to", fmt.Sprintf("sessions %d, shared groups %d, peers %d", r.Sessions, r.Groups, r.Peers))
 	fmt.Fprintln(w)
 	t := c.table("KIND", "NAME", "SENT", "-QOS", "WHY")
 	for _, x := range r.Targets {

@@ -48,7 +48,8 @@ func blockStyle(n *yaml.Node) {
 	}
 }
 
-// maxCell is where cells of a list are cut unless --wide is given, in characters.
+// maxCell is where cells are cut unless --wide is given, in characters. The last column, where the
+// reasons are, is never cut.
 const maxCell = 48
 
 // table prints rows under headers, columns aligned, two spaces between. A header that begins with
@@ -65,7 +66,7 @@ func (t *table) row(cells ...any) {
 	row := make([]string, len(cells))
 	for i, cell := range cells {
 		row[i] = clean(fmt.Sprint(cell))
-		if n := utf8.RuneCountInString(row[i]); t.cut && n > maxCell {
+		if n := utf8.RuneCountInString(row[i]); t.cut && n > maxCell && i < len(cells)-1 {
 			row[i] = string([]rune(row[i])[:maxCell-1]) + "…"
 		}
 	}

@@ -49,7 +49,7 @@ func (a *api) kickClient(r *http.Request, q *query) (any, error) {
 		return nil, fmt.Errorf("client %s: %w", k, err)
 	}
 	return Change{Action: "kick", Target: k.String(), DryRun: dry, Effects: []string{
-		fmt.Sprintf("the connection from %s closes", c.Address), "the session stays",
+		fmt.Sprintf("the connection from %s closes", c.Address), "a persistent session stays",
 	}}, nil
 }
 

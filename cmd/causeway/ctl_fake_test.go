@@ -1,0 +1,163 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"causeway/internal/admin"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func at(d time.Duration) *time.Time { t := noon.Add(d); return &t }
+
+// fakeAPI answers each call with what was put there for it, by method and request URI, and
+// remembers the calls that change something.
+type fakeAPI struct {
+	answers map[string]any
+
+	mu    sync.Mutex
+	calls []string
+}
+
+func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	call := r.Method + " " + r.RequestURI
+	body, _ := io.ReadAll(r.Body)
+	if r.Method != http.MethodGet {
+		f.mu.Lock()
+		f.calls = append(f.calls, strings.TrimSpace(call+" "+string(body)))
+		f.mu.Unlock()
+	}
+	w.Header().Set(admin.HeaderVersion, "v0.1.0")
+	w.Header().Set(admin.HeaderFeatures, strings.Join(admin.Features(), ","))
+	answer, ok := f.answers[call]
+	if !ok {
+		answer = &admin.Problem{Type: admin.ProblemNotFound, Title: "Not found", Status: 404, Detail: call + ": not found",
+			Instance: r.URL.EscapedPath(), Fix: "list what is there"}
+	}
+	if p, ok := answer.(*admin.Problem); ok {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(p.Status)
+	}
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// serve answers at the socket of a data directory until the test ends.
+func (f *fakeAPI) serve(t *testing.T, dataDir string) {
+	t.Helper()
+	if err := os.MkdirAll(dataDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", filepath.Join(dataDir, "admin.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: f}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
+	t.Cleanup(func() { _ = srv.Close(); <-done })
+}
+
+func link() admin.Link {
+	return admin.Link{Peer: "us", Name: "us", State: "up", Since: noon.Add(-3 * time.Hour), Transport: "udp", Address: "10.0.0.2:7444", Dialled: true,
+		RTTSeconds: 0.0803, LagSeconds: 0.2, LagMessages: 3, SpoolMessages: 3, SpoolBytes: 1 << 30, SpoolCapacityBytes: 10 << 30,
+		Bytes: []admin.LinkBytes{{Direction: "in", Form: "raw", Bytes: 90}, {Direction: "out", Form: "raw", Bytes: 5 << 20}, {Direction: "out", Form: "wire", Bytes: 2 << 20}}}
+}
+
+func status() admin.Status {
+	return admin.Status{
+		Version: "v0.1.0", Region: "eu", Node: "eu-1", StartedAt: noon.Add(-3*time.Hour - 5*time.Second), Now: noon,
+		State:  admin.State{State: "ready", Since: noon.Add(-3 * time.Hour), Parts: []admin.StatePart{}},
+		Totals: admin.Totals{Connections: 3, Sessions: 12, SessionsAttached: 3, Received: 100, Sent: 77, Dropped: 10},
+		Homes: []admin.Home{{ID: "eu", Epoch: 3, Host: "eu", Leader: "eu-1", Leading: true, Seq: 900, Filters: 5, Retained: 2,
+			Queued: 4, QueuedBytes: 4096}},
+		Listeners: []admin.Listener{
+			{Name: "cars", Type: "mqtts", Address: ":8883", Namespace: "cars", Open: true, Connections: 3, MaxConnections: 100},
+			{Name: "plant", Type: "mqtt", Address: "127.0.0.1:1883", Namespace: "plants", Error: "address already in use"}},
+		Connections: []admin.ConnectionCount{}, Sessions: []admin.SessionCount{},
+		Links:    []admin.Link{link()},
+		Stores:   []admin.Store{{Name: "data", Path: "/var/lib/causeway", Bytes: 1 << 20, FreeBytes: 90 << 30}},
+		Services: []admin.Service{{Name: "replica", State: "running", Since: noon.Add(-3 * time.Hour)}},
+	}
+}
+
+func services() []admin.Service {
+	return []admin.Service{
+		{Name: "replica", State: "running", Since: noon.Add(-3 * time.Hour)},
+		{Name: "link/us", State: "backoff", Since: noon.Add(-4 * time.Second), Restarts: 12, LastError: "dial udp 10.0.0.2:7444: timeout",
+			LastErrorAt: at(-4 * time.Second), NextStart: at(26 * time.Second)},
+	}
+}
+
+// answers is a node with something in every corner.
+func answers() map[string]any {
+	client := admin.Client{Namespace: "cars", ClientID: "car-1", Node: "eu-1", Listener: "cars", Address: "10.1.2.3:4567", Username: "car-1",
+		Protocol: "5", ConnectedAt: noon.Add(-90 * time.Minute), KeepAliveSeconds: 60, CleanStart: true, InFlight: 2, Received: 40, Sent: 1200}
+	evil := client
+	evil.ClientID, evil.Protocol = "\x1b[31mred\x1b[0m-"+strings.Repeat("ü", 60), "3.1.1"
+	attached := admin.Session{Namespace: "cars", ClientID: "car-1", Home: "eu", Epoch: 8, State: "attached", Owner: "eu-1", ExpirySeconds: 3600,
+		Queued: 2, QueuedBytes: 2048, Will: true}
+	detached := admin.Session{Namespace: "cars", ClientID: "car-2", Home: "eu", Epoch: 9, State: "detached", ExpirySeconds: admin.NeverExpires}
+	expiring := admin.Session{Namespace: "cars", ClientID: "car-3", Home: "eu", Epoch: 10, State: "detached", ExpirySeconds: 7200, ExpiresAt: at(time.Hour)}
+	retained := admin.Retained{Namespace: "default", Topic: "fleet/a", QoS: 1, Bytes: 2, Version: 4, Home: "us", ExpiresAt: at(time.Hour)}
+	kicked := admin.Change{Action: "kick", Target: "cars/car-1", Effects: []string{"the connection from 10.1.2.3:4567 closes", "a persistent session stays"}}
+	wouldKick := kicked
+	wouldKick.DryRun = true
+	forgotten := admin.Change{Action: "forget peer", Target: "us", Effects: []string{"12 spooled messages (3456 bytes) for it are dropped", "7 filters it wants are removed"}}
+	wouldForget := forgotten
+	wouldForget.DryRun = true
+	refused := &admin.Problem{Type: admin.ProblemRefused, Title: "A precondition is not met", Status: 409, Detail: "the link to ap is up",
+		Instance: "/v1/peers/ap/forget", Fix: "remove the link from the node file first",
+		Refused: []admin.Refusal{{Condition: "link_up", Reason: "the link to ap is up: it would tell its interest again", Fix: "remove the link from the node file first"}}}
+	return map[string]any{
+		"GET /v1/status":   status(),
+		"GET /v1/services": admin.Page[admin.Service]{Items: services()},
+		"GET /v1/version":  admin.Version{Version: "v0.1.0", Revision: "abc", Go: "go1.26.8", API: "v1", Features: []string{"clients", "status"}},
+		"GET /v1/config": admin.Page[admin.ConfigValue]{Items: []admin.ConfigValue{{Key: "region", Value: "eu", Source: "causeway.yaml:1"},
+			{Key: "limits.packet", Value: "2MiB", Source: "default"}}},
+
+		"GET /v1/clients?limit=100":                   admin.Page[admin.Client]{Items: []admin.Client{client, evil}},
+		"GET /v1/clients?limit=1":                     admin.Page[admin.Client]{Items: []admin.Client{client}, Next: "Y2Fyc_"},
+		"GET /v1/clients?limit=1000":                  admin.Page[admin.Client]{Items: []admin.Client{client}, Next: "Y2Fyc_"},
+		"GET /v1/clients?after=Y2Fyc_&limit=1000":     admin.Page[admin.Client]{Items: []admin.Client{evil}},
+		"GET /v1/clients?limit=100&namespace=plants":  admin.Page[admin.Client]{Items: []admin.Client{}},
+		"GET /v1/clients/cars/car-1":                  client,
+		"DELETE /v1/clients/cars/car-1?dry_run=true":  wouldKick,
+		"DELETE /v1/clients/cars/car-1":               kicked,
+		"GET /v1/sessions?limit=100&namespace=cars":   admin.Page[admin.Session]{Items: []admin.Session{attached, detached, expiring}},
+		"GET /v1/sessions?limit=100&state=sleepy":     &admin.Problem{Type: admin.ProblemBadRequest, Title: "The request is not understood", Status: 400, Detail: `the parameter state is "sleepy"`, Fix: "give state as attached or detached"},
+		"GET /v1/sessions/default/a%2Fb":              admin.SessionDetail{Session: admin.Session{Namespace: "default", ClientID: "a/b", Home: "eu", Epoch: 1, State: "detached", ExpirySeconds: 0, Transient: true}, Subscriptions: []admin.Subscription{{Filter: "cmd/+", QoS: 1, ID: 7, NoLocal: true, RetainHandling: 2}, {Filter: "#"}}},
+		"GET /v1/sessions/cars/car-1/queue?limit=100": admin.Page[admin.QueuedMessage]{Items: []admin.QueuedMessage{{Ref: 5, PacketID: 5, Seq: 880, Topic: "cmd/1", QoS: 1, Bytes: 5, ExpiresAt: at(time.Minute)}}},
+		"GET /v1/sessions/cars/car-1/queue?limit=100&payload=true": admin.Page[admin.QueuedMessage]{Items: []admin.QueuedMessage{
+			{Ref: 5, PacketID: 5, Seq: 880, Topic: "cmd/1", QoS: 1, Bytes: 5, Payload: []byte("hello")},
+			{Ref: 32769, PacketID: 1, Seq: 881, Topic: "cmd/1", QoS: 2, Bytes: 3, Payload: []byte{0, 1, 2}, Received: true}}},
+		"DELETE /v1/sessions/cars/car-1?publish_will=true": admin.Change{Action: "delete session", Target: "cars/car-1", Effects: []string{"its will is published"}},
+
+		"GET /v1/links": admin.Page[admin.Link]{Items: []admin.Link{link(), {Peer: "ap", Name: "ap", State: "down", Cause: "identity",
+			Reason: "the certificate says region uk", Since: noon.Add(-48 * time.Hour), SpoolBytes: 3 << 40, Dropped: 9, Bytes: []admin.LinkBytes{}}}},
+		"GET /v1/links/us": admin.LinkDetail{Link: link(), In: []string{}, Out: []string{"events/#", "cmd/#"}, Never: []string{"pii/#"},
+			Interest: admin.LinkInterest{Epoch: 1, Version: 9, Filters: 4},
+			Spools:   []admin.LinkSpool{{Class: "", AckedSeq: 870, Messages: 3, Bytes: 1 << 30, OldestSeconds: 0.2}},
+			Cursors:  []admin.LinkCursor{{Home: "us", Epoch: 1, Seq: 55}}},
+		"POST /v1/peers/us/forget?dry_run=true": wouldForget,
+		"POST /v1/peers/us/forget":              forgotten,
+		"POST /v1/peers/ap/forget?dry_run=true": refused,
+		"POST /v1/peers/ap/forget":              refused,
+
+		"GET /v1/routes?namespace=default&topic=pii%2F1": admin.Route{Namespace: "default", Topic: "pii/1", Ack: "region", AckFilter: "#", Sessions: 1,
+			Targets: []admin.Target{{Kind: "session", Name: "default/car-1", QoS: 1, Sends: true, Reason: "subscribed"},
+				{Kind: "peer", Name: "us", QoS: 0, Reason: "the link's never has pii/#"}}},
+		"GET /v1/routes?namespace=plants&topic=x":            admin.Route{Namespace: "plants", Topic: "x", Ack: "memory", Targets: []admin.Target{}},
+		"GET /v1/retained?filter=fleet%2F%2B&limit=100":      admin.Page[admin.Retained]{Items: []admin.Retained{retained}},
+		"GET /v1/retained/default/fleet%2Fa":                 admin.RetainedDetail{Retained: retained, Payload: []byte("on")},
+		"DELETE /v1/retained/default/fleet%2Fa?dry_run=true": admin.Change{Action: "delete retained", Target: "default/fleet/a", DryRun: true, Effects: []string{"the retained message of 2 bytes is removed, here and at the peers"}},
+	}
+}
