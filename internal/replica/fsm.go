@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,13 +120,25 @@ func (f *fsm) applyRecord(rec *home.Record, l *raft.Log) error {
 	}
 	f.answers = f.answers[:0]
 	start := time.Now()
-	err := f.state.Apply(rec, f.r.opts.Sink, f.collect)
+	err := f.applyState(rec)
 	f.r.stats.apply.observe(time.Since(start))
 	if err != nil {
 		return err
 	}
 	f.r.clock.heard(rec.Time)
 	return f.checkOwn(rec, l)
+}
+
+// applyState turns a panic into an error: it stops this home like any record
+// that cannot be applied, and leaves the process to say why.
+func (f *fsm) applyState(rec *home.Record) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.r.log.Error("panic while applying a record", "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return f.state.Apply(rec, f.r.opts.Sink, f.collect)
 }
 
 // collect keeps the outcomes of our own entries. It is called with the state

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -247,7 +248,15 @@ func (r *Replica) startRaft(snapshots raft.SnapshotStore, t tail) (err error) {
 	r.guard.live.Store(true)
 	r.batcher = newBatcher(r.queue, r.opts, r.owner,
 		&leader{home: r.opts.Home, clock: &r.clock, raft: r.raft, fail: r.fail}, r.raft.LeaderCh(), r.stats)
+	if members := r.raft.GetConfiguration().Configuration().Servers; !votes(members, conf.LocalID) {
+		return fmt.Errorf("the log's members are %v, and node %s is not one: the folder is another node's, or this one was renamed",
+			members, conf.LocalID)
+	}
 	return r.hurryElection()
+}
+
+func votes(members []raft.Server, id raft.ServerID) bool {
+	return slices.ContainsFunc(members, func(s raft.Server) bool { return s.ID == id && s.Suffrage == raft.Voter })
 }
 
 // termKey is where raft keeps its current term.

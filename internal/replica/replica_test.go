@@ -155,6 +155,68 @@ func TestOpen_RefusesAnotherHome(t *testing.T) {
 	}
 }
 
+func TestOpen_RefusesARenamedNode(t *testing.T) {
+	fs := store.NewCrashFS()
+	if err := mustOpen(t, options(fs, 1)).Close(); err != nil {
+		t.Fatal(err)
+	}
+	o := options(fs, 2)
+	o.Node = "eu-9"
+	if _, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "renamed") {
+		t.Errorf("opened eu-1's folder as eu-9: %v", err)
+	}
+}
+
+func TestOptions_Validate(t *testing.T) {
+	for _, tc := range []struct {
+		change func(*Options)
+		want   string
+	}{
+		{func(o *Options) { o.Home = "" }, "Home"},
+		{func(o *Options) { o.Node = "" }, "Node"},
+		{func(o *Options) { o.Epoch.Number = 0 }, "Epoch"},
+		{func(o *Options) { o.Incarnation = 0 }, "Incarnation"},
+		{func(o *Options) { o.Sink = nil }, "Sink"},
+		{func(o *Options) { o.MaxOpBytes = 1 << 30 }, "MaxOpBytes"},
+		{func(o *Options) { o.QueueBytes = 1 << 20 }, "half of QueueBytes"},
+		{func(o *Options) { o.Batching.MaxBytes = 1 << 30 }, "Batching"},
+		{func(o *Options) { o.FlushEvery = -1 }, "FlushEvery"},
+		{func(*Options) {}, ""},
+	} {
+		o := options(store.NewCrashFS(), 1)
+		tc.change(&o)
+		err := o.Validate()
+		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("Validate: %v, want an error naming %q", err, tc.want)
+		}
+	}
+}
+
+// clumsy is a sink with a bug.
+type clumsy struct{ deaf }
+
+func (clumsy) Queued(home.SessionKey, home.SessionEpoch, home.Owner) { panic("clumsy") }
+
+func TestPanicInApply_StopsTheHomeOnly(t *testing.T) {
+	o := options(store.NewCrashFS(), 1)
+	o.Sink = clumsy{}
+	r := start(t, o)
+	a := r.do(&home.Attach{Session: subscriber, Expiry: 0xFFFFFFFF})
+	r.do(&home.Subscribe{Session: subscriber, Epoch: a.Epoch, Filters: []home.Subscription{{Filter: "t/#", QoS: 1}}})
+	if _, err := r.try(numbered(1, 1, 100)); !errors.Is(err, ErrStopped) {
+		t.Errorf("a publish whose apply panicked: %v", err)
+	}
+	<-r.ended
+	if r.err == nil || !strings.Contains(r.err.Error(), "clumsy") {
+		t.Errorf("Run: %v", r.err)
+	}
+	// The record is committed: a build without the bug applies it.
+	o.Sink, o.Incarnation = deaf{}, 2
+	if got := start(t, o).queued(); len(got) != 1 {
+		t.Errorf("after the repair the queue holds %v, want the message", got)
+	}
+}
+
 func TestOpen_RefusesAnUsedIncarnation(t *testing.T) {
 	for _, clean := range []bool{true, false} {
 		fs := store.NewCrashFS()

@@ -2,6 +2,7 @@ package raftlog
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -42,11 +43,11 @@ func closeLog(t testing.TB, l *Log) {
 
 // entry is a raft entry whose content follows from its index and term.
 func entry(index, term uint64, size int) *raft.Log {
-	r := rand.New(rand.NewPCG(index, term))
+	var seed [32]byte
+	binary.BigEndian.PutUint64(seed[:], index)
+	binary.BigEndian.PutUint64(seed[8:], term)
 	data := make([]byte, size)
-	for i := range data {
-		data[i] = byte(r.Uint32())
-	}
+	rand.NewChaCha8(seed).Read(data)
 	return &raft.Log{Index: index, Term: term, Type: raft.LogCommand, Data: data, Extensions: []byte{byte(index)}}
 }
 
