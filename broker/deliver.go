@@ -75,11 +75,9 @@ func (s *Server) Queued(k home.SessionKey, epoch home.SessionEpoch, owner home.O
 	}
 }
 
-// Ended hears from the home that this owner has lost a session. It does not block.
-func (s *Server) Ended(k home.SessionKey, epoch home.SessionEpoch, owner home.Owner, why home.EndReason) {
-	if owner != s.opt.Home.Owner() {
-		return
-	}
+// Ended hears from the home that an owner has lost a session. It does not block. The epoch alone says whose it was: when
+// the home was started again under us, its owner is an incarnation that is not the present one.
+func (s *Server) Ended(k home.SessionKey, epoch home.SessionEpoch, _ home.Owner, why home.EndReason) {
 	if c, _ := s.sessions.find(k, early{epoch: epoch, ended: why}); c != nil {
 		c.sessionEnded(why)
 	}

@@ -391,3 +391,19 @@ func TestDeliver_HomeStops(t *testing.T) {
 		t.Errorf("closed with %s", code)
 	}
 }
+
+// When the home starts again under a running broker, a new incarnation owns nothing: devices of the old one are closed,
+// or they would wait for ever for what they subscribed to.
+func TestDeliver_HomeRestartedUnderUs(t *testing.T) {
+	l := newLab(t)
+	d := l.connect(packet.V5, "dev", persistent)
+	l.home.setOwner(home.Owner{Node: "n1", Incarnation: 2})
+	l.home.do(&home.NodeUp{})
+	if code := d.closed(); code != 0 {
+		t.Errorf("closed with %s", code)
+	}
+	d = l.dial(packet.V5)
+	if ack := d.connectOK("dev", persistent); !ack.SessionPresent {
+		t.Error("the session is gone")
+	}
+}

@@ -17,6 +17,7 @@ type testHome struct {
 	t       testing.TB
 	state   *home.State
 	sink    atomic.Pointer[Server]
+	ownerMu sync.Mutex
 	owner   home.Owner
 	start   time.Time
 	unready atomic.Bool
@@ -81,7 +82,7 @@ func (h *testHome) run() {
 
 func (h *testHome) apply(batch []proposal) {
 	h.n++
-	e := home.Entry{Owner: h.owner, N: h.n}
+	e := home.Entry{Owner: h.Owner(), N: h.n}
 	for _, p := range batch {
 		e.Ops = append(e.Ops, p.op)
 	}
@@ -122,6 +123,13 @@ func (h *testHome) set(f func()) {
 	defer h.mu.Unlock()
 	f()
 	h.wake.Broadcast()
+}
+
+// setOwner begins a new incarnation; nothing may be in the log's hands.
+func (h *testHome) setOwner(o home.Owner) {
+	h.ownerMu.Lock()
+	defer h.ownerMu.Unlock()
+	h.owner, h.n = o, 0
 }
 
 func (h *testHome) proposed(k home.Kind) int {
