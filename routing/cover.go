@@ -10,8 +10,11 @@ func Covers(a, b string) bool {
 	if wildFirst(a) && hidden(b) {
 		return false // [MQTT-4.7.2-1]
 	}
-	if a == "+/#" && b == "#" {
-		return true // a topic has at least one level, so these two are the same set
+	switch b { // no topic is empty, so these two are the same as
+	case "#":
+		b = "+/#"
+	case "/#":
+		b = "/+/#"
 	}
 	for {
 		wide, aRest, aMore := strings.Cut(a, "/")
@@ -39,7 +42,7 @@ func Overlaps(a, b string) bool {
 }
 
 // Intersect returns the filter that matches exactly the topics both a and b match; ok is false if there are none. Two
-// valid filters always have such a filter: at each level the narrower side stands.
+// valid filters that overlap always have such a filter: at each level the narrower side stands.
 func Intersect(a, b string) (both string, ok bool) {
 	if wildFirst(a) && hidden(b) || wildFirst(b) && hidden(a) {
 		return "", false // [MQTT-4.7.2-1]
@@ -66,7 +69,8 @@ func Intersect(a, b string) (both string, ok bool) {
 		case aMore && bMore:
 			a, b = aRest, bRest
 		case !aMore && !bMore, !aMore && bRest == "#", !bMore && aRest == "#":
-			return strings.Join(levels, "/"), true // "x/#" includes "x", so the shorter one stands
+			both = strings.Join(levels, "/") // "x/#" includes "x", so the shorter one stands
+			return both, both != ""          // "/#" and "+" have only the empty topic in common, which is none
 		default:
 			return "", false
 		}

@@ -47,6 +47,8 @@ func TestCovers(t *testing.T) {
 		{"$SYS/#", "$SYS/+/x", true, false},
 		{"/#", "/", true, false},
 		{"/+", "/", true, false},
+		{"/#", "/+/#", true, true},
+		{"x/#", "x/+/#", true, false},
 	} {
 		if got := Covers(c.a, c.b); got != c.want {
 			t.Errorf("Covers(%q, %q) = %v", c.a, c.b, got)
@@ -72,6 +74,7 @@ func TestIntersect(t *testing.T) {
 		{"a/+", "a", ""},
 		{"a/b/#", "a/+", "a/b"},
 		{"a//#", "a/+/b", "a//b"},
+		{"/#", "+", ""},
 	} {
 		for _, pair := range [][2]string{{c.a, c.b}, {c.b, c.a}} {
 			got, ok := Intersect(pair[0], pair[1])
