@@ -28,7 +28,7 @@ func benchLink(b *testing.B, codec wire.Codec) {
 		h := openHome(b, name, nil, sink)
 		h.delay = 0
 		h.do(b, &home.SetPeer{Peer: home.ID(peer)})
-		m, err := New(Options{Region: name, Home: h, Local: &node{}, Identity: ca.issue(b, name),
+		m, err := New(Options{Region: name, Home: h, Full: errFull, Local: &node{}, Identity: ca.issue(b, name),
 			Peers:  []Peer{{ID: home.ID(peer), Dial: dial, Compress: codec}},
 			Listen: func() (net.PacketConn, error) { return net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}) }})
 		if err != nil {

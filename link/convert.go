@@ -32,7 +32,7 @@ func wireFilters(list []routing.Filter) []wire.Filter {
 	return out
 }
 
-func homeFilters(list []wire.Filter) []home.InterestFilter {
+func interestFilters(list []routing.Filter) []home.InterestFilter {
 	out := make([]home.InterestFilter, len(list))
 	for i, f := range list {
 		out[i] = home.InterestFilter(f)

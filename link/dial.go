@@ -19,11 +19,15 @@ const maxAddresses = 8
 func (p *peer) dial(ctx context.Context) (*tunnel, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.m.o.DialTimeout)
 	defer cancel()
+	st, err := p.m.homeOf()
+	if err != nil {
+		return nil, err
+	}
 	c, err := p.race(ctx)
 	if err != nil {
 		return nil, err
 	}
-	t, err := p.dialOpening(ctx, c)
+	t, err := p.dialOpening(ctx, st, c)
 	if err == nil {
 		err = p.adopt(t)
 	}

@@ -510,7 +510,7 @@ func (w *world) tuned(name string, tune func(*Options), peers ...Peer) *node {
 // start opens the home from a log and runs its links.
 func (n *node) start(log [][]byte) {
 	n.home = openHome(n.t, n.name, log, (*nodeSink)(n))
-	o := Options{Region: n.name, Software: "test", Home: n.home, Local: n, Identity: n.id, Peers: n.peers,
+	o := Options{Region: n.name, Software: "test", Home: n.home, Full: errFull, Local: n, Identity: n.id, Peers: n.peers,
 		Listen:   func() (net.PacketConn, error) { return n.w.wan.listen(n.addr), nil },
 		ResetKey: [32]byte{1, 2, 3, n.addr.IP.To4()[3]}, Logger: logger(n.t, n.name)}
 	n.tune(&o)

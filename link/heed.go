@@ -23,6 +23,7 @@ const unknownPeerPoll = 250 * time.Millisecond
 // and applied before the next is read.
 type heeder struct {
 	t     *tunnel
+	step  int  // bytes of filters in one operation
 	asked bool // an answer is on its way: what comes before it is old
 	// The snapshot that is coming in.
 	chunks  uint64
@@ -31,7 +32,7 @@ type heeder struct {
 }
 
 func (t *tunnel) receiveInterest(ctx context.Context, r *bufio.Reader) error {
-	h := &heeder{t: t}
+	h := &heeder{t: t, step: stepBytes}
 	counted := &countingReader{r: r, n: &t.p.counts.interestIn}
 	in := bufio.NewReader(counted)
 	for {
@@ -62,7 +63,7 @@ func (t *tunnel) receiveInterest(ctx context.Context, r *bufio.Reader) error {
 }
 
 func (h *heeder) id() home.ID        { return h.t.p.config().ID }
-func (h *heeder) state() *home.State { return h.t.p.m.o.Home.State() }
+func (h *heeder) state() *home.State { return h.t.st }
 
 // known waits until the home knows the peer.
 func (h *heeder) known(ctx context.Context) error {
@@ -114,7 +115,7 @@ func (h *heeder) delta(ctx context.Context, m *wire.InterestDelta) error {
 		return nil
 	}
 	o, err := h.t.p.proposeWait(ctx, &home.Interest{Peer: h.id(), Epoch: homeEpoch(m.Epoch), Base: m.Base, Version: m.Version,
-		Add: homeFilters(m.Add), Remove: homeFilters(m.Remove)})
+		Add: interestFilters(routingFilters(m.Add)), Remove: interestFilters(routingFilters(m.Remove))})
 	if err != nil {
 		return err
 	}
@@ -150,14 +151,85 @@ func (h *heeder) replace(ctx context.Context, m *wire.InterestChunk, filters []w
 	if err := set.Replace(routing.Snapshot{Version: m.Version, Filters: routingFilters(filters), Digest: homeDigest(m.Digest)}); err != nil {
 		return fmt.Errorf("the peer's interest: %w: %w", err, errProtocol)
 	}
-	o, err := h.t.p.proposeWait(ctx, &home.Interest{Peer: h.id(), Epoch: homeEpoch(m.Epoch), Full: true, Version: m.Version, Add: homeFilters(filters)})
-	if err != nil {
-		return err
-	}
 	h.t.p.counts.snapshotsIn.Add(1)
 	h.asked = false
-	if o.Code != home.CodeOK && o.Code != home.CodeUnknown {
-		return fmt.Errorf("our home does not take the peer's interest (code %#x): %w", byte(o.Code), errProtocol)
+	for _, op := range h.steps(m, routingFilters(filters)) {
+		o, err := h.t.p.proposeWait(ctx, op)
+		if err != nil {
+			return fmt.Errorf("take in what the peer wants: %w", err)
+		}
+		switch o.Code {
+		case home.CodeOK:
+		case home.CodeGap: // the table changed under our hands
+			h.ask(true)
+			return nil
+		default: // the peer was forgotten: known waits for it
+			return nil
+		}
 	}
 	return nil
+}
+
+// stepBytes is how much of a snapshot goes into one operation. The log bounds
+// those.
+const stepBytes = 4 << 20
+
+// steps turns a snapshot into operations. A large one changes the table in
+// steps, of which none makes it narrower than it was before and will be after:
+// what is wanted stays wanted.
+func (h *heeder) steps(m *wire.InterestChunk, filters []routing.Filter) []home.Op {
+	epoch := homeEpoch(m.Epoch)
+	info, _ := h.state().Peer(h.id())
+	if filterBytes(filters) <= h.step || info.Epoch != epoch {
+		return []home.Op{&home.Interest{Peer: h.id(), Epoch: epoch, Full: true, Version: m.Version, Add: interestFilters(filters)}}
+	}
+	held, _ := h.state().PeerInterest(h.id())
+	add, remove := difference(held.Filters, filters)
+	var ops []home.Op
+	at := held.Version
+	step := func(add, remove []routing.Filter) {
+		ops = append(ops, &home.Interest{Peer: h.id(), Epoch: epoch, Base: at, Version: at, Add: interestFilters(add), Remove: interestFilters(remove)})
+	}
+	for _, part := range parts(add, h.step) {
+		step(part, nil)
+	}
+	for _, part := range parts(remove, h.step) {
+		step(nil, part)
+	}
+	// The last one carries the version; it may be lower than ours after a restore,
+	// which only a whole table may say.
+	if m.Version < at {
+		return []home.Op{&home.Interest{Peer: h.id(), Epoch: epoch, Full: true, Version: m.Version, Add: interestFilters(filters)}}
+	}
+	return append(ops, &home.Interest{Peer: h.id(), Epoch: epoch, Base: at, Version: m.Version})
+}
+
+// difference compares two sorted lists.
+func difference(held, want []routing.Filter) (add, remove []routing.Filter) {
+	for len(held) > 0 || len(want) > 0 {
+		switch {
+		case len(held) == 0 || len(want) > 0 && compareFilters(want[0], held[0]) < 0:
+			add, want = append(add, want[0]), want[1:]
+		case len(want) == 0 || compareFilters(want[0], held[0]) > 0:
+			remove, held = append(remove, held[0]), held[1:]
+		default:
+			held, want = held[1:], want[1:]
+		}
+	}
+	return add, remove
+}
+
+// parts cuts a list so that no part has more than limit bytes.
+func parts(list []routing.Filter, limit int) (out [][]routing.Filter) {
+	for len(list) > 0 {
+		n, size := 0, 0
+		for n < len(list) {
+			if size += wire.FilterBytes(wire.Filter(list[n])); size > limit && n > 0 {
+				break
+			}
+			n++
+		}
+		out, list = append(out, list[:n]), list[n:]
+	}
+	return out
 }

@@ -125,13 +125,15 @@ func (t *tunnel) openLive(ctx context.Context) (sendStream, error) {
 // fit begins the next frame, so the order stays.
 func (t *tunnel) liveFrame(enc *wire.Encoder, w sendStream, next *home.Message) error {
 	q := &t.p.live
-	now := t.p.m.o.Home.State().Now()
+	now := t.st.Now()
 	for next != nil {
 		enc.BeginLive()
 		for next != nil {
 			m, ok := liveMessage(next, now)
 			if !ok {
 				t.p.counts.drop(DropExpired, 1)
+			} else if uint64(wire.MessageBytes(&m)) > t.remote.MaxMessage {
+				t.p.counts.drop(DropTooLarge, 1)
 			} else if enc.Raw() >= frameBytes || !enc.Add(&m) {
 				break
 			}
@@ -145,7 +147,7 @@ func (t *tunnel) liveFrame(enc *wire.Encoder, w sendStream, next *home.Message) 
 		if enc.Count() == 0 {
 			continue
 		}
-		b, err := enc.Finish(wire.Header{Source: wire.Source{Home: string(t.p.m.o.Home.State().ID())}, Live: true})
+		b, err := enc.Finish(wire.Header{Source: wire.Source{Home: string(t.st.ID())}, Live: true})
 		if err != nil {
 			return err
 		}
@@ -195,7 +197,7 @@ func (t *tunnel) deliverLive(f *wire.Frame) {
 	counts.liveIn.Add(uint64(len(f.Messages)))
 	counts.rawIn.Add(uint64(f.Raw))
 	counts.wireIn.Add(uint64(f.Wire))
-	now := t.p.m.o.Home.State().Now()
+	now := t.st.Now()
 	for i := range f.Messages {
 		m := &f.Messages[i]
 		if !cfg.mayCome(m.Topic) || !validTopic(m.Topic) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"causeway/internal/home"
 	"causeway/link/wire"
 )
 
@@ -30,12 +31,25 @@ func refuse(code uint64, format string, args ...any) error {
 	return &refusal{code, fmt.Sprintf(format, args...)}
 }
 
-func (m *Manager) hello() wire.Hello {
+// homeOf returns the state that a new tunnel works for. A home that is not open
+// yet has no name; nothing may be told of it.
+func (m *Manager) homeOf() (*home.State, error) {
 	st := m.o.Home.State()
+	if st.ID() == "" {
+		return nil, errNotOpen(m.o.Region)
+	}
+	return st, nil
+}
+
+func errNotOpen(region string) error {
+	return refuse(wire.GoodbyeFailed, "the home of region %q is not open yet", region)
+}
+
+func (m *Manager) hello(st *home.State) wire.Hello {
 	return wire.Hello{
 		Min: wire.MinVersion, Max: wire.MaxVersion, Features: wire.Features,
 		Region: m.o.Region, Home: string(st.ID()), Epoch: wireEpoch(st.Epoch()),
-		Software: m.o.Software, Instance: m.instance,
+		Software: m.o.Software, Instance: m.instance, MaxMessage: uint64(m.o.MaxMessage),
 	}
 }
 
@@ -58,14 +72,14 @@ func (p *peer) check(c conn, h wire.Hello) error {
 }
 
 // dialOpening runs the dialling side's opening on a fresh connection.
-func (p *peer) dialOpening(ctx context.Context, c conn) (*tunnel, error) {
+func (p *peer) dialOpening(ctx context.Context, st *home.State, c conn) (*tunnel, error) {
 	stop := context.AfterFunc(ctx, func() { c.close(wire.GoodbyeFailed, "the opening took too long") })
 	defer stop()
 	s, err := c.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	ours := p.m.hello()
+	ours := p.m.hello(st)
 	if _, err := s.Write(ours.Append(nil)); err != nil {
 		return nil, fmt.Errorf("send the opening: %w", err)
 	}
@@ -84,7 +98,7 @@ func (p *peer) dialOpening(ctx context.Context, c conn) (*tunnel, error) {
 	answer, err := wire.ReadControl(r)
 	switch a := answer.(type) {
 	case *wire.Welcome:
-		return newTunnel(p, c, s, r, theirs, agreed, true), nil
+		return newTunnel(p, st, c, s, r, theirs, agreed, true), nil
 	case *wire.Goodbye:
 		return nil, refuse(a.Code, "the peer refuses the tunnel: %s", a.Reason)
 	}
@@ -117,9 +131,10 @@ func (m *Manager) acceptOpening(ctx context.Context, c conn) (*tunnel, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := m.admit(c, s, r, theirs)
-	b := m.hello()
-	out := b.Append(nil)
+	st := m.o.Home.State()
+	t, err := m.admit(st, c, s, r, theirs)
+	ours := m.hello(st)
+	out := ours.Append(nil)
 	if err != nil {
 		var no *refusal
 		if errors.As(err, &no) {
@@ -136,12 +151,15 @@ func (m *Manager) acceptOpening(ctx context.Context, c conn) (*tunnel, error) {
 }
 
 // admit finds the peer that opens a tunnel and makes it the peer's tunnel.
-func (m *Manager) admit(c conn, s control, r *bufio.Reader, theirs wire.Hello) (*tunnel, error) {
+func (m *Manager) admit(st *home.State, c conn, s control, r *bufio.Reader, theirs wire.Hello) (*tunnel, error) {
 	region, err := m.o.Identity.PeerRegion(c.tls())
 	if err != nil {
 		return nil, refuse(wire.GoodbyeIdentity, "identity: %v", err)
 	}
 	p := m.peerOf(region)
+	if st.ID() == "" {
+		return nil, errNotOpen(m.o.Region)
+	}
 	if p == nil {
 		return nil, refuse(wire.GoodbyeUnknownPeer, "region %q has no link to region %q: configure it there too", m.o.Region, region)
 	}
@@ -149,12 +167,12 @@ func (m *Manager) admit(c conn, s control, r *bufio.Reader, theirs wire.Hello) (
 		p.setDown(err)
 		return nil, err
 	}
-	agreed, err := wire.Agree(m.hello(), theirs)
+	agreed, err := wire.Agree(m.hello(st), theirs)
 	if err != nil {
 		p.setDown(err)
 		return nil, refuse(wire.GoodbyeIncompatible, "%v", err)
 	}
-	t := newTunnel(p, c, s, r, theirs, agreed, false)
+	t := newTunnel(p, st, c, s, r, theirs, agreed, false)
 	if err := p.adopt(t); err != nil {
 		return nil, err
 	}

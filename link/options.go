@@ -18,13 +18,14 @@ import (
 // Home is what a link needs of the home it works for. All methods may be called
 // concurrently.
 type Home interface {
-	// Propose asks for an operation. It never blocks; it fails when there is no
-	// room or the home has stopped. done is called exactly once if it does not
-	// fail, in the order of proposals, and must not block.
+	// Propose asks for an operation. It never blocks. It fails with Options.Full
+	// when there is no room, otherwise for good. done is called exactly once if it
+	// does not fail, in the order of proposals, and must not block.
 	Propose(op home.Op, done func(home.Outcome, error)) error
 	// Room waits until Propose has room. It fails when the home has stopped.
 	Room(ctx context.Context) error
-	// State is for queries. The result may be another one at the next call.
+	// State is for queries. A home that was opened anew has another one; without a
+	// home it is one that has no ID.
 	State() *home.State
 	// Body reads a message that the state has only on disk.
 	Body(seq home.Seq) (home.Message, error)
@@ -66,6 +67,7 @@ type Options struct {
 	Region   string // ours, as in our certificate
 	Software string // version of the program, told to peers
 	Home     Home
+	Full     error // what Home.Propose fails with when Room will tell
 	Local    Local
 	Identity Identity
 	Peers    []Peer
@@ -84,7 +86,7 @@ type Options struct {
 	SendWindow   int           // bytes of frames a class may have unacknowledged; default 16 MiB
 	LiveQueue    int           // messages in no log that may wait for a peer; default 8192
 	LiveBytes    int           // and their bytes; default 16 MiB
-	MaxMessage   int           // bytes of a message that is taken from a peer; default the format's limit
+	MaxMessage   int           // bytes of topic, properties and payload that are taken from a peer; default the format's limit
 	DigestEvery  time.Duration // how often interest is compared; default 10 s
 
 	Logger *slog.Logger
@@ -95,8 +97,8 @@ func (o *Options) Validate() error {
 	switch {
 	case o.Region == "":
 		return errors.New("link: Region is empty: name this region")
-	case o.Home == nil || o.Local == nil || o.Identity == nil || o.Listen == nil:
-		return errors.New("link: Home, Local, Identity and Listen must be set")
+	case o.Home == nil || o.Full == nil || o.Local == nil || o.Identity == nil || o.Listen == nil:
+		return errors.New("link: Home, Full, Local, Identity and Listen must be set")
 	case o.KeepAlive < 0 || o.KeepAlive > 10*time.Second:
 		return fmt.Errorf("link: KeepAlive %s: use at most 10s, since NATs forget a silent mapping soon after", o.KeepAlive)
 	case o.IdleTimeout != 0 && o.IdleTimeout < 2*o.KeepAlive:

@@ -29,7 +29,7 @@ func (o *outgoing) run(ctx context.Context) error {
 		if err := o.window(ctx); err != nil {
 			return err
 		}
-		st := o.s.home().State()
+		st := o.s.t.st
 		// In this order: what the spool has not by now is above high, or unwanted.
 		high, epoch := st.HighSeq(), st.Epoch()
 		o.refs = st.Spool(o.s.peer(), o.s.class, o.pos, frameMessages, frameBytes, o.refs[:0])
@@ -125,7 +125,7 @@ func (o *outgoing) send(st *home.State, high home.Seq, now home.Epoch) error {
 
 func (o *outgoing) write(epoch home.Epoch, to home.Seq) error {
 	p := o.s.t.p
-	source := home.Source{Home: p.m.o.Home.State().ID(), Epoch: epoch}
+	source := home.Source{Home: o.s.t.st.ID(), Epoch: epoch}
 	b, err := o.enc.Finish(wire.Header{Source: wireSource(source), Class: o.s.class, From: uint64(o.pos), To: uint64(to), Gap: o.gap})
 	if err != nil {
 		return err
@@ -159,6 +159,11 @@ func (o *outgoing) message(st *home.State, ref *home.Spooled) (m wire.Message, o
 	}
 	m = wire.Message{Seq: uint64(ref.Seq), Namespace: msg.Namespace, Topic: msg.Topic, Payload: msg.Payload, Forward: msg.Forward,
 		QoS: msg.QoS, Retain: msg.Retain, Live: ref.Live, RetainVersion: ref.RetainVersion}
+	if n := wire.MessageBytes(&m); uint64(n) > o.s.t.remote.MaxMessage {
+		o.s.t.p.counts.drop(DropTooLarge, 1)
+		o.s.t.p.log.Warn("a message is larger than the peer takes", "topic", m.Topic, "bytes", n, "limit", o.s.t.remote.MaxMessage)
+		return m, false, nil
+	}
 	if msg.Expires == 0 {
 		return m, true, nil
 	}

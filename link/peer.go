@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -225,8 +226,8 @@ func (p *peer) wakeSenders() {
 func (p *peer) propose(ctx context.Context, op home.Op, done func(home.Outcome, error)) error {
 	for {
 		err := p.m.o.Home.Propose(op, done)
-		if err == nil {
-			return nil
+		if !errors.Is(err, p.m.o.Full) { // nil, too
+			return err
 		}
 		if err := p.m.o.Home.Room(ctx); err != nil {
 			return err

@@ -106,7 +106,7 @@ func (v *receiver) run(ctx context.Context, s receiveStream, r *bufio.Reader) er
 
 // tellCursor answers the stream's opening.
 func (v *receiver) tellCursor() {
-	seq, known := v.t.p.m.o.Home.State().Cursor(homeSource(v.head.Source), v.head.Class)
+	seq, known := v.t.st.Cursor(homeSource(v.head.Source), v.head.Class)
 	v.t.out.cursor(wire.Cursor{Source: v.head.Source, Class: v.head.Class, Known: known, Seq: uint64(seq)})
 }
 

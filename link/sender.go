@@ -85,7 +85,7 @@ func (s *sender) stream(ctx context.Context) error {
 		return err
 	}
 	defer w.reset()
-	st := s.home().State()
+	st := s.t.st
 	head := wire.StreamHead{Kind: wire.StreamSpool, Class: s.class, Source: wireSource(home.Source{Home: st.ID(), Epoch: st.Epoch()})}
 	s.forget()
 	if _, err := w.Write(head.Append(nil)); err != nil {
@@ -144,7 +144,7 @@ func (s *sender) answer(ctx context.Context, w sendStream, source wire.Source) (
 
 // begin turns the receiver's cursor into a place in our spool.
 func (s *sender) begin(c *wire.Cursor) (start, error) {
-	st := s.home().State()
+	st := s.t.st
 	high := st.HighSeq()
 	info, ok := classInfo(st, s.peer(), s.class)
 	if !ok {
@@ -271,7 +271,7 @@ func (l *senderList) add(s *sender) []*sender {
 func (t *tunnel) runSenders(ctx context.Context, g *group) error {
 	defer t.p.senders.Store(nil)
 	for {
-		for _, info := range t.p.m.o.Home.State().SpoolInfo(t.p.config().ID) {
+		for _, info := range t.st.SpoolInfo(t.p.config().ID) {
 			if info.Messages == 0 || t.senders.find(info.Class) != nil {
 				continue
 			}

@@ -28,18 +28,19 @@ const (
 // DropReason says why a link dropped a message.
 type DropReason string
 
-// Reasons to drop. Only DropExpired, DropPolicyIn and the peer's own limits
-// concern messages of a spool; the others are of messages in no log.
+// Reasons to drop. DropExpired, DropTooLarge and DropPolicyIn concern messages of
+// a spool, too; the others are of messages in no log.
 const (
 	DropLinkDown  DropReason = "link_down"
 	DropLiveFull  DropReason = "link_queue_full"
 	DropPolicyOut DropReason = "policy_out"
 	DropPolicyIn  DropReason = "policy_in"
 	DropExpired   DropReason = "expired"
+	DropTooLarge  DropReason = "too_large" // for the peer
 	DropRelayed   DropReason = "came_by_link"
 )
 
-var dropReasons = []DropReason{DropLinkDown, DropLiveFull, DropPolicyOut, DropPolicyIn, DropExpired, DropRelayed}
+var dropReasons = []DropReason{DropLinkDown, DropLiveFull, DropPolicyOut, DropPolicyIn, DropExpired, DropTooLarge, DropRelayed}
 
 // counters only grow, over all tunnels of a link.
 type counters struct {
@@ -50,7 +51,7 @@ type counters struct {
 	snapshotsOut, snapshotsIn, digestMismatches  atomic.Uint64
 	tunnels, dialFailures                        atomic.Uint64
 	resyncs, gapsOut, gapsIn, held               atomic.Uint64
-	drops                                        [6]atomic.Uint64
+	drops                                        [7]atomic.Uint64
 }
 
 func (c *counters) drop(r DropReason, n int) {

@@ -65,14 +65,13 @@ func (t *tunnel) tellWanted(ctx context.Context) error {
 
 // current returns the view of what we want, a new one after a change of policy.
 func (s *teller) current() (w *wants, fresh bool) {
-	src := s.t.p.m.o.Home.State()
-	if cfg := s.t.p.config(); s.cfg != cfg || s.wants.src != src {
-		s.cfg, s.wants, fresh = cfg, newWants(src, cfg), true
+	if cfg := s.t.p.config(); s.cfg != cfg {
+		s.cfg, s.wants, fresh = cfg, newWants(s.t.st, cfg), true
 	}
 	return s.wants, fresh
 }
 
-func (s *teller) epoch() wire.Epoch { return wireEpoch(s.t.p.m.o.Home.State().Epoch()) }
+func (s *teller) epoch() wire.Epoch { return wireEpoch(s.t.st.Epoch()) }
 
 func (s *teller) digest() error {
 	w, _ := s.current()
@@ -121,17 +120,12 @@ func (s *teller) snapshot(w *wants) error {
 	snap := w.snapshot()
 	s.told = snap.Version
 	chunk := wire.InterestChunk{Epoch: s.epoch(), Version: snap.Version, Digest: wireDigest(snap.Digest)}
-	rest := wireFilters(snap.Filters)
-	for ; !chunk.Last; chunk.Index++ {
-		n, size := 0, 0
-		for n < len(rest) {
-			if size += wire.FilterBytes(rest[n]); size > wire.MaxInterestBlock {
-				break
-			}
-			n++
+	all := parts(snap.Filters, wire.MaxInterestBlock)
+	for i := range max(len(all), 1) { // an empty set is one chunk
+		chunk.Index, chunk.Last, chunk.Filters = uint64(i), i >= len(all)-1, nil
+		if len(all) > 0 {
+			chunk.Filters = wireFilters(all[i])
 		}
-		chunk.Filters, rest = rest[:n], rest[n:]
-		chunk.Last = len(rest) == 0
 		if err := s.write(&chunk); err != nil {
 			return err
 		}

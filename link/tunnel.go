@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"causeway/internal/home"
 	"causeway/link/wire"
 )
 
@@ -14,6 +15,7 @@ import (
 // anyone.
 type tunnel struct {
 	p       *peer
+	st      *home.State // our home, as it was opened: another one needs another tunnel
 	c       conn
 	s       control
 	r       *bufio.Reader
@@ -30,9 +32,9 @@ type tunnel struct {
 	senders senderList
 }
 
-func newTunnel(p *peer, c conn, s control, r *bufio.Reader, remote wire.Hello, agreed wire.Agreement, dialled bool) *tunnel {
+func newTunnel(p *peer, st *home.State, c conn, s control, r *bufio.Reader, remote wire.Hello, agreed wire.Agreement, dialled bool) *tunnel {
 	return &tunnel{
-		p: p, c: c, s: s, r: r, remote: remote, agreed: agreed, dialled: dialled,
+		p: p, st: st, c: c, s: s, r: r, remote: remote, agreed: agreed, dialled: dialled,
 		began: time.Now(), ended: make(chan struct{}),
 		out: newOutbox(), asked: make(chan wire.InterestRequest, 1),
 	}
@@ -59,6 +61,7 @@ func (t *tunnel) run(ctx context.Context) error {
 			return err
 		}
 	})
+	g.do(t.watchHome)
 	g.do(t.readControl)
 	g.do(t.out.writeTo(t.s, &t.p.counts))
 	g.do(func(ctx context.Context) error { return t.acceptStreams(ctx, g) })
@@ -66,6 +69,21 @@ func (t *tunnel) run(ctx context.Context) error {
 	g.do(t.sendLive)
 	g.do(t.tellWanted)
 	return g.wait()
+}
+
+// errHomeChanged ends a tunnel whose home was closed or opened anew.
+var errHomeChanged = errors.New("our home was closed, or opened anew")
+
+// homePoll is how often a tunnel looks whether its home is still the same.
+const homePoll = 500 * time.Millisecond
+
+func (t *tunnel) watchHome(ctx context.Context) error {
+	for t.p.m.o.Home.State() == t.st {
+		if pause(ctx, homePoll) != nil {
+			return nil
+		}
+	}
+	return errHomeChanged
 }
 
 // closeFor tells the peer why, as far as it is the peer's business.

@@ -231,7 +231,7 @@ func (s *stranger) open(h wire.Hello) (wire.Hello, wire.Control) {
 
 func helloOf(name string) wire.Hello {
 	return wire.Hello{Min: 1, Max: 1, Features: wire.Features, Region: name, Home: name,
-		Epoch: wire.Epoch{Number: 1, Host: name}, Software: "stranger", Instance: 99}
+		Epoch: wire.Epoch{Number: 1, Host: name}, Software: "stranger", Instance: 99, MaxMessage: 1 << 20}
 }
 
 // read returns the next control message of the type wanted.
@@ -467,7 +467,7 @@ func TestManager_Reconfigure(t *testing.T) {
 
 func TestOptions_Validate(t *testing.T) {
 	good := func() Options {
-		return Options{Region: "eu", Home: &testHome{}, Local: &node{}, Identity: &identity{},
+		return Options{Region: "eu", Home: &testHome{}, Full: errFull, Local: &node{}, Identity: &identity{},
 			Listen: func() (net.PacketConn, error) { return nil, net.ErrClosed }, Peers: []Peer{peerTo("us")}}
 	}
 	for _, c := range []struct {

@@ -13,6 +13,7 @@ import (
 	"causeway/internal/config"
 	"causeway/internal/health"
 	"causeway/internal/home"
+	"causeway/internal/replica"
 	"causeway/internal/store"
 	"causeway/internal/supervise"
 	"causeway/link"
@@ -238,7 +239,7 @@ func (a *App) newLinks() (err error) {
 	if len(a.cfg.Links) == 0 {
 		return nil
 	}
-	o := link.Options{Region: a.cfg.Region, Software: a.opts.Build.Version, Home: &a.home, Local: local{a}, Identity: a.opts.LinkIdentity,
+	o := link.Options{Region: a.cfg.Region, Software: a.opts.Build.Version, Home: &a.home, Full: replica.ErrFull, Local: local{a}, Identity: a.opts.LinkIdentity,
 		Listen: a.opts.ListenLinks, Logger: a.log.With("component", "link"), MaxMessage: int(a.cfg.Limits.Packet)}
 	if o.Identity == nil {
 		o.Identity = a.certs

@@ -11,7 +11,8 @@ import (
 const (
 	MaxFrameRaw      = 1 << 20  // bytes of messages before compression, unless there is only one message
 	MaxFrameMessages = 8192     // messages
-	MaxMessageBytes  = 66 << 20 // of one message with its topic and properties; the receiver may ask for less
+	MaxMessageBytes  = 65 << 20 // of one message, as MessageBytes counts; the receiver may ask for less
+	messageSlack     = 66 << 10 // namespace and numbers of one message
 	frameHead        = 8        // length and CRC
 	maxFrameFields   = 4*maxName + 100
 )
@@ -109,7 +110,7 @@ func (e *Encoder) Add(m *Message) bool {
 // single message above MaxMessageBytes and for a header that does not cover the
 // messages.
 func (e *Encoder) Finish(h Header) ([]byte, error) {
-	if len(e.raw) > MaxMessageBytes {
+	if len(e.raw) > MaxMessageBytes+messageSlack {
 		return nil, tooLarge("a message has %d bytes, at most %d cross a link", len(e.raw), MaxMessageBytes)
 	}
 	if h.Live != e.live || !h.Live && (h.To < h.From || e.count > 0 && h.To < e.last) {
@@ -148,17 +149,17 @@ func (h *Header) append(b []byte) []byte {
 
 // Decoder reads frames. It is not safe for concurrent use.
 type Decoder struct {
-	decomp     decompressor
-	maxMessage int
+	decomp decompressor
+	maxRaw int // bytes of a frame with one message, before compression
 }
 
 // NewDecoder returns a decoder that refuses a single message above maxMessage
-// bytes, topic and properties included; 0 is MaxMessageBytes.
+// bytes, as MessageBytes counts; 0 is MaxMessageBytes.
 func NewDecoder(maxMessage int) *Decoder {
 	if maxMessage <= 0 {
 		maxMessage = MaxMessageBytes
 	}
-	return &Decoder{maxMessage: maxMessage}
+	return &Decoder{maxRaw: max(maxMessage+messageSlack, MaxFrameRaw)}
 }
 
 // Read reads the next frame. At the end of the stream it returns io.EOF.
@@ -171,7 +172,7 @@ func (d *Decoder) Read(r io.Reader) (Frame, error) {
 		return Frame{}, fmt.Errorf("read a link frame: %w", err)
 	}
 	n := int64(binary.BigEndian.Uint32(head[:]))
-	if limit := int64(max(d.maxMessage, MaxFrameRaw) + maxFrameFields); n > limit {
+	if limit := int64(d.maxRaw + maxFrameFields); n > limit {
 		return Frame{}, tooLarge("a frame has %d bytes, at most %d are allowed", n, limit)
 	}
 	body := make([]byte, n)
@@ -210,7 +211,7 @@ func (d *Decoder) parse(body []byte) (Frame, error) {
 func (d *Decoder) bound(count, raw uint64) error {
 	limit := uint64(MaxFrameRaw)
 	if count == 1 {
-		limit = max(limit, uint64(d.maxMessage))
+		limit = uint64(d.maxRaw)
 	}
 	switch {
 	case raw > limit:

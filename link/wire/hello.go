@@ -55,6 +55,9 @@ type Hello struct {
 	Epoch    Epoch
 	Software string // version of the program, for people
 	Instance uint64 // random, one for each run of the sender
+	// MaxMessage is the largest message the sender of this takes, as MessageBytes
+	// counts it. Larger ones must not be sent.
+	MaxMessage uint64
 }
 
 // Append adds the opening to b.
@@ -68,6 +71,7 @@ func (h *Hello) Append(b []byte) []byte {
 	body = appendEpoch(body, h.Epoch)
 	body = appendString(body, h.Software)
 	body = binary.BigEndian.AppendUint64(body, h.Instance)
+	body = binary.AppendUvarint(body, h.MaxMessage)
 	b = append(b, magic...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(body)))
 	return append(b, body...)
@@ -98,14 +102,15 @@ func ReadHello(r io.Reader) (Hello, error) {
 func parseHello(b []byte) (Hello, error) {
 	f := fields{b: b}
 	h := Hello{
-		Min:      f.uvarint("lowest version"),
-		Max:      f.uvarint("highest version"),
-		Features: f.uvarint("feature bits"),
-		Region:   f.string("region", maxName),
-		Home:     f.string("home", maxName),
-		Epoch:    f.epoch(),
-		Software: f.string("software version", maxName),
-		Instance: f.uint64("instance"),
+		Min:        f.uvarint("lowest version"),
+		Max:        f.uvarint("highest version"),
+		Features:   f.uvarint("feature bits"),
+		Region:     f.string("region", maxName),
+		Home:       f.string("home", maxName),
+		Epoch:      f.epoch(),
+		Software:   f.string("software version", maxName),
+		Instance:   f.uint64("instance"),
+		MaxMessage: f.uvarint("largest message"),
 	}
 	if f.err == nil && h.Min > h.Max {
 		f.fail(corrupt("versions run from %d to %d", h.Min, h.Max))

@@ -21,7 +21,7 @@ func TestHello_RoundTripReadsNothingBeyond(t *testing.T) {
 			Min: rapid.Uint64Max(5).Draw(t, "min"), Features: rapid.Uint64().Draw(t, "features"),
 			Region: name.Draw(t, "region"), Home: name.Draw(t, "home"),
 			Epoch:    Epoch{rapid.Uint64().Draw(t, "epoch"), name.Draw(t, "host")},
-			Software: name.Draw(t, "software"), Instance: rapid.Uint64().Draw(t, "instance"),
+			Software: name.Draw(t, "software"), Instance: rapid.Uint64().Draw(t, "instance"), MaxMessage: rapid.Uint64().Draw(t, "max message"),
 		}
 		want.Max = want.Min + rapid.Uint64Max(9).Draw(t, "span")
 		r := bytes.NewReader(append(want.Append(nil), "next"...))

@@ -19,6 +19,10 @@ const (
 	maxPayload = MaxMessageBytes
 )
 
+// MessageBytes is the size that limits on messages are about: topic, properties
+// and payload.
+func MessageBytes(m *Message) int { return len(m.Topic) + len(m.Forward) + len(m.Payload) }
+
 // messageBound is at least the encoded size of m.
 func messageBound(m *Message) int {
 	return 64 + len(m.Namespace) + len(m.Topic) + len(m.Forward) + len(m.Payload)
