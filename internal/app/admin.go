@@ -8,12 +8,16 @@ import (
 
 	"causeway/internal/admin"
 	"causeway/internal/home"
+	"causeway/internal/store"
 	meshtls "causeway/tls"
 )
 
 func (a *App) newAdmin() (err error) {
 	if a.opts.NoAdmin {
 		return nil
+	}
+	if err := store.MkdirAll(a.opts.FS, a.cfg.DataDir); err != nil { // the socket lives there
+		return fmt.Errorf("data_dir %s: %w", a.cfg.DataDir, err)
 	}
 	var mesh *tls.Config
 	if a.certs.mesh != nil {

@@ -122,11 +122,14 @@ func (d *Dir) initialise(id Identity) error {
 	return nil
 }
 
+// adminSocket is bound before the directory is opened, so that a node can say why it is not.
+const adminSocket = "admin.sock"
+
 // mayPrecedeFormat says which names a directory without FORMAT may hold: what a first start leaves
 // when it is cut short, and what file systems and administrators put into an empty mount.
 func mayPrecedeFormat(name string) bool {
 	switch name {
-	case lockFile, incarnationFile, incarnationFile + tmpSuffix, formatFile + tmpSuffix, "lost+found":
+	case lockFile, incarnationFile, incarnationFile + tmpSuffix, formatFile + tmpSuffix, adminSocket, "lost+found":
 		return true
 	}
 	return strings.HasPrefix(name, ".")
