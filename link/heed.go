@@ -3,6 +3,7 @@ package link
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -37,7 +38,7 @@ func (t *tunnel) receiveInterest(ctx context.Context, r *bufio.Reader) error {
 	in := bufio.NewReader(counted)
 	for {
 		m, err := wire.ReadControl(in)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -3,6 +3,7 @@ package link
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"math"
 	"sync/atomic"
@@ -178,7 +179,7 @@ func (t *tunnel) receiveLive(ctx context.Context, r *bufio.Reader) error {
 	d := wire.NewDecoder(t.p.m.o.MaxMessage)
 	for ctx.Err() == nil {
 		f, err := d.Read(r)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

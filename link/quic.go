@@ -236,7 +236,7 @@ var errStream = errors.New("the peer gave up the stream")
 
 // plain turns the transport's errors into ours.
 func plain(err error) error {
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		return err
 	}
 	var application *quic.ApplicationError

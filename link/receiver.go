@@ -56,7 +56,7 @@ func (t *tunnel) receiveSpool(ctx context.Context, s receiveStream, r *bufio.Rea
 	v := &receiver{t: t, head: head, lock: lock, moved: make(chan struct{}, 1), broken: make(chan struct{})}
 	defer v.close()
 	err = v.run(ctx, s, r)
-	if err == io.EOF || errors.Is(err, errGap) {
+	if errors.Is(err, io.EOF) || errors.Is(err, errGap) {
 		return nil
 	}
 	return err

@@ -3,6 +3,7 @@ package wire
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -130,7 +131,7 @@ func ReadControl(r *bufio.Reader) (Control, error) {
 
 func readBody(r *bufio.Reader) (kind uint64, body []byte, err error) {
 	if kind, err = binary.ReadUvarint(r); err != nil {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return 0, nil, err
 		}
 		return 0, nil, fmt.Errorf("read a control message: %w", err)
@@ -182,7 +183,7 @@ func parseControl(kind uint64, body []byte) (Control, error) {
 
 // noEOF turns an end in the middle of something into an unexpected one.
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -75,7 +75,7 @@ func TestControl_RoundTripWithUnknownTypesBetween(t *testing.T) {
 				t.Fatalf("message %d: got %+v, %v; want %+v", i, got, err, w)
 			}
 		}
-		if m, err := ReadControl(r); err != io.EOF {
+		if m, err := ReadControl(r); !errors.Is(err, io.EOF) {
 			t.Fatalf("after the last: %+v, %v", m, err)
 		}
 	})

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -166,7 +167,7 @@ func NewDecoder(maxMessage int) *Decoder {
 func (d *Decoder) Read(r io.Reader) (Frame, error) {
 	var head [frameHead]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return Frame{}, err
 		}
 		return Frame{}, fmt.Errorf("read a link frame: %w", err)
