@@ -70,7 +70,7 @@ func TestMetrics_Page(t *testing.T) {
 
 // The reason of a link that is down is a word; the address in the sentence stays out of the label.
 func TestMetrics_LinkDown(t *testing.T) {
-	for cause, want := range map[string]string{"timeout": "timeout", "": "other", "dial udp 10.0.0.2: no route": "other"} {
+	for cause, want := range map[string]string{"timeout": "timeout", "": "down", "dial udp 10.0.0.2: no route": "other"} {
 		f := newFake()
 		f.links[0].Link.State, f.links[0].Link.Cause, f.links[0].Link.Transport = "down", cause, ""
 		f.st.Links = f.Links()

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -140,7 +141,7 @@ func (s *samples) links(links []Link) {
 		up := l.State == LinkUp
 		cause := ""
 		if !up {
-			cause = causeWord(l.Cause)
+			cause = causeWord(cmp.Or(l.Cause, l.State))
 		}
 		s.add(descLinkUp, oneIf(up), l.Peer, l.Transport, cause)
 		s.add(descLinkLag, float64(l.LagSeconds), l.Peer)

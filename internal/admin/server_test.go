@@ -51,7 +51,7 @@ func version(r *Remote) error {
 }
 
 func TestSocket_ServesItsOwnerAlone(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "admin.sock")
+	path := filepath.Join(t.TempDir(), "data", "admin.sock") // the first start of a node: no folder yet
 	s := fixture(t, newFake(), func(o *Options) { o.Socket = path })
 	running(t, s)
 	info, err := os.Stat(path)

@@ -21,7 +21,13 @@ const socketDir = ".sock*"
 // listenSocket listens on a Unix socket at path that only its owner may open. A socket nobody
 // answers at is replaced; one that somebody answers at, and anything else of that name, is left
 // alone and is an error.
+//
+// The socket may be up before the node has a data directory (it tells how the start goes), so a
+// folder that is not there yet is made, for its owner only.
 func listenSocket(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("admin socket %s: %w", path, err)
+	}
 	if err := claim(path); err != nil {
 		return nil, err
 	}

@@ -229,7 +229,7 @@ type QueuedMessage struct {
 type Link struct {
 	Peer               string      `json:"peer"`
 	Name               string      `json:"name"`
-	State              string      `json:"state"`  // up, down
+	State              string      `json:"state"`  // up, dialing, down
 	Cause              string      `json:"cause"`  // why it is down, one lower-case word for metrics: timeout, identity, refused
 	Reason             string      `json:"reason"` // the same for people, with addresses and names
 	Since              time.Time   `json:"since"`
