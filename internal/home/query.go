@@ -276,19 +276,26 @@ func (x *session) info() SessionInfo {
 }
 
 // Sessions describes at most max sessions after a key, in order, without their
-// subscriptions.
+// subscriptions. It sorts outside the lock: a page must not hold up Apply.
 func (s *State) Sessions(after SessionKey, max int) (list []SessionInfo) {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
 	keys := make([]SessionKey, 0, len(s.sessions))
 	for k := range s.sessions {
 		if compareKeys(k, after) > 0 {
 			keys = append(keys, k)
 		}
 	}
+	s.mu.RUnlock()
 	slices.SortFunc(keys, compareKeys)
-	for _, k := range keys[:min(max, len(keys))] {
-		list = append(list, s.sessions[k].info())
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, k := range keys {
+		if len(list) == max {
+			break
+		}
+		if x := s.sessions[k]; x != nil {
+			list = append(list, x.info())
+		}
 	}
 	return list
 }
@@ -422,7 +429,6 @@ func (s *State) SessionCounts() (list []SessionCount) {
 // key, by namespace and topic.
 func (s *State) RetainedAfter(ns, topic string, max int) (list []RetainedInfo) {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
 	for name, sp := range *s.spaces.Load() {
 		sp.retained.each(func(r *retained) {
 			if r.msg != nil && (name > ns || name == ns && r.topic > topic) {
@@ -430,6 +436,7 @@ func (s *State) RetainedAfter(ns, topic string, max int) (list []RetainedInfo) {
 			}
 		})
 	}
+	s.mu.RUnlock()
 	slices.SortFunc(list, func(a, b RetainedInfo) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Topic, b.Topic))
 	})
