@@ -138,7 +138,7 @@ func TestKill_AtManySteps(t *testing.T) {
 		disk := fs.Crash()
 		mu.Lock()
 		defer mu.Unlock()
-		if len(images) < 60 {
+		if len(images) < 40 {
 			images = append(images, image{op, acked, disk})
 		}
 	})

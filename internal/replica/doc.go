@@ -27,7 +27,8 @@
 // flushed is applied again at the next start. A raft snapshot is a marker
 // without data: before it exists the store has flushed that index, so raft may
 // drop the log below it [B2]. Open refuses a store that is behind the newest
-// snapshot, or ahead of the log.
+// snapshot, or ahead of the log. The folder holds state/ (internal/store), log/
+// and snapshots/ (raftlog).
 //
 // # Failing
 //
