@@ -440,6 +440,24 @@ func TestOpen_MakesDurableWhatAKilledProcessWrote(t *testing.T) {
 			t.Fatalf("the log answered for %d entries and held %d after the power failure", last, now)
 		}
 	})
+	t.Run("name of a segment", func(t *testing.T) {
+		fs := store.NewCrashFS()
+		l := open(t, fs)
+		fs.FailMatching(func(op store.Op) bool { return op.Kind == store.OpDirSync }, 0, kill)
+		if err := l.StoreLogs(entries(1, 5, 1, 100)); !errors.Is(err, kill) {
+			t.Fatal(err)
+		}
+		closeLog(t, l)
+		fs.Heal()
+		l = open(t, fs)
+		_, last := bounds(t, l)
+		closeLog(t, l)
+		l = open(t, fs.Crash())
+		defer closeLog(t, l)
+		if _, now := bounds(t, l); now != last || last != 5 {
+			t.Fatalf("the log answered for %d entries and held %d after the power failure", last, now)
+		}
+	})
 	t.Run("new segment", func(t *testing.T) {
 		// raft-wal's own file system loses the name of a segment it did not create itself.
 		fs := store.NewCrashFS()

@@ -100,7 +100,8 @@ func (m *metaStore) load() (found bool, err error) {
 		return false, err
 	}
 	// A process killed between rename and directory sync leaves a vote that reads back and is not
-	// durable. Raft answers by it without writing it again, so it must be durable now.
+	// durable. Raft answers by it without writing it again, so it must be durable now. The same goes
+	// for the name of a segment that was killed between its sync and the directory's.
 	if err := store.SyncDir(m.fs, m.dir); err != nil {
 		return false, err
 	}

@@ -78,9 +78,6 @@ func (r repair) tail(state types.PersistentState) error {
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
-	if err == nil {
-		err = store.SyncDir(r.fs, r.dir)
-	}
 	if err != nil || scan.indexStart == 0 {
 		return err
 	}

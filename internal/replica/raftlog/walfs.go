@@ -140,7 +140,7 @@ func (f *walFile) Sync() error {
 	if first {
 		sync = f.f.Sync
 	}
-	if err := error(nil); err != nil {_=sync
+	if err := sync(); err != nil {
 		return f.fs.brk.trip("sync segment "+f.path, err)
 	}
 	if first {
