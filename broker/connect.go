@@ -32,8 +32,6 @@ type refusal struct {
 	reason string // in words; for the log, and for an MQTT 5 device
 }
 
-func (r *refusal) Error() string { return r.reason }
-
 // establish is the connecting goroutine.
 func (s *Server) establish(l *listener, nc, sock net.Conn) {
 	k := &connecting{s: s, l: l, nc: nc, sock: sock, deadline: time.Now().Add(l.ConnectTimeout)}

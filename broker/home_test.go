@@ -21,6 +21,8 @@ type testHome struct {
 	owner   home.Owner
 	start   time.Time
 	unready atomic.Bool
+	evict   atomic.Bool // Queue leaves bodies out, Body has them
+	badDisk atomic.Bool
 	dropped atomic.Int64 // by the home
 
 	mu      sync.Mutex
@@ -31,6 +33,7 @@ type testHome struct {
 	stopped bool
 	n       uint64
 	count   map[home.Kind]int
+	bodies  map[home.Seq]home.Message
 	ended   chan struct{}
 }
 
@@ -45,6 +48,7 @@ func newTestHome(t testing.TB) *testHome {
 	h := &testHome{
 		t: t, state: home.New(), owner: home.Owner{Node: "n1", Incarnation: 1}, start: time.Now(), room: 1 << 20,
 		count: map[home.Kind]int{}, ended: make(chan struct{}),
+		bodies: map[home.Seq]home.Message{},
 	}
 	h.wake = sync.NewCond(&h.mu)
 	go h.run()
@@ -168,20 +172,39 @@ func (h *testHome) Room(ctx context.Context) error {
 }
 
 func (h *testHome) Queue(k home.SessionKey, e home.SessionEpoch, after uint64, max int, dst []home.Queued) []home.Queued {
-	return h.state.Queue(k, e, after, max, dst)
+	n := len(dst)
+	dst = h.state.Queue(k, e, after, max, dst)
+	for i := n; i < len(dst) && h.evict.Load(); i++ {
+		h.mu.Lock()
+		h.bodies[dst[i].Seq] = dst[i].Message
+		h.mu.Unlock()
+		dst[i].Message, dst[i].Evicted = home.Message{}, true
+	}
+	return dst
 }
 
 func (h *testHome) Match(ns, topic string, dst []*home.Target) []*home.Target {
 	return h.state.Match(ns, topic, dst)
 }
 
-func (h *testHome) Body(home.Seq) (home.Message, error) {
-	return home.Message{}, errors.New("nothing is evicted")
+func (h *testHome) Body(seq home.Seq) (home.Message, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m, ok := h.bodies[seq]
+	if !ok || h.badDisk.Load() {
+		return m, errors.New("the disk is on fire")
+	}
+	return m, nil
 }
+
 func (h *testHome) PolicyOf(topic string) home.Policy { return h.state.PolicyOf(topic) }
 func (h *testHome) Now() home.Time                    { return home.Time(1e18).Add(time.Since(h.start)) }
-func (h *testHome) Owner() home.Owner                 { return h.owner }
-func (h *testHome) Ready() (bool, string)             { return !h.unready.Load(), "starting" }
+func (h *testHome) Owner() home.Owner {
+	h.ownerMu.Lock()
+	defer h.ownerMu.Unlock()
+	return h.owner
+}
+func (h *testHome) Ready() (bool, string) { return !h.unready.Load(), "starting" }
 
 func (h *testHome) Deliver(d home.Delivery) {
 	if s := h.sink.Load(); s != nil {

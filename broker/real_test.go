@@ -17,7 +17,7 @@ import (
 
 func TestReal_PahoGoV3(t *testing.T) {
 	l := newLab(t)
-	opts := mqtt.NewClientOptions().AddBroker("tcp://" + l.s.Addr("tcp").String()).SetClientID("paho3").
+	opts := mqtt.NewClientOptions().AddBroker("tcp://"+l.s.Addr("tcp").String()).SetClientID("paho3").
 		SetCleanSession(false).SetAutoReconnect(false).SetWill("will", "bye", 1, false)
 	got := make(chan string, 100)
 	opts.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { got <- string(m.Payload()) })

@@ -1,0 +1,270 @@
+package broker
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"causeway/broker/packet"
+	"causeway/internal/home"
+)
+
+func TestDeliver_EvictedBodies(t *testing.T) {
+	l := newLab(t)
+	l.home.evict.Store(true)
+	d := l.connect(packet.V5, "dev", persistent)
+	d.subscribe(1, "a")
+	sender := l.connect(packet.V5, "sender")
+	sender.publish1("a", "from disk", 1)
+	d.acknowledge(d.wantMessage("from disk"))
+	l.home.badDisk.Store(true)
+	sender.publish1("a", "lost?", 2)
+	if code := d.closed(); code != 0 {
+		t.Errorf("closed with %s", code)
+	}
+	l.home.badDisk.Store(false)
+	d = l.connect(packet.V5, "dev", persistent)
+	d.wantMessage("lost?")
+}
+
+func TestDeliver_FanOutMergesOverlaps(t *testing.T) {
+	l := newLab(t)
+	subs := make([]*device, 3*fewRecipients)
+	for i := range subs {
+		subs[i] = l.connect(packet.V5, fmt.Sprint("sub", i))
+		for n, f := range []string{"a", "+", "#"} {
+			subs[i].subscribeWith(packet.Subscribe{PacketID: 1, SubscriptionID: uint32(n + 1), Filters: []packet.Subscription{{Filter: f}}})
+		}
+	}
+	sender := l.connect(packet.V5, "sender")
+	sender.publish(pub("a", "x", 0, 0))
+	for _, d := range subs {
+		p := d.wantMessage("x")
+		slices.Sort(p.SubscriptionIDs)
+		if !slices.Equal(p.SubscriptionIDs, []uint32{1, 2, 3}) {
+			t.Errorf("ids %v", p.SubscriptionIDs)
+		}
+		d.silent()
+	}
+}
+
+func TestDeliver_MemoryPolicyAndAnAbsentSession(t *testing.T) {
+	l := newLab(t)
+	l.home.configure(home.Configure{Revision: 1, Acks: []home.AckPolicy{{Filter: "#", Policy: home.PolicyMemory}}})
+	d := l.connect(packet.V5, "dev", persistent)
+	d.subscribe(1, "a")
+	d.nc.Close()
+	eventually(t, "detached", func() bool { return l.home.proposed(home.KindDetach) == 1 })
+	l.connect(packet.V5, "sender").publish1("a", "x", 1)
+	if n := l.s.Stats().Dropped[DropAway].Load(); n != 1 {
+		t.Errorf("%d counted", n)
+	}
+}
+
+func TestDeliver_ExpiredInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, piped)
+		l.home.configure(home.Configure{Revision: 1, Acks: []home.AckPolicy{{Filter: "#", Policy: home.PolicyMemory}}})
+		d, sender := l.pipe(packet.V5), l.pipe(packet.V5)
+		d.connectOK("dev", func(p *packet.Connect) { p.ReceiveMaximum = 1 })
+		d.subscribe(1, "a")
+		sender.connectOK("sender")
+		sender.publish1("a", "first", 1)
+		p := pub("a", "too old", 1, 2)
+		p.MessageExpiry = 5
+		sender.publish(p)
+		sender.ack(packet.PUBACK, 2)
+		first := d.wantMessage("first")
+		time.Sleep(10 * time.Second)
+		sender.publish1("a", "third", 3)
+		d.acknowledge(first)
+		d.acknowledge(d.wantMessage("third"))
+		if n := l.s.Stats().Dropped[DropMemoryExpired].Load(); n != 1 {
+			t.Errorf("%d expired", n)
+		}
+		l.stop()
+	})
+}
+
+// When all connections together hold too much, those that are far behind pay, not those that keep up.
+func TestBounds_MemoryOfAllConnections(t *testing.T) {
+	l := newLab(t, func(o *Options) { o.MemoryTotal = 1 })
+	l.connect(packet.V5, "dev")
+	c := l.s.sessions.get(key("dev"))
+	l.s.stats.MemoryBytes.Add(1000)
+	defer l.s.stats.MemoryBytes.Add(-1000)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.hasRoom(behind) || c.hasRoom(behind+1) {
+		t.Error("the bound is elsewhere")
+	}
+}
+
+func TestQuota_SessionsAndSubscriptionsAndRetained(t *testing.T) {
+	l := newLab(t)
+	l.home.configure(home.Configure{Revision: 1, Limits: home.Limits{Sessions: 2, Subscriptions: 1, Retained: 1}})
+	d := l.connect(packet.V5, "a")
+	if codes := d.subscribe(0, "x", "y"); codes[0] != packet.GrantedQoS0 || codes[1] != packet.QuotaExceeded {
+		t.Errorf("SUBACK %v", codes)
+	}
+	l.connect(packet.V5, "b")
+	if ack := l.dial(packet.V5).hello("c"); ack.Code != packet.QuotaExceeded {
+		t.Errorf("CONNACK %s", ack.Code)
+	}
+	if ack := l.dial(packet.V311).hello("c"); ack.Code == packet.Success {
+		t.Error("3.1.1 was let in")
+	}
+	kept := pub("r/1", "x", 1, 1)
+	kept.Retain = true
+	d.exchange(kept)
+	kept.Topic = "r/2"
+	d.publish(kept)
+	if code := d.ack(packet.PUBACK, 1); code != packet.QuotaExceeded {
+		t.Errorf("PUBACK %s", code)
+	}
+	if n := l.s.Stats().Dropped[DropRefused].Load(); n != 1 {
+		t.Errorf("%d refused", n)
+	}
+}
+
+// Acks and skips wait for room in the log without anybody else waiting for them.
+func TestDeliver_AcksWaitForRoom(t *testing.T) {
+	l := newLab(t)
+	d := l.connect(packet.V5, "dev", persistent, func(p *packet.Connect) { p.MaximumPacketSize = 100 })
+	d.subscribe(1, "a")
+	sender := l.connect(packet.V5, "sender")
+	for i := range uint16(20) {
+		sender.publish1("a", "x", i+1)
+	}
+	l.home.hold()
+	l.home.setRoom(0)
+	for range 20 {
+		d.sendAck(packet.PUBACK, d.message().PacketID)
+	}
+	d.silent()
+	l.home.setRoom(1)
+	l.home.release()
+	eventually(t, "the queue is empty", func() bool { x, _ := l.home.state.Session(key("dev")); return x.Queued == 0 })
+	l.home.setRoom(1 << 20)
+	sender.publish1("a", strings.Repeat("x", 200), 99)
+	sender.publish1("a", "y", 100)
+	d.acknowledge(d.wantMessage("y"))
+	eventually(t, "the large one is skipped", func() bool { x, _ := l.home.state.Session(key("dev")); return x.Queued == 0 })
+}
+
+// Two Attach of one client id in one record: the first is over before its outcome is told.
+func TestSessions_EndedBeforeTheOutcomeOfAttach(t *testing.T) {
+	l := newLab(t)
+	l.home.hold()
+	hello := packet.AppendConnect(nil, &packet.Connect{Version: packet.V5, ClientID: "dev", ReceiveMaximum: 9, SessionExpiry: 900})
+	first, second := l.dial(packet.V5), l.dial(packet.V5)
+	first.send(hello)
+	eventually(t, "first Attach", func() bool { return l.home.proposed(home.KindAttach) == 1 })
+	second.send(hello)
+	eventually(t, "second Attach", func() bool { return l.home.proposed(home.KindAttach) == 2 })
+	l.home.release()
+	first.closed()
+	if f := second.read(); f.h.Type != packet.CONNACK {
+		t.Fatalf("got %s", f.h.Type)
+	}
+	second.silent()
+	if n := len(l.s.sessions.shard(key("dev")).attaching); n != 0 {
+		t.Errorf("%d still attaching", n)
+	}
+}
+
+func TestServeConn_UnknownListenerAndBound(t *testing.T) {
+	l := newLab(t, func(o *Options) { o.Listeners[0].MaxConnections = 1 })
+	if err := l.s.ServeConn(nil2(t), "other"); err == nil || !strings.Contains(err.Error(), `"other"`) {
+		t.Errorf("error %v", err)
+	}
+	l.connect(packet.V5, "dev")
+	if err := l.s.ServeConn(nil2(t), "tcp"); err == nil || !strings.Contains(err.Error(), "its bound") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestClients_WhatAnOperatorSees(t *testing.T) {
+	l := newLab(t)
+	for i := range 20 {
+		l.connect(packet.V5, fmt.Sprint("dev", i), persistent, func(p *packet.Connect) { p.KeepAlive = 60 })
+	}
+	n := 0
+	l.s.Clients(func(c Client) bool {
+		if n++; c.Version != packet.V5 || c.Expiry != time.Hour || c.KeepAlive != time.Minute || c.Listener != "tcp" || c.Remote == "" {
+			t.Errorf("client %+v", c)
+		}
+		return n < 7
+	})
+	if n != 7 {
+		t.Errorf("asked %d times", n)
+	}
+	if l.s.Kick(key("nobody")) {
+		t.Error("kicked nobody")
+	}
+}
+
+func TestStats_Labels(t *testing.T) {
+	seen := map[string]bool{}
+	for r := range ConnectResults {
+		seen["connect "+ConnectResult(r).String()] = true
+	}
+	for r := range EndReasons {
+		seen["end "+EndReason(r).String()] = true
+	}
+	for r := range DropReasons {
+		seen["drop "+Drop(r).Place()+Drop(r).String()] = true
+	}
+	if len(seen) != ConnectResults+EndReasons+DropReasons {
+		t.Errorf("labels are not distinct: %v", seen)
+	}
+}
+
+// A flood of strangers costs a line a second and a count.
+func TestQuietLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		q := newQuietLog(slog.New(slog.NewTextHandler(&out, nil)))
+		for range 100 {
+			q.warn("refused", "n", 1)
+		}
+		q.warn("other")
+		time.Sleep(2 * time.Second)
+		q.warn("refused")
+		text := out.String()
+		if strings.Count(text, "msg=refused") != 2 || strings.Count(text, "msg=other") != 1 || !strings.Contains(text, "left_out=99") {
+			t.Errorf("log:\n%s", text)
+		}
+	})
+}
+
+func TestAckLatency_IsTold(t *testing.T) {
+	type told struct {
+		p   home.Policy
+		qos byte
+	}
+	ch := make(chan told, 10)
+	l := newLab(t, func(o *Options) {
+		o.AckLatency = func(p home.Policy, qos byte, d time.Duration) { ch <- told{p, qos} }
+	})
+	l.home.configure(home.Configure{Revision: 1, Acks: []home.AckPolicy{{Filter: "fast", Policy: home.PolicyMemory}}})
+	d := l.connect(packet.V5, "dev")
+	d.exchange(pub("slow", "", 1, 1))
+	d.exchange(pub("fast", "", 1, 2))
+	d.exchange(pub("fast", "", 2, 3))
+	d.publish(pub("fast", "", 0, 0))
+	d.silent()
+	for _, want := range []told{{home.PolicyRegion, 1}, {home.PolicyMemory, 1}, {home.PolicyRegion, 2}} {
+		if got := <-ch; got != want {
+			t.Errorf("told %+v, want %+v", got, want)
+		}
+	}
+	if len(ch) != 0 {
+		t.Error("told of QoS 0")
+	}
+}
