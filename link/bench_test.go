@@ -22,40 +22,15 @@ func BenchmarkLink(b *testing.B) {
 }
 
 func benchLink(b *testing.B, codec wire.Codec) {
-	ca := newAuthority(b)
-	start := func(name, peer string, dial ...string) (*testHome, *Manager, func()) {
-		sink := &benchSink{}
-		h := openHome(b, name, nil, sink)
-		h.delay = 0
-		h.do(b, &home.SetPeer{Peer: home.ID(peer)})
-		m, err := New(Options{Region: name, Home: h, Full: errFull, Local: &node{}, Identity: ca.issue(b, name),
-			Peers:  []Peer{{ID: home.ID(peer), Dial: dial, Compress: codec}},
-			Listen: func() (net.PacketConn, error) { return net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}) }})
-		if err != nil {
-			b.Fatal(err)
-		}
-		sink.m.Store(m)
-		return h, m, runManager(b, m, h)
-	}
-	us, usLink, stopUS := start("us", "eu")
-	defer stopUS()
-	o := us.do(b, &home.Attach{Session: key("dev")})
-	us.do(b, &home.Subscribe{Session: key("dev"), Epoch: o.Epoch, Filters: []home.Subscription{{Filter: "fleet/#"}}}) // QoS 0: no queue that grows
-	for usLink.Addr() == nil {
-		time.Sleep(time.Millisecond)
-	}
-	eu, euLink, stopEU := start("eu", "us", usLink.Addr().String())
-	defer stopEU()
-	for eu.st.Peers()[0].Filters == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eu, _, stop := benchPair(b, codec)
+	defer stop()
 	payload := fmt.Appendf(nil, `{"device":"vehicle-0007","speed":%.2f,"soc":%.1f,"state":"driving","doors":{"fl":false,"fr":false},"hvac":{"on":true,"set":21.5},"pad":"%0100d"}`, 88.1, 71.0, 7)
 	b.ResetTimer()
 	for i := range b.N {
 		eu.do1(b, &home.Publish{Topic: fmt.Sprintf("fleet/%d/telemetry", i%2000), Payload: payload, QoS: 1})
 	}
 	for {
-		if s := euLink.Status()[0]; s.Counters.MessagesOut >= uint64(b.N) && s.LagMessages == 0 {
+		if s := eu.m.Status()[0]; s.Counters.MessagesOut >= uint64(b.N) && s.LagMessages == 0 {
 			b.ReportMetric(float64(s.Counters.RawOut)/float64(s.Counters.WireOut), "ratio")
 			b.ReportMetric(float64(b.N)/float64(s.Counters.FramesOut), "msg/frame")
 			break
@@ -96,5 +71,65 @@ func runManager(b *testing.B, m *Manager, h *testHome) (stop func()) {
 		cancel()
 		<-done
 		h.stop()
+	}
+}
+
+// BenchmarkLinkLatency is one message at a time, from Propose in one home until
+// it is applied in the other.
+func BenchmarkLinkLatency(b *testing.B) {
+	eu, us, stop := benchPair(b, wire.CodecZstd)
+	defer stop()
+	src := home.Source{Home: "eu", Epoch: eu.st.Epoch()}
+	for b.Loop() {
+		seq := eu.do(b, &home.Publish{Topic: "fleet/1", Payload: []byte("x"), QoS: 1}).Seq
+		for {
+			if at, _ := us.st.Cursor(src, ""); at >= seq {
+				break
+			}
+			time.Sleep(50 * time.Microsecond)
+		}
+		b.StopTimer()
+		time.Sleep(2 * flushEvery) // an idle link: the next one is not gathered with this one
+		b.StartTimer()
+	}
+}
+
+// benchHome is a home with its link.
+type benchHome struct {
+	*testHome
+	m    *Manager
+	stop func()
+}
+
+func openBenchHome(b *testing.B, name string, id *identity, p Peer) *benchHome {
+	sink := &benchSink{}
+	h := openHome(b, name, nil, sink)
+	h.delay = 0
+	h.do(b, &home.SetPeer{Peer: p.ID})
+	m, err := New(Options{Region: name, Home: h, Full: errFull, Local: &node{}, Identity: id, Peers: []Peer{p},
+		Listen: func() (net.PacketConn, error) { return net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}) }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	sink.m.Store(m)
+	return &benchHome{h, m, runManager(b, m, h)}
+}
+
+// benchPair links two homes over loopback; us wants fleet/#.
+func benchPair(b *testing.B, codec wire.Codec) (eu, us *benchHome, stop func()) {
+	ca := newAuthority(b)
+	us = openBenchHome(b, "us", ca.issue(b, "us"), Peer{ID: "eu", Compress: codec})
+	o := us.do(b, &home.Attach{Session: key("dev")})
+	us.do(b, &home.Subscribe{Session: key("dev"), Epoch: o.Epoch, Filters: []home.Subscription{{Filter: "fleet/#"}}}) // QoS 0: no queue that grows
+	for us.m.Addr() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	eu = openBenchHome(b, "eu", ca.issue(b, "eu"), Peer{ID: "us", Compress: codec, Dial: []string{us.m.Addr().String()}})
+	for eu.st.Peers()[0].Filters == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	return eu, us, func() {
+		eu.stop()
+		us.stop()
 	}
 }
