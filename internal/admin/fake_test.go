@@ -168,6 +168,8 @@ func newFake() *fake {
 			Stores:      []Store{{Name: "data", Path: "/var/lib/causeway", Bytes: 1 << 20, FreeBytes: 90 << 30}},
 		},
 		counts: Counts{
+			Commits:     []Durations{{Label: "eu", Bounds: []float64{0.001, 0.01}, Counts: []uint64{1, 1, 1}, Sum: 0.2}},
+			Fsyncs:      []Durations{{Label: "log", Bounds: []float64{0.001}, Counts: []uint64{0, 1}, Sum: 0.5}},
 			Connects:    []ConnectsCount{{"cars", "ok", 40}, {"cars", "bad_login", 2}},
 			Disconnects: []DisconnectsCount{{"gone", 5}},
 			Takeovers:   []TakeoversCount{{"node", "ok", 1}},

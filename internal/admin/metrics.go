@@ -25,8 +25,6 @@ type Metrics struct {
 	registry *prometheus.Registry
 	page     http.Handler
 	ack      *prometheus.HistogramVec
-	commit   *prometheus.HistogramVec
-	fsync    *prometheus.HistogramVec
 
 	mu       sync.Mutex
 	dropped  map[[2]string]int64 // by place and reason
@@ -39,14 +37,10 @@ func NewMetrics(b Build) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), dropped: map[[2]string]int64{}}
 	m.ack = histogram("causeway_publish_ack_seconds", "From a PUBLISH to its PUBACK or PUBREC, by ack policy and QoS.",
 		prometheus.ExponentialBuckets(0.0002, 2, 17), "policy", "qos")
-	m.commit = histogram("causeway_home_commit_seconds", "From a proposal to its outcome on this node.",
-		prometheus.ExponentialBuckets(0.0002, 2, 17), "home")
-	m.fsync = histogram("causeway_fsync_seconds", "Time to make a write of the store durable.",
-		prometheus.ExponentialBuckets(0.0001, 2, 17), "store")
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "causeway_build_info", Help: "Always 1; the labels name the build.",
 		ConstLabels: prometheus.Labels{"version": b.Version, "revision": b.Revision, "goversion": runtime.Version()}})
 	build.Set(1)
-	m.registry.MustRegister(m.ack, m.commit, m.fsync, build, collectors.NewGoCollector(),
+	m.registry.MustRegister(m.ack, build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.page = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4, Timeout: 10 * time.Second,
@@ -68,12 +62,6 @@ func observer(h *prometheus.HistogramVec, labels ...string) Observe {
 func (m *Metrics) PublishAck(policy string, qos byte) Observe {
 	return observer(m.ack, policy, strconv.Itoa(int(qos)))
 }
-
-// HomeCommit returns the observer of a home's proposals. Callers keep it.
-func (m *Metrics) HomeCommit(home string) Observe { return observer(m.commit, home) }
-
-// Fsync returns the observer of a store's syncs. Callers keep it.
-func (m *Metrics) Fsync(store string) Observe { return observer(m.fsync, store) }
 
 // Dropped counts n messages that were dropped, for a caller that keeps no count of its own; what
 // Node.Counts reports is added. It never blocks for long, so a home may call it while it applies.

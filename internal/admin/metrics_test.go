@@ -23,8 +23,6 @@ func TestMetrics_Page(t *testing.T) {
 	f.st.Links = f.Links()
 	s := fixture(t, f)
 	s.metrics.PublishAck("region", 1)(3 * time.Millisecond)
-	s.metrics.HomeCommit("eu")(2 * time.Millisecond)
-	s.metrics.Fsync("log")(time.Millisecond)
 	s.metrics.Dropped("queue", "queue_full", 6)
 	s.metrics.Dropped("memory", "memory_full", 1)
 	text := page(t, s)
@@ -52,8 +50,9 @@ func TestMetrics_Page(t *testing.T) {
 		`causeway_disk_free_bytes{use="data"} 9.663676416e+10`,
 		`causeway_publish_ack_seconds_count{policy="region",qos="1"} 1`,
 		`causeway_publish_ack_seconds_sum{policy="region",qos="1"} 0.003`,
-		`causeway_home_commit_seconds_count{home="eu"} 1`,
-		`causeway_fsync_seconds_count{store="log"} 1`,
+		`causeway_home_commit_seconds_count{home="eu"} 3`,
+		`causeway_home_commit_seconds_bucket{home="eu",le="0.01"} 2`,
+		`causeway_fsync_seconds_sum{store="log"} 0.5`,
 		`causeway_build_info{goversion="go1.`,
 		"go_goroutines ", "process_open_fds ",
 	} {

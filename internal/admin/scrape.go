@@ -43,6 +43,8 @@ var (
 	descState    = desc("node_state", "1 for the state the node is in.", "state")
 	descRestarts = desc("service_restarts_total", "Restarts of a part of the node.", "service")
 	descFree     = desc("disk_free_bytes", "Free bytes of the disk, by what it is used for.", "use")
+	descCommit   = desc("home_commit_seconds", "From a proposal to its outcome on this node.", "home")
+	descFsync    = desc("fsync_seconds", "Time to make a write durable.", "store")
 	descUsed     = desc("disk_used_bytes", "Bytes the store takes on the disk.", "use")
 )
 
@@ -53,7 +55,7 @@ type scraper struct{ s *Server }
 func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descLinkUp, descLinkLag, descLinkLagMsgs, descLinkSpool, descLinkSpoolMax, descLinkBytes,
 		descLinkRTT, descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
-		descQueueBytes, descQueued, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed} {
+		descQueueBytes, descQueued, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed, descCommit, descFsync} {
 		ch <- d
 	}
 }
@@ -73,6 +75,22 @@ func (c *scraper) Collect(ch chan<- prometheus.Metric) {
 		n.add(descRestarts, float64(s.Restarts), s.Name)
 	}
 	n.emit(ch)
+	durations(ch, descCommit, counts.Commits)
+	durations(ch, descFsync, counts.Fsyncs)
+}
+
+// durations hands over distributions that the parts of the node keep themselves.
+func durations(ch chan<- prometheus.Metric, d *prometheus.Desc, list []Durations) {
+	for _, one := range list {
+		buckets, total := make(map[float64]uint64, len(one.Bounds)), uint64(0)
+		for i, n := range one.Counts {
+			total += n
+			if i < len(one.Bounds) {
+				buckets[one.Bounds[i]] = total
+			}
+		}
+		ch <- prometheus.MustNewConstHistogram(d, total, one.Sum, buckets, one.Label)
+	}
 }
 
 // samples gathers values; those with the same labels are added, where Prometheus would refuse the

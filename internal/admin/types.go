@@ -375,6 +375,17 @@ type Counts struct {
 	Takeovers   []TakeoversCount
 	Messages    []MessagesCount
 	Dropped     []DroppedCount
+	Commits     []Durations // from a proposal to its outcome on this node, by home
+	Fsyncs      []Durations // of a write of the log or the store, by what was synced
+}
+
+// Durations is a distribution of seconds. Counts are by bucket, not cumulative; there is one more
+// than Bounds.
+type Durations struct {
+	Label  string
+	Bounds []float64
+	Counts []uint64
+	Sum    float64
 }
 
 // ConnectsCount counts what became of connections.

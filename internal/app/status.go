@@ -12,6 +12,7 @@ import (
 	"causeway/internal/admin"
 	"causeway/internal/config"
 	"causeway/internal/home"
+	"causeway/internal/replica"
 	"causeway/internal/store"
 	"causeway/link"
 	"causeway/routing"
@@ -111,7 +112,16 @@ func (n node) Counts() (c admin.Counts) {
 		}
 	}
 	c.Dropped = sumDropped(c.Dropped)
+	if r := n.a.home.current(); r != nil {
+		st := r.Stats()
+		c.Commits = []admin.Durations{durations(n.a.cfg.Region, st.Commit)}
+		c.Fsyncs = []admin.Durations{durations("log", st.Fsync)}
+	}
 	return c
+}
+
+func durations(label string, h replica.Histogram) admin.Durations {
+	return admin.Durations{Label: label, Bounds: h.Bounds, Counts: h.Counts, Sum: h.Sum}
 }
 
 // sumDropped adds up what several links dropped for one reason.
@@ -304,7 +314,12 @@ func (n node) Config() (list []admin.ConfigValue) {
 		return nil
 	}
 	for _, e := range entries {
-		list = append(list, admin.ConfigValue{Key: e.Key, Value: string(e.Value), Source: e.Source})
+		value := string(e.Value)
+		var text string
+		if json.Unmarshal(e.Value, &text) == nil {
+			value = text
+		}
+		list = append(list, admin.ConfigValue{Key: e.Key, Value: value, Source: e.Source})
 	}
 	return list
 }
