@@ -48,7 +48,8 @@
 //   - A lost meta file makes it delete all segments as leftovers. Open refuses instead.
 //
 // Not covered: damage inside a sealed segment is found only with Options.VerifySealed, or when an
-// entry no longer decodes. raft-wal stores no checksum per entry.
+// entry no longer decodes; raft-wal stores no checksum per entry. Damage in the very last batch, or in
+// the type of the commit frame before it, looks like a torn write, and is dropped with a warning.
 //
 // # Disk layout
 //
