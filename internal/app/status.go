@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 
 	"causeway/broker"
 	"causeway/broker/packet"
@@ -183,6 +184,8 @@ func (n node) link(s link.Status) admin.Link {
 			{Direction: "in", Form: "raw", Bytes: int64(s.Counters.RawIn)}, {Direction: "in", Form: "wire", Bytes: int64(s.Counters.WireIn)}}}
 	if s.State == link.Up {
 		out.Transport = "udp"
+	} else {
+		out.Cause = cause(s)
 	}
 	if cfg != nil {
 		out.Name, out.SpoolCapacityBytes = cfg.Name, int64(cfg.Spool.Bytes)
@@ -193,6 +196,19 @@ func (n node) link(s link.Status) admin.Link {
 		}
 	}
 	return out
+}
+
+// cause is the reason in a word that can be a label.
+func cause(s link.Status) string {
+	for _, c := range []struct{ in, word string }{
+		{"certificate", "identity"}, {"identity", "identity"}, {"silent", "timeout"}, {"timeout", "timeout"}, {"no answer", "timeout"},
+		{"refused", "refused"}, {"restarted", "restarted"}, {"waiting", "waiting"},
+	} {
+		if strings.Contains(s.Reason, c.in) {
+			return c.word
+		}
+	}
+	return string(s.State)
 }
 
 func (n node) linkConfig(peer string) *config.Link {
