@@ -1,10 +1,13 @@
 package link
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"causeway/internal/home"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -51,6 +54,34 @@ func TestLink_UnwantedSendsNothing(t *testing.T) {
 		drained(t, eu, "us", time.Second)
 		if c := eu.status("us").Counters; c.MessagesOut != 1 {
 			t.Fatalf("sent %d messages, want 1", c.MessagesOut)
+		}
+	})
+}
+
+// What is not wanted lies between what is. Spans cover it, and nothing at their
+// edges is lost.
+func TestLink_SpansCoverTheUnwanted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 5*time.Millisecond)
+		defer w.close()
+		us := w.region("us", peerFrom("eu"))
+		eu := w.region("eu", peerTo("us"))
+		us.home.subscribe(t, "dev", "e/#")
+		wantsKnown(t, eu, us)
+		for i := range 200 {
+			if i%3 > 0 {
+				eu.home.publish(t, "e/x", i, i+1)
+			} else {
+				eu.home.do1(t, &home.Publish{Topic: "e/x", Payload: fmt.Appendf(nil, "eu e/x %d", i), QoS: 1})
+				eu.home.do1(t, &home.Publish{Topic: "unwanted", QoS: 1})
+			}
+			time.Sleep(time.Duration(i%7) * time.Millisecond)
+		}
+		eu.home.do(t, &home.Tick{})
+		drained(t, eu, "us", 10*time.Second)
+		same(t, us.home.queue(t, "dev"), numbered("eu", "e/x", 0, 200))
+		if at, _ := us.home.st.Cursor(sourceOf(eu), ""); at > eu.home.st.HighSeq() {
+			t.Errorf("a cursor at %d, the last number is %d", at, eu.home.st.HighSeq())
 		}
 	})
 }

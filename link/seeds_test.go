@@ -5,6 +5,8 @@ import (
 	mrand "math/rand/v2"
 	"testing"
 	"time"
+
+	"causeway/internal/home"
 )
 
 // Random faults in both regions and on the way, from a seed: cuts of one or both
@@ -42,6 +44,9 @@ func faults(t *testing.T, seed uint64) {
 				n.home.publish(t, topic, sent[i], sent[i]+k)
 			}
 			sent[i] += k
+			for range rng.IntN(3) {
+				n.home.do(t, &home.Publish{Topic: "unwanted", QoS: 1})
+			}
 		}
 	}
 	for range 25 {
