@@ -82,7 +82,7 @@ func TestConcurrent_WriteIsAllOrNothing(t *testing.T) {
 		table.Add("#", 1+i)
 	}
 	write := func(reads *atomic.Int64) {
-		for i := 0; reads.Load() < 20_000 && !t.Failed(); i++ {
+		for i := 0; reads.Load() < 8_000 && !t.Failed(); i++ {
 			for _, f := range [][2]string{{"+/b", "a/b"}, {"a/b", "+/b"}} {
 				table.Add(f[0], mover)
 				table.Remove(f[1], mover)

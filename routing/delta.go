@@ -1,16 +1,18 @@
 package routing
 
 import (
-	"cmp"
-	"maps"
 	"slices"
+	"strings"
 )
 
 // Filter is a topic filter in a namespace; the same text in two namespaces is two filters.
 type Filter struct{ Namespace, Filter string }
 
 func (f Filter) compare(g Filter) int {
-	return cmp.Or(cmp.Compare(f.Namespace, g.Namespace), cmp.Compare(f.Filter, g.Filter))
+	if c := strings.Compare(f.Namespace, g.Namespace); c != 0 {
+		return c
+	}
+	return strings.Compare(f.Filter, g.Filter)
 }
 
 // Delta takes a set of filters from version Base to Version. Add and Remove are sorted and disjoint, and no filter
@@ -32,7 +34,12 @@ type Snapshot struct {
 
 // sorted returns the keys of set in the order that snapshots and deltas use.
 func sorted[V any](set map[Filter]V) []Filter {
-	return slices.SortedFunc(maps.Keys(set), Filter.compare)
+	out := make([]Filter, 0, len(set))
+	for f := range set {
+		out = append(out, f)
+	}
+	slices.SortFunc(out, Filter.compare)
+	return out
 }
 
 // distinct says whether filters are sorted and none is there twice.

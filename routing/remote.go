@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 )
 
 // Refusals of Remote. After any of them nothing has changed and the peer must be asked for a snapshot.
@@ -30,7 +31,7 @@ func NewRemote(changed func(f Filter, added bool)) *Remote {
 	return &Remote{changed: changed, filters: map[Filter]struct{}{}}
 }
 
-// Apply takes the set from d.Base to d.Version. A delta that does not start at the current version is refused with
+// Apply takes the set from d.Base to d.Version, which may be the same: so a set is read back from a disk. A delta that does not start at the current version is refused with
 // ErrGap. One that adds what is there or removes what is not shows that the two sides differ: ErrDiverged.
 func (r *Remote) Apply(d Delta) error {
 	if d.Base != r.version || d.Version < d.Base {
@@ -72,14 +73,21 @@ func (r *Remote) check(d Delta) error {
 // when it is older (a peer restored from a backup starts again with a raised epoch). A snapshot whose filters do not
 // add up to its digest was damaged on the way or on the peer: ErrDiverged.
 func (r *Remote) Replace(s Snapshot) error {
+	if !distinct(s.Filters) {
+		return fmt.Errorf("%w: snapshot of version %d is not sorted and distinct; ask again", ErrDiverged, s.Version)
+	}
 	next := make(map[Filter]struct{}, len(s.Filters))
+	var come []Filter
 	for _, f := range s.Filters {
 		next[f] = struct{}{}
+		if !r.Has(f) {
+			come = append(come, f)
+		}
 	}
 	if got := digestSet(next); got != s.Digest {
 		return fmt.Errorf("%w: snapshot of version %d says digest %s and has %s; ask again", ErrDiverged, s.Version, s.Digest, got)
 	}
-	gone, come := missing(r.filters, next), missing(next, r.filters)
+	gone := missing(r.filters, next)
 	r.filters, r.version = next, s.Version
 	r.report(gone, come)
 	return nil
@@ -95,14 +103,14 @@ func (r *Remote) report(gone, come []Filter) {
 }
 
 // missing returns what is in a and not in b, sorted.
-func missing(a, b map[Filter]struct{}) []Filter {
-	only := make(map[Filter]struct{})
+func missing(a, b map[Filter]struct{}) (only []Filter) {
 	for f := range a {
 		if _, both := b[f]; !both {
-			only[f] = struct{}{}
+			only = append(only, f)
 		}
 	}
-	return sorted(only)
+	slices.SortFunc(only, Filter.compare)
+	return only
 }
 
 // Version is the peer's version that is held.
