@@ -126,11 +126,13 @@ func BenchmarkFanOut(b *testing.B) {
 	for sent := int64(0); sent < int64(b.N); sent += subs {
 		d.send(p)
 		for sent > got.Load()+50*subs {
-			runtime.Gosched()
+			time.Sleep(20 * time.Microsecond)
 		}
 	}
-	for got.Load() < int64(b.N) {
-		time.Sleep(50 * time.Microsecond)
+	for end := time.Now().Add(30 * time.Second); got.Load() < int64(b.N); time.Sleep(50 * time.Microsecond) {
+		if time.Now().After(end) {
+			b.Fatalf("%d of %d copies came", got.Load(), b.N)
+		}
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "copies/s")
 }

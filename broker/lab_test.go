@@ -23,6 +23,8 @@ type lab struct {
 	home *testHome
 	s    *Server
 	stop func() // graceful, and waits
+
+	panics int64 // that the test causes
 }
 
 // newLab starts a broker with the listener "tcp" on a free port; change edits its options.
@@ -54,6 +56,9 @@ func newLab(t testing.TB, change ...func(*Options)) *lab {
 			t.Errorf("run: %v", err)
 		}
 		h.stop()
+		if n := s.Stats().Panics.Load(); n != l.panics {
+			t.Errorf("%d panics, want %d", n, l.panics)
+		}
 	})
 	t.Cleanup(l.stop)
 	return l

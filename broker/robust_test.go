@@ -31,6 +31,7 @@ func (panicky) Authenticate(info *ConnectInfo) (Identity, packet.Code) {
 
 func TestPanic_CostsOneConnection(t *testing.T) {
 	l := newLab(t, func(o *Options) { o.Authenticator = panicky{} })
+	l.panics = 2
 	other := l.connect(packet.V5, "other")
 	d := l.connect(packet.V5, "dev")
 	d.publish(pub("boom", "", 0, 0))
