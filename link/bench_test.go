@@ -133,3 +133,22 @@ func benchPair(b *testing.B, codec wire.Codec) (eu, us *benchHome, stop func()) 
 		us.stop()
 	}
 }
+
+// BenchmarkLive is messages in no log, from Forward to Local, as fast as they are
+// not dropped.
+func BenchmarkLive(b *testing.B) {
+	eu, us, stop := benchPair(b, wire.CodecZstd)
+	defer stop()
+	payload := fmt.Appendf(nil, `{"device":"vehicle-0007","speed":%.2f,"pad":"%0150d"}`, 88.1, 7)
+	msg := &home.Message{Topic: "fleet/7/telemetry", Payload: payload}
+	for i := range b.N {
+		eu.m.Forward("us", msg)
+		for i%64 == 0 && len((*eu.m.peers.Load())["us"].live.messages) > 4096 {
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+	for us.m.Status()[0].Counters.LiveIn < uint64(b.N) {
+		time.Sleep(100 * time.Microsecond)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+}

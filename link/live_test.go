@@ -84,7 +84,9 @@ func TestLive_QueueIsBounded(t *testing.T) {
 		last := -1
 		for _, m := range got {
 			var i int
-			fmt.Sscan(string(m.Payload), &i)
+			if _, err := fmt.Sscan(string(m.Payload), &i); err != nil {
+				t.Fatal(err)
+			}
 			if i <= last {
 				t.Fatalf("%d after %d", i, last)
 			}

@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -28,6 +29,8 @@ type Manager struct {
 	peers     atomic.Pointer[map[home.ID]*peer] // replaced, never changed
 	mu        sync.Mutex                        // one Reconfigure at a time
 	changed   chan struct{}                     // peers was replaced
+
+	lastStranger atomic.Int64 // Unix nanoseconds of the last one noted
 }
 
 // New returns a Manager for the links in o. It opens nothing before Run.
@@ -67,7 +70,7 @@ func (m *Manager) Reconfigure(peers []Peer) error {
 // Run opens the socket and serves the links until ctx ends, which is not an
 // error. It may be called again after it returned.
 func (m *Manager) Run(ctx context.Context) error {
-	tr, err := listen(&m.o)
+	tr, err := listen(&m.o, m.stranger)
 	if err != nil {
 		return err
 	}
@@ -134,10 +137,10 @@ func (m *Manager) acceptAll(ctx context.Context, tr *transport) error {
 	slots := make(chan struct{}, maxOpenings)
 	for {
 		c, err := tr.accept(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
 			return err
 		}
 		select {
@@ -164,7 +167,7 @@ func (m *Manager) serveAccepted(ctx context.Context, c conn, opened func()) {
 		t.p.serve(ctx, t)
 		return
 	}
-	m.o.Logger.Debug("a tunnel was not opened", "address", c.remote().String(), "reason", err)
+	m.stranger(fmt.Errorf("%s: %w", c.remote(), err))
 	code := wire.GoodbyeProtocol
 	var no *refusal
 	if errors.As(err, &no) {
@@ -178,6 +181,21 @@ func (m *Manager) serveAccepted(ctx context.Context, c conn, opened func()) {
 		}
 	}
 	c.close(code, err.Error())
+}
+
+// strangerEvery bounds what those who may not open a tunnel can make us log.
+const strangerEvery = 10 * time.Second
+
+// stranger notes a tunnel that somebody tried to open and may not.
+func (m *Manager) stranger(err error) {
+	now := time.Now().UnixNano()
+	if last := m.lastStranger.Load(); last != 0 && now-last < int64(strangerEvery) || !m.lastStranger.CompareAndSwap(last, now) {
+		return
+	}
+	m.o.Logger.Warn("a tunnel was refused", "reason", err)
+	for _, p := range *m.peers.Load() {
+		p.noteStranger(err)
+	}
 }
 
 // Spooled says that a peer's spool grew: part of home.Sink.

@@ -151,7 +151,7 @@ func (o *outgoing) message(st *home.State, ref *home.Spooled) (m wire.Message, o
 		if err != nil {
 			again := st.Spool(o.s.peer(), o.s.class, ref.Seq-1, 1, 1, nil)
 			if len(again) == 0 || again[0].Seq != ref.Seq {
-				return m, false, nil // dropped at the spool's limit meanwhile, and counted there
+				return m, false, nil //nolint:nilerr // dropped at the spool's limit meanwhile, and counted there
 			}
 			return m, false, fmt.Errorf("%w: %d in class %q: %w", errBody, ref.Seq, o.s.class, err)
 		}
@@ -159,9 +159,8 @@ func (o *outgoing) message(st *home.State, ref *home.Spooled) (m wire.Message, o
 	}
 	m = wire.Message{Seq: uint64(ref.Seq), Namespace: msg.Namespace, Topic: msg.Topic, Payload: msg.Payload, Forward: msg.Forward,
 		QoS: msg.QoS, Retain: msg.Retain, Live: ref.Live, RetainVersion: ref.RetainVersion}
-	if n := wire.MessageBytes(&m); uint64(n) > o.s.t.remote.MaxMessage {
+	if uint64(wire.MessageBytes(&m)) > o.s.t.remote.MaxMessage {
 		o.s.t.p.counts.drop(DropTooLarge, 1)
-		o.s.t.p.log.Warn("a message is larger than the peer takes", "topic", m.Topic, "bytes", n, "limit", o.s.t.remote.MaxMessage)
 		return m, false, nil
 	}
 	if msg.Expires == 0 {

@@ -61,11 +61,14 @@ type peer struct {
 	running bool
 }
 
+// notStarted is the reason of a link that Run has not come to yet.
+const notStarted = "not started"
+
 func newPeer(m *Manager, cfg Peer) *peer {
 	p := &peer{
 		m: m, log: m.o.Logger.With("peer", string(cfg.ID)),
 		wanted: make(chan struct{}, 1), changed: make(chan struct{}, 1), spooled: make(chan struct{}, 1),
-		state: Down, reason: "not started", since: time.Now(),
+		state: Down, reason: notStarted, since: time.Now(),
 	}
 	p.live.init(m.o.LiveQueue, m.o.LiveBytes)
 	p.cfg.Store(&cfg)

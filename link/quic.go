@@ -69,7 +69,9 @@ type transport struct {
 	config   *quic.Config
 }
 
-func listen(o *Options) (*transport, error) {
+// listen opens the socket. refused is told of handshakes that fail by the
+// peer's certificate; nothing else hears of them.
+func listen(o *Options, refused func(error)) (*transport, error) {
 	socket, err := o.Listen()
 	if err != nil {
 		return nil, fmt.Errorf("open the link socket: %w", err)
@@ -91,7 +93,17 @@ func listen(o *Options) (*transport, error) {
 			MaxIncomingUniStreams:          maxStreams,
 		},
 	}
-	t.listener, err = t.quic.Listen(withALPN(o.Identity.ServerTLS()), t.config)
+	server := withALPN(o.Identity.ServerTLS())
+	if verify := server.VerifyConnection; verify != nil {
+		server.VerifyConnection = func(s tls.ConnectionState) error {
+			err := verify(s)
+			if err != nil {
+				refused(err)
+			}
+			return err
+		}
+	}
+	t.listener, err = t.quic.Listen(server, t.config)
 	if err != nil {
 		_ = t.quic.Close()
 		_ = socket.Close()

@@ -217,10 +217,11 @@ func (s *sender) runTrims(ctx context.Context) error {
 		if next == last {
 			continue
 		}
-		if _, err := s.t.p.proposeWait(ctx, &next); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		_, err := s.t.p.proposeWait(ctx, &next)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
 			return fmt.Errorf("trim the spool: %w", err)
 		}
 		last = next

@@ -245,18 +245,32 @@ func (p *peer) setDown(err error) {
 	if p.tunnel != nil {
 		return
 	}
-	if p.reason != err.Error() {
-		p.log.Warn("link down", "reason", err)
+	reason := strings.ReplaceAll(err.Error(), "\n", "; ") // several addresses failed
+	if p.reason != reason {
+		p.log.Warn("link down", "reason", reason)
 	}
-	p.enter(Down, err.Error())
+	p.enter(Down, reason)
 }
+
+// waiting is the reason of a link that only the peer can open.
+const waiting = "waiting for the peer to dial"
 
 // setWaiting notes that only the peer can open a tunnel.
 func (p *peer) setWaiting() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.tunnel == nil && p.reason == "not started" {
-		p.enter(Down, "waiting for the peer to dial")
+	if p.tunnel == nil && p.reason == notStarted {
+		p.enter(Down, waiting)
+	}
+}
+
+// noteStranger tells a link that waits who came and was refused: it may be its
+// peer with a wrong certificate.
+func (p *peer) noteStranger(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tunnel == nil && strings.HasPrefix(p.reason, waiting) {
+		p.enter(Down, waiting+"; the last one to try was refused: "+err.Error())
 	}
 }
 

@@ -105,6 +105,15 @@ func TestTunnel_AddressesAreTriedAtOnce(t *testing.T) {
 	})
 }
 
+// withStrangeCertificate gives a node a certificate of another authority; whom it
+// trusts stays.
+func (w *world) withStrangeCertificate(t *testing.T, n *node) *node {
+	log := n.stop()
+	n.id = &identity{n.id.pool, newAuthority(t).issue(t, n.name).cert}
+	n.start(log)
+	return n
+}
+
 func TestTunnel_ReasonsOfBeingDown(t *testing.T) {
 	stranger := func(t *testing.T) *authority { return newAuthority(t) }
 	for _, c := range []struct {
@@ -126,14 +135,8 @@ func TestTunnel_ReasonsOfBeingDown(t *testing.T) {
 			return w.region("eu", p), "us"
 		}, []string{"identity", `wanted "us"`, `saw "ap"`, ip("ap")}},
 		{"our certificate is refused", func(t *testing.T, w *world) (*node, string) {
-			us := w.region("us", peerFrom("eu"))
-			eu := &authority{}
-			*eu = *newAuthority(t)
-			n := w.region("eu", peerTo("us"))
-			n.stop()
-			n.id = &identity{us.id.pool, eu.issue(t, "eu").cert}
-			n.start(n.home.log)
-			return n, "us"
+			w.region("us", peerFrom("eu"))
+			return w.withStrangeCertificate(t, w.region("eu", peerTo("us"))), "us"
 		}, []string{"refused our certificate"}},
 		{"no link over there", func(t *testing.T, w *world) (*node, string) {
 			w.region("us", peerFrom("ap"))
@@ -148,6 +151,16 @@ func TestTunnel_ReasonsOfBeingDown(t *testing.T) {
 			p.ID, p.Region = "us-cell-2", "us"
 			return w.region("eu", p), "us-cell-2"
 		}, []string{`hosts home "us"`, `configured for home "us-cell-2"`}},
+		{"the one that dials has another authority", func(t *testing.T, w *world) (*node, string) {
+			eu := w.region("eu", peerFrom("us"))
+			w.withStrangeCertificate(t, w.region("us", peerTo("eu")))
+			return eu, "us"
+		}, []string{"waiting for the peer to dial", "refused", `saw "us" of another authority`}},
+		{"a region dials that has no link here", func(t *testing.T, w *world) (*node, string) {
+			eu := w.region("eu", peerFrom("us"))
+			w.region("ap", peerTo("eu"))
+			return eu, "us"
+		}, []string{"waiting for the peer to dial", "refused", `no link to region "ap"`}},
 		{"waiting", func(t *testing.T, w *world) (*node, string) {
 			return w.region("eu", peerFrom("us")), "us"
 		}, []string{"waiting for the peer to dial"}},
@@ -210,7 +223,7 @@ func (w *world) stranger(t *testing.T, name, to string) *stranger {
 	id := w.ca.issue(t, name)
 	addr := &net.UDPAddr{IP: net.ParseIP(ip(name)).To4(), Port: 7444}
 	o := Options{Identity: id, Listen: func() (net.PacketConn, error) { return w.wan.listen(addr), nil }}.withDefaults()
-	tr, err := listen(&o)
+	tr, err := listen(&o, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
