@@ -94,6 +94,24 @@ func BenchmarkMatchExact1M(b *testing.B) {
 	}
 }
 
+// BenchmarkMatchHot is all cores on one topic, which is in the cache: what is left is the way to read.
+func BenchmarkMatchHot(b *testing.B) {
+	exact, wild := filters(10_000, exactFilter), filters(100, wildFilter)
+	for name, empty := range kinds() {
+		t := filled(empty(), exact, wild)
+		b.Run(name, func(b *testing.B) {
+			began := cpuTime()
+			b.RunParallel(func(pb *testing.PB) {
+				dst := make([]int, 0, 16)
+				for pb.Next() {
+					dst = t.Match(exact[9_999], dst[:0])
+				}
+			})
+			reportCPU(b, began)
+		})
+	}
+}
+
 func BenchmarkMatchWildcard(b *testing.B) {
 	for _, n := range []int{10_000, million} {
 		wild := filters(n, wildFilter)
