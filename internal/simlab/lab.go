@@ -1,0 +1,187 @@
+package simlab
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"causeway/internal/app"
+	"causeway/internal/config"
+	"causeway/internal/store"
+	"causeway/link"
+)
+
+// Options of a lab.
+type Options struct {
+	Seed     uint64
+	Regions  []string      // default eu and us
+	OneWay   time.Duration // latency between regions; default 20 ms
+	Jitter   time.Duration // on top of it, up to; packets then overtake each other
+	OneSided bool          // of two regions only the first dials; otherwise both do
+	// Replica changes the sizes of the homes' replicas, after the lab's own.
+	Replica func(*app.ReplicaOptions)
+	// Config changes a region's configuration.
+	Config func(*config.Config)
+}
+
+// Lab is several linked regions, the network between them, and their devices.
+type Lab struct {
+	Net *Network
+	log *logbook
+
+	// fixed after New
+	opt     Options
+	regions []*Region
+
+	lives sync.WaitGroup // everything that must end before the bubble does
+	end   chan struct{}  // closed by Stop
+
+	mu       sync.Mutex
+	rnd      *rand.Rand
+	devices  []*Device
+	failures []error // of starts during a schedule
+}
+
+// New builds the regions, all linked with all, and starts them.
+func New(o Options) (*Lab, error) {
+	if len(o.Regions) == 0 {
+		o.Regions = []string{"eu", "us"}
+	}
+	if o.OneWay == 0 {
+		o.OneWay = 20 * time.Millisecond
+	}
+	l := &Lab{Net: newNetwork(o.Seed, o.OneWay, o.Jitter), log: newLogbook(), opt: o, end: make(chan struct{}),
+		rnd: rand.New(rand.NewPCG(o.Seed, 0x51AB))}
+	ca, err := newAuthority()
+	if err != nil {
+		return nil, err
+	}
+	for i, name := range o.Regions {
+		r := &Region{Name: name, lab: l, addr: &net.UDPAddr{IP: net.IPv4(10, 0, 0, byte(i+1)), Port: linkPort}, disk: store.NewCrashFS()}
+		if r.id, err = ca.issue(name); err != nil {
+			return nil, err
+		}
+		l.Net.names[r.addr.IP.String()] = name
+		l.regions = append(l.regions, r)
+	}
+	for i, r := range l.regions {
+		r.cfg = l.config(i)
+		if err := r.Start(); err != nil {
+			return nil, errors.Join(err, l.Stop())
+		}
+	}
+	return l, nil
+}
+
+// config is that of a region: one listener for ServeConn, a link to each other
+// region.
+func (l *Lab) config(self int) *config.Config {
+	c := config.Default()
+	r := l.regions[self]
+	c.Region, c.Node, c.DataDir = r.Name, r.Name+"-1", "/data"
+	c.Listeners = []config.Listener{{Name: listener, Type: config.ListenerMQTT, Namespace: "default",
+		Auth: []config.AuthMethod{config.AuthAnonymous}, ConnectTimeout: 10 * time.Second}}
+	for i, peer := range l.regions {
+		if i == self {
+			continue
+		}
+		k := config.Link{Name: peer.Name, Peer: peer.Name, In: []string{"#"}, Out: []string{"#"}, Retained: true,
+			Compression: config.CompressionZstd, Spool: config.Spool{Bytes: 64 << 20, Age: 72 * time.Hour}}
+		if !l.opt.OneSided || self < i {
+			k.Dial = []string{"udp://" + peer.addr.String()}
+		}
+		c.Links = append(c.Links, k)
+	}
+	if l.opt.Config != nil {
+		l.opt.Config(c)
+	}
+	return c
+}
+
+// sizes makes homes small, so that segments, flushes and snapshots turn over.
+func (l *Lab) sizes(o *app.ReplicaOptions) {
+	o.SegmentBytes = 256 << 10
+	o.SnapshotEntries, o.SnapshotBytes = 200, 1<<20
+	o.TrailingEntries = 16
+	o.MemoryBudget = 64 << 10
+	o.Store.MemTableBytes, o.Store.CacheBytes = 256<<10, 256<<10
+	if l.opt.Replica != nil {
+		l.opt.Replica(o)
+	}
+}
+
+// Region is the region of that name.
+func (l *Lab) Region(name string) *Region {
+	i := slices.IndexFunc(l.regions, func(r *Region) bool { return r.Name == name })
+	return l.regions[i]
+}
+
+// Regions are all of them.
+func (l *Lab) Regions() []*Region { return l.regions }
+
+// Stop takes the devices off, stops all nodes gracefully, and waits for
+// everything that ran, former lives too.
+func (l *Lab) Stop() error {
+	close(l.end)
+	l.mu.Lock()
+	devices := slices.Clone(l.devices)
+	l.mu.Unlock()
+	for _, d := range devices {
+		d.Offline()
+	}
+	var errs []error
+	for _, r := range l.regions {
+		if err := r.Stop(); err != nil {
+			errs = append(errs, fmt.Errorf("stop region %s: %w", r.Name, err))
+		}
+	}
+	l.lives.Wait()
+	return errors.Join(errs...)
+}
+
+// poll is how often Await looks, on the virtual clock.
+const poll = 5 * time.Millisecond
+
+// Await waits for ok, on the virtual clock, and says so if it did not come true.
+func (l *Lab) Await(what string, within time.Duration, ok func() bool) error {
+	for end := time.Now().Add(within); !ok(); time.Sleep(poll) {
+		if time.Now().After(end) {
+			return fmt.Errorf("waited %s for %s", within, what)
+		}
+	}
+	return nil
+}
+
+// Linked says whether a region's link to a peer is up.
+func (l *Lab) Linked(region, peer string) bool {
+	s, ok := l.Link(region, peer)
+	return ok && s.State == link.Up
+}
+
+// Link is the state of a region's link; false while the node is down.
+func (l *Lab) Link(region, peer string) (link.Status, bool) {
+	a := l.Region(region).App()
+	if a == nil || a.Links() == nil {
+		return link.Status{}, false
+	}
+	for _, s := range a.Links().Status() {
+		if string(s.Peer) == peer {
+			return s, true
+		}
+	}
+	return link.Status{}, false
+}
+
+// upTo draws a time below d.
+func (l *Lab) upTo(d time.Duration) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Duration(l.rnd.Int64N(int64(d)))
+}
+
+// lineDelay is the time on the wire between a device and its node.
+func (l *Lab) lineDelay() time.Duration { return 100*time.Microsecond + l.upTo(4*time.Millisecond) }

@@ -1,0 +1,70 @@
+package simlab
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Message is what a device publishes.
+type Message struct {
+	Topic  string
+	QoS    byte
+	Retain bool
+	Empty  bool // no payload: with Retain, a deletion
+	Size   int  // bytes of padding
+}
+
+// Sent is a message in its publisher's ledger.
+type Sent struct {
+	Message
+	Num   int // from 1, by publisher
+	At    time.Time
+	Acked time.Time // when PUBACK or PUBCOMP came; PUBREC counts as the promise
+	Text  string
+}
+
+// Seen is a message that a subscriber was given. A QoS 2 copy that the client's
+// own memory of packet ids holds back is not.
+type Seen struct {
+	Topic  string
+	Text   string
+	From   string // publisher; empty for what is not numbered, as wills
+	Num    int
+	QoS    byte
+	Retain bool
+	Dup    bool
+	At     time.Time
+}
+
+// text is the payload of a numbered message.
+func text(from string, num, size int) string {
+	return fmt.Sprintf("%s %d|", from, num) + strings.Repeat("x", size)
+}
+
+// parse fills in who sent a payload.
+func (s *Seen) parse(payload string) {
+	head, _, ok := strings.Cut(payload, "|")
+	s.Text = head
+	if ok {
+		if _, err := fmt.Sscanf(head, "%s %d", &s.From, &s.Num); err != nil {
+			s.From, s.Num = "", 0
+		}
+	}
+}
+
+// wish is a subscription of a device.
+type wish struct {
+	filter  string
+	qos     byte
+	granted bool      // SUBACK came
+	settled time.Time // from when on every message must come; zero: not yet
+}
+
+// matches knows the filters that the lab uses: a topic, or a prefix and #.
+func matches(filter, topic string) bool {
+	if prefix, ok := strings.CutSuffix(filter, "#"); ok {
+		return strings.HasPrefix(topic, prefix)
+	}
+	return filter == topic
+}
