@@ -1,0 +1,67 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// ledger compares what one device was acknowledged with what another got.
+type ledger struct {
+	name                                             string
+	sent, acked, received, lost, doubled, reordered  int
+	reconnects, publisherSessions, subscriberSession int
+	took                                             time.Duration
+}
+
+// settle makes the ledger of a stream. Doubled counts arrivals beyond the first; reordered
+// counts first arrivals after one with a greater number.
+func settle(name string, from, to *device, took time.Duration) ledger {
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	l := ledger{name: name, sent: from.next - 1, acked: len(from.acked), received: len(to.got), took: took,
+		reconnects: from.connects + to.connects - 2, publisherSessions: from.lostState, subscriberSession: to.lostState}
+	seen := make(map[int]bool, len(to.got))
+	highest := 0
+	for _, n := range to.got {
+		switch {
+		case seen[n]:
+			l.doubled++
+		case n < highest:
+			l.reordered++
+		}
+		seen[n] = true
+		highest = max(highest, n)
+	}
+	for _, n := range from.acked {
+		if !seen[n] {
+			l.lost++
+		}
+	}
+	return l
+}
+
+func (l ledger) String() string {
+	return fmt.Sprintf("%s: sent %d, acknowledged %d, received %d, lost %d, doubled %d, reordered %d, reconnects %d, %.1f s",
+		l.name, l.sent, l.acked, l.received, l.lost, l.doubled, l.reordered, l.reconnects, l.took.Seconds())
+}
+
+// check holds a stream of n messages to the promise of its QoS.
+func (l ledger) check(t *testing.T, n int, qos byte) {
+	t.Helper()
+	t.Log(l)
+	if l.sent != n || l.acked != n {
+		t.Errorf("%s: %d sent, %d acknowledged, want %d", l.name, l.sent, l.acked, n)
+	}
+	if l.lost != 0 || l.reordered != 0 {
+		t.Errorf("%s: %d lost, %d reordered", l.name, l.lost, l.reordered)
+	}
+	if qos == 2 && l.doubled != 0 {
+		t.Errorf("%s: %d doubled", l.name, l.doubled)
+	}
+	if l.publisherSessions+l.subscriberSession != 0 {
+		t.Errorf("%s: session present was 0 on %d and %d connections that had one", l.name, l.publisherSessions, l.subscriberSession)
+	}
+}
