@@ -68,7 +68,7 @@ func willOf(w *packet.Will) *home.Will {
 		return nil
 	}
 	return &home.Will{
-		Topic: w.Topic, Payload: w.Payload, Forward: w.Forward, Expiry: w.MessageExpiry.Value, QoS: w.QoS,
+		Topic: w.Topic, Payload: w.Payload, Forward: w.Forward, Expiry: lifetime(w.MessageExpiry), QoS: w.QoS,
 		Retain: w.Retain, Delay: w.Delay,
 	}
 }

@@ -71,6 +71,9 @@ var errClosing = errors.New("connection is closing")
 // unread input, would make the kernel reset the connection and throw that packet away.
 const lingerTime = time.Second
 
+// disconnectOverhead is the most a DISCONNECT has beside its reason string.
+const disconnectOverhead = 16
+
 var longAgo = time.Unix(1, 0)
 
 // shut begins the end of the connection; the first call decides the reason. With an MQTT 5 code from 0x80 on (0x00
@@ -83,6 +86,9 @@ func (c *conn) shut(reason EndReason, code packet.Code, text string) {
 	}
 	polite := code.Failed() && c.v == packet.V5 && c.ready
 	if polite {
+		if c.sendMax > 0 && disconnectOverhead+len(text) > c.sendMax { // [MQTT-3.14.2-3]
+			text = ""
+		}
 		c.control(func(b []byte) []byte { return packet.AppendDisconnect(b, code, text) })
 	}
 	c.closing, c.reason = true, reason

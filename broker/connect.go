@@ -30,6 +30,7 @@ type refusal struct {
 	code   packet.Code // 0: no CONNACK
 	v      packet.Version
 	reason string // in words; for the log, and for an MQTT 5 device
+	most   uint32 // bytes the device takes in one packet; 0: no limit
 }
 
 // establish is the connecting goroutine.
@@ -48,7 +49,7 @@ func (s *Server) establish(l *listener, nc, sock net.Conn) {
 	defer sock.Close()
 	giveBack(k.in.buf)
 	l.stats.Connects[err.result].Add(1)
-	if err.result != ConnectGone && err.result != ConnectTimeout {
+	if err.result != ConnectGone {
 		s.quiet.warn("connection refused", "listener", l.Name, "remote", remote(nc), "result", err.result.String(),
 			"reason", err.reason)
 	}
@@ -83,10 +84,12 @@ func (k *connecting) connect() (c *conn, refused *refusal) {
 	c = k.newConn(p)
 	assigned, refused := k.admit(c, p)
 	if refused != nil {
+		refused.most = p.MaximumPacketSize
 		return nil, refused
 	}
 	out, refused := k.attach(c, p)
 	if refused != nil {
+		refused.most = p.MaximumPacketSize
 		return nil, refused
 	}
 	c.welcome(p, out, assigned)
@@ -247,6 +250,10 @@ func (k *connecting) refuse(r *refusal) {
 		ack.ReasonString = r.reason
 	}
 	b := packet.AppendConnack(nil, max(r.v, packet.V31), &ack)
+	if r.most > 0 && len(b) > int(r.most) { // [MQTT-3.2.2-19]
+		ack.ReasonString = ""
+		b = packet.AppendConnack(nil, r.v, &ack)
+	}
 	if len(b) == 0 {
 		return
 	}

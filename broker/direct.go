@@ -2,6 +2,7 @@ package broker
 
 import (
 	"sync"
+	"time"
 
 	"causeway/broker/packet"
 	"causeway/internal/home"
@@ -59,8 +60,8 @@ func (s *Server) publishDirect(from *conn, topic string, kept bool, p *packet.Pu
 	if len(p.Forward) > 0 {
 		m.Forward = body[len(p.Payload):]
 	}
-	if p.MessageExpiry.Set {
-		m.Expires = s.opt.Home.Now() + home.Time(p.MessageExpiry.Value)*1e9
+	if life := lifetime(p.MessageExpiry); life > 0 {
+		m.Expires = s.opt.Home.Now().Add(time.Duration(life) * time.Second)
 	}
 	s.handOut(f, m)
 	for _, peer := range f.peers {

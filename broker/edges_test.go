@@ -91,6 +91,42 @@ func TestDeliver_ExpiredInMemory(t *testing.T) {
 	})
 }
 
+// An expiry of 0 seconds is allowed, and is not "never".
+func TestPublish_ExpiryOfZeroSeconds(t *testing.T) {
+	l := newLab(t)
+	d := l.connect(packet.V5, "dev", persistent)
+	d.subscribe(1, "a")
+	d.nc.Close()
+	eventually(t, "detached", func() bool { return l.home.proposed(home.KindDetach) == 1 })
+	sender := l.connect(packet.V5, "sender")
+	// topic "a", packet id 1, properties: message expiry 0, payload "x"
+	sender.send([]byte{0x32, 12, 0, 1, 'a', 0, 1, 5, 0x02, 0, 0, 0, 0, 'x'})
+	sender.ack(packet.PUBACK, 1)
+	if q := l.home.state.Peek(key("dev"), 0, 1); len(q) != 1 || q[0].Message.Expires == 0 {
+		t.Errorf("queued %+v", q)
+	}
+}
+
+// A reason in words is left out when it would not fit the device's Maximum Packet Size.
+func TestDisconnect_ReasonStringFits(t *testing.T) {
+	l := newLab(t)
+	small := func(p *packet.Connect) { p.MaximumPacketSize = 24 }
+	d := l.dial(packet.V5)
+	d.connectOK("dev", small)
+	d.send([]byte{0x20, 2, 0, 0})
+	f := d.read()
+	if p, err := packet.DecodeServerDisconnect(f.body); err != nil || p.Code != packet.ProtocolError || p.ReasonString != "" {
+		t.Errorf("DISCONNECT %+v, %v", p, err)
+	}
+	auth := func(p *packet.Connect) { p.AuthMethod = "x" }
+	if ack := l.dial(packet.V5).hello("dev", small, auth); ack.ReasonString != "" {
+		t.Errorf("CONNACK %+v", ack)
+	}
+	if ack := l.dial(packet.V5).hello("dev", auth); ack.ReasonString == "" {
+		t.Error("no reason where there is room")
+	}
+}
+
 // When all connections together hold too much, those that are far behind pay, not those that keep up.
 func TestBounds_MemoryOfAllConnections(t *testing.T) {
 	l := newLab(t, func(o *Options) { o.MemoryTotal = 1 })

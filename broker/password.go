@@ -62,8 +62,8 @@ const (
 )
 
 // loginCache checks passwords. bcrypt takes tens of milliseconds of a core, so a storm of devices that reconnect would
-// take minutes of it: a password that was right is remembered for a minute, as a keyed hash. As many checks run at once
-// as there are cores; a device that waits beyond its deadline is refused.
+// take minutes of it: a password that was right is remembered for a minute, as a keyed hash. Half of the cores check
+// passwords at most; a device that waits beyond its deadline is refused.
 type loginCache struct {
 	key   [32]byte
 	slots chan struct{}
@@ -79,7 +79,7 @@ type login struct {
 }
 
 func newLoginCache() *loginCache {
-	c := &loginCache{slots: make(chan struct{}, runtime.GOMAXPROCS(0)), logins: map[[32]byte]login{}}
+	c := &loginCache{slots: make(chan struct{}, (runtime.GOMAXPROCS(0)+1)/2), logins: map[[32]byte]login{}}
 	_, _ = rand.Read(c.key[:])
 	return c
 }

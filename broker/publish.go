@@ -138,7 +138,7 @@ func (c *conn) publishLogged(topic string, kept bool, p *packet.Publish) error {
 		l.past, l.policy = true, home.PolicyMemory
 	}
 	l.op = home.Publish{
-		Session: c.key, Epoch: c.epoch, Topic: c.keep(topic, kept), Expiry: p.MessageExpiry.Value,
+		Session: c.key, Epoch: c.epoch, Topic: c.keep(topic, kept), Expiry: lifetime(p.MessageExpiry),
 		Payload: body[:len(p.Payload):len(p.Payload)], Forward: body[len(p.Payload):], QoS: p.QoS, Retain: p.Retain,
 	}
 	if p.QoS == 2 {
@@ -157,6 +157,15 @@ func (c *conn) publishLogged(topic string, kept bool, p *packet.Publish) error {
 		return errClosing
 	}
 	return nil
+}
+
+// lifetime is a message expiry in the home's terms, where 0 never expires: an expiry of 0 seconds, which MQTT allows,
+// becomes the shortest there is.
+func lifetime(o packet.Optional[uint32]) uint32 {
+	if !o.Set {
+		return 0
+	}
+	return max(1, o.Value)
 }
 
 // done runs in the home's apply goroutine.
