@@ -88,6 +88,12 @@ func OpSize(op Op) int {
 			n += 8 + len(f.Filter)
 		}
 		return n
+	case *Unsubscribe:
+		n := header
+		for _, f := range op.Filters {
+			n += 8 + len(f)
+		}
+		return n
 	case *Subscribe:
 		n := header
 		for i := range op.Filters {

@@ -267,7 +267,7 @@ func (s *State) encodeMeta(b []byte) []byte {
 	for _, span := range s.lineage {
 		b = binary.AppendUvarint(appendEpoch(b, span.Epoch), uint64(span.First))
 	}
-	for _, v := range []uint64{uint64(s.time), uint64(s.seq), uint64(s.epoch), s.joins, s.wanted.Version()} {
+	for _, v := range []uint64{uint64(s.time), uint64(s.seq), uint64(s.epoch), s.joins, s.forgotten, s.wanted.Version()} {
 		b = binary.AppendUvarint(b, v)
 	}
 	b = appendBytes(b, AppendOp(nil, s.config.Load()))

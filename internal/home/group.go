@@ -67,7 +67,10 @@ func (s *State) join(x *session, sub *subscription, old *subscription, name, fil
 
 func (s *State) leave(x *session, m *member) {
 	g := m.group
-	s.reclaim(x, m)
+	if m.assigned > 0 {
+		s.reclaim(x, m)
+		s.keepAssigned(x, m)
+	}
 	g.members = slices.DeleteFunc(g.members, func(o *member) bool { return o == m })
 	if len(g.members) > 0 {
 		g.changed(s)
@@ -174,31 +177,42 @@ func (g *Group) assign(s *State, m *member, msg *message) {
 // returnAssigned gives back to its groups what a detaching session was assigned
 // at QoS 1. QoS 2 stays with the session, or ends with it. [MQTT-4.8.2-4]
 func (s *State) returnAssigned(x *session) {
-	for _, g := range x.groups() {
-		for _, m := range g.members {
-			if m.session == x {
-				s.reclaim(x, m)
-			}
+	for _, sub := range x.subs {
+		if sub.member != nil && sub.member.assigned > 0 {
+			s.reclaim(x, nil)
+			return
 		}
 	}
 }
 
-func (s *State) reclaim(x *session, m *member) {
+// reclaim gives back what x was assigned by a member's group, or by all groups.
+func (s *State) reclaim(x *session, of *member) {
 	var nums []uint64
 	x.queue.each(Range{0, ^uint64(0)}, func(r *ref) {
-		if r.group == m && r.qos == 1 {
+		if r.group != nil && (of == nil || r.group == of) && r.qos == 1 {
 			nums = append(nums, r.num)
 		}
 	})
 	for _, num := range nums {
 		r := x.queue.find(num)
-		msg := r.msg
+		msg, m := r.msg, r.group
 		s.hold(msg)
 		r.group = nil
 		s.remove(x, r)
 		m.assigned--
 		m.group.giveBack(s, msg)
 	}
+}
+
+// keepAssigned makes what the session still holds of a group it leaves its own:
+// QoS 2 that is in flight.
+func (s *State) keepAssigned(x *session, m *member) {
+	x.queue.each(Range{0, ^uint64(0)}, func(r *ref) {
+		if r.group == m {
+			r.group = nil
+			s.changes.ref(x, r)
+		}
+	})
 }
 
 // giveBack puts a reference in the place its age gives it.

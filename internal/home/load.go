@@ -84,6 +84,7 @@ func (l *loader) meta(r *reader) {
 		s.lineage = append(s.lineage, Span{r.epoch(), Seq(r.uvarint())})
 	}
 	s.time, s.seq, s.epoch, s.joins = Time(r.uvarint()), Seq(r.uvarint()), SessionEpoch(r.uvarint()), r.uvarint()
+	s.forgotten = r.uvarint()
 	l.wanted, l.joins = r.uvarint(), s.joins
 	if op, ok := l.op(r).(*Configure); ok {
 		s.config.Store(op)
@@ -266,6 +267,7 @@ func (l *loader) retained(key []byte, r *reader) {
 	sp := l.s.space(k[0])
 	if r.byte() == 0 {
 		l.s.tombs = append(l.s.tombs, tombstone{sp, t.topic, t.seq, t.at})
+		l.s.graves++
 		sp.retained.put(t)
 		return
 	}

@@ -2,6 +2,7 @@ package home
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -61,17 +62,33 @@ func (s *State) release(m *message) {
 			s.resident -= int64(m.size)
 		}
 		m.stored = false
+		m.drop()
 	}
 }
 
+// drop lets go of a body that nobody reads any more.
+func (m *message) drop() { m.Topic, m.Payload, m.Forward, m.shared = "", nil, nil, nil }
+
 // bodyList orders flushed bodies by age for eviction. Released ones stay until
-// they come up, then are passed over.
+// they come up, or until they are as many as the others.
 type bodyList struct {
-	list []*message
-	head int
+	list  []*message
+	head  int
+	limit int // length at which released ones are looked for
 }
 
-func (l *bodyList) push(m *message) { l.list = append(l.list, m) }
+func (l *bodyList) push(m *message) {
+	l.list = append(l.list, m)
+	if len(l.list)-l.head > l.limit {
+		live := slices.DeleteFunc(l.list[l.head:], func(m *message) bool { return !m.stored || m.evicted })
+		l.list, l.head, l.limit = append(l.list[:0:0], live...), 0, roomFor(len(live))
+	}
+}
+
+// roomFor is how long a list that keeps what is not needed any more may grow
+// before it is swept: often enough that n entries take the room of 2n, seldom
+// enough that sweeping costs each entry a constant.
+func roomFor(n int) int { return 2*n + 1024 }
 
 func (l *bodyList) pop() *message {
 	if l.head == len(l.list) {
@@ -106,7 +123,7 @@ func (s *State) Evict(budget int64) int64 {
 		}
 		if m.stored && !m.evicted {
 			m.evicted = true
-			m.Topic, m.Payload, m.Forward, m.shared = "", nil, nil, nil
+			m.drop()
 			s.resident -= int64(m.size)
 		}
 	}

@@ -309,6 +309,7 @@ const (
 	CodeVoid          Code = 0x40
 	CodeGap           Code = 0x41
 	CodeUnknown       Code = 0x42 // no such peer, session or cursor
+	CodeTopicInvalid  Code = 0x90 // Topic Name invalid
 	CodeQuota         Code = 0x97 // Quota exceeded
 )
 

@@ -3,6 +3,7 @@ package home
 import (
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"causeway/routing"
@@ -12,6 +13,12 @@ import (
 const (
 	defaultSpoolBytes = 8 << 30
 	defaultSpoolAge   = 72 * time.Hour
+)
+
+// Bounds on what a peer can make the home keep.
+const (
+	maxCursors = 1024                       // over its epochs and classes
+	maxLife    = 100 * 365 * 24 * time.Hour // of a message
 )
 
 // peer is another home as this one knows it: what it wants, what may go there,
@@ -47,17 +54,17 @@ type spoolRef struct {
 
 func (s *State) setPeer(op *SetPeer) Outcome {
 	p := s.peers[op.Peer]
-	fresh := p == nil
-	if fresh {
+	if p == nil {
 		p = &peer{id: op.Peer}
 		p.target = &Target{Peer: op.Peer, peer: p}
 		p.interest = routing.NewRemote(func(f routing.Filter, added bool) { s.peerWants(p, f, added) })
 		s.peers[op.Peer] = p
 	}
+	had := p.policy.Retained
 	p.policy = *op
 	p.setClasses(op.Classes, s.seq)
 	s.changes.peer(p)
-	if fresh && op.Retained {
+	if op.Retained && !had {
 		s.spoolRetained(p)
 	}
 	return Outcome{}
@@ -102,25 +109,31 @@ func (s *State) peerWants(p *peer, f routing.Filter, added bool) {
 	}
 }
 
-// spoolRetained gives a new peer what is retained already.
+// spoolRetained gives a peer what this home retained before its policy said so,
+// and what it remembers of deletions.
 func (s *State) spoolRetained(p *peer) {
-	var list []*retained
-	for _, sp := range *s.spaces.Load() {
+	type kept struct {
+		ns string
+		*retained
+	}
+	var list []kept
+	for ns, sp := range *s.spaces.Load() {
 		sp.retained.each(func(r *retained) {
-			if r.msg != nil {
-				list = append(list, r)
+			if r.home == s.id && p.allows(r.topic) {
+				list = append(list, kept{ns, r})
 			}
 		})
 	}
-	// Not under their old numbers: the spool begins now, and stays in order.
-	slices.SortFunc(list, func(a, b *retained) int { return int(int64(a.seq) - int64(b.seq)) })
+	// Not under their old numbers: the spool stays in order.
+	slices.SortFunc(list, func(a, b kept) int { return compareSeqs(a.seq, b.seq) })
 	for _, r := range list {
-		if r.home == s.id {
-			m := newMessage(r.msg.Message)
-			m.stored, m.refs = false, 0
-			s.number(m)
-			s.spoolFor(p, m, r.version, false)
+		m := Message{Namespace: r.ns, Topic: r.topic, Retain: true}
+		if r.msg != nil {
+			m = r.msg.Message
 		}
+		n := newMessage(m)
+		s.number(n)
+		s.spoolFor(p, n, r.version, false)
 	}
 }
 
@@ -132,7 +145,7 @@ func (s *State) interestOp(op *Interest) Outcome {
 	}
 	for _, list := range [][]InterestFilter{op.Add, op.Remove} {
 		for _, f := range list {
-			if routing.ValidFilter(f.Filter) != nil {
+			if routing.ValidFilter(f.Filter) != nil || !keySafe(f.Namespace) {
 				return Outcome{Code: CodeGap}
 			}
 		}
@@ -343,11 +356,11 @@ func (s *State) frame(op *Frame) Outcome {
 	key := cursorKey{op.Source, op.Class}
 	at, known := s.cursors[key]
 	switch {
-	case op.To < op.From || op.Source.Home == s.id:
+	case op.To < op.From || op.Source.Home == s.id || !keySafe(string(op.Source.Home), op.Source.Epoch.Host, op.Class):
 		return Outcome{Code: CodeGap, Seq: at}
 	case known && op.To <= at:
 		return Outcome{Seq: at}
-	case known && op.From > at:
+	case known && op.From > at, !known && s.cursorsOf(op.Source.Home) >= maxCursors:
 		return Outcome{Code: CodeGap, Seq: at}
 	}
 	src := s.source(op.Source)
@@ -358,7 +371,7 @@ func (s *State) frame(op *Frame) Outcome {
 			continue
 		}
 		at = fm.Seq
-		if routing.ValidTopic(fm.Topic) == nil {
+		if routing.ValidTopic(fm.Topic) == nil && keySafe(fm.Namespace) {
 			s.fromPeer(src, fm)
 			n++
 		}
@@ -368,12 +381,26 @@ func (s *State) frame(op *Frame) Outcome {
 	return Outcome{Seq: op.To, Count: n}
 }
 
+// keySafe says whether strings that a peer made up can be parts of a key.
+func keySafe(parts ...string) bool {
+	return !slices.ContainsFunc(parts, func(s string) bool { return strings.IndexByte(s, 0) >= 0 })
+}
+
+func (s *State) cursorsOf(id ID) (n int) {
+	for key := range s.cursors {
+		if key.source.Home == id {
+			n++
+		}
+	}
+	return n
+}
+
 // fromPeer takes in one message. It is given to local sessions only.
 func (s *State) fromPeer(src *Source, fm *FrameMessage) {
 	m := newMessage(Message{Namespace: fm.Namespace, Topic: fm.Topic, Payload: fm.Payload, Forward: fm.Forward, QoS: fm.QoS, Retain: fm.Retain})
 	m.source, m.sourceSeq = src, fm.Seq
 	if fm.ExpiryIn > 0 {
-		m.Expires = s.time.Add(fm.ExpiryIn)
+		m.Expires = s.time.Add(min(fm.ExpiryIn, maxLife))
 	}
 	s.number(m)
 	if fm.RetainVersion != 0 {

@@ -23,6 +23,9 @@ func (s *State) publishOp(op *Publish) Outcome {
 			return Outcome{}
 		}
 	}
+	if op.Retain && !keepable(op.Topic) {
+		return Outcome{Code: CodeTopicInvalid}
+	}
 	if op.Retain && len(op.Payload) > 0 && s.retainedFull(op.Session.Namespace, op.Topic) {
 		return Outcome{Code: CodeQuota}
 	}
@@ -79,7 +82,7 @@ func (s *State) fanOut(m *message, from *session) int {
 	s.gen++
 	s.hits = s.hits[:0]
 	var groups []*Group
-	s.targets = s.space(m.Namespace).table.Match(m.Topic, s.targets[:0])
+	s.targets = s.Match(m.Namespace, m.Topic, s.targets[:0])
 	for _, t := range s.targets {
 		switch {
 		case t.peer != nil:

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"causeway/routing"
 )
 
 // tombstoneLife is how long a deletion is remembered at least, so that an older
@@ -132,22 +134,37 @@ func (n *retainedNode) each(f func(*retained)) {
 	}
 }
 
+// maxRetainVersion keeps what a peer says from wrapping the count.
+const maxRetainVersion = 1 << 63
+
+// keepable says whether a topic may have a retained message: every level costs a
+// node.
+func keepable(topic string) bool { return strings.Count(topic, "/") < routing.MaxLevels }
+
 // retain makes m the retained message of its topic (or deletes it, when its
 // payload is empty) if version (n, home) is the highest seen. n 0 means the
 // next one, by this home. It returns the version now in force and whether m won.
 func (s *State) retain(m *message, n uint64, home ID) (version uint64, won bool) {
+	if n > maxRetainVersion || !keepable(m.Topic) {
+		return 0, false
+	}
 	sp := s.space(m.Namespace)
 	old := sp.retained.get(m.Topic)
 	if n == 0 {
-		n, home = 1, s.id
+		// A peer may remember what was forgotten here, so the count goes on above it.
+		n, home = s.forgotten+1, s.id
 		if old != nil {
 			n = old.version + 1
 		}
 	} else if old != nil && cmp.Or(cmp.Compare(n, old.version), cmp.Compare(home, old.home)) <= 0 {
 		return old.version, false
 	}
-	if old != nil && old.msg != nil {
+	switch {
+	case old == nil:
+	case old.msg != nil:
 		s.dropRetained(sp, old)
+	default:
+		s.graves--
 	}
 	r := &retained{topic: strings.Clone(m.Topic), version: n, home: home, seq: m.Seq, at: s.time}
 	if len(m.Payload) > 0 && !m.expired(s.time) {
@@ -155,14 +172,14 @@ func (s *State) retain(m *message, n uint64, home ID) (version uint64, won bool)
 		m.pinned = true
 		s.hold(m)
 		sp.retained.count++
-		if m.Expires != 0 {
-			s.timers.push(timer{at: m.Expires, kind: timerRetained, key: SessionKey{sp.name, r.topic}})
-		}
 	} else {
-		s.tombs = append(s.tombs, tombstone{sp, r.topic, r.seq, s.time})
+		s.dig(tombstone{sp, r.topic, r.seq, s.time})
 	}
 	sp.retained.put(r)
 	s.changes.retained(sp, r.topic)
+	if r.msg != nil && m.Expires != 0 {
+		s.arm(timer{at: m.Expires, kind: timerRetained, key: SessionKey{sp.name, r.topic}})
+	}
 	return n, true
 }
 
@@ -173,28 +190,52 @@ func (s *State) dropRetained(sp *space, r *retained) {
 	sp.retained.count--
 }
 
-func (s *State) expireRetained(ns, topic string, at Time) {
+func (s *State) expireRetained(ns, topic string) {
 	sp := s.space(ns)
 	r := sp.retained.get(topic)
-	if r == nil || r.msg == nil || r.msg.Expires != at {
-		return
-	}
 	s.dropRetained(sp, r)
-	sp.retained.remove(topic)
-	s.changes.retained(sp, topic)
+	s.forget(sp, r)
 }
 
-// buryTombstones forgets deletions that every peer has heard of.
+// forget removes the last trace of a retained message.
+func (s *State) forget(sp *space, r *retained) {
+	s.forgotten = max(s.forgotten, r.version)
+	sp.retained.remove(r.topic)
+	s.changes.retained(sp, r.topic)
+}
+
+// dig adds a tombstone. Those whose topic has a message again, or a newer
+// tombstone, are swept when they are as many as the others.
+func (s *State) dig(t tombstone) {
+	s.graves++
+	s.tombs = append(s.tombs, t)
+	if len(s.tombs) > s.tombLimit {
+		last := len(s.tombs) - 1 // not in its place yet
+		live := slices.DeleteFunc(s.tombs[:last], func(t tombstone) bool { return !t.stands() })
+		s.tombs = append(append([]tombstone(nil), live...), t)
+		s.tombLimit = roomFor(len(s.tombs))
+	}
+}
+
+func (t *tombstone) stands() bool {
+	r := t.space.retained.get(t.topic)
+	return r != nil && r.msg == nil && r.seq == t.seq
+}
+
+// buryTombstones forgets deletions that every peer has heard of. There are never
+// more than there may be retained messages: above that the oldest go.
 func (s *State) buryTombstones() {
+	most := int(s.config.Load().limits().Retained)
 	for len(s.tombs) > 0 {
 		t := s.tombs[0]
-		if len(s.peers) > 0 && (s.time.Sub(t.at) < tombstoneLife || !s.peersPassed(t.seq)) {
+		stands := t.stands()
+		if stands && s.graves <= most && len(s.peers) > 0 && (s.time.Sub(t.at) < tombstoneLife || !s.peersPassed(t.seq)) {
 			return
 		}
 		s.tombs = s.tombs[1:]
-		if r := t.space.retained.get(t.topic); r != nil && r.msg == nil && r.seq == t.seq {
-			t.space.retained.remove(t.topic)
-			s.changes.retained(t.space, t.topic)
+		if stands {
+			s.graves--
+			s.forget(t.space, t.space.retained.get(t.topic))
 		}
 	}
 	s.tombs = nil

@@ -135,12 +135,12 @@ func (s *State) detachSession(x *session, dropWill bool) {
 			s.fireWill(x)
 		} else {
 			x.willAt = s.time.Add(seconds(min(x.will.Delay, x.expiry)))
-			s.timers.push(timer{x.willAt, timerWill, x.key, x.epoch})
+			s.arm(timer{x.willAt, timerWill, x.key, x.epoch})
 		}
 	}
 	if x.expiry != neverExpires {
 		x.expireAt = s.time.Add(seconds(x.expiry))
-		s.timers.push(timer{x.expireAt, timerSession, x.key, x.epoch})
+		s.arm(timer{x.expireAt, timerSession, x.key, x.epoch})
 	}
 	for _, g := range x.groups() {
 		g.changed(s)

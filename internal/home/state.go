@@ -18,6 +18,7 @@ type State struct {
 	seq       Seq // last given
 	epoch     SessionEpoch
 	joins     uint64 // last place given in a shared group
+	forgotten uint64 // highest version of a retained message that was forgotten
 	proposers map[NodeID]*proposer
 	sessions  map[SessionKey]*session
 	groups    map[groupKey]*Group
@@ -30,11 +31,14 @@ type State struct {
 	spaces atomic.Pointer[map[string]*space]
 
 	// Derived.
-	timers   timers
-	sources  map[Source]*Source // interned
-	resident int64              // bytes of bodies in memory
-	bodies   bodyList           // flushed bodies in memory, oldest first
-	tombs    []tombstone        // of retained messages, oldest first
+	timers     timers
+	timerLimit int                // length at which overtaken ones are swept
+	sources    map[Source]*Source // interned
+	resident   int64              // bytes of bodies in memory
+	bodies     bodyList           // flushed bodies in memory, oldest first
+	tombs      []tombstone        // of retained messages, oldest first; some were replaced
+	tombLimit  int                // length at which replaced ones are swept
+	graves     int                // tombstones that stand
 
 	// Of the record being applied.
 	sink    Sink

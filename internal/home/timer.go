@@ -1,6 +1,9 @@
 package home
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // timerKind orders what falls due at one instant; the order is part of the
 // state machine, since it numbers messages.
@@ -13,7 +16,9 @@ const (
 )
 
 // timer is a promise to look at something at a time. Nothing cancels one: what
-// it looks at knows whether it is due.
+// it looks at knows whether it is due. Those that were overtaken are swept when
+// they are as many as the others, since a device that comes and goes leaves one
+// behind each time, for as long as its session may last.
 type timer struct {
 	at    Time
 	kind  timerKind
@@ -67,6 +72,32 @@ func (h *timers) pop() timer {
 	return top
 }
 
+// arm adds a timer.
+func (s *State) arm(t timer) {
+	s.timers.push(t)
+	if len(s.timers) > s.timerLimit {
+		live := slices.DeleteFunc(s.timers, func(t timer) bool { return !s.due(t) })
+		slices.SortFunc(live, timer.compare) // sorted is a heap
+		s.timers = append(timers(nil), slices.Compact(live)...)
+		s.timerLimit = roomFor(len(s.timers))
+	}
+}
+
+// due says whether what a timer is for still waits for it.
+func (s *State) due(t timer) bool {
+	switch t.kind {
+	case timerWill:
+		x := s.sessions[t.key]
+		return x != nil && x.epoch == t.epoch && x.willAt == t.at
+	case timerSession:
+		x := s.sessions[t.key]
+		return x != nil && x.epoch == t.epoch && x.expireAt == t.at
+	default:
+		r := s.space(t.key.Namespace).retained.get(t.key.ClientID)
+		return r != nil && r.msg != nil && r.msg.Expires == t.at
+	}
+}
+
 // advance moves home time and does what fell due. Time never goes back.
 func (s *State) advance(to Time) {
 	if to <= s.time {
@@ -75,17 +106,16 @@ func (s *State) advance(to Time) {
 	s.time = to
 	for len(s.timers) > 0 && s.timers[0].at <= s.time {
 		t := s.timers.pop()
+		if !s.due(t) {
+			continue
+		}
 		switch t.kind {
 		case timerWill:
-			if x := s.sessions[t.key]; x != nil && x.epoch == t.epoch && x.willAt == t.at {
-				s.fireWill(x)
-			}
+			s.fireWill(s.sessions[t.key])
 		case timerSession:
-			if x := s.sessions[t.key]; x != nil && x.epoch == t.epoch && x.expireAt == t.at {
-				s.endSession(x)
-			}
+			s.endSession(s.sessions[t.key])
 		case timerRetained:
-			s.expireRetained(t.key.Namespace, t.key.ClientID, t.at)
+			s.expireRetained(t.key.Namespace, t.key.ClientID)
 		}
 	}
 }
