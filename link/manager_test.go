@@ -1,0 +1,77 @@
+package link
+
+import (
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"causeway/internal/home"
+)
+
+// Links come and go while the Manager runs; those that stay are not touched.
+func TestManager_Reconfigure(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 5*time.Millisecond)
+		defer w.close()
+		us := w.region("us", peerFrom("eu"))
+		ap := w.region("ap", peerFrom("eu"))
+		eu := w.region("eu", peerTo("us"))
+		up(t, eu, "us")
+		if err := eu.m.Reconfigure([]Peer{peerTo("us"), peerTo("ap")}); err != nil {
+			t.Fatal(err)
+		}
+		up(t, eu, "ap")
+		if err := eu.m.Reconfigure([]Peer{peerTo("ap")}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 10*time.Second, "us is told", func() bool { return us.status("eu").State == Down })
+		if r := us.status("eu").Reason; !strings.Contains(r, "region eu stops the link") {
+			t.Errorf("reason %q", r)
+		}
+		if n := ap.status("eu").Counters.Tunnels; n != 1 {
+			t.Errorf("the link that stayed had %d tunnels", n)
+		}
+		if err := eu.m.Reconfigure([]Peer{{ID: "x", Dial: []string{"tcp://a:1"}}}); err == nil || !strings.Contains(err.Error(), `link to "x"`) {
+			t.Errorf("a bad configuration: %v", err)
+		}
+		if len(eu.m.Status()) != 1 {
+			t.Error("a refused configuration changed something")
+		}
+	})
+}
+
+func TestOptions_Validate(t *testing.T) {
+	good := func() Options {
+		return Options{Region: "eu", Home: &testHome{}, Full: errFull, Local: &node{}, Identity: &identity{},
+			Listen: func() (net.PacketConn, error) { return nil, net.ErrClosed }, Peers: []Peer{peerTo("us")}}
+	}
+	for _, c := range []struct {
+		name string
+		edit func(o *Options)
+		want string
+	}{
+		{"good", func(*Options) {}, ""},
+		{"no region", func(o *Options) { o.Region = "" }, "Region is empty"},
+		{"no home", func(o *Options) { o.Home = nil }, "must be set"},
+		{"keep-alive", func(o *Options) { o.KeepAlive = time.Minute }, "at most 10s"},
+		{"idle", func(o *Options) { o.KeepAlive, o.IdleTimeout = time.Second, time.Second }, "below twice KeepAlive"},
+		{"itself", func(o *Options) { o.Peers[0].Region = "eu" }, "this region itself"},
+		{"twice", func(o *Options) { o.Peers = append(o.Peers, peerTo("us")) }, "configured twice"},
+		{"no name", func(o *Options) { o.Peers[0].ID = "" }, "name the peer"},
+		{"scheme", func(o *Options) { o.Peers[0].Dial = []string{"tcp://a:1"} }, `"tcp" is not supported`},
+		{"port", func(o *Options) { o.Peers[0].Dial = []string{"host"} }, "missing port"},
+		{"filter", func(o *Options) { o.Peers[0].In = []string{"a/#/b"} }, `filter "a/#/b"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := good()
+			c.edit(&o)
+			err := o.Validate()
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+var _ home.Sink = (*nodeSink)(nil)
