@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type device struct {
 	qos    byte
 	topic  string // published to
 	window int    // messages in flight
+	pad    int    // bytes behind the number in each payload
 
 	mu         sync.Mutex
 	publish    int      // numbered messages to send for now
@@ -214,11 +216,12 @@ func (d *device) send(out []byte, f *flying, dup bool) []byte {
 	if f.received {
 		return packet.AppendAck(out, packet.V311, packet.PUBREL, f.id, packet.Success)
 	}
-	return packet.AppendPublish(out, packet.V311, &packet.OutPublish{Topic: d.topic, QoS: d.qos, Dup: dup, PacketID: f.id, Payload: strconv.AppendInt(nil, int64(f.number), 10)})
+	payload := append(strconv.AppendInt(nil, int64(f.number), 10), bytes.Repeat([]byte{' '}, d.pad)...)
+	return packet.AppendPublish(out, packet.V311, &packet.OutPublish{Topic: d.topic, QoS: d.qos, Dup: dup, PacketID: f.id, Payload: payload})
 }
 
 func (d *device) message(p *packet.Publish) ([]byte, error) {
-	number, err := strconv.Atoi(string(p.Payload))
+	number, err := strconv.Atoi(string(bytes.TrimRight(p.Payload, " ")))
 	if err != nil {
 		return nil, fmt.Errorf("%w: payload: %v", errRefused, err)
 	}
