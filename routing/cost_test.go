@@ -8,7 +8,7 @@ import (
 
 // TestAddNeverCopiesTheTable: what one Add allocates does not depend on how much there is, whatever it adds to.
 func TestAddNeverCopiesTheTable(t *testing.T) {
-	const n, batch, most = 100_000, 100, 100 << 10 // a batch may meet a new directory: 24 bytes a chunk, and no more
+	const n, batch, most = 50_000, 100, 100 << 10 // a batch may meet a new directory: 24 bytes a chunk, and no more
 	for name, filter := range map[string]func(int) string{
 		"exact":            func(i int) string { return fmt.Sprintf("x/%d", i) },
 		"wild":             func(i int) string { return fmt.Sprintf("x/%d/#", i) },
@@ -39,7 +39,7 @@ func allocated() uint64 {
 
 // TestMemoryOfASubscription holds the sizes that docs for operators are computed from, beyond the filter's text.
 func TestMemoryOfASubscription(t *testing.T) {
-	const n = 100_000
+	const n = 20_000
 	for _, c := range []struct {
 		name   string
 		filter func(int) string

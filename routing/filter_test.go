@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 )
@@ -41,6 +42,14 @@ func TestValidFilter(t *testing.T) {
 		} else if len(err.Error()) > 250 {
 			t.Errorf("%q: the error has %d bytes", brief(f), len(err.Error()))
 		}
+	}
+}
+
+// TestErrorsStayShort: a log line holds the start of a device's long filter, cut between characters.
+func TestErrorsStayShort(t *testing.T) {
+	err := ValidFilter(strings.Repeat("é", 30_000) + "#")
+	if err == nil || len(err.Error()) > 250 || !utf8.ValidString(err.Error()) || !strings.Contains(err.Error(), "éé…") {
+		t.Errorf("%v", err)
 	}
 }
 

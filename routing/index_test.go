@@ -16,19 +16,22 @@ func TestBucketIsOneCacheLine(t *testing.T) {
 
 // TestIndexLikeMap also has hashes that collide in a few bits, in most and in all, which leads to long buckets.
 func TestIndexLikeMap(t *testing.T) {
-	for name, hash := range map[string]func(int) uint64{
-		"good":      func(k int) uint64 { return uint64(k+1) * 0x9e3779b97f4a7c15 },
-		"low bits":  func(k int) uint64 { return uint64(k+1) * 0x9e3779b97f4a7c15 << 32 },
-		"same tags": func(k int) uint64 { return uint64(k) },
-		"seven":     func(k int) uint64 { return uint64(k%7) * 0x9e3779b97f4a7c15 },
-		"one":       func(int) uint64 { return 42 },
+	for name, c := range map[string]struct {
+		keys int
+		hash func(int) uint64
+	}{
+		"good":      {400, func(k int) uint64 { return uint64(k+1) * 0x9e3779b97f4a7c15 }},
+		"same tags": {400, func(k int) uint64 { return uint64(k) }},
+		"low bits":  {30, func(k int) uint64 { return uint64(k+1) * 0x9e3779b97f4a7c15 << 32 }},
+		"seven":     {100, func(k int) uint64 { return uint64(k%7) * 0x9e3779b97f4a7c15 }},
+		"one":       {30, func(int) uint64 { return 42 }},
 	} {
-		t.Run(name, func(t *testing.T) { rapid.Check(t, func(t *rapid.T) { indexSteps(t, hash) }) })
+		t.Run(name, func(t *testing.T) { rapid.Check(t, func(t *rapid.T) { indexSteps(t, c.keys, c.hash) }) })
 	}
 }
 
-func indexSteps(t *rapid.T, hash func(int) uint64) {
-	const keys, steps = 400, 800
+func indexSteps(t *rapid.T, keys int, hash func(int) uint64) {
+	steps := 2 * keys
 	var ix index[int, int]
 	ref := map[int]int{}
 	draw := newDice(t)

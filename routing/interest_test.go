@@ -279,6 +279,22 @@ func TestRemoteNoticesFlippedBit(t *testing.T) {
 	}
 }
 
+func TestRemoteAll(t *testing.T) {
+	remote := NewRemote(nil)
+	if err := remote.Apply(Delta{Version: 1, Add: []Filter{{"a", "z"}, {"b", "x"}, {"b", "y"}}}); err != nil {
+		t.Fatal(err)
+	}
+	var seen []Filter
+	for f := range remote.All() {
+		if seen = append(seen, f); len(seen) == 2 {
+			break
+		}
+	}
+	if !slices.Equal(seen, []Filter{{"a", "z"}, {"b", "x"}}) || remote.Len() != 3 || !remote.Has(Filter{"b", "y"}) || remote.Has(Filter{"a", "y"}) {
+		t.Errorf("%v of %d", seen, remote.Len())
+	}
+}
+
 func BenchmarkInterestBootstrap1M(b *testing.B) {
 	texts := filters(million, exactFilter)
 	in := NewInterest(1000)

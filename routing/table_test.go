@@ -119,7 +119,7 @@ func TestTableLikeReference(t *testing.T) {
 	t.Run("filters", func(t *testing.T) { rapid.Check(t, likeReference(3, 150)) })
 	t.Run("subscribers", func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
-			steps(t, rapid.SampledFrom([]string{"a", "+", "a/#"}), 200, 2400)
+			steps(t, rapid.SampledFrom([]string{"a", "+", "a/#"}), 100, 1000)
 		})
 	})
 }
