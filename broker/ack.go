@@ -82,6 +82,10 @@ func (c *conn) acksCommitted(o home.Outcome, err error) {
 	}
 	c.mu.Lock()
 	c.acking = false
+	head := uint64(0)
+	if len(c.win) > 0 {
+		head = c.win[0].ref
+	}
 	kept := c.win[:0]
 	for _, r := range c.win {
 		switch r.state {
@@ -96,6 +100,10 @@ func (c *conn) acksCommitted(o home.Outcome, err error) {
 	}
 	if c.win = kept; len(kept) == 0 && cap(kept) > 2*ringKeep {
 		c.win = nil
+	}
+	// The home holds back what is so far ahead of an unacknowledged reference that its packet id would come round.
+	if head != 0 && c.pulled-head >= queuedIDs/2 && (len(kept) == 0 || kept[0].ref != head) {
+		c.more = true
 	}
 	if c.more || c.memN.len() > 0 || c.controlBytes() > 0 {
 		c.wake()

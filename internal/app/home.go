@@ -68,6 +68,8 @@ func (h *homeService) serve(ctx context.Context) (err error) {
 	ro := replica.Options{Home: home.ID(cfg.Region), Epoch: home.Epoch{Number: 1, Host: cfg.Region}, Node: home.NodeID(cfg.Node),
 		Incarnation: home.Incarnation(dir.Incarnation()), FS: o.FS, Dir: at, Sink: sink{h.a}, Logger: h.a.log.With("component", "home"),
 		OnFatal: func(err error) { h.leave(err) }}
+	ro.MaxOpBytes = maxOpBytes(int(cfg.Limits.Packet))
+	ro.QueueBytes = max(64<<20, 2*int64(ro.MaxOpBytes))
 	if o.Replica != nil {
 		o.Replica(&ro)
 	}
@@ -77,6 +79,11 @@ func (h *homeService) serve(ctx context.Context) (err error) {
 	}
 	return h.runReplica(ctx, r)
 }
+
+// maxOpBytes is how large an operation may be. Whatever comes in one packet has
+// to fit, since one that never fits would be proposed for ever: a SUBSCRIBE of
+// one-letter filters grows most, to less than five times its packet.
+func maxOpBytes(packet int) int { return max(16<<20, 5*packet) }
 
 // runReplica serves the home. It stops after the broker and the links did, which
 // are above it in the tree.

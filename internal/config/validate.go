@@ -152,7 +152,7 @@ func (v *validator) limits(l Limits) {
 	// use.
 	v.count("limits.inflight", l.Inflight, 1, 32767)
 	// A Remaining Length is at most 268,435,455 (MQTT 5 section 1.5.5).
-	v.size("limits.packet", l.Packet, 1<<10, 256<<20)
+	v.size("limits.packet", l.Packet, 1<<10, 8<<20) // one operation of the log: see app.maxOpBytes
 	v.count("limits.subscriptions", l.Subscriptions, 1, most)
 	v.check(l.KeepaliveMax == 0 || l.KeepaliveMax >= time.Second && l.KeepaliveMax <= 65535*time.Second,
 		"limits.keepalive_max", FormatDuration(l.KeepaliveMax)+" is out of range", "want 1s to 18h12m15s, or 0 for no bound")
