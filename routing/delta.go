@@ -22,6 +22,9 @@ type Delta struct {
 	Add, Remove   []Filter
 }
 
+// Empty says whether the delta changes neither the set nor its version.
+func (d Delta) Empty() bool { return d.Base == d.Version }
+
 // Snapshot is a whole set of filters at a version: Filters sorted and distinct, Digest as the sender holds it.
 type Snapshot struct {
 	Version uint64

@@ -47,7 +47,7 @@ func TestInterestSince(t *testing.T) {
 	want := func(from uint64, add, remove string) {
 		t.Helper()
 		d, ok := in.Since(from)
-		if !ok || d.Base != from || d.Version != in.Version() || texts(d.Add) != add || texts(d.Remove) != remove {
+		if !ok || d.Empty() != (from == in.Version()) || d.Base != from || d.Version != in.Version() || texts(d.Add) != add || texts(d.Remove) != remove {
 			t.Errorf("Since(%d) = %+v, %v", from, d, ok)
 		}
 	}
