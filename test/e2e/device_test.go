@@ -26,7 +26,7 @@ type device struct {
 	qos    byte
 	topic  string // published to
 	window int    // messages in flight
-	pad    int    // bytes behind the number in each payload
+	pad    []byte // behind the number in each payload; begins with a space
 
 	mu         sync.Mutex
 	publish    int      // numbered messages to send for now
@@ -216,12 +216,13 @@ func (d *device) send(out []byte, f *flying, dup bool) []byte {
 	if f.received {
 		return packet.AppendAck(out, packet.V311, packet.PUBREL, f.id, packet.Success)
 	}
-	payload := append(strconv.AppendInt(nil, int64(f.number), 10), bytes.Repeat([]byte{' '}, d.pad)...)
+	payload := append(strconv.AppendInt(nil, int64(f.number), 10), d.pad...)
 	return packet.AppendPublish(out, packet.V311, &packet.OutPublish{Topic: d.topic, QoS: d.qos, Dup: dup, PacketID: f.id, Payload: payload})
 }
 
 func (d *device) message(p *packet.Publish) ([]byte, error) {
-	number, err := strconv.Atoi(string(bytes.TrimRight(p.Payload, " ")))
+	digits, _, _ := bytes.Cut(p.Payload, []byte(" "))
+	number, err := strconv.Atoi(string(digits))
 	if err != nil {
 		return nil, fmt.Errorf("%w: payload: %v", errRefused, err)
 	}
@@ -268,4 +269,15 @@ func (d *device) progress() (acked, got int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.acked), len(d.got)
+}
+
+// distinct says how many different messages arrived.
+func (d *device) distinct() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	seen := make(map[int]bool, len(d.got))
+	for _, n := range d.got {
+		seen[n] = true
+	}
+	return len(seen)
 }

@@ -107,17 +107,5 @@ func (s *stream) finish() {
 		}
 	}()
 	s.awaitAcked(s.n)
-	await(s.t, "everything to arrive", func() bool {
-		s.to.mu.Lock()
-		defer s.to.mu.Unlock()
-		return len(s.to.got) >= s.n && distinct(s.to.got) >= s.n
-	})
-}
-
-func distinct(list []int) int {
-	seen := make(map[int]bool, len(list))
-	for _, n := range list {
-		seen[n] = true
-	}
-	return len(seen)
+	await(s.t, "everything to arrive", func() bool { return s.to.distinct() >= s.n })
 }
