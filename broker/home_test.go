@@ -28,8 +28,9 @@ type testHome struct {
 	mu      sync.Mutex
 	wake    *sync.Cond
 	waiting []proposal
-	held    bool // nothing is applied
-	room    int  // proposals taken; beyond, Propose says no
+	held    bool      // nothing is applied
+	until   home.Kind // nothing is applied from the first operation of this kind on
+	room    int       // proposals taken; beyond, Propose says no
 	stopped bool
 	n       uint64
 	count   map[home.Kind]int
@@ -66,11 +67,15 @@ func (h *testHome) run() {
 	defer close(h.ended)
 	for {
 		h.mu.Lock()
-		for (len(h.waiting) == 0 || h.held) && !h.stopped {
+		for h.next() == 0 && !h.stopped {
 			h.wake.Wait()
 		}
-		batch := h.waiting
-		h.waiting = nil
+		n := h.next()
+		if h.stopped {
+			n = len(h.waiting)
+		}
+		batch := h.waiting[:n:n]
+		h.waiting = h.waiting[n:]
 		stopped := h.stopped
 		h.wake.Broadcast()
 		h.mu.Unlock()
@@ -82,6 +87,19 @@ func (h *testHome) run() {
 		}
 		h.apply(batch)
 	}
+}
+
+// next is how many proposals may be applied now.
+func (h *testHome) next() int {
+	if h.held {
+		return 0
+	}
+	for i, p := range h.waiting {
+		if p.op.Kind() == h.until {
+			return i
+		}
+	}
+	return len(h.waiting)
 }
 
 func (h *testHome) apply(batch []proposal) {
@@ -118,7 +136,9 @@ func (h *testHome) stop() {
 // hold stops applying until release.
 func (h *testHome) hold() { h.set(func() { h.held = true }) }
 
-func (h *testHome) release() { h.set(func() { h.held = false }) }
+func (h *testHome) release() { h.set(func() { h.held, h.until = false, 0 }) }
+
+func (h *testHome) holdFrom(k home.Kind) { h.set(func() { h.until = k }) }
 
 func (h *testHome) setRoom(n int) { h.set(func() { h.room = n }) }
 
