@@ -359,6 +359,7 @@ func (l *loader) finish() {
 	slices.SortFunc(s.tombs, func(a, b tombstone) int { return int(int64(a.seq) - int64(b.seq)) })
 	for _, g := range s.groups {
 		g.publishOnline()
+		g.dirty = false // building it was no change
 	}
 }
 

@@ -31,6 +31,23 @@ func TestLeave_WithQoS2InFlight_IsTheSameAfterARestart(t *testing.T) {
 	r.want("digest later", back.Digest(), r.s.Digest())
 }
 
+// A loaded group was taken for one that would be flushed anyway: after a restart
+// nothing of a group was written again, and the next restart lost its queue.
+func TestGroup_IsFlushedAgainAfterARestart(t *testing.T) {
+	r := newRig(t, "eu")
+	e := r.attach("m", false, 100)
+	r.sub("m", e, Subscription{Filter: "$share/g/a", QoS: 1})
+	r.do(&Detach{Session: SessionKey{"", "m"}, Epoch: e})
+	kept := store{}
+	r.s.Flush(kept.put, kept.del)
+	r.s = kept.load(t)
+	r.pub("a", "x", 1, false)
+	r.s.Flush(kept.put, kept.del)
+	r.s = kept.load(t)
+	e = r.attach("m", false, 100)
+	r.want("queue after two restarts", len(r.queue("m", e)), 1)
+}
+
 // Bodies that were flushed and acknowledged stayed in a list that only a full
 // memory budget ever shortened: a home leaked every message of a slow device.
 func TestFlushedBodies_AreForgottenWhenReleased(t *testing.T) {
