@@ -52,7 +52,7 @@ type conn struct {
 	outbound
 	inbound
 	epoch    home.SessionEpoch
-	ready    bool // CONNACK is in ctrl: other packets may follow it
+	ready    bool // CONNACK is in ctrl: other packets may follow it; not any more once the reader is gone
 	closing  bool // nothing new is sent but what is in ctrl
 	draining bool // a drain goroutine runs
 	flushed  bool // closing, and ctrl was written
@@ -184,6 +184,7 @@ func (c *conn) finish() {
 	c.shut(EndInternal, 0, "") // unless it was shut before
 	c.lastAcks()
 	c.mu.Lock()
+	c.ready = false // an outcome that comes later starts no drain goroutine: a stop has counted them
 	lost := c.dropAll()
 	op, ended, reason := c.detach, c.ended, c.reason
 	c.mu.Unlock()

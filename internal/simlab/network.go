@@ -138,8 +138,8 @@ type socket struct {
 func (p *plug) listen(addr *net.UDPAddr) net.PacketConn {
 	l := &simnet.SimulatedLink{LatencyFunc: p.net.latency, UploadPacket: p}
 	c := simnet.NewBlockingSimConn(addr, l)
-	p.AddNode(addr, l)
 	l.Start()
+	p.AddNode(addr, l) // a packet before Start would find half a line
 	return &socket{SimConn: c, line: l}
 }
 
