@@ -27,6 +27,7 @@ type device struct {
 	topic  string // published to
 	window int    // messages in flight
 	pad    []byte // behind the number in each payload; begins with a space
+	clean  bool   // its session ends with its connection
 
 	mu         sync.Mutex
 	publish    int      // numbered messages to send for now
@@ -89,7 +90,7 @@ func (d *device) connection(ctx context.Context) error {
 		d.mu.Unlock()
 	}()
 	r := bufio.NewReader(dialled)
-	hello := packet.AppendConnect(nil, &packet.Connect{Version: packet.V311, ClientID: d.id, KeepAlive: 0})
+	hello := packet.AppendConnect(nil, &packet.Connect{Version: packet.V311, ClientID: d.id, CleanStart: d.clean})
 	if _, err := dialled.Write(hello); err != nil {
 		return err
 	}
