@@ -22,9 +22,10 @@ import (
 func (n node) Status() admin.Status {
 	a := n.a
 	st := admin.Status{Region: a.cfg.Region, Node: a.cfg.Node, StartedAt: a.started.UTC(), Links: n.Links(), Listeners: n.listeners(), Connections: n.connections()}
-	if s, err := n.state(); err == nil {
+	if r := a.home.current(); r != nil {
+		s := r.State()
 		h := s.Status()
-		leading := a.home.current().Stats().Leader
+		leading := r.Stats().Leader
 		one := admin.Home{ID: string(h.ID), Epoch: h.Epoch.Number, Host: h.Epoch.Host, Leading: leading, Seq: uint64(h.Seq), Filters: h.Filters,
 			Retained: h.Retained, Queued: h.Queued, QueuedBytes: int64(h.QueuedBytes)}
 		if leading {

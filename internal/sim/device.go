@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"causeway/internal/home"
@@ -9,15 +10,15 @@ import (
 
 func timeOf(ns int64) time.Duration { return time.Duration(ns) }
 
-// device is a client: a publisher of numbered messages or a subscriber of all
-// of them. It keeps what MQTT asks a client to keep, and reconnects at once.
+// device is a client. It keeps what MQTT asks a client to keep, and reconnects at
+// once.
 type device struct {
 	w    *World
 	n    *node
 	id   string
 	key  home.SessionKey
 	qos  byte
-	sub  bool
+	role role
 	life int
 	conn *conn
 	on   bool // CONNACK seen
@@ -30,22 +31,62 @@ type device struct {
 	nextID     uint16
 	pending    []*outgoing // in order
 	acked      []int       // numbers acknowledged to it
+	sentAt     map[int]time.Duration
+	ackedAt    map[int]time.Duration
+	kept       map[string]string // keeper: what it retained last, by topic
+	lived      []int             // connections that were open for it and ended
 
 	// Subscriber.
 	subscribed bool
+	wanted     bool            // it wants to be
+	spans      []hop           // when it was surely subscribed
 	received   map[uint16]bool // QoS 2 ids between PUBLISH and PUBREL
 	seen       map[string][]int
 }
 
+// role is what a device does.
+type role int
+
+const (
+	publisher  role = iota // of numbered messages to a topic of its own, with a will
+	subscriber             // of everything
+	member                 // of a shared subscription to everything; one of two in a region
+	keeper                 // publishes retained messages and deletes them
+	hopper                 // subscribes and unsubscribes, over and over
+)
+
+// hop is a time in which a device was surely subscribed.
+type hop struct{ from, to time.Duration }
+
+func (d *device) listens() bool   { return d.role == subscriber || d.role == member || d.role == hopper }
+func (d *device) publishes() bool { return d.role == publisher || d.role == keeper }
+
+// hops says whether the device gives up its subscription now and then. The other
+// member of a group stays, so the group does.
+func (d *device) hops() bool {
+	return d.role == hopper || d.role == member && strings.HasSuffix(d.id, "1")
+}
+
+func (d *device) filter() string {
+	if d.role == member {
+		return "$share/g/t/#"
+	}
+	return "t/#"
+}
+
+func (d *device) willTopic() string { return "t/will/" + d.id }
+
 type outgoing struct {
+	topic    string
+	payload  string
 	num      int
 	id       uint16
 	released bool // PUBREC seen
 }
 
-func newDevice(w *World, n *node, id string, qos byte, sub bool) *device {
-	return &device{w: w, n: n, id: id, key: home.SessionKey{ClientID: id}, qos: qos, sub: sub,
-		received: map[uint16]bool{}, seen: map[string][]int{}}
+func newDevice(w *World, n *node, id string, qos byte, r role) *device {
+	return &device{w: w, n: n, id: id, key: home.SessionKey{ClientID: id}, qos: qos, role: r, wanted: true,
+		received: map[uint16]bool{}, seen: map[string][]int{}, sentAt: map[int]time.Duration{}, ackedAt: map[int]time.Duration{}, kept: map[string]string{}}
 }
 
 func (d *device) connect() {
@@ -62,7 +103,11 @@ func (d *device) connect() {
 	d.on = false
 	d.inbox, d.outbox = lane{}, lane{}
 	d.conn = &conn{n: d.n, device: d, life: life, started: d.n.started, ids: map[uint16]uint64{}}
-	d.send(packet{kind: "connect"})
+	hello := packet{kind: "connect"}
+	if d.role == publisher {
+		hello.will = fmt.Sprint(d.life)
+	}
+	d.send(hello)
 }
 
 // cut breaks the connection: what is on the way is lost.
@@ -74,6 +119,9 @@ func (d *device) cut() {
 }
 
 func (d *device) lost() {
+	if d.on && d.publishing { // before that nobody had to be subscribed
+		d.lived = append(d.lived, d.life)
+	}
 	d.conn, d.on = nil, false
 	life := d.life
 	d.w.after(d.w.upTo(30*time.Millisecond), func() {
@@ -95,8 +143,8 @@ func (d *device) receive(p packet) {
 	switch p.kind {
 	case "connack":
 		d.connacked()
-	case "suback":
-		d.subscribed = true
+	case "suback", "unsuback":
+		d.settled(p.kind == "suback")
 	case "publish":
 		d.message(p)
 	case "pubrel":
@@ -115,10 +163,8 @@ func (d *device) receive(p packet) {
 // connacked subscribes, or sends again what is pending: same ids, in order.
 func (d *device) connacked() {
 	d.on = true
-	if d.sub {
-		if !d.subscribed {
-			d.send(packet{kind: "subscribe", id: 1, topic: "t/#", qos: d.qos})
-		}
+	if d.listens() {
+		d.ask()
 		return
 	}
 	for _, o := range d.pending {
@@ -131,19 +177,83 @@ func (d *device) connacked() {
 	d.step()
 }
 
+// ask sends SUBSCRIBE or UNSUBSCRIBE if the device is not what it wants to be.
+func (d *device) ask() {
+	if d.subscribed == d.wanted || !d.on {
+		return
+	}
+	kind := "subscribe"
+	if !d.wanted {
+		kind = "unsubscribe"
+	}
+	d.send(packet{kind: kind, id: 1, topic: d.filter(), qos: d.qos})
+}
+
+// settled hears that the subscription is there, or gone.
+func (d *device) settled(on bool) {
+	d.subscribed = on
+	if on {
+		d.spans = append(d.spans, hop{from: d.w.now, to: never})
+	}
+	d.ask()
+}
+
+const never = time.Duration(1 << 62)
+
+// hop changes the device's mind until the world is calm: then it subscribes.
+func (d *device) hop() {
+	if d.subscribed == d.wanted {
+		d.wanted = d.w.calm || !d.wanted
+		if n := len(d.spans); n > 0 && !d.wanted {
+			d.spans[n-1].to = d.w.now
+			if d.w.opt.Plant == LateUnsubscribe {
+				d.spans[n-1].to += 200 * time.Millisecond
+			}
+		}
+		d.ask()
+	}
+	if !d.w.calm || !d.wanted {
+		d.w.after(d.w.upTo(time.Second), d.hop)
+	}
+}
+
 // step sends new messages while there is room.
 func (d *device) step() {
-	for d.publishing && d.on && !d.sub && len(d.pending) < 4 && d.next < d.w.opt.Messages {
+	for d.publishing && d.on && d.publishes() && len(d.pending) < 4 && d.next < d.messages() {
 		d.next++
 		d.nextID = d.nextID%200 + 1
-		o := &outgoing{num: d.next, id: d.nextID}
+		o := &outgoing{num: d.next, id: d.nextID, topic: "t/" + d.id, payload: fmt.Sprint(d.next)}
+		if d.role == keeper {
+			d.keep(o)
+		}
 		d.pending = append(d.pending, o)
+		d.sentAt[o.num] = d.w.now
 		d.emit(o, false)
 	}
 }
 
+func (d *device) messages() int {
+	if d.role == keeper {
+		return d.w.opt.Messages / 2
+	}
+	return d.w.opt.Messages
+}
+
+// keep makes a message one to be retained, of a topic of the keeper or of one
+// that all keepers write; every third is a deletion.
+func (d *device) keep(o *outgoing) {
+	o.topic = []string{"r/" + d.id + "/0", "r/" + d.id + "/1", commonTopic}[d.w.rnd.IntN(3)]
+	o.payload = fmt.Sprintf("%s:%d", d.id, o.num)
+	if d.w.rnd.IntN(3) == 0 {
+		o.payload = ""
+	}
+	d.kept[o.topic] = o.payload
+}
+
+const commonTopic = "r/common"
+
 func (d *device) emit(o *outgoing, dup bool) {
-	d.send(packet{kind: "publish", id: o.id, qos: d.qos, dup: dup, topic: "t/" + d.id, payload: fmt.Sprint(o.num)})
+	d.send(packet{kind: "publish", id: o.id, qos: d.qos, dup: dup, topic: o.topic, payload: o.payload, retain: d.role == keeper})
 }
 
 func (d *device) find(id uint16) *outgoing {
@@ -159,11 +269,16 @@ func (d *device) finished(id uint16) {
 	for i, o := range d.pending {
 		if o.id == id {
 			d.acked = append(d.acked, o.num)
+			d.ackedAt[o.num] = d.w.now
 			d.pending = append(d.pending[:i], d.pending[i+1:]...)
 			break
 		}
 	}
-	d.w.after(d.w.upTo(300*time.Millisecond), d.step)
+	pause := 300 * time.Millisecond
+	if d.role == keeper {
+		pause = 4 * time.Second
+	}
+	d.w.after(d.w.upTo(pause), d.step)
 }
 
 // message notes what came. At QoS 2 the id tells a copy from a new message; a

@@ -4,14 +4,19 @@ import (
 	"causeway/internal/home"
 )
 
+// sessionExpiry is long in home time, which runs fast here.
+const sessionExpiry = 1_000_000
+
 // packet is what crosses a device's connection.
 type packet struct {
-	kind    string // connect, connack, subscribe, suback, publish, puback, pubrec, pubrel, pubcomp
+	kind    string // connect, connack, subscribe, suback, unsubscribe, unsuback, publish, puback, pubrec, pubrel, pubcomp
 	id      uint16
 	qos     byte
 	dup     bool
 	topic   string
 	payload string
+	retain  bool
+	will    string // of connect: its payload
 	present bool
 }
 
@@ -47,13 +52,21 @@ func (c *conn) accept(p packet) {
 			old.close()
 		}
 		n.conns[k] = c
-		n.propose(&home.Attach{Session: k, Expiry: 3600, Window: 8}, func(o home.Outcome) {
+		op := &home.Attach{Session: k, Expiry: sessionExpiry, Window: 8}
+		if p.will != "" {
+			op.Will = &home.Will{Topic: c.device.willTopic(), Payload: []byte(p.will), QoS: 2}
+		}
+		n.propose(op, func(o home.Outcome) {
 			c.epoch, c.ready, c.window, c.resumed = o.Epoch, true, 8, o.Resumed
 			c.send(packet{kind: "connack", present: o.SessionPresent})
 		})
 	case "subscribe":
 		n.propose(&home.Subscribe{Session: k, Epoch: c.epoch, Filters: []home.Subscription{{Filter: p.topic, QoS: p.qos}}}, func(o home.Outcome) {
-			c.send(packet{kind: "suback", id: p.id})
+			c.reply(o, packet{kind: "suback", id: p.id})
+		})
+	case "unsubscribe":
+		n.propose(&home.Unsubscribe{Session: k, Epoch: c.epoch, Filters: []string{p.topic}}, func(o home.Outcome) {
+			c.reply(o, packet{kind: "unsuback", id: p.id})
 		})
 	case "publish":
 		c.publish(p)
@@ -80,7 +93,7 @@ func (c *conn) publish(p packet) {
 	if c.n.w.opt.Plant == AckFirst {
 		c.send(ack)
 	}
-	c.n.propose(&home.Publish{Session: c.device.key, Epoch: c.epoch, PacketID: p.id, Topic: p.topic, Payload: []byte(p.payload), QoS: p.qos}, func(o home.Outcome) {
+	c.n.propose(&home.Publish{Session: c.device.key, Epoch: c.epoch, PacketID: p.id, Topic: p.topic, Payload: []byte(p.payload), QoS: p.qos, Retain: p.retain}, func(o home.Outcome) {
 		if c.n.w.opt.Plant != AckFirst {
 			c.reply(o, ack)
 		}
@@ -156,7 +169,10 @@ func (c *conn) close() {
 	if c.n.conns[c.device.key] == c {
 		delete(c.n.conns, c.device.key)
 		if c.ready && !c.ended {
-			c.n.propose(&home.Detach{Session: c.device.key, Epoch: c.epoch}, nil)
+			if c.n.w.opt.Plant == AckOnCut {
+				c.n.propose(&home.Ack{Session: c.device.key, Epoch: c.epoch, Done: []home.Range{{From: 1, To: c.sent}}}, nil)
+			}
+			c.n.propose(&home.Detach{Session: c.device.key, Epoch: c.epoch, DropWill: c.n.w.opt.Plant == NoWills}, nil)
 		}
 	}
 	d, life := c.device, c.life

@@ -116,6 +116,11 @@ func (l *link) send() {
 		}
 		f.Messages = append(f.Messages, home.FrameMessage{Seq: s.Seq, Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, Live: s.Live, RetainVersion: s.RetainVersion})
 	}
+	if l.w.opt.Plant == NoVersions {
+		for i := range f.Messages {
+			f.Messages[i].RetainVersion = min(f.Messages[i].RetainVersion, 1)
+		}
+	}
 	l.sent = f.To
 	if l.w.opt.Plant == TrimOnSend {
 		l.trim(f.To)

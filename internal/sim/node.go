@@ -7,6 +7,10 @@ import (
 	"causeway/internal/home"
 )
 
+// hurry is how much faster home time runs than the wires: what a home remembers
+// for a day, it forgets within a run.
+const hurry = 10_000
+
 // node is a region's only node: a home, its log, its disk, its connections.
 type node struct {
 	w     *World
@@ -141,7 +145,7 @@ func (n *node) commit() {
 	for _, p := range batch {
 		e.Ops = append(e.Ops, p.op)
 	}
-	rec := home.Record{Home: n.id, Time: home.Time(time.Hour + n.w.now), Entries: []home.Entry{e}}
+	rec := home.Record{Home: n.id, Time: home.Time(time.Hour + hurry*n.w.now), Entries: []home.Entry{e}}
 	b := rec.Append(nil)
 	n.log = append(n.log, b)
 	if !n.w.calm && n.w.rnd.IntN(400) == 0 {

@@ -46,9 +46,10 @@ func TestSeeds(t *testing.T) {
 // within a few seeds.
 func TestPlantedFaults_AreFound(t *testing.T) {
 	for name, plant := range map[string]Fault{"no sync": NoSync, "ack before commit": AckFirst, "trim on send": TrimOnSend,
-		"forgotten cursors": ForgetCursors, "new packet ids": NewPacketIDs} {
+		"forgotten cursors": ForgetCursors, "new packet ids": NewPacketIDs, "no wills": NoWills, "ack on cut": AckOnCut,
+		"no versions": NoVersions, "late unsubscribe": LateUnsubscribe} {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(200) {
+			for seed := range uint64(1000) {
 				o := options(seed)
 				o.Regions, o.Plant = 2, plant
 				if Run(o) != nil {
@@ -56,7 +57,7 @@ func TestPlantedFaults_AreFound(t *testing.T) {
 					return
 				}
 			}
-			t.Fatal("200 seeds did not notice")
+			t.Fatal("1000 seeds did not notice")
 		})
 	}
 }

@@ -15,12 +15,16 @@ type Fault int
 
 // The faults a test plants to see that the checker can fail.
 const (
-	NoFault       Fault = iota
-	NoSync              // a crash loses what was committed after the last flush
-	AckFirst            // PUBACK and PUBREC go out before the commit
-	TrimOnSend          // the link drops a frame's messages when it was sent
-	ForgetCursors       // a restarted home has no link cursors: known frames count again
-	NewPacketIDs        // after a reconnect the queue gets fresh packet ids
+	NoFault         Fault = iota
+	NoSync                // a crash loses what was committed after the last flush
+	AckFirst              // PUBACK and PUBREC go out before the commit
+	TrimOnSend            // the link drops a frame's messages when it was sent
+	ForgetCursors         // a restarted home has no link cursors: known frames count again
+	NewPacketIDs          // after a reconnect the queue gets fresh packet ids
+	NoWills               // a connection that is cut takes its will along
+	AckOnCut              // what was sent on a connection that is cut counts as acknowledged
+	NoVersions            // retained messages cross without their version
+	LateUnsubscribe       // an UNSUBSCRIBE takes effect before it was sent
 )
 
 // Options of a run.
@@ -52,13 +56,16 @@ func Run(opt Options) error {
 	w.build()
 	w.run(2 * time.Second) // sessions, subscriptions and interest settle
 	for _, d := range w.devices {
-		if d.sub && !d.subscribed {
+		if d.listens() && !d.subscribed {
 			return w.failf("%s is not subscribed after two quiet seconds", d.id)
 		}
 	}
 	for _, d := range w.devices {
 		d.publishing = true
 		w.after(0, d.step)
+		if d.hops() {
+			w.after(w.upTo(time.Second), d.hop)
+		}
 	}
 	for range opt.Faults {
 		w.after(w.upTo(3*time.Second), w.fault)
@@ -91,9 +98,12 @@ func (w *World) build() {
 		n.start()
 		for i := range 2 {
 			w.devices = append(w.devices,
-				newDevice(w, n, fmt.Sprintf("%s-pub%d", n.id, i), byte(i+1), false),
-				newDevice(w, n, fmt.Sprintf("%s-sub%d", n.id, i), byte(i+1), true))
+				newDevice(w, n, fmt.Sprintf("%s-pub%d", n.id, i), byte(i+1), publisher),
+				newDevice(w, n, fmt.Sprintf("%s-sub%d", n.id, i), byte(i+1), subscriber),
+				newDevice(w, n, fmt.Sprintf("%s-member%d", n.id, i), 2, member))
 		}
+		w.devices = append(w.devices, newDevice(w, n, fmt.Sprintf("%s-keeper", n.id), 1, keeper),
+			newDevice(w, n, fmt.Sprintf("%s-hopper", n.id), 2, hopper))
 	}
 	for _, d := range w.devices {
 		d.connect()
