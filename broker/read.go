@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"io"
 	"syscall"
 
@@ -116,7 +117,7 @@ func (c *conn) waiter() func() (int, error) {
 	var err error
 	ready := func(fd uintptr) bool {
 		n, err = c.readReady(int(fd))
-		return err != syscall.EAGAIN
+		return !errors.Is(err, syscall.EAGAIN)
 	}
 	return func() (int, error) {
 		if e := c.raw.Read(ready); e != nil {

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"slices"
 	"time"
 
 	"causeway/internal/home"
@@ -33,11 +34,7 @@ func wireFilters(list []routing.Filter) []wire.Filter {
 }
 
 func interestFilters(list []routing.Filter) []home.InterestFilter {
-	out := make([]home.InterestFilter, len(list))
-	for i, f := range list {
-		out[i] = home.InterestFilter(f)
-	}
-	return out
+	return slices.Clone(list)
 }
 
 func routingFilters(list []wire.Filter) []routing.Filter {

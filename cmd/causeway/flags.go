@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -69,7 +70,7 @@ func printJSON(w io.Writer, v any) error {
 // refusedJSON adds the reason of a refusal to the JSON output, beside the line on stderr.
 func refusedJSON(w io.Writer, output *choice, err error) error {
 	err = refusal(err)
-	if coded, ok := err.(*exitError); ok && output.value == "json" {
+	if coded := (*exitError)(nil); errors.As(err, &coded) && output.value == "json" {
 		if jerr := printJSON(w, map[string][]string{"refused": {coded.Error()}}); jerr != nil {
 			return jerr
 		}

@@ -26,7 +26,6 @@ type ReplicaOptions = replica.Options
 type homeService struct {
 	a    *App
 	live atomic.Pointer[replica.Replica] // while it serves
-	once sync.Once                       // the first start: what is wrong then will not mend itself
 	ran  atomic.Bool
 
 	mu  sync.Mutex

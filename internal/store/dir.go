@@ -67,7 +67,7 @@ func OpenDir(fs FS, path string, id Identity) (_ *Dir, err error) {
 // lockError tells a held lock from a directory that cannot be written.
 func lockError(path string, err error) error {
 	if lockHeld(err) {
-		return fmt.Errorf("%w: another process uses %s; stop it, or give this node a data_dir of its own: %v",
+		return fmt.Errorf("%w: another process uses %s; stop it, or give this node a data_dir of its own: %w",
 			ErrDirInUse, path, err)
 	}
 	return fmt.Errorf("lock data directory %s: %w", path, err)
@@ -80,7 +80,7 @@ func (d *Dir) load(id Identity) error {
 		return d.initialise(id)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %v", ErrDamagedDir, err)
+		return fmt.Errorf("%w: %w", ErrDamagedDir, err)
 	}
 	f, err := decodeFormat(data)
 	if err != nil {

@@ -81,7 +81,7 @@ func decodeFormat(data []byte) (format, error) {
 		Version int `json:"version"`
 	}
 	if err := json.Unmarshal(data, &v); err != nil {
-		return format{}, fmt.Errorf("%w: FORMAT is not JSON: %v", ErrDamagedDir, err)
+		return format{}, fmt.Errorf("%w: FORMAT is not JSON: %w", ErrDamagedDir, err)
 	}
 	if v.Version > FormatVersion {
 		return format{}, fmt.Errorf("%w: version %d, this program reads up to %d", ErrNewerFormat, v.Version, FormatVersion)
@@ -93,7 +93,7 @@ func decodeFormat(data []byte) (format, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&f); err != nil {
-		return format{}, fmt.Errorf("%w: FORMAT: %v", ErrDamagedDir, err)
+		return format{}, fmt.Errorf("%w: FORMAT: %w", ErrDamagedDir, err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return format{}, fmt.Errorf("%w: FORMAT has bytes after its end", ErrDamagedDir)

@@ -140,7 +140,9 @@ func (t *Tree) Run(ctx context.Context) error {
 	}
 	stuck := t.stop()
 	cancel()
-	<-ended
+	if err := <-ended; err != nil {
+		t.log.Debug("the supervisor ended", "with", err)
+	}
 	t.mu.Lock()
 	t.root, t.stopping = nil, false
 	t.mu.Unlock()

@@ -72,7 +72,7 @@ func decodeMeta(data []byte) (meta, error) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&m); err != nil {
-		return meta{}, fmt.Errorf("%w: meta file: %v", ErrDamaged, err)
+		return meta{}, fmt.Errorf("%w: meta file: %w", ErrDamaged, err)
 	}
 	return m, nil
 }

@@ -152,7 +152,7 @@ func (r repair) finishRotation(state types.PersistentState, scan segmentScan) er
 func (r repair) verify(info types.SegmentInfo) error {
 	f, err := r.fs.Open(r.fs.PathJoin(r.dir, segment.FileName(info)))
 	if err != nil {
-		return fmt.Errorf("%w: %v", ErrDamaged, err)
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	defer f.Close()
 	st, err := f.Stat()
