@@ -298,6 +298,6 @@ func (d *device) message(p packet) {
 
 func (d *device) note(p packet) {
 	var num int
-	fmt.Sscan(p.payload, &num)
+	_, _ = fmt.Sscan(p.payload, &num) // what is no number is message 0, which nobody sent
 	d.seen[p.topic] = append(d.seen[p.topic], num)
 }

@@ -171,7 +171,7 @@ func (l *Lab) shake(away time.Duration) {
 }
 
 // Wait for what must come after the faults; on the virtual clock.
-const settleIn, calmIn = time.Minute, 5 * time.Minute
+const settleIn, calmIn = time.Minute, 2 * time.Minute
 
 // run plays a seed's schedule and returns what the checker found.
 func run(s *schedule) (err error) {

@@ -19,7 +19,7 @@ func (d *Dir) bump() error {
 			ErrDamagedDir, incarnationFile)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %v", ErrDamagedDir, err)
+		return fmt.Errorf("%w: %w", ErrDamagedDir, err)
 	}
 	last, err := decodeIncarnation(string(data))
 	if err != nil {
