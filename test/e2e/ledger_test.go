@@ -65,3 +65,24 @@ func (l ledger) check(t *testing.T, n int, qos byte) {
 		t.Errorf("%s: session present was 0 on %d and %d connections that had one", l.name, l.publisherSessions, l.subscriberSession)
 	}
 }
+
+// The ledger is what every promise is read off, so it is held to a known stream itself.
+func TestLedger_CountsWhatIsWrong(t *testing.T) {
+	for _, c := range []struct {
+		name                     string
+		acked, got               []int
+		lost, doubled, reordered int
+	}{
+		{"all well", []int{1, 2, 3}, []int{1, 2, 3}, 0, 0, 0},
+		{"re-sent after a break", []int{1, 2, 3}, []int{1, 2, 1, 2, 3}, 0, 2, 0},
+		{"one lost", []int{1, 2, 3}, []int{1, 3}, 1, 0, 0},
+		{"never acknowledged", []int{1, 2}, []int{1, 2, 3}, 0, 0, 0},
+		{"overtaken", []int{1, 2, 3}, []int{1, 3, 2}, 0, 0, 1},
+		{"nothing came", []int{1, 2}, nil, 2, 0, 0},
+	} {
+		l := settle(c.name, &device{acked: c.acked, next: 4, connects: 1}, &device{got: c.got, connects: 1}, 0)
+		if l.lost != c.lost || l.doubled != c.doubled || l.reordered != c.reordered || l.sent != 3 {
+			t.Errorf("%v", l)
+		}
+	}
+}
