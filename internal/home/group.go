@@ -25,6 +25,8 @@ type Group struct {
 	bytes   uint64
 	dirty   bool
 
+	returned []groupRef // by the member that is leaving, on their way into queue
+
 	online atomic.Pointer[[]MemberInfo] // attached members, for Pick
 	size   atomic.Int64
 	turn   atomic.Uint64
@@ -193,6 +195,7 @@ func (s *State) reclaim(x *session, of *member) {
 			nums = append(nums, r.num)
 		}
 	})
+	var back []*Group
 	for _, num := range nums {
 		r := x.queue.find(num)
 		msg, m := r.msg, r.group
@@ -200,7 +203,14 @@ func (s *State) reclaim(x *session, of *member) {
 		r.group = nil
 		s.remove(x, r)
 		m.assigned--
-		m.group.giveBack(s, msg)
+		g := m.group
+		if g.returned == nil {
+			back = append(back, g)
+		}
+		g.returned = append(g.returned, groupRef{msg: msg})
+	}
+	for _, g := range back {
+		g.takeBack(s)
 	}
 }
 
@@ -215,11 +225,17 @@ func (s *State) keepAssigned(x *session, m *member) {
 	})
 }
 
-// giveBack puts a reference in the place its age gives it.
-func (g *Group) giveBack(s *State, msg *message) {
-	i, _ := slices.BinarySearchFunc(g.queue, msg.Seq, func(r groupRef, seq Seq) int { return cmp.Compare(r.msg.Seq, seq) })
-	g.queue = slices.Insert(g.queue, i, groupRef{msg: msg})
-	g.bytes += uint64(msg.size)
+// takeBack puts what a member returned in the places its age gives it: most
+// times before all that waits.
+func (g *Group) takeBack(s *State) {
+	for i := range g.returned {
+		g.bytes += uint64(g.returned[i].msg.size)
+	}
+	g.queue, g.returned = append(g.returned, g.queue...), nil
+	byAge := func(a, b groupRef) int { return compareSeqs(a.msg.Seq, b.msg.Seq) }
+	if !slices.IsSortedFunc(g.queue, byAge) {
+		slices.SortFunc(g.queue, byAge)
+	}
 	s.changes.group(g)
 }
 

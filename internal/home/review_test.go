@@ -1,9 +1,12 @@
 package home
 
 import (
+	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -219,4 +222,85 @@ func TestFrame_OfAHostilePeer(t *testing.T) {
 	r.want("empty filter", r.do(&Interest{Peer: "us", Full: true, Version: 1, Add: []InterestFilter{{}}}).Code, CodeGap)
 	r.want("shared filter", r.do(&Interest{Peer: "us", Full: true, Version: 1, Add: []InterestFilter{{Filter: "$share/g/a"}}}).Code, CodeOK)
 	same("interest")
+}
+
+// A node takes all its devices along. The will of one went to a group, which
+// gave it, at QoS 2, to a member that had gone with it and stays away.
+func TestOwnerGone_WillsGoToNobodyOfTheSameNode(t *testing.T) {
+	r := newRig(t, "eu")
+	other := Owner{"n2", 1}
+	r.do(&Attach{Session: SessionKey{"", "a"}, Expiry: 100, Will: &Will{Topic: "w", Payload: []byte("gone"), QoS: 2}})
+	e := r.attach("b", false, 100)
+	r.sub("b", e, Subscription{Filter: "$share/g/w", QoS: 2})
+	r.as(other, &NodeDown{r.owner})
+	r.want("waits in the group", r.s.Groups()[0].Queued, 1)
+	c := r.as(other, &Attach{Session: SessionKey{"", "c"}, Expiry: 100}).Epoch
+	r.as(other, &Subscribe{Session: SessionKey{"", "c"}, Epoch: c, Filters: []Subscription{{Filter: "$share/g/w", QoS: 2}}})
+	r.want("for who comes", r.queue("c", c), []string{"gone"})
+}
+
+// What needs no lock, and what takes it, while records are applied: for the race
+// detector.
+func TestReaders_WhileRecordsAreApplied(t *testing.T) {
+	r := newRig(t, "eu")
+	kept := store{}
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	read := func(f func()) {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				f()
+			}
+		})
+	}
+	s := r.s
+	read(func() {
+		for _, x := range s.Match("", "a/b", nil) {
+			if x.Group != nil {
+				x.Group.Pick()
+				x.Group.Describe()
+			}
+		}
+		s.PolicyOf("a")
+		s.Limits()
+	})
+	read(func() {
+		for _, x := range s.Sessions(SessionKey{}, 10) {
+			for _, q := range append(s.Queue(x.Key, x.Epoch, 0, 10, nil), s.Peek(x.Key, 0, 10)...) {
+				_ = fmt.Sprint(q.Message, q.SubIDs)
+			}
+			s.Session(x.Key)
+		}
+		s.Status()
+		s.Groups()
+		for _, info := range s.RetainedAfter("", "", 10) {
+			_ = fmt.Sprint(info)
+		}
+	})
+	read(func() {
+		for _, p := range s.Peers() {
+			for _, x := range s.Spool(p.Peer, "", 0, 10, 1000, nil) {
+				_ = fmt.Sprint(x.Message)
+			}
+			s.PeerDigest(p.Peer)
+			s.SpoolInfo(p.Peer)
+		}
+		s.WantedSince(0)
+		s.Cursors("ap")
+		s.NextTimer()
+	})
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for i := range 2000 {
+		r.random(rnd, i)
+		if i%20 == 0 {
+			s.Flush(kept.put, kept.del)
+			s.Evict(100)
+		}
+		for _, d := range r.told.delivered {
+			_ = fmt.Sprint(d.Message.Topic, d.Message.Payload)
+		}
+		r.told.delivered = r.told.delivered[:0]
+	}
+	stop()
+	wg.Wait()
 }

@@ -211,11 +211,14 @@ func (s *State) ownerGone(o Owner, reason EndReason) {
 		}
 	}
 	slices.SortFunc(list, func(a, b *session) int { return compareKeys(a.key, b.key) })
+	// All are away before the first will is published: a group must not give it to
+	// a member that went with the others.
 	for _, x := range list {
-		if x.owner == o && !x.ended {
-			s.sink.Ended(x.key, x.epoch, o, reason)
-			s.detachSession(x, false)
-		}
+		s.sink.Ended(x.key, x.epoch, o, reason)
+		x.owner = Owner{}
+	}
+	for _, x := range list {
+		s.detachSession(x, false)
 	}
 }
 
