@@ -157,6 +157,11 @@ func (o *outgoing) message(st *home.State, ref *home.Spooled) (m wire.Message, o
 		}
 		msg = &body
 	}
+	// It was spooled under the policy of its time. What must not go now does not.
+	if !o.s.t.p.config().mayGo(msg.Topic) {
+		o.s.t.p.counts.drop(DropPolicyOut, 1)
+		return m, false, nil
+	}
 	m = wire.Message{Seq: uint64(ref.Seq), Namespace: msg.Namespace, Topic: msg.Topic, Payload: msg.Payload, Forward: msg.Forward,
 		QoS: msg.QoS, Retain: msg.Retain, Live: ref.Live, RetainVersion: ref.RetainVersion}
 	if uint64(wire.MessageBytes(&m)) > o.s.t.remote.MaxMessage {

@@ -189,3 +189,30 @@ func TestFlight_AcksCoverOlderEpochs(t *testing.T) {
 		}
 	}
 }
+
+// A topic that must not leave any more does not, also from a spool that was
+// filled before.
+func TestSpool_ObeysThePolicyOfTheDay(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 10*time.Millisecond)
+		defer w.close()
+		us := w.region("us", peerFrom("eu"))
+		strict := peerTo("us")
+		eu := w.region("eu", strict)
+		us.home.subscribe(t, "dev", "#")
+		wantsKnown(t, eu, us)
+		w.wan.setCut(ip("eu"), ip("us"), true)
+		eu.home.publish(t, "secret/a", 0, 5)
+		eu.home.publish(t, "public", 0, 5)
+		strict.Never = []string{"secret/#"}
+		if err := eu.m.Reconfigure([]Peer{strict}); err != nil {
+			t.Fatal(err)
+		}
+		w.wan.setCut(ip("eu"), ip("us"), false)
+		drained(t, eu, "us", 30*time.Second)
+		same(t, us.home.queue(t, "dev"), numbered("eu", "public", 0, 5))
+		if n := eu.status("us").Counters.Dropped[DropPolicyOut]; n != 5 {
+			t.Errorf("%d dropped by policy, want 5", n)
+		}
+	})
+}
