@@ -121,10 +121,12 @@ func (c *connection) take(h packet.Header, body []byte) error {
 	case packet.SUBACK:
 		return c.suback(body)
 	case packet.PUBLISH:
-		return c.message(h, body)
+		err := c.message(h, body)
+		c.lost() // before the writer gets to write
+		return err
 	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
 		a, err := packet.DecodeAck(h, body, c.v)
-		if err == nil {
+		if err == nil && (a.Type == packet.PUBREL || !c.lost()) {
 			c.ack(a)
 		}
 		return err
@@ -136,6 +138,17 @@ func (c *connection) take(h packet.Header, body []byte) error {
 		return err
 	}
 	return nil
+}
+
+// lost breaks the line if the acknowledgement that is due shall be lost. The
+// device's mu is held, which the writer needs.
+func (c *connection) lost() bool {
+	if !c.d.lose {
+		return false
+	}
+	c.d.lose = false
+	c.line.cut()
+	return true
 }
 
 // connack resumes: what was not told of goes again, in the old order and with

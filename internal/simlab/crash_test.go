@@ -69,6 +69,32 @@ func TestKillNode_QoS2Once(t *testing.T) {
 	})
 }
 
+func TestLostAcknowledgements_QoS2Once(t *testing.T) {
+	in(t, Options{}, func(t *testing.T, l *Lab) {
+		// given QoS 2 all the way, here and over a link
+		pub := publisher(l, "eu", "pub")
+		subs := []*Device{subscriber(l, "eu", "near", 2, "t/#"), subscriber(l, "us", "far", 2, "t/#")}
+		settle(t, l)
+		publish(pub, 500, Message{Topic: "t/a", QoS: 2})
+		// when connections break with an acknowledgement on them, again and again, and now and then a node dies as well
+		for i := range 60 {
+			pub.LoseNext()
+			subs[i%2].LoseNext()
+			if i%10 == 9 {
+				l.crashAt(l.Regions()[i/10%2].Name, 3, 100*time.Millisecond)
+			}
+			time.Sleep(60 * time.Millisecond)
+		}
+		// then every message comes once, in order
+		check(t, l)
+		for _, s := range subs {
+			if n := messages(s, pub); n != 500 {
+				t.Errorf("%s saw %d messages, want 500", s.ID, n)
+			}
+		}
+	})
+}
+
 func TestWillAcrossRegions(t *testing.T) {
 	for name, end := range map[string]func(*Lab, *Device){
 		"the connection breaks": func(_ *Lab, d *Device) { d.Offline() },

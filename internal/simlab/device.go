@@ -46,6 +46,7 @@ type Device struct {
 	known   bool        // CONNACK was seen once: the session exists
 	wishes  []*wish
 	broken  []string // rules that the other side broke
+	lose    bool     // the next acknowledgement, either way, is lost with the connection
 
 	sent    []*Sent
 	waiting []*outgoing // not sent yet
@@ -151,6 +152,14 @@ func (d *Device) Cut() {
 	if d.conn != nil {
 		d.conn.line.cut()
 	}
+}
+
+// LoseNext breaks the connection when the next acknowledgement is on the way, to
+// the device or from it: what it was for is done, and its sender does not know.
+func (d *Device) LoseNext() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lose = true
 }
 
 // Offline breaks the connection without a word and stays away.

@@ -75,7 +75,7 @@ func (s *schedule) draw(d dice) fault {
 	i := d.IntN(len(names))
 	a, b := names[i], names[(i+1)%len(names)]
 	down, long, n, seed := d.upTo(3*time.Second), d.upTo(12*time.Second), 1+d.IntN(60), d.Uint64()
-	switch d.IntN(10) {
+	switch d.IntN(12) {
 	case 0, 1, 2:
 		f.name = fmt.Sprintf("crash %s at its disk operation %d, for %s", a, n, down)
 		f.do = func(l *Lab) { l.crashAt(a, n, down) }
@@ -109,6 +109,9 @@ func (s *schedule) draw(d dice) fault {
 	case 9:
 		f.name = fmt.Sprintf("all devices lose their connection, every second stays away for %s", down)
 		f.do = func(l *Lab) { l.shake(down) }
+	case 10, 11:
+		f.name = fmt.Sprintf("%d times, each device loses an acknowledgement with its connection", n/10+1)
+		f.do = func(l *Lab) { l.loseAcks(n/10 + 1) }
 	}
 	return f
 }
@@ -167,6 +170,17 @@ func (l *Lab) shake(away time.Duration) {
 		}
 		d.Offline()
 		l.after(away, d.Online)
+	}
+}
+
+// loseAcks makes every device lose acknowledgements, one after the other.
+func (l *Lab) loseAcks(times int) {
+	for i := range times {
+		l.after(time.Duration(i)*200*time.Millisecond, func() {
+			for _, d := range l.all() {
+				d.LoseNext()
+			}
+		})
 	}
 }
 
