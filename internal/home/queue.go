@@ -26,15 +26,23 @@ type ref struct {
 // queue holds a session's unacknowledged references in order. References in the
 // middle leave a hole until those before them are gone.
 type queue struct {
-	refs  []ref
-	live  int
-	bytes uint64
+	refs    []ref
+	live    int
+	bytes   uint64
+	soonest Time // nothing that may be dropped expires before it; 0: nothing expires
 }
 
 func (q *queue) push(r ref) {
 	q.refs = append(q.refs, r)
 	q.live++
 	q.bytes += uint64(r.msg.size)
+	q.expires(r.msg.Expires)
+}
+
+func (q *queue) expires(at Time) {
+	if at != 0 && (q.soonest == 0 || at < q.soonest) {
+		q.soonest = at
+	}
 }
 
 // find returns the live reference with the given number.
@@ -93,9 +101,11 @@ func (q *queue) sentThrough(n int) uint64 {
 // dropped it.
 func (s *State) enqueue(x *session, m *message, r ref) bool {
 	l := s.config.Load().limits()
-	if r.group == nil && (x.queue.live >= int(l.QueueMessages) || x.queue.bytes+uint64(m.size) > l.QueueBytes) {
-		s.sink.Dropped("queue", DropQueueFull, 1)
-		return false
+	if r.group == nil && x.queue.full(&l, m) {
+		if s.dropExpired(x); x.queue.full(&l, m) {
+			s.sink.Dropped("queue", DropQueueFull, 1)
+			return false
+		}
 	}
 	x.nextRef++
 	r.num, r.msg = x.nextRef, m
@@ -106,6 +116,41 @@ func (s *State) enqueue(x *session, m *message, r ref) bool {
 		s.sink.Queued(x.key, x.epoch, x.owner)
 	}
 	return true
+}
+
+func (q *queue) full(l *Limits, m *message) bool {
+	return q.live >= int(l.QueueMessages) || q.bytes+uint64(m.size) > l.QueueBytes
+}
+
+// dropExpired makes room in a full queue: what nobody would deliver any more must
+// not keep out what somebody would. What was possibly sent stays: the device may
+// hold its packet id. [C2]
+func (s *State) dropExpired(x *session) {
+	q := &x.queue
+	if q.soonest == 0 || q.soonest > s.time {
+		return
+	}
+	sent := x.resumed
+	if x.attached() {
+		sent = max(sent, q.sentThrough(x.sendWindow()))
+	}
+	var gone []uint64
+	q.soonest = 0
+	q.each(Range{sent + 1, ^uint64(0)}, func(r *ref) {
+		if r.msg.expired(s.time) {
+			gone = append(gone, r.num)
+		} else {
+			q.expires(r.msg.Expires)
+		}
+	})
+	for _, num := range gone {
+		if r := q.find(num); r != nil {
+			s.remove(x, r)
+		}
+	}
+	if len(gone) > 0 {
+		s.sink.Dropped("queue", DropExpired, len(gone))
+	}
 }
 
 // remove takes a reference off the queue; the shared subscription that assigned

@@ -224,6 +224,36 @@ func TestFrame_OfAHostilePeer(t *testing.T) {
 	same("interest")
 }
 
+// The queue of a device that was away filled with messages that had expired, and
+// refused the ones that had not. What may have been sent stays all the same.
+func TestQueueFull_OfExpired_MakesRoom(t *testing.T) {
+	r := newRig(t, "eu")
+	r.do(&Configure{Revision: 1, Limits: Limits{QueueMessages: 4}})
+	e := r.do(&Attach{Session: SessionKey{"", "dev"}, Expiry: 3600, Window: 1}).Epoch
+	r.sub("dev", e, Subscription{Filter: "a", QoS: 1})
+	short := func(payload string) {
+		r.do(&Publish{Topic: "a", Payload: []byte(payload), QoS: 1, Expiry: 10})
+	}
+	short("sent")
+	short("old")
+	r.do(&Detach{Session: SessionKey{"", "dev"}, Epoch: e})
+	short("older")
+	r.pub("a", "kept", 1, false)
+	r.now += Time(11 * time.Second)
+	kept := store{}
+	r.s.Flush(kept.put, kept.del)
+	back, at := kept.load(t), len(r.log)
+	short("new")
+	r.pub("a", "newer", 1, false)
+	r.pub("a", "too many", 1, false)
+	replay(t, back, r.log[at:])
+	r.want("digest after a restart", back.Digest(), r.s.Digest())
+	e = r.attach("dev", false, 3600)
+	r.want("queue", r.queue("dev", e), []string{"sent", "kept", "new", "newer"})
+	r.want("expired", r.told.dropped[DropExpired], 2)
+	r.want("dropped", r.told.dropped[DropQueueFull], 1)
+}
+
 // A node takes all its devices along. The will of one went to a group, which
 // gave it, at QoS 2, to a member that had gone with it and stays away.
 func TestOwnerGone_WillsGoToNobodyOfTheSameNode(t *testing.T) {

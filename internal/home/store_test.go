@@ -27,6 +27,9 @@ func TestLoad_IsTheStateThatWasFlushed(t *testing.T) {
 		seed := rapid.Uint64().Draw(rt, "seed")
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		r := newRig(t, "eu")
+		if rnd.IntN(2) == 0 { // so that queues and tombstones meet their limits
+			r.do(&Configure{Revision: 1, Limits: Limits{QueueMessages: 4, Retained: 1}})
+		}
 		kept := store{}
 		var mirror *State // loaded once, then fed the same records
 		for i := range rapid.IntRange(10, 150).Draw(rt, "ops") {
