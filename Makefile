@@ -13,7 +13,7 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: build ## build, then run two linked regions on this machine until Ctrl-C
-	@$(GO) run ./cmd/up
+	@$(GO) build -o bin/up ./cmd/up && exec bin/up
 
 build: ## build bin/causeway
 	@$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/causeway ./cmd/causeway

@@ -74,7 +74,7 @@ func portsFree(t *trial.Trial) error {
 		for _, a := range []string{n.MQTT, n.WebSocket, n.Metrics} {
 			l, err := net.Listen("tcp", a)
 			if err != nil {
-				errs = append(errs, fmt.Errorf("%s of region %s is taken: end what listens there, or choose another port: go run ./cmd/up -port 21883", a, n.Region))
+				errs = append(errs, fmt.Errorf("%s of region %s is taken: end what listens there, or choose another port: bin/up -port 21883", a, n.Region))
 				continue
 			}
 			l.Close()

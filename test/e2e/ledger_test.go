@@ -8,10 +8,11 @@ import (
 
 // ledger compares what one device was acknowledged with what another got.
 type ledger struct {
-	name                                             string
-	sent, acked, received, lost, doubled, reordered  int
-	reconnects, publisherSessions, subscriberSession int
-	took                                             time.Duration
+	name                                              string
+	sent, acked, received, lost, doubled, reordered   int
+	reconnects, publisherSessions, subscriberSessions int
+	flagged                                           int // of received, with DUP
+	took                                              time.Duration
 }
 
 // settle makes the ledger of a stream. Doubled counts arrivals beyond the first; reordered
@@ -21,8 +22,8 @@ func settle(name string, from, to *device, took time.Duration) ledger {
 	defer from.mu.Unlock()
 	to.mu.Lock()
 	defer to.mu.Unlock()
-	l := ledger{name: name, sent: from.next - 1, acked: len(from.acked), received: len(to.got), took: took,
-		reconnects: from.connects + to.connects - 2, publisherSessions: from.lostState, subscriberSession: to.lostState}
+	l := ledger{name: name, sent: from.next - 1, acked: len(from.acked), received: len(to.got), flagged: to.dups, took: took,
+		reconnects: from.connects + to.connects - 2, publisherSessions: from.lostState, subscriberSessions: to.lostState}
 	seen := make(map[int]bool, len(to.got))
 	highest := 0
 	for _, n := range to.got {
@@ -44,8 +45,8 @@ func settle(name string, from, to *device, took time.Duration) ledger {
 }
 
 func (l ledger) String() string {
-	return fmt.Sprintf("%s: sent %d, acknowledged %d, received %d, lost %d, doubled %d, reordered %d, reconnects %d, %.1f s",
-		l.name, l.sent, l.acked, l.received, l.lost, l.doubled, l.reordered, l.reconnects, l.took.Seconds())
+	return fmt.Sprintf("%s: sent %d, acknowledged %d, received %d (%d with DUP), lost %d, doubled %d, reordered %d, reconnects %d, %.1f s",
+		l.name, l.sent, l.acked, l.received, l.flagged, l.lost, l.doubled, l.reordered, l.reconnects, l.took.Seconds())
 }
 
 // check holds a stream of n messages to the promise of its QoS.
@@ -61,8 +62,8 @@ func (l ledger) check(t *testing.T, n int, qos byte) {
 	if qos == 2 && l.doubled != 0 {
 		t.Errorf("%s: %d doubled", l.name, l.doubled)
 	}
-	if l.publisherSessions+l.subscriberSession != 0 {
-		t.Errorf("%s: session present was 0 on %d and %d connections that had one", l.name, l.publisherSessions, l.subscriberSession)
+	if l.publisherSessions+l.subscriberSessions != 0 {
+		t.Errorf("%s: session present was 0 on %d and %d connections that had one", l.name, l.publisherSessions, l.subscriberSessions)
 	}
 }
 

@@ -41,7 +41,7 @@ func TestSharedSubscription_MemberKilled(t *testing.T) {
 
 	all := &device{got: union(a, b), connects: 1}
 	l := settle("shared", from, all, time.Since(began))
-	t.Log(l, "a did", a.distinct(), "b did", b.distinct())
+	t.Logf("sent %d, acknowledged %d, a did %d, b did %d, lost %d, %.1f s", l.sent, l.acked, a.distinct(), b.distinct(), l.lost, l.took.Seconds())
 	if l.acked != n || l.lost != 0 {
 		t.Errorf("%d acknowledged, %d lost", l.acked, l.lost)
 	}
