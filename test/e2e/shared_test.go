@@ -35,8 +35,9 @@ func TestSharedSubscription_MemberKilled(t *testing.T) {
 	from.allow(n)
 	await(t, "both to work", func() bool { return a.distinct() > 100 && b.distinct() > 100 })
 	kill()
-	await(t, "all work to be handed out", func() bool {
-		return len(union(a, b)) >= n
+	await(t, "all work to be acknowledged and handed out", func() bool {
+		acked, _ := from.progress()
+		return acked >= n && len(union(a, b)) >= n
 	})
 
 	all := &device{got: union(a, b), connects: 1}
