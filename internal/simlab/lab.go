@@ -143,6 +143,15 @@ func (l *Lab) Stop() error {
 	return errors.Join(errs...)
 }
 
+func (l *Lab) stopped() bool {
+	select {
+	case <-l.end:
+		return true
+	default:
+		return false
+	}
+}
+
 // How often Await looks, on the virtual clock: looking costs real time, so less
 // often the longer it takes.
 const (

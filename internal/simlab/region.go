@@ -48,11 +48,12 @@ type life struct {
 // errDown is what Dial says of a node that is not there.
 var errDown = errors.New("the node is down")
 
-// Start starts the node from its disk. It does nothing when it runs.
+// Start starts the node from its disk. It does nothing when it runs, or when the
+// lab has stopped.
 func (r *Region) Start() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.life != nil {
+	if r.life != nil || r.lab.stopped() {
 		return nil
 	}
 	l := &life{plug: &plug{net: r.lab.Net}, ended: make(chan struct{}), lines: map[*line]struct{}{}}
