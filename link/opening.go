@@ -65,6 +65,8 @@ func (p *peer) check(c conn, h wire.Hello) error {
 		return refuse(wire.GoodbyeIdentity, "identity: wanted region %q, %s has a certificate of region %q", cfg.region(), c.remote(), region)
 	case h.Region != region:
 		return refuse(wire.GoodbyeIdentity, "identity: %s says it is region %q, its certificate is of %q", c.remote(), h.Region, region)
+	case h.Home == "":
+		return refuse(wire.GoodbyeFailed, "region %q has not opened its home yet", region)
 	case h.Home != string(cfg.ID):
 		return refuse(wire.GoodbyeIdentity, "region %q hosts home %q, the link is configured for home %q", region, h.Home, cfg.ID)
 	}

@@ -32,6 +32,10 @@ type homeService struct {
 	why string // why there is none; guarded by mu
 }
 
+// segmentBytes is the size of a file of the log, which takes its space at once:
+// small enough for the disk of a factory's node.
+const segmentBytes = 16 << 20
+
 var errNoHome = errors.New("the home is not open")
 
 func (h *homeService) current() *replica.Replica { return h.live.Load() }
@@ -69,6 +73,7 @@ func (h *homeService) serve(ctx context.Context) (err error) {
 		OnFatal: func(err error) { h.leave(err) }}
 	ro.MaxOpBytes = maxOpBytes(int(cfg.Limits.Packet))
 	ro.QueueBytes = max(64<<20, 2*int64(ro.MaxOpBytes))
+	ro.SegmentBytes = segmentBytes
 	if o.Replica != nil {
 		o.Replica(&ro)
 	}
@@ -130,11 +135,13 @@ func (h *homeService) check() health.Condition {
 		return health.OK()
 	}
 	c := health.Condition{State: health.Starting, Reason: h.reason()}
-	if h.ran.Load() && h.live.Load() == nil {
-		c.State = health.Failed
-		c.Next = "see the log; the home is opened again by itself once the cause is gone (causeway ctl services)"
-	} else if r := h.live.Load(); r != nil {
+	if r := h.live.Load(); r != nil {
 		_, c.Reason = r.Ready()
+	} else if h.ran.Load() {
+		// Not failed: the node mends this by itself, and who restarts processes
+		// should leave it alone.
+		c.Reason = "the home stopped: " + c.Reason
+		c.Next = "remove the cause; the home is opened again by itself (causeway ctl services)"
 	}
 	return c
 }

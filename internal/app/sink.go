@@ -35,7 +35,11 @@ func (s sink) Wanted() {
 	}
 }
 
+// Dropped counts, but not what a replay of the log tells again.
 func (s sink) Dropped(place string, reason home.DropReason, n int) {
+	if s.a.home.current() == nil {
+		return
+	}
 	s.a.metrics.Dropped(place, string(reason), n)
 }
 

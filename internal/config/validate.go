@@ -150,7 +150,7 @@ func (v *validator) limits(l Limits) {
 	v.size("limits.queue_bytes", l.QueueBytes, 1<<10, 1<<50)
 	// An id stays tellable from its successor only while less than half of the 65,535 ids are in
 	// use.
-	v.count("limits.inflight", l.Inflight, 1, 32767)
+	v.count("limits.inflight", l.Inflight, 1, 1024)
 	// A Remaining Length is at most 268,435,455 (MQTT 5 section 1.5.5).
 	v.size("limits.packet", l.Packet, 1<<10, 8<<20) // one operation of the log: see app.maxOpBytes
 	v.count("limits.subscriptions", l.Subscriptions, 1, most)

@@ -92,7 +92,7 @@ func TestValidate(t *testing.T) {
 		{"session_expiry_max", func(c *Config) { c.Limits.SessionExpiryMax = 1 << 62 }, "limits.session_expiry_max: "},
 		{"queue_messages", func(c *Config) { c.Limits.QueueMessages = 0 }, "limits.queue_messages: 0 is out of range"},
 		{"queue_bytes", func(c *Config) { c.Limits.QueueBytes = 1 }, "limits.queue_bytes: 1 is out of range; want 1KiB to 1024TiB"},
-		{"inflight", func(c *Config) { c.Limits.Inflight = 32768 }, "limits.inflight: 32768 is out of range; want 1 to 32767"},
+		{"inflight", func(c *Config) { c.Limits.Inflight = 1025 }, "limits.inflight: 1025 is out of range; want 1 to 1024"},
 		{"packet", func(c *Config) { c.Limits.Packet = 1 << 30 }, "limits.packet: 1GiB is out of range; want 1KiB to 8MiB"},
 		{"subscriptions", func(c *Config) { c.Limits.Subscriptions = 0 }, "limits.subscriptions: 0"},
 		{"keepalive_max", func(c *Config) { c.Limits.KeepaliveMax = 48 * time.Hour }, "limits.keepalive_max: 2d is out of range"},
