@@ -109,6 +109,7 @@ func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 	case *Trim:
 		return s.trim(op), nil
 	case *Tick:
+		s.ageSpools()
 		return Outcome{}, nil
 	}
 	return Outcome{}, fmt.Errorf("operation %T: %w", op, ErrUnknown)

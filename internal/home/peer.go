@@ -281,6 +281,13 @@ func (s *State) boundSpools(p *peer) {
 	}
 }
 
+// ageSpools drops what became too old while nothing new was spooled.
+func (s *State) ageSpools() {
+	for _, p := range s.peersInOrder() {
+		s.boundSpools(p)
+	}
+}
+
 func (s *State) dropOldest(p *peer, sp *spool, reason DropReason) {
 	sp.dropped++
 	s.trimSpool(p, sp, sp.refs[0].seq)
