@@ -8,7 +8,7 @@
 //     loses data.
 //   - Dir, the data directory: FORMAT (who it belongs to), an exclusive lock, and the incarnation
 //     counter of the node.
-//   - Store, keys and values on Pebble with the applied index in the same batch (DESIGN.md section 5).
+//   - Store, keys and values on Pebble with the applied index in the same batch.
 //
 // What it is not: it is not a log. The raft log is the write-ahead log, so Pebble's own is off and a
 // commit is not synced; a crash takes the store back to the last flush, never to a torn middle, and

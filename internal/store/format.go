@@ -29,7 +29,7 @@ var (
 )
 
 // DiskUUID identifies one initialised data directory. A wiped disk gets a new one, and its node must
-// be let back in by the group before it answers for it (DESIGN.md section 5, [B1]).
+// be let back in by the group before it answers for it [B1].
 type DiskUUID string
 
 var uuidPattern = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)

@@ -9,7 +9,7 @@ import (
 )
 
 // HCLog returns a logger for raft and raft-wal that writes to l. What they call info is debug here:
-// Info is what an operator would tell a colleague (STYLE.md), and raft tells every heartbeat failure.
+// Info is what an operator would tell a colleague, and raft tells every heartbeat failure.
 // A nil l discards.
 func HCLog(l *slog.Logger, name string) hclog.Logger {
 	if l == nil {

@@ -27,7 +27,7 @@ type WatchdogOptions struct {
 
 // Watchdog stands between raft and its log. Raft's heartbeats do not pass through the log, so a
 // leader whose disk hangs stays leader for ever; the transport asks Stalled and stops sending
-// heartbeats and appends, and another node is elected (DESIGN.md section 4).
+// heartbeats and appends, and another node is elected.
 type Watchdog struct {
 	Store
 	opts  WatchdogOptions
