@@ -63,7 +63,7 @@ func TestConfigValidate_AllProblems(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	for _, want := range []string{"3 problems", file + ":3: listeners[0].auth: anonymous devices are admitted on loopback only",
-		file + ":4: ack[0].policy: ", "env CAUSEWAY_LIMITS_INFLIGHT: limits.inflight: 0 is out of range; want 1 to 32767"} {
+		file + ":4: ack[0].policy: ", "env CAUSEWAY_LIMITS_INFLIGHT: limits.inflight: 0 is out of range; want 1 to 1024"} {
 		if !strings.Contains(err, want) {
 			t.Errorf("lacks %q:\n%s", want, err)
 		}
