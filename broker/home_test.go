@@ -71,21 +71,20 @@ func (h *testHome) run() {
 			h.wake.Wait()
 		}
 		n := h.next()
-		if h.stopped {
-			n = len(h.waiting)
-		}
 		batch := h.waiting[:n:n]
 		h.waiting = h.waiting[n:]
 		stopped := h.stopped
 		h.wake.Broadcast()
 		h.mu.Unlock()
+		if len(batch) > 0 {
+			h.apply(batch) // a stop finishes what is under way, as a replica's does
+		}
 		if stopped {
-			for _, p := range batch {
+			for _, p := range h.waiting { // nobody adds to it any more
 				p.done(home.Outcome{}, errors.New("stopped"))
 			}
 			return
 		}
-		h.apply(batch)
 	}
 }
 

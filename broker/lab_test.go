@@ -73,6 +73,8 @@ type device struct {
 	nc net.Conn
 	v  packet.Version
 	in []byte
+
+	early []frame // came before the SUBACK that was waited for; read gives them first
 }
 
 // frame is a packet a device got.
@@ -193,6 +195,11 @@ func (d *device) cut() (frame, bool) {
 
 func (d *device) read() frame {
 	d.t.Helper()
+	if len(d.early) > 0 {
+		f := d.early[0]
+		d.early = d.early[1:]
+		return f
+	}
 	f, err := d.next(10 * time.Second)
 	if err != nil {
 		d.t.Fatalf("read: %v", err)
@@ -269,15 +276,30 @@ func (d *device) subscribe(qos byte, filters ...string) []packet.Code {
 func (d *device) subscribeWith(s packet.Subscribe) []packet.Code {
 	d.t.Helper()
 	d.send(packet.AppendSubscribe(nil, d.v, &s))
-	f := d.read()
-	if f.h.Type != packet.SUBACK {
-		d.t.Fatalf("got %s, want SUBACK", f.h.Type)
-	}
+	f := d.suback()
 	a, err := packet.DecodeSuback(f.body, d.v)
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	return a.Codes
+}
+
+// suback waits for a SUBACK; messages may come before it.
+func (d *device) suback() frame {
+	d.t.Helper()
+	var early []frame
+	for {
+		f := d.read()
+		if f.h.Type == packet.SUBACK {
+			d.early = append(d.early, early...)
+			return f
+		}
+		if f.h.Type != packet.PUBLISH {
+			d.t.Fatalf("got %s, want SUBACK", f.h.Type)
+		}
+		f.body = append([]byte(nil), f.body...)
+		early = append(early, f)
+	}
 }
 
 func pub(topic, payload string, qos byte, id uint16) *packet.OutPublish {
