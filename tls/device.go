@@ -2,7 +2,6 @@ package meshtls
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"fmt"
 	"sync"
@@ -86,11 +85,6 @@ func (d *Device) Reload() (changed bool, err error) {
 	}
 	d.cur.Store(next)
 	return true, nil
-}
-
-// Watch is Source.Watch for a device listener.
-func (d *Device) Watch(ctx context.Context, every time.Duration, report func(changed bool, err error)) {
-	watch(ctx, every, d.Reload, report)
 }
 
 func (d *Device) read() (*deviceMaterial, error) {

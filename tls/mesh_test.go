@@ -329,7 +329,7 @@ func TestWatch_ReportsOncePerChange(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			src.Watch(ctx, time.Minute, func(changed bool, err error) {
+			Watch(ctx, time.Minute, src.Reload, func(changed bool, err error) {
 				switch {
 				case err != nil:
 					reports = append(reports, "error")

@@ -90,14 +90,10 @@ func (s *Source) Reload() (changed bool, err error) {
 	return true, nil
 }
 
-// Watch reloads every interval until ctx ends, and calls report after each reload that changed
-// something or began to fail. It reads the content, not the time stamps: files that are mounted or
-// renamed into place do not always change those.
-func (s *Source) Watch(ctx context.Context, every time.Duration, report func(changed bool, err error)) {
-	watch(ctx, every, s.Reload, report)
-}
-
-func watch(ctx context.Context, every time.Duration, reload func() (bool, error), report func(bool, error)) {
+// Watch calls reload (of a Source, a Device, or several) every interval until ctx ends, and report
+// after each one that changed something, began to fail, or is well again. Reloads read the content,
+// not the time stamps: files that are mounted or renamed into place do not always change those.
+func Watch(ctx context.Context, every time.Duration, reload func() (changed bool, err error), report func(changed bool, err error)) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	last := ""

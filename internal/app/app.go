@@ -135,7 +135,7 @@ func (a *App) runLinks(ctx context.Context) error { return a.links.Run(ctx) }
 // password file and the access rules. What cannot be read stays as it was.
 func (a *App) Reload() error {
 	if a.certs != nil {
-		if err := a.certs.reload(); err != nil {
+		if _, err := a.certs.reload(); err != nil {
 			return err
 		}
 	}

@@ -53,38 +53,33 @@ func (i *identities) device(l *config.Listener) (*tls.Config, error) {
 // onlyCert says whether a device has no other way to prove who it is.
 func onlyCert(l *config.Listener) bool { return len(l.Auth) == 1 && l.Auth[0] == config.AuthCert }
 
-func (i *identities) reload() error {
-	var errs []error
+// reload reads all files again. What cannot be read stays as it was.
+func (i *identities) reload() (changed bool, err error) {
+	note := func(one bool, e error) {
+		changed, err = changed || one, errors.Join(err, e)
+	}
 	if i.mesh != nil {
-		_, err := i.mesh.Reload()
-		errs = append(errs, err)
+		note(i.mesh.Reload())
 	}
 	for _, d := range i.devices {
-		_, err := d.Reload()
-		errs = append(errs, err)
+		note(d.Reload())
 	}
-	return errors.Join(errs...)
+	return changed, err
 }
 
 // watch takes up changed files until ctx ends.
 func (i *identities) watch(ctx context.Context) error {
-	t := time.NewTicker(certificateCheck)
-	defer t.Stop()
-	last := ""
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		err := i.reload()
-		if err != nil && err.Error() != last {
+	meshtls.Watch(ctx, certificateCheck, i.reload, func(changed bool, err error) {
+		switch {
+		case err != nil:
 			i.a.log.Warn("certificates", "problem", err)
+		case changed:
+			i.a.log.Info("certificates replaced by what the files hold now")
+		default:
+			i.a.log.Info("certificates can be read again")
 		}
-		if last = ""; err != nil {
-			last = err.Error()
-		}
-	}
+	})
+	return nil
 }
 
 // The Identity of links.

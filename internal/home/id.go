@@ -81,14 +81,11 @@ func (k SessionKey) String() string {
 // to the connection, for deliveries that are not queued in the home. So both
 // sides number without asking the other.
 const (
-	packetIDs       = 32768
-	FirstLocalID    = packetIDs + 1
-	LastLocalID     = 65535
-	maxUnackedSpan  = packetIDs - 1 // [C2]: an id in use never comes round
-	MaxWindow       = 1024          // cap of the "possibly sent" part of a queue
-	maxUserPayload  = 64 << 20      // codec bound; the packet limit is far lower
-	neverExpires    = 0xFFFFFFFF
-	sharedNamespace = "$share/"
+	packetIDs      = 32768
+	FirstLocalID   = packetIDs + 1
+	maxUnackedSpan = packetIDs - 1 // [C2]: an id in use never comes round
+	MaxWindow      = 1024          // cap of the "possibly sent" part of a queue
+	neverExpires   = 0xFFFFFFFF
 )
 
 // PacketID is the MQTT packet id of the reference with the given number in its
