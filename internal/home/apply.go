@@ -17,6 +17,7 @@ func (s *State) Apply(r *Record, sink Sink, outcome func(e *Entry, i int, o Outc
 	s.sink = sink
 	defer func() { s.sink = nil }()
 	s.advance(r.Time)
+	s.link(0, &Outcome{Seq: Seq(s.time)})
 	for i := range r.Entries {
 		e := &r.Entries[i]
 		if err := s.applyEntry(r, e, outcome); err != nil {
@@ -24,6 +25,8 @@ func (s *State) Apply(r *Record, sink Sink, outcome func(e *Entry, i int, o Outc
 		}
 	}
 	s.buryTombstones()
+	s.records++
+	s.link(0, &Outcome{})
 	s.changes.meta = true
 	return nil
 }
@@ -62,6 +65,7 @@ func (s *State) applyEntry(r *Record, e *Entry, outcome func(e *Entry, i int, o 
 		if err != nil {
 			return err
 		}
+		s.link(op.Kind(), &o)
 		outcome(e, i, o)
 	}
 	return nil
@@ -70,6 +74,9 @@ func (s *State) applyEntry(r *Record, e *Entry, outcome func(e *Entry, i int, o 
 func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 	if s.id == "" && op.Kind() != KindGenesis {
 		return Outcome{}, fmt.Errorf("operation kind %d before genesis: %w", op.Kind(), ErrCorrupt)
+	}
+	if need := LevelOf(op.Kind()); s.id != "" && need > s.level.Load() {
+		return Outcome{}, fmt.Errorf("operation kind %d needs feature level %d, the home is at %d: %w", op.Kind(), need, s.level.Load(), ErrUnknown)
 	}
 	switch op := op.(type) {
 	case *Genesis:
@@ -108,6 +115,8 @@ func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 		return s.frame(op), nil
 	case *Trim:
 		return s.trim(op), nil
+	case *Raise:
+		return s.raise(op), nil
 	case *Tick:
 		s.ageSpools()
 		return Outcome{}, nil
@@ -121,6 +130,7 @@ func (s *State) genesis(r *Record, op *Genesis) Outcome {
 	}
 	s.id = op.Home
 	s.time = max(s.time, r.Time)
+	s.level.Store(1)
 	s.lineage = []Span{{Epoch: op.Epoch, First: 1}}
 	return Outcome{}
 }

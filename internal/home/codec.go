@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -36,19 +37,42 @@ type Record struct {
 
 // Append appends the record's encoding to b.
 func (r *Record) Append(b []byte) []byte {
-	b = append(b, RecordVersion)
-	b = appendString(b, string(r.Home))
-	b = binary.AppendUvarint(b, uint64(r.Time))
-	b = binary.AppendUvarint(b, uint64(len(r.Entries)))
+	b = appendRecordHead(b, r.Home, r.Time, len(r.Entries))
 	for i := range r.Entries {
-		e := &r.Entries[i]
-		b = appendString(b, string(e.Owner.Node))
-		b = binary.AppendUvarint(b, uint64(e.Owner.Incarnation))
-		b = binary.AppendUvarint(b, e.N)
-		b = binary.AppendUvarint(b, uint64(len(e.Ops)))
-		for _, op := range e.Ops {
-			b = AppendOp(b, op)
-		}
+		b = r.Entries[i].Append(b)
+	}
+	return b
+}
+
+// AppendRecord appends the encoding of a record to b, of entries that are
+// encoded already: a leader makes one record of what several proposers sent.
+func AppendRecord(b []byte, id ID, t Time, entries [][]byte) []byte {
+	size := 64
+	for _, e := range entries {
+		size += len(e)
+	}
+	b = appendRecordHead(slices.Grow(b, size), id, t, len(entries))
+	for _, e := range entries {
+		b = append(b, e...)
+	}
+	return b
+}
+
+func appendRecordHead(b []byte, id ID, t Time, entries int) []byte {
+	b = append(b, RecordVersion)
+	b = appendString(b, string(id))
+	b = binary.AppendUvarint(b, uint64(t))
+	return binary.AppendUvarint(b, uint64(entries))
+}
+
+// Append appends the entry's encoding to b, as it stands in a record.
+func (e *Entry) Append(b []byte) []byte {
+	b = appendString(b, string(e.Owner.Node))
+	b = binary.AppendUvarint(b, uint64(e.Owner.Incarnation))
+	b = binary.AppendUvarint(b, e.N)
+	b = binary.AppendUvarint(b, uint64(len(e.Ops)))
+	for _, op := range e.Ops {
+		b = AppendOp(b, op)
 	}
 	return b
 }
@@ -113,14 +137,9 @@ func DecodeRecord(b []byte) (Record, error) {
 	rec := Record{Home: ID(r.string()), Time: Time(r.uvarint())}
 	rec.Entries = make([]Entry, 0, r.count(4))
 	for range cap(rec.Entries) {
-		e := Entry{Owner: Owner{NodeID(r.string()), Incarnation(r.uvarint())}, N: r.uvarint()}
-		e.Ops = make([]Op, 0, r.count(5))
-		for range cap(e.Ops) {
-			op, err := r.op()
-			if err != nil {
-				return Record{}, err
-			}
-			e.Ops = append(e.Ops, op)
+		e, err := r.entry()
+		if err != nil {
+			return Record{}, err
 		}
 		rec.Entries = append(rec.Entries, e)
 	}
@@ -128,6 +147,32 @@ func DecodeRecord(b []byte) (Record, error) {
 		r.fail("%d bytes after the last entry", len(r.b))
 	}
 	return rec, r.err
+}
+
+// DecodeEntry decodes an entry, all of b. Payloads and properties alias b.
+func DecodeEntry(b []byte) (Entry, error) {
+	r := reader{b: b}
+	e, err := r.entry()
+	if err == nil && len(r.b) > 0 {
+		r.fail("%d bytes after the entry", len(r.b))
+	}
+	if err == nil {
+		err = r.err
+	}
+	return e, err
+}
+
+func (r *reader) entry() (Entry, error) {
+	e := Entry{Owner: Owner{NodeID(r.string()), Incarnation(r.uvarint())}, N: r.uvarint()}
+	e.Ops = make([]Op, 0, r.count(5))
+	for range cap(e.Ops) {
+		op, err := r.op()
+		if err != nil {
+			return Entry{}, err
+		}
+		e.Ops = append(e.Ops, op)
+	}
+	return e, r.err
 }
 
 func (r *reader) op() (Op, error) {
@@ -193,12 +238,16 @@ func (r *reader) decode(kind Kind) Op {
 		return &Trim{ID(r.string()), r.string(), r.epoch(), Seq(r.uvarint())}
 	case KindTick:
 		return &Tick{}
+	case KindRaise:
+		return &Raise{Level: uint32(r.uvarint())}
 	}
 	return nil
 }
 
 func (*NodeUp) append(b []byte) []byte { return b }
 func (*Tick) append(b []byte) []byte   { return b }
+
+func (op *Raise) append(b []byte) []byte { return binary.AppendUvarint(b, uint64(op.Level)) }
 
 func (op *Genesis) append(b []byte) []byte {
 	return appendEpoch(appendString(b, string(op.Home)), op.Epoch)

@@ -75,7 +75,8 @@ func (s *State) Flush(put func(key, value []byte), del func(key []byte)) {
 	for key := range c.cursors {
 		w.cursor(key, s.cursors)
 	}
-	w.emit(metaKey, s.encodeMeta(w.buf[:0]))
+	meta := s.encodeMeta(w.buf[:0])
+	w.emit(metaKey, binary.AppendUvarint(binary.AppendUvarint(meta, s.records), s.chain))
 	c.reset()
 }
 
@@ -260,6 +261,8 @@ func (w *writer) cursor(key cursorKey, all map[cursorKey]Seq) {
 	}
 }
 
+// encodeMeta encodes what there is one of. The chain is not in it: it tells how
+// the state came to be, and two ways may lead to one.
 func (s *State) encodeMeta(b []byte) []byte {
 	b = append(b, RecordVersion)
 	b = appendString(b, string(s.id))
@@ -267,7 +270,8 @@ func (s *State) encodeMeta(b []byte) []byte {
 	for _, span := range s.lineage {
 		b = binary.AppendUvarint(appendEpoch(b, span.Epoch), uint64(span.First))
 	}
-	for _, v := range []uint64{uint64(s.time), uint64(s.seq), uint64(s.epoch), s.joins, s.forgotten, s.wanted.Version()} {
+	for _, v := range []uint64{uint64(s.time), uint64(s.seq), uint64(s.epoch), s.joins, s.forgotten, s.wanted.Version(),
+		uint64(s.level.Load())} {
 		b = binary.AppendUvarint(b, v)
 	}
 	b = appendBytes(b, AppendOp(nil, s.config.Load()))

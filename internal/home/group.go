@@ -111,7 +111,7 @@ func (g *Group) publishOnline() {
 	var on []MemberInfo
 	for _, m := range g.members {
 		if m.session.attached() {
-			on = append(on, MemberInfo{m.session.key, m.sub.QoS, m.sub.RetainAsPublished, m.sub.ID})
+			on = append(on, MemberInfo{m.session.key, m.session.epoch, m.session.owner, m.sub.QoS, m.sub.RetainAsPublished, m.sub.ID})
 		}
 	}
 	g.online.Store(&on)
@@ -126,6 +126,7 @@ func (g *Group) offer(s *State, m *message) {
 		return
 	}
 	s.hold(m)
+	s.note(effectGroupQueued, uint64(m.Seq), uint64(len(g.queue)))
 	g.queue = append(g.queue, groupRef{msg: m})
 	g.bytes += uint64(m.size)
 	s.changes.group(g)
@@ -230,6 +231,7 @@ func (s *State) keepAssigned(x *session, m *member) {
 func (g *Group) takeBack(s *State) {
 	for i := range g.returned {
 		g.bytes += uint64(g.returned[i].msg.size)
+		s.note(effectGroupReturned, uint64(g.returned[i].msg.Seq), 0)
 	}
 	g.queue, g.returned = append(g.returned, g.queue...), nil
 	byAge := func(a, b groupRef) int { return compareSeqs(a.msg.Seq, b.msg.Seq) }
@@ -242,6 +244,8 @@ func (g *Group) takeBack(s *State) {
 // MemberInfo is who gets a message that a group takes at most once.
 type MemberInfo struct {
 	Session  SessionKey
+	Epoch    SessionEpoch
+	Owner    Owner
 	QoS      byte
 	RetainAs bool
 	SubID    uint32

@@ -86,6 +86,7 @@ func (l *loader) meta(r *reader) {
 	s.time, s.seq, s.epoch, s.joins = Time(r.uvarint()), Seq(r.uvarint()), SessionEpoch(r.uvarint()), r.uvarint()
 	s.forgotten = r.uvarint()
 	l.wanted, l.joins = r.uvarint(), s.joins
+	s.level.Store(uint32(r.uvarint()))
 	if op, ok := l.op(r).(*Configure); ok {
 		s.config.Store(op)
 	}
@@ -93,6 +94,7 @@ func (l *loader) meta(r *reader) {
 		node := NodeID(r.string())
 		s.proposers[node] = &proposer{Incarnation(r.uvarint()), r.uvarint(), r.byte() != 0}
 	}
+	s.records, s.chain = r.uvarint(), r.uvarint()
 }
 
 // op reads an operation that is kept as part of a record.
@@ -141,7 +143,7 @@ func keyParts(key []byte, n, tail int, r *reader) []string {
 func (l *loader) session(key []byte, r *reader) {
 	k := keyParts(key, 2, 0, r)
 	x := &session{key: SessionKey{k[0], k[1]}, id: r.uvarint(), epoch: SessionEpoch(r.uvarint())}
-	x.owner = Owner{NodeID(r.string()), Incarnation(r.uvarint())}
+	owner := Owner{NodeID(r.string()), Incarnation(r.uvarint())}
 	flags := r.byte()
 	x.transient = flags&1 != 0
 	x.expiry, x.window = uint32(r.uvarint()), uint16(r.uvarint())
@@ -163,6 +165,9 @@ func (l *loader) session(key []byte, r *reader) {
 		x.inbound[binary.BigEndian.Uint16(b)] = binary.BigEndian.Uint64(b[2:])
 	}
 	l.s.sessions[x.key], l.byID[x.id] = x, x
+	if owner != (Owner{}) {
+		l.s.own(x, owner)
+	}
 	if x.willAt != 0 {
 		l.s.timers.push(timer{x.willAt, timerWill, x.key, x.epoch})
 	}

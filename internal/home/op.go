@@ -31,6 +31,7 @@ const (
 	KindFrame       Kind = 17
 	KindTrim        Kind = 18
 	KindTick        Kind = 19
+	KindRaise       Kind = 20
 )
 
 // An Op is one operation on a home. The slices of an Op belong to the home once
@@ -275,6 +276,11 @@ type Trim struct {
 // Tick only carries home time.
 type Tick struct{}
 
+// Raise raises the home's feature level: from here on its log may hold operations
+// that only builds of that level know. Every host of the home supports it by
+// then. A level that is not higher than the one in force is void.
+type Raise struct{ Level uint32 }
+
 // Kinds of the operations.
 func (*Genesis) Kind() Kind     { return KindGenesis }
 func (*NodeUp) Kind() Kind      { return KindNodeUp }
@@ -295,6 +301,7 @@ func (*Interest) Kind() Kind    { return KindInterest }
 func (*Frame) Kind() Kind       { return KindFrame }
 func (*Trim) Kind() Kind        { return KindTrim }
 func (*Tick) Kind() Kind        { return KindTick }
+func (*Raise) Kind() Kind       { return KindRaise }
 
 // Code is the result of an operation. Values from 0x80 on are MQTT 5 reason
 // codes; those below CodeVoid are ours.
@@ -320,6 +327,7 @@ type Outcome struct {
 	Epoch          SessionEpoch // Attach
 	Expiry         uint32       // Attach: the session expiry in force, seconds
 	Resumed        uint64       // Attach: references up to this number may have been sent before
+	Former         Owner        // Attach: who owned the session until here, if that was another run of a node, and alive
 	Codes          []byte       // Subscribe, Unsubscribe
 	Seq            Seq          // Publish: its number; Frame: the cursor now
 	Count          int          // Publish: how many sessions, groups and peers got it

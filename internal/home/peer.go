@@ -253,6 +253,7 @@ func (s *State) spoolFor(p *peer, m *message, version uint64, live bool) {
 	s.hold(m)
 	sp.refs = append(sp.refs, spoolRef{seq: m.Seq, msg: m, version: version, at: s.time, live: live})
 	sp.bytes += uint64(m.size)
+	s.note(effectSpooled, uint64(m.Seq), version)
 	s.changes.peer(p)
 	s.boundSpools(p)
 	s.sink.Spooled(p.id)
@@ -338,6 +339,7 @@ func (s *State) trimSpool(p *peer, sp *spool, to Seq) {
 		n++
 	}
 	sp.refs = sp.refs[n:]
+	s.note(effectTrimmed, uint64(to), uint64(n))
 	if len(sp.refs) == 0 {
 		sp.refs = nil
 	}

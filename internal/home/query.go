@@ -54,6 +54,31 @@ func (s *State) Incarnation(n NodeID) (i Incarnation, applied uint64) {
 	return 0, 0
 }
 
+// NodeInfo is a run of a node as the home knows it.
+type NodeInfo struct {
+	Owner    Owner
+	Down     bool   // declared dead; nothing it says counts
+	N        uint64 // of its last entry that was applied
+	Attached int    // sessions it owns
+}
+
+// Nodes lists the nodes that ever spoke to the home, by name, each with its last
+// run.
+func (s *State) Nodes() []NodeInfo {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	list := make([]NodeInfo, 0, len(s.proposers))
+	for node, p := range s.proposers {
+		n := NodeInfo{Owner: Owner{node, p.incarnation}, Down: p.down, N: p.n}
+		if set := s.owned[n.Owner]; set != nil {
+			n.Attached = len(set.sessions)
+		}
+		list = append(list, n)
+	}
+	slices.SortFunc(list, func(a, b NodeInfo) int { return strings.Compare(string(a.Owner.Node), string(b.Owner.Node)) })
+	return list
+}
+
 // PolicyOf returns what an acknowledgement means for a topic. It takes no lock.
 func (s *State) PolicyOf(topic string) Policy {
 	for _, a := range s.config.Load().Acks {

@@ -111,6 +111,7 @@ func (s *State) enqueue(x *session, m *message, r ref) bool {
 	r.num, r.msg = x.nextRef, m
 	s.hold(m)
 	x.queue.push(r)
+	s.note(effectQueued, x.id<<32^r.num, uint64(m.Seq)<<2|uint64(r.qos))
 	s.changes.session(x)
 	if x.attached() {
 		s.sink.Queued(x.key, x.epoch, x.owner)
@@ -160,6 +161,7 @@ func (s *State) remove(x *session, r *ref) {
 		s.changes.delete(refKey(x.id, r.num))
 	}
 	m, g := r.msg, r.group
+	s.note(effectRemoved, x.id<<32^r.num, uint64(m.Seq))
 	x.queue.drop(r)
 	s.changes.session(x)
 	s.release(m)
@@ -178,6 +180,7 @@ func (s *State) ack(op *Ack) Outcome {
 		x.queue.each(rg, func(r *ref) {
 			if r.state == refQueued {
 				r.state = refReceived
+				s.note(effectReceived, x.id<<32^r.num, 0)
 				s.changes.ref(x, r)
 			}
 		})

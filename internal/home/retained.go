@@ -176,6 +176,7 @@ func (s *State) retain(m *message, n uint64, home ID) (version uint64, won bool)
 		s.dig(tombstone{sp, r.topic, r.seq, s.time})
 	}
 	sp.retained.put(r)
+	s.note(effectRetained, uint64(r.seq), r.version)
 	s.changes.retained(sp, r.topic)
 	if r.msg != nil && m.Expires != 0 {
 		s.arm(timer{at: m.Expires, kind: timerRetained, key: SessionKey{sp.name, r.topic}})
@@ -200,6 +201,7 @@ func (s *State) expireRetained(ns, topic string) {
 // forget removes the last trace of a retained message.
 func (s *State) forget(sp *space, r *retained) {
 	s.forgotten = max(s.forgotten, r.version)
+	s.note(effectForgotten, uint64(r.seq), r.version)
 	sp.retained.remove(r.topic)
 	s.changes.retained(sp, r.topic)
 }

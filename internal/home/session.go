@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"hash/fnv"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,7 +20,7 @@ type session struct {
 	key       SessionKey
 	id        uint64 // of this life of the session: the epoch that created it
 	epoch     SessionEpoch
-	owner     Owner // zero while detached
+	owner     Owner // zero while detached; set by own and disown
 	transient bool  // ends with its connection; only shared subscriptions queue for it
 	expiry    uint32
 	window    uint16
@@ -31,6 +32,8 @@ type session struct {
 	subs      map[string]*subscription
 	inbound   map[uint16]uint64 // QoS 2 ids in use by the device, with a hash of what they carried
 	queue     queue
+
+	seen atomic.Pointer[Owner] // owner, for readers without the lock
 
 	// Of the publish being applied: where in hits this session is.
 	hit int
@@ -52,6 +55,42 @@ type subscription struct {
 
 func (x *session) attached() bool { return x.owner != Owner{} }
 
+// own makes an owner's the session; the zero Owner detaches it.
+func (s *State) own(x *session, o Owner) {
+	s.index(x, o)
+	x.owner = o
+	if o == (Owner{}) {
+		x.seen.Store(nil)
+		return
+	}
+	x.seen.Store(&s.owned[o].owner)
+}
+
+// index moves a session between the sets of its owners.
+func (s *State) index(x *session, to Owner) {
+	if old := s.owned[x.owner]; old != nil {
+		delete(old.sessions, x)
+		if len(old.sessions) == 0 {
+			delete(s.owned, x.owner)
+		}
+	}
+	if to == (Owner{}) {
+		return
+	}
+	set := s.owned[to]
+	if set == nil {
+		set = &ownedSessions{owner: to, sessions: map[*session]struct{}{}}
+		s.owned[to] = set
+	}
+	set.sessions[x] = struct{}{}
+}
+
+// ownedSessions are the sessions that a run of a node owns.
+type ownedSessions struct {
+	owner    Owner
+	sessions map[*session]struct{}
+}
+
 func (x *session) sendWindow() int {
 	if x.window == 0 || x.window > MaxWindow {
 		return MaxWindow
@@ -70,7 +109,11 @@ func (s *State) current(k SessionKey, e SessionEpoch) *session {
 
 func (s *State) attach(owner Owner, op *Attach) Outcome {
 	limits := s.config.Load().limits()
+	var former Owner
 	if x := s.sessions[op.Session]; x != nil && x.attached() {
+		if x.owner != owner && s.alive(x.owner) {
+			former = x.owner
+		}
 		s.sink.Ended(x.key, x.epoch, x.owner, EndTakenOver)
 		s.detachSession(x, false)
 	}
@@ -88,7 +131,8 @@ func (s *State) attach(owner Owner, op *Attach) Outcome {
 		s.sessions[x.key] = x
 	}
 	s.epoch++
-	x.epoch, x.owner = s.epoch, owner
+	x.epoch = s.epoch
+	s.own(x, owner)
 	x.expiry = min(op.Expiry, limits.SessionExpiryMax)
 	x.window, x.will = op.Window, op.Will
 	x.willAt, x.expireAt = 0, 0
@@ -101,7 +145,7 @@ func (s *State) attach(owner Owner, op *Attach) Outcome {
 	for _, g := range x.groups() {
 		g.changed(s)
 	}
-	return Outcome{SessionPresent: present, Epoch: x.epoch, Expiry: x.expiry, Resumed: x.resumed}
+	return Outcome{SessionPresent: present, Epoch: x.epoch, Expiry: x.expiry, Resumed: x.resumed, Former: former}
 }
 
 func (s *State) detach(op *Detach) Outcome {
@@ -120,7 +164,8 @@ func (s *State) detach(op *Detach) Outcome {
 // session's expiry or ends it.
 func (s *State) detachSession(x *session, dropWill bool) {
 	x.resumed = max(x.resumed, x.queue.sentThrough(x.sendWindow()))
-	x.owner = Owner{}
+	s.own(x, Owner{})
+	s.note(effectSession, x.id, x.resumed)
 	s.changes.session(x)
 	if dropWill {
 		x.will = nil
@@ -165,8 +210,9 @@ func (s *State) fireWill(x *session) {
 // endSession deletes a session; a will that was not dropped fires.
 // [MQTT-3.1.2-10]
 func (s *State) endSession(x *session) {
-	x.owner = Owner{}
+	s.own(x, Owner{})
 	x.ended = true
+	s.note(effectEnded, x.id, uint64(x.epoch))
 	s.changes.session(x)
 	delete(s.sessions, x.key)
 	s.fireWill(x)
@@ -204,18 +250,19 @@ func (s *State) end(op *EndSession) Outcome {
 
 // ownerGone detaches every session of an owner, in the order of their keys.
 func (s *State) ownerGone(o Owner, reason EndReason) {
-	var list []*session
-	for _, x := range s.sessions {
-		if x.owner == o {
-			list = append(list, x)
-		}
+	if s.owned[o] == nil {
+		return
+	}
+	list := make([]*session, 0, len(s.owned[o].sessions))
+	for x := range s.owned[o].sessions {
+		list = append(list, x)
 	}
 	slices.SortFunc(list, func(a, b *session) int { return compareKeys(a.key, b.key) })
 	// All are away before the first will is published: a group must not give it to
 	// a member that went with the others.
 	for _, x := range list {
 		s.sink.Ended(x.key, x.epoch, o, reason)
-		x.owner = Owner{}
+		s.own(x, Owner{})
 	}
 	for _, x := range list {
 		s.detachSession(x, false)

@@ -104,3 +104,15 @@ type Target struct {
 	session *session
 	peer    *peer
 }
+
+// Owner is the run of a node that owns the target's session now; zero if it is
+// detached, or no session. It takes no lock, so it may be overtaken.
+func (t *Target) Owner() Owner {
+	if t.session == nil {
+		return Owner{}
+	}
+	if o := t.session.seen.Load(); o != nil {
+		return *o
+	}
+	return Owner{}
+}

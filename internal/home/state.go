@@ -25,12 +25,16 @@ type State struct {
 	peers     map[ID]*peer
 	cursors   map[cursorKey]Seq
 	wanted    *routing.Interest
+	records   uint64 // applied since the home began
+	chain     uint64 // running digest of what they did
 
 	// Replicated, and read without the lock.
+	level  atomic.Uint32
 	config atomic.Pointer[Configure]
 	spaces atomic.Pointer[map[string]*space]
 
 	// Derived.
+	owned      map[Owner]*ownedSessions
 	timers     timers
 	timerLimit int                // length at which overtaken ones are swept
 	sources    map[Source]*Source // interned
@@ -45,6 +49,7 @@ type State struct {
 	targets []*Target
 	hits    []hit
 	gen     uint64
+	effects uint64 // of the operation being applied, for the chain
 
 	changes changes
 }
@@ -86,6 +91,7 @@ func New() *State {
 		peers:     map[ID]*peer{},
 		cursors:   map[cursorKey]Seq{},
 		sources:   map[Source]*Source{},
+		owned:     map[Owner]*ownedSessions{},
 		wanted:    routing.NewInterest(wantedHistory),
 	}
 	s.config.Store(new(Configure))

@@ -1,0 +1,61 @@
+package home
+
+import "math/bits"
+
+// The chain is a running digest of what applying the log did: every operation
+// folds in its kind, its outcome and its effects. Two replicas that applied the
+// same records have the same one, so a replica whose memory, code or disk went
+// wrong is found out soon after. It is kept with the state.
+//
+// Within one operation effects are added up, since the order in which a message
+// meets its subscribers is no part of the state machine; operations follow one
+// another by multiplication, where order counts.
+
+const (
+	chainPrime = 0x9E3779B97F4A7C15
+	chainStep  = 0xBF58476D1CE4E5B9
+)
+
+// effect is what an operation did to something.
+type effect uint64
+
+const (
+	effectQueued effect = iota + 1
+	effectRemoved
+	effectReceived
+	effectGroupQueued
+	effectGroupReturned
+	effectSpooled
+	effectTrimmed
+	effectRetained
+	effectForgotten
+	effectSession
+	effectEnded
+)
+
+// note adds an effect to the operation being applied.
+func (s *State) note(e effect, a, b uint64) {
+	s.effects += mix(mix(uint64(e)*chainPrime^a) ^ b)
+}
+
+// mix spreads a value over all bits.
+func mix(x uint64) uint64 {
+	hi, lo := bits.Mul64(x^chainPrime, chainStep)
+	return hi ^ lo
+}
+
+// link closes an operation, or a record if kind is 0.
+func (s *State) link(kind Kind, o *Outcome) {
+	x := uint64(kind)<<8 | uint64(o.Code)
+	x = mix(x ^ uint64(o.Epoch)<<16 ^ uint64(o.Seq)*chainStep ^ uint64(o.Count)<<40 ^ o.Resumed<<20)
+	s.chain = mix(s.chain+s.effects) ^ x
+	s.effects = 0
+}
+
+// Chain returns how many records were applied since the home began, and the
+// running digest of what they did.
+func (s *State) Chain() (records, sum uint64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.records, s.chain
+}
