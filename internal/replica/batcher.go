@@ -29,10 +29,11 @@ type batcher struct {
 	batching Batching
 	owner    home.Owner
 	to       sender
-	lead     <-chan bool // true whenever a leader (this node) has taken over
-	stats    *stats
+	lead     <-chan bool     // the newest word of whether there is a leader
+	again    <-chan struct{} // something sent got lost
 
-	lastSent  atomic.Int64 // nanoseconds since started; for idle as well
+	lastSent  atomic.Int64  // nanoseconds since started; for idle as well
+	resent    atomic.Uint64 // entries sent again
 	started   time.Time
 	leading   bool          // owned by run
 	resendAt  time.Time     // owned by run; zero: nothing under way
@@ -40,8 +41,8 @@ type batcher struct {
 	resending uint64        // owned by run: first flight under way when resendAt was set
 }
 
-func newBatcher(q *queue, o Options, owner home.Owner, to sender, lead <-chan bool, s *stats) *batcher {
-	b := &batcher{q: q, batching: o.Batching, owner: owner, to: to, lead: lead, stats: s, started: time.Now()}
+func newBatcher(q *queue, o Options, owner home.Owner, to sender, lead <-chan bool, again <-chan struct{}) *batcher {
+	b := &batcher{q: q, batching: o.Batching.proposer(), owner: owner, to: to, lead: lead, again: again, started: time.Now()}
 	b.lastSent.Store(-int64(time.Hour))
 	return b
 }
@@ -66,6 +67,8 @@ func (b *batcher) run(ctx context.Context) {
 			return
 		case leading := <-b.lead:
 			b.leads(leading)
+		case <-b.again:
+			b.resend()
 		case <-b.q.wake:
 		case <-timer.C:
 		}
@@ -89,8 +92,6 @@ func (b *batcher) step() time.Duration {
 func (b *batcher) sendNext() {
 	f := b.q.take()
 	b.lastSent.Store(int64(time.Since(b.started)))
-	b.stats.batchOps.add(float64(len(f.proposals)))
-	b.stats.batchBytes.add(float64(f.bytes))
 	b.to.send([]home.Entry{b.entry(f)})
 }
 
@@ -116,7 +117,7 @@ func (b *batcher) resend() {
 	for i, f := range pending {
 		entries[i] = b.entry(f)
 	}
-	b.stats.resent.Add(uint64(len(entries)))
+	b.resent.Add(uint64(len(entries)))
 	b.to.send(entries)
 }
 

@@ -13,9 +13,10 @@ import (
 
 // wire is a sender that notes what it is given.
 type wire struct {
-	from time.Time
-	mu   sync.Mutex
-	sent []string // entries of a call: their numbers, and when
+	again chan struct{}
+	from  time.Time
+	mu    sync.Mutex
+	sent  []string // entries of a call: their numbers, and when
 }
 
 func (w *wire) send(entries []home.Entry) {
@@ -41,8 +42,8 @@ func (w *wire) expect(t *testing.T, want ...string) {
 
 func runBatcher(t *testing.T) (*queue, *wire, chan<- bool) {
 	o := Options{}.withDefaults()
-	q, w, lead := newQueue(o), &wire{from: time.Now()}, make(chan bool)
-	b := newBatcher(q, o, home.Owner{Node: "n", Incarnation: 1}, w, lead, newStats())
+	q, w, lead := newQueue(o), &wire{from: time.Now(), again: make(chan struct{})}, make(chan bool)
+	b := newBatcher(q, o, home.Owner{Node: "n", Incarnation: 1}, w, lead, w.again)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); b.run(ctx) }()
@@ -83,9 +84,7 @@ func TestBatcher_WaitsForALeaderAndSendsAgain(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		w.expect(t) // neither new entries nor old ones go nowhere
 		lead <- true
-		w.expect(t, "[1 2] at 10.001s") // together, in order, under their numbers
-		mustLand(t, q, 1)
-		w.expect(t, "[3] at 10.001s")
+		w.expect(t, "[1 2] at 10.001s", "[3] at 10.001s") // in order, under their numbers
 	})
 }
 
@@ -105,6 +104,8 @@ func TestBatcher_SendsAgainWhatIsNotApplied(t *testing.T) {
 	})
 }
 
+// A proposer lingers a little, and has a few entries under way: the leader makes
+// records of them.
 func TestBatcher_LingersUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, w, lead := runBatcher(t)
@@ -112,14 +113,31 @@ func TestBatcher_LingersUnderLoad(t *testing.T) {
 		lead <- true
 		w.expect(t, "[1] at 0s")
 		mustPush(t, q, 200)
-		time.Sleep(3 * time.Millisecond)
+		time.Sleep(proposerLinger - 1)
 		w.expect(t)
-		time.Sleep(time.Millisecond)
-		w.expect(t, "[2] at 4ms")
-		mustPush(t, q, 512) // full, but two are under way
+		time.Sleep(1)
+		w.expect(t, "[2] at 1ms")
+		for range proposerInFlight - 2 {
+			mustPush(t, q, 512)
+		}
+		synctest.Wait()
+		w.sent = nil
+		mustPush(t, q, 512) // full, but as many as may be are under way
 		time.Sleep(time.Second)
 		w.expect(t)
 		mustLand(t, q, 1)
-		w.expect(t, "[3] at 1.004s")
+		w.expect(t, "[9] at 1.001s")
+	})
+}
+
+// Something that was sent got lost: everything under way goes again, at once.
+func TestBatcher_SendsAgainWhenTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, w, lead := runBatcher(t)
+		lead <- true
+		mustPush(t, q, 1)
+		w.expect(t, "[1] at 0s")
+		w.again <- struct{}{}
+		w.expect(t, "[1] at 0s")
 	})
 }

@@ -372,20 +372,22 @@ func TestUnknownRecord_StopsTheHome(t *testing.T) {
 
 func TestBelong(t *testing.T) {
 	for _, tc := range []struct {
-		applied, snap, first, last uint64
-		want                       string // part of the error; "" means fine
+		applied, snap, first, last, fetched uint64
+		want                                string // part of the error; "" means fine
 	}{
-		{0, 0, 0, 0, ""},
-		{5, 0, 1, 9, ""},
-		{9, 9, 0, 9, ""},
-		{12, 9, 5, 20, ""},
-		{8, 9, 5, 20, "a snapshot says 9"},
-		{21, 9, 5, 20, "the log ends at 20"},
-		{5, 0, 3, 20, "begins at index 3"},
-		{12, 9, 11, 20, "begins at index 11"},
-		{12, 9, 10, 20, ""},
+		{0, 0, 0, 0, 0, ""},
+		{5, 0, 1, 9, 0, ""},
+		{9, 9, 0, 9, 0, ""},
+		{12, 9, 5, 20, 0, ""},
+		{8, 9, 5, 20, 0, "a snapshot says 9"},
+		{21, 9, 5, 20, 0, "the log ends at 20"},
+		{5, 0, 3, 20, 0, "begins at index 3"},
+		{12, 9, 11, 20, 0, "begins at index 11"},
+		{12, 9, 10, 20, 0, ""},
+		{21, 9, 0, 9, 21, ""}, // fetched, and the log has not caught up
+		{21, 9, 0, 9, 20, "the log ends at 9"},
 	} {
-		err := belong(tc.applied, tc.snap, tc.first, tc.last)
+		err := belong(tc.applied, tc.snap, tc.first, tc.last, tc.fetched)
 		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("store %d, snapshot %d, log %d-%d: %v, want %q", tc.applied, tc.snap, tc.first, tc.last, err, tc.want)
 		}

@@ -23,6 +23,7 @@ func (r *Replica) keep(ctx context.Context) {
 		if err != nil {
 			return // reported by flush
 		}
+		r.tidyCheckpoint()
 		if r.snapshotDue() {
 			r.takeSnapshot()
 		}

@@ -36,3 +36,18 @@ func (b Batching) wait(l load) time.Duration {
 
 // full says that more operations would not fit an entry.
 func (b Batching) full(ops, bytes int) bool { return ops >= b.MaxOps || bytes >= b.MaxBytes }
+
+// proposer is the batching of a proposer's entries on their way to the leader,
+// which makes records of them and lingers there: a little, so that an operation
+// is not a packet of its own under load.
+func (b Batching) proposer() Batching {
+	b.InFlight = proposerInFlight
+	b.Linger = min(b.Linger, proposerLinger)
+	b.ShortLinger = min(b.ShortLinger, proposerLinger)
+	return b
+}
+
+const (
+	proposerInFlight = 8
+	proposerLinger   = time.Millisecond
+)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"causeway/internal/cluster"
 	"causeway/internal/home"
 	"causeway/internal/replica/raftlog"
 	"causeway/internal/store"
@@ -21,58 +22,114 @@ const (
 	electionTimeout    = 400 * time.Millisecond
 	leaderLeaseTimeout = 200 * time.Millisecond
 	commitTimeout      = 50 * time.Millisecond
-	maxAppendEntries   = 64 // a count without a byte bound: 16 MiB of full entries
+	maxAppendEntries   = 64  // a count without a byte bound: 16 MiB of full entries
+	logCache           = 128 // entries kept in memory for followers: 32 MiB of full ones
 )
 
 // Open opens the home in its folder, or creates it there: it opens store and
-// log, checks that they belong together and to this home, applies what the
-// store had not seen, becomes leader, and registers this incarnation of the
-// node. When it returns, the home's former sessions of this node are detached
-// and Run may serve. ctx bounds Open only.
+// log, checks that they belong together and to this home, brings what is missing
+// or too old from another copy, joins the group or founds it, applies what the
+// store had not seen, and registers this incarnation of the node. When it
+// returns, the home's former sessions of this node are detached and Run may
+// serve. With other nodes it waits for them, telling Options.Waiting why. ctx
+// bounds Open only.
 func Open(ctx context.Context, opts Options) (_ *Replica, err error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
 	opts = opts.withDefaults()
-	r := &Replica{opts: opts, log: opts.Logger, failed: make(chan struct{}), stats: newStats(),
-		owner: home.Owner{Node: opts.Node, Incarnation: opts.Incarnation}, queue: newQueue(opts)}
+	r := newReplica(opts)
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("open home %s in %s: %w", opts.Home, opts.Dir, errors.Join(err, r.abandon()))
 		}
 	}()
 	start := time.Now()
-	if err := r.openState(); err != nil {
-		return nil, err
-	}
-	snapshots, err := r.openLog()
+	snapshots, t, err := r.openCopy(ctx)
 	if err != nil {
 		return nil, err
 	}
-	tail, err := r.inspect(snapshots)
-	if err != nil {
+	if err := r.startRaft(snapshots, t); err != nil {
 		return nil, err
 	}
-	r.startClock(tail)
-	if err := r.startRaft(snapshots, tail); err != nil {
-		return nil, err
-	}
-	if err := r.register(ctx, tail); err != nil {
+	from := r.flushed.Index
+	r.startLoops()
+	if err := r.register(ctx); err != nil {
 		return nil, err
 	}
 	r.log.Info("home opened", "epoch", r.state.Epoch().String(), "applied", r.fsm.index.Load(),
-		"replayed", r.fsm.index.Load()-r.flushed.Index, "took", time.Since(start).Round(time.Millisecond))
+		"replayed", r.fsm.index.Load()-from, "took", time.Since(start).Round(time.Millisecond))
 	return r, nil
+}
+
+func newReplica(opts Options) *Replica {
+	return &Replica{opts: opts, log: opts.Logger, id: serverID(opts.Node, opts.Disk), failed: make(chan struct{}), stats: newStats(),
+		owner: home.Owner{Node: opts.Node, Incarnation: opts.Incarnation}, queue: newQueue(opts), contacts: newContacts(),
+		fresh: newFreshness(), digests: newDigests(), leaderCh: make(chan bool, 1), again: make(chan struct{}, 1),
+		hurry: make(chan struct{}, 1), streams: map[*cluster.Stream]struct{}{}}
+}
+
+// openCopy opens what is on the disk, after bringing it up to where the leader's
+// log goes on from, if need be.
+func (r *Replica) openCopy(ctx context.Context) (raft.SnapshotStore, tail, error) {
+	if err := r.recoverCopy(); err != nil {
+		return nil, tail{}, err
+	}
+	snapshots, t, err := r.openFiles()
+	if err != nil {
+		return nil, t, err
+	}
+	seat, err := r.takeSeat(ctx, t)
+	if err != nil {
+		return nil, t, err
+	}
+	if seat.fetch {
+		if err := r.closeCopy(); err != nil {
+			return nil, t, err
+		}
+		if err := r.fetch(ctx, t); err != nil {
+			return nil, t, err
+		}
+		if snapshots, t, err = r.openFiles(); err != nil {
+			return nil, t, err
+		}
+	}
+	t.found = seat.found
+	return snapshots, t, nil
+}
+
+// openFiles opens store, log and snapshots, and checks that they belong
+// together.
+func (r *Replica) openFiles() (snapshots raft.SnapshotStore, t tail, err error) {
+	if err := r.openState(); err != nil {
+		return nil, t, err
+	}
+	if snapshots, err = r.openLog(); err != nil {
+		return nil, t, err
+	}
+	if t, err = r.inspect(snapshots); err != nil {
+		return nil, t, err
+	}
+	t.aside, err = r.isAside()
+	return snapshots, t, err
+}
+
+// closeCopy closes what openFiles opened.
+func (r *Replica) closeCopy() error {
+	err := errors.Join(r.logs.Close(), r.store.Close())
+	r.logs, r.store = nil, nil
+	return err
 }
 
 // abandon closes what a failed Open had opened.
 func (r *Replica) abandon() error {
-	var errs []error
 	r.queue.close(ErrStopped)
-	if r.raft != nil {
-		errs = append(errs, r.raft.Shutdown().Error())
+	if r.up.Load() {
+		return r.close()
 	}
+	r.stopServing()
 	r.handBack(ErrStopped)
+	var errs []error
 	if r.logs != nil {
 		errs = append(errs, r.logs.Close())
 	}
@@ -98,10 +155,10 @@ func (r *Replica) openState() (err error) {
 	if id := r.state.ID(); id != "" && id != r.opts.Home {
 		return fmt.Errorf("it holds home %q: point the node at the folder of home %q, or correct its region", id, r.opts.Home)
 	}
-	if known, _ := r.state.Incarnation(r.opts.Node); known >= r.opts.Incarnation {
+	if known, _ := r.state.Incarnation(r.opts.Node); known >= r.owner.Incarnation && r.opts.Cluster == nil {
 		return fmt.Errorf("incarnation %d of node %s is not new, the home knows %d: "+
 			"the node's data directory was restored or copied; give the node a new name, or restore all of its directory",
-			r.opts.Incarnation, r.opts.Node, known)
+			r.owner.Incarnation, r.opts.Node, known)
 	}
 	return nil
 }
@@ -117,6 +174,14 @@ func (r *Replica) openLog() (raft.SnapshotStore, error) {
 	r.logs = logs
 	watchdog := raftlog.NewWatchdog(logs, raftlog.WatchdogOptions{Observe: r.stats.fsync.observe, OnFatal: r.fail})
 	r.guard = &guard{Watchdog: watchdog, fail: r.fail}
+	r.cache = r.guard
+	if r.opts.Cluster != nil {
+		// What raft appends it reads again for each follower. The entries are shared,
+		// and bounded like what is under way.
+		if r.cache, err = raft.NewLogCache(logCache, r.guard); err != nil {
+			return nil, err
+		}
+	}
 	return raftlog.OpenSnapshots(fs, fs.PathJoin(r.opts.Dir, "snapshots"), r.log)
 }
 
@@ -125,7 +190,13 @@ type tail struct {
 	last     uint64    // last index of log and snapshots
 	commands bool      // the log holds records
 	time     home.Time // of the last record, if there is one
+	torn     error     // log and store do not belong together
+	aside    bool      // the copy was found to differ from the others
+	found    bool      // this node is to found the group
 }
+
+// empty says that nothing was ever kept here.
+func (t *tail) empty() bool { return t.last == 0 && t.torn == nil }
 
 // inspect checks that log, snapshots and store belong together.
 func (r *Replica) inspect(snapshots raft.SnapshotStore) (t tail, err error) {
@@ -146,21 +217,25 @@ func (r *Replica) inspect(snapshots raft.SnapshotStore) (t tail, err error) {
 	}
 	end := t.last
 	t.last = max(t.last, snap)
-	if err := belong(r.flushed.Index, snap, first, t.last); err != nil {
-		return t, err
+	if t.torn = belong(r.flushed.Index, snap, first, t.last, r.fetchedTo()); t.torn != nil {
+		if r.opts.Cluster == nil {
+			return t, t.torn
+		}
+		return t, nil // another copy has it all
 	}
 	return t, r.inspectRecords(&t, first, end)
 }
 
 // belong says whether a store at applied, the newest snapshot at snap and a log
 // from first to last are of one home at one time. Whatever raft was told is on
-// disk must be in one of them.
-func belong(applied, snap, first, last uint64) error {
+// disk must be in one of them. A store that was fetched is ahead of the log until
+// that has caught up.
+func belong(applied, snap, first, last, fetched uint64) error {
 	const restore = "it was restored or damaged in part; restore the whole folder, or remove all of it and let the node rejoin"
 	switch {
 	case applied < snap:
 		return fmt.Errorf("the store has applied index %d, but a snapshot says %d and the log may be gone up to there: %s", applied, snap, restore)
-	case applied > last:
+	case applied > last && applied > fetched:
 		return fmt.Errorf("the store has applied index %d, but the log ends at %d: %s", applied, last, restore)
 	case first > snap+1:
 		return fmt.Errorf("the log begins at index %d, but the newest snapshot is of %d: %s", first, snap, restore)
@@ -218,41 +293,42 @@ func (r *Replica) readRecord(index uint64) (*home.Record, error) {
 // should hear of. [B6]
 const bigStep = time.Minute
 
-// startClock starts home time at the later of what the home has seen and the
-// wall clock.
-func (r *Replica) startClock(t tail) {
-	switch ahead := r.clock.start(max(r.state.Now(), t.time)); {
-	case ahead < -bigStep:
-		r.log.Warn("the wall clock is behind home time; home time goes on from where it was", "behind", -ahead)
-	case ahead > bigStep:
-		r.log.Info("home time moves on to the wall clock; what expired meanwhile goes now", "by", ahead)
-	}
-}
-
-// startRaft starts raft with this node as the only voter. Raft applies what it
-// appended itself from memory, so a log cache (128 entries) would only pin
-// entries; it belongs with the transport to siblings, which read from it.
+// startRaft starts raft on the copy that was opened.
 func (r *Replica) startRaft(snapshots raft.SnapshotStore, t tail) (err error) {
+	r.clock.start(max(r.state.Now(), t.time))
 	r.fsm = &fsm{r: r, state: r.state, before: t.last, applied: r.flushed}
 	r.fsm.index.Store(r.flushed.Index)
+	r.forwarder, r.merger = &forwarder{r: r}, newMerger(r)
+	r.batcher = newBatcher(r.queue, r.opts, r.owner, r.forwarder, r.leaderCh, r.again)
 	conf := r.raftConfig()
-	addr, transport := raft.NewInmemTransport(raft.ServerAddress(conf.LocalID))
-	if t.last == 0 {
-		if err := r.bootstrap(raft.Server{ID: conf.LocalID, Address: addr}); err != nil {
+	if r.opts.Cluster == nil {
+		_, r.transport = raft.NewInmemTransport(raft.ServerAddress(r.id))
+	} else {
+		r.transport = newTransport(newStreams(r.opts.Cluster, r.id), r)
+	}
+	if t.found {
+		if err := r.bootstrap(raft.Server{ID: r.id, Address: raft.ServerAddress(r.id)}); err != nil {
 			return err
 		}
 	}
-	if r.raft, err = newRaft(conf, r.fsm, r.guard, r.guard, snapshots, transport); err != nil {
+	if r.raft, err = newRaft(conf, r.fsm, r.cache, r.guard, snapshots, r.transport); err != nil {
 		return err
 	}
-	r.guard.live.Store(true)
-	r.batcher = newBatcher(r.queue, r.opts, r.owner,
-		&leader{home: r.opts.Home, clock: &r.clock, raft: r.raft, fail: r.fail}, r.raft.LeaderCh(), r.stats)
-	if members := r.raft.GetConfiguration().Configuration().Servers; !votes(members, conf.LocalID) {
-		return fmt.Errorf("the log's members are %v, and node %s is not one: the folder is another node's, or this one was renamed",
-			members, conf.LocalID)
+	if tr, ok := r.transport.(*transport); ok {
+		tr.raft.Store(r.raft)
 	}
-	return r.hurryElection()
+	r.holds.Store(true)
+	r.up.Store(true)
+	r.guard.live.Store(true)
+	members := r.servers()
+	if r.opts.Cluster == nil && !votes(members, r.id) {
+		return fmt.Errorf("the log's members are %v, and this node, %s, is not one: the folder is another node's, or this one was renamed",
+			members, r.id)
+	}
+	if len(members) == 1 && votes(members, r.id) {
+		return r.hurryElection()
+	}
+	return nil
 }
 
 func votes(members []raft.Server, id raft.ServerID) bool {
@@ -302,7 +378,7 @@ func newRaft(conf *raft.Config, f raft.FSM, logs raft.LogStore, stable raft.Stab
 
 func (r *Replica) raftConfig() *raft.Config {
 	conf := raft.DefaultConfig()
-	conf.LocalID = raft.ServerID(r.opts.Node)
+	conf.LocalID = r.id
 	// A hair more than meant, so that hurryElection lowers it.
 	conf.HeartbeatTimeout = heartbeatTimeout + time.Millisecond
 	conf.ElectionTimeout = electionTimeout
@@ -330,13 +406,16 @@ func (r *Replica) hurryElection() error {
 	return nil
 }
 
-// register waits until this node leads and has applied everything that was in
-// the log, by way of its own first entry: Genesis if the home is new, and NodeUp.
-func (r *Replica) register(ctx context.Context, t tail) error {
-	if err := r.awaitLeader(ctx); err != nil {
-		return err
+// register waits until this run of the node is known to the home, by way of its
+// own first entry: by then everything that was in the log is applied here. The
+// first leader of a new home founds it, once it has the voters it is to have.
+func (r *Replica) register(ctx context.Context) error {
+	r.wait("the home has no leader yet")
+	if err := r.water.await(ctx, r.failed, r.mayRegister); err != nil {
+		return r.opening(ctx, err)
 	}
-	if r.state.ID() == "" && !t.commands {
+	r.wait("the log is being applied")
+	if r.state.ID() == "" {
 		if err := r.Propose(&home.Genesis{Home: r.opts.Home, Epoch: r.opts.Epoch}, nil); err != nil {
 			return err
 		}
@@ -345,7 +424,6 @@ func (r *Replica) register(ctx context.Context, t tail) error {
 	if err := r.Propose(&home.NodeUp{}, func(_ home.Outcome, err error) { up <- err }); err != nil {
 		return err
 	}
-	r.batcher.step()
 	select {
 	case err := <-up:
 		return err
@@ -356,15 +434,52 @@ func (r *Replica) register(ctx context.Context, t tail) error {
 	}
 }
 
-func (r *Replica) awaitLeader(ctx context.Context) error {
-	for !r.batcher.leading {
-		select {
-		case r.batcher.leading = <-r.raft.LeaderCh():
-		case <-r.failed:
-			return r.failErr
-		case <-ctx.Done():
-			return fmt.Errorf("become leader: %w", ctx.Err())
+// opening says why a wait of Open ended.
+func (r *Replica) opening(ctx context.Context, err error) error {
+	if failure := r.failure(); failure != nil {
+		return failure
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", r.waits(), ctx.Err())
+	}
+	return err
+}
+
+// mayRegister says that the home exists as far as this node has applied it, or
+// that it is this node's to create.
+func (r *Replica) mayRegister() bool {
+	if r.state.ID() != "" {
+		return true
+	}
+	if !r.inOffice() {
+		return false
+	}
+	voters := 0
+	for _, s := range r.servers() {
+		if s.Suffrage == raft.Voter {
+			voters++
 		}
 	}
-	return nil
+	if voters < r.opts.Voters {
+		r.wait(fmt.Sprintf("%d of %d core nodes are here: start the others, or set cluster.voters to how many there are", voters, r.opts.Voters))
+		return false
+	}
+	return true
+}
+
+// wait notes what Open waits for.
+func (r *Replica) wait(why string) {
+	r.whyMu.Lock()
+	changed := r.why != why
+	r.why = why
+	r.whyMu.Unlock()
+	if changed {
+		r.opts.Waiting(why)
+	}
+}
+
+func (r *Replica) waits() string {
+	r.whyMu.Lock()
+	defer r.whyMu.Unlock()
+	return r.why
 }

@@ -17,6 +17,21 @@ type Options struct {
 	Node        home.NodeID
 	Incarnation home.Incarnation // of this run of the node; never used before
 
+	// Disk is the UUID of the data directory: a vote belongs to a disk, not to the
+	// name of its node. [B1]
+	Disk string
+	// Cluster connects this node with the other copies of the home; nil if this is
+	// the only one.
+	Cluster Cluster
+	// Voters is how many copies the home is founded with and never goes below; 1.
+	Voters int
+	// RaiseIncarnation makes this run's incarnation at least that, durably, and
+	// returns it: a node that lost its disk counts on from what the others know.
+	// Needed with Cluster.
+	RaiseIncarnation func(home.Incarnation) (home.Incarnation, error)
+	// Waiting is told what Open waits for, in words.
+	Waiting func(string)
+
 	FS   store.FS
 	Dir  string    // belongs to the replica alone; created if need be
 	Sink home.Sink // called while the state is locked: must not block nor call back
@@ -71,6 +86,8 @@ type Batching struct {
 }
 
 func (o Options) withDefaults() Options {
+	set(&o.Voters, 1)
+	set(&o.Disk, "disk")
 	set(&o.QueueBytes, 64<<20)
 	set(&o.MaxOpBytes, 16<<20)
 	set(&o.MemoryBudget, 256<<20)
@@ -90,6 +107,9 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Logger = o.Logger.With("home", string(o.Home))
+	if o.Waiting == nil {
+		o.Waiting = func(string) {}
+	}
 	if o.OnFatal == nil {
 		o.OnFatal = func(error) {}
 	}
@@ -116,6 +136,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("replica: Epoch %s of home %s must have a number from 1 and a host", o.Epoch, o.Home)
 	case o.Incarnation == 0:
 		return fmt.Errorf("replica: Incarnation of node %s must be set: it counts from 1", o.Node)
+	case o.Cluster != nil && (o.RaiseIncarnation == nil || o.Disk == "disk"):
+		return fmt.Errorf("replica: with a Cluster, Disk and RaiseIncarnation of home %s must be set", o.Home)
 	case o.FS == nil || o.Dir == "" || o.Sink == nil:
 		return fmt.Errorf("replica: FS, Dir and Sink of home %s must be set", o.Home)
 	case o.MaxOpBytes < 0 || o.MaxOpBytes > maxEntryBytes:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"causeway/internal/cluster"
 	"causeway/internal/home"
 	"causeway/internal/replica/raftlog"
 	"causeway/internal/store"
@@ -33,19 +34,49 @@ var (
 // methods may be called from any goroutine at any time.
 type Replica struct {
 	// Set by Open.
-	opts    Options
-	log     *slog.Logger
-	owner   home.Owner
-	state   *home.State
-	store   *store.Store
-	logs    *raftlog.Log
-	guard   *guard
-	raft    *raft.Raft
-	fsm     *fsm
-	queue   *queue
-	batcher *batcher
-	clock   clock
-	stats   *stats
+	opts      Options
+	log       *slog.Logger
+	id        raft.ServerID
+	owner     home.Owner
+	state     *home.State
+	store     *store.Store
+	logs      *raftlog.Log
+	guard     *guard
+	cache     raft.LogStore // what raft reads and writes: guard, with the newest entries in memory
+	transport raft.Transport
+	raft      *raft.Raft
+	fsm       *fsm
+	queue     *queue
+	batcher   *batcher
+	forwarder *forwarder
+	merger    *merger
+	clock     clock
+	stats     *stats
+	contacts  *contacts
+	fresh     *freshness
+	digests   *digests
+	silence   silence
+	walls     walls
+	water     watermark
+
+	checkpoints checkpoints
+
+	holds     atomic.Bool   // there is a copy here, with log or state
+	up        atomic.Bool   // raft was made
+	entered   atomic.Bool   // this node leads and has applied what was committed before
+	raising   atomic.Bool   // a Raise is under way
+	resending atomic.Bool   // resendSoon has a timer running
+	leaderCh  chan bool     // holds the newest word of whether there is a leader
+	again     chan struct{} // holds one token: send again what is under way
+	hurry     chan struct{} // holds one token: ask now what is committed
+	loops     sync.WaitGroup
+	stopLoops context.CancelFunc
+
+	whyMu sync.Mutex
+	why   string // Open waits; guarded by whyMu
+
+	streamsMu sync.Mutex
+	streams   map[*cluster.Stream]struct{} // accepted ones of LogProtocol
 
 	order    sync.Mutex // makes taking proposals from the queue and adding their answers one step
 	dispatch dispatcher
@@ -116,22 +147,50 @@ func (r *Replica) Ready() (ok bool, reason string) {
 		return false, "stopping"
 	case !r.running.Load():
 		return false, "starting"
-	case r.raft.State() != raft.Leader:
-		return false, "no leader"
+	case !r.fresh.now():
+		return false, r.stale()
 	case r.guard.Stalled(hungDisk):
 		return false, fmt.Sprintf("the disk at %s has not answered a write for more than %s", r.opts.Dir, hungDisk)
 	}
 	return true, ""
 }
 
+// Fresh says whether this node may speak for its sessions: it has applied what a
+// leader, sure of its office, said was committed a moment ago. [C1]
+func (r *Replica) Fresh() bool { return r.fresh.now() }
+
+// Stale is for how long the node has not been fresh; 0 if it is.
+func (r *Replica) Stale() time.Duration { return r.fresh.age() }
+
+// stale says why the node is not fresh.
+func (r *Replica) stale() string {
+	age := r.fresh.age().Round(100 * time.Millisecond)
+	leader, ok := r.Leader()
+	switch {
+	case !ok:
+		return fmt.Sprintf("no leader is heard, for %s: %s", age, r.whoAnswers())
+	case leader == r.opts.Node:
+		return fmt.Sprintf("this node leads, but no majority has answered it for %s: %s", age, r.whoAnswers())
+	}
+	return fmt.Sprintf("what leader %s says was committed is not applied here, for %s", leader, age)
+}
+
+// Applied is the index of the log applied here.
+func (r *Replica) Applied() uint64 { return r.fsm.index.Load() }
+
+// WaitApplied waits until an index of the log is applied here.
+func (r *Replica) WaitApplied(ctx context.Context, index uint64) error {
+	return r.water.await(ctx, r.failed, func() bool { return r.reached(index) })
+}
+
 // Stats reads the figures.
 func (r *Replica) Stats() Stats {
 	s := Stats{
-		Leader: r.raft.State() == raft.Leader, Applied: r.fsm.index.Load(),
+		Leader: r.Leads(), Fresh: r.fresh.now(), Mismatches: r.digests.count(), Applied: r.fsm.index.Load(),
 		Flushed: r.store.Applied().Index, Durable: r.store.DurableApplied(),
 		QueueLimit: r.opts.QueueBytes,
 		Ops:        r.stats.ops.Load(), OpsFailed: r.stats.opsFailed.Load(), Refused: r.stats.refused.Load(),
-		Resent: r.stats.resent.Load(), Snapshots: r.stats.snapshots.Load(),
+		Resent: r.batcher.resent.Load(), Snapshots: r.stats.snapshots.Load(),
 		FlushedBytes: r.stats.flushedBytes.Load(), ResidentBytes: r.stats.resident.Load(),
 		LogLast: r.raft.LastIndex(), Writing: r.guard.Running(),
 		Commit: r.stats.commit.read(), Fsync: r.stats.fsync.read(), Apply: r.stats.apply.read(),
@@ -150,6 +209,9 @@ func (r *Replica) Stats() Stats {
 // any goroutine and with locks of raft or store held.
 func (r *Replica) fail(err error) {
 	r.failOnce.Do(func() {
+		if errors.Is(err, errDiverged) {
+			err = errors.Join(err, r.setAside())
+		}
 		err = store.ExplainDiskError(r.opts.FS, r.opts.Dir, err)
 		r.failErr = err
 		close(r.failed)
@@ -168,7 +230,7 @@ func (r *Replica) failure() error {
 }
 
 // land answers the proposals of our entry that was just applied.
-func (r *Replica) land(a answer) error {
+func (r *Replica) land(a answers) error {
 	r.order.Lock()
 	ps, err := r.queue.land(a.n)
 	if err == nil && ps != nil && len(ps) != len(a.outcomes) {
@@ -179,13 +241,13 @@ func (r *Replica) land(a answer) error {
 	if failure == nil {
 		failure = r.failure()
 	}
-	r.dispatch.add(r.answers(ps, a.outcomes, failure))
+	r.dispatch.add(r.completions(ps, a.outcomes, failure))
 	r.order.Unlock()
 	r.dispatch.drain()
 	return err
 }
 
-func (r *Replica) answers(ps []proposal, outcomes []home.Outcome, err error) []completion {
+func (r *Replica) completions(ps []proposal, outcomes []home.Outcome, err error) []completion {
 	cs := make([]completion, len(ps))
 	now := time.Now()
 	for i, p := range ps {

@@ -4,31 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
+
+	"github.com/hashicorp/raft"
+
+	"causeway/internal/cluster"
 )
 
 // stopTimeout bounds how long a stop waits for raft's goroutines. Only a disk
 // that hangs takes that long.
 const stopTimeout = 10 * time.Second
 
-// Run serves the home until ctx ends or the home fails, then stops: it refuses
-// new proposals, lets those under way finish (DrainTimeout), hands back the
-// rest, flushes and closes everything. It returns nil after a graceful stop,
-// else why the home failed. A replica runs once.
+// Run serves the home until ctx ends or the home fails, then stops: it gives the
+// leadership away, refuses new proposals, lets those under way finish
+// (DrainTimeout), hands back the rest, flushes and closes everything. It returns
+// nil after a graceful stop, else why the home failed. A replica runs once.
 func (r *Replica) Run(ctx context.Context) error {
 	if !r.running.CompareAndSwap(false, true) || r.queue.refuses() != nil && r.failure() == nil {
 		return ErrStopped
 	}
-	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	var wg sync.WaitGroup
-	wg.Go(func() { r.batcher.run(loops) })
-	wg.Go(func() { r.keep(loops) })
-	wg.Go(func() { r.tick(loops) })
-
 	select {
 	case <-ctx.Done():
+		r.handOver()
 		r.queue.close(ErrStopped)
 		r.drain()
 	case <-r.failed:
@@ -36,8 +33,56 @@ func (r *Replica) Run(ctx context.Context) error {
 	if err := r.failure(); err != nil {
 		r.opts.OnFatal(err)
 	}
-	stop()
-	return r.close(wg.Wait)
+	return r.close()
+}
+
+// startLoops starts everything that runs beside raft, until close.
+func (r *Replica) startLoops() {
+	ctx, stop := context.WithCancel(context.Background())
+	r.stopLoops = stop
+	loops := []func(context.Context){r.batcher.run, r.merger.run, r.watchLeader, r.keepFresh, r.keep, r.tick}
+	if r.opts.Cluster != nil {
+		loops = append(loops, r.seek)
+		r.opts.Cluster.Handle(LogProtocol, r.serveLog)
+		r.opts.Cluster.Handle(CopyProtocol, r.serveCopy)
+	}
+	for _, f := range loops {
+		r.loops.Go(func() { f(ctx) })
+	}
+}
+
+// stopServing takes this copy off the network.
+func (r *Replica) stopServing() {
+	if r.opts.Cluster != nil {
+		r.opts.Cluster.Handle(LogProtocol, nil)
+		r.opts.Cluster.Handle(CopyProtocol, nil)
+	}
+	r.closeStreams()
+	if r.forwarder != nil {
+		r.forwarder.close()
+	}
+}
+
+// trackStream remembers an accepted stream until stop is called.
+func (r *Replica) trackStream(st *cluster.Stream) (stop func()) {
+	r.streamsMu.Lock()
+	defer r.streamsMu.Unlock()
+	r.streams[st] = struct{}{}
+	return func() {
+		r.streamsMu.Lock()
+		defer r.streamsMu.Unlock()
+		delete(r.streams, st)
+	}
+}
+
+// closeStreams closes the accepted streams: what their other ends sent may have
+// been lost, and they send it again.
+func (r *Replica) closeStreams() {
+	r.streamsMu.Lock()
+	defer r.streamsMu.Unlock()
+	for st := range r.streams {
+		_ = st.Close()
+	}
 }
 
 // drain waits for what is under way.
@@ -60,17 +105,25 @@ func (r *Replica) Close() error {
 		return nil
 	}
 	r.queue.close(ErrStopped)
-	return r.close(func() {})
+	return r.close()
 }
 
 // close stops raft, waits for the loops, hands back what is left, and closes
 // log and store, the latter with a last flush if the home did not fail.
-func (r *Replica) close(wait func()) error {
+func (r *Replica) close() error {
 	raftStopped := make(chan struct{})
 	go func() {
-		// Shutdown also unblocks the batcher. Its future's error is always nil.
+		r.stopServing()
+		if r.stopLoops != nil {
+			r.stopLoops()
+		}
+		r.merger.lead(0) // nobody waits for room
+		// Shutdown also unblocks the merger. Its future's error is always nil.
 		_ = r.raft.Shutdown().Error()
-		wait()
+		if c, ok := r.transport.(raft.WithClose); ok {
+			_ = c.Close()
+		}
+		r.loops.Wait()
 		close(raftStopped)
 	}()
 	t := time.NewTimer(stopTimeout)

@@ -61,8 +61,15 @@ func (s *snapshot) Release() {}
 // snapshotDue says that the log after the newest snapshot is worth dropping.
 func (r *Replica) snapshotDue() bool {
 	size := &r.fsm.sinceSnap
+	if r.checkpoints.held() && size.bytes.Load() < maxHeldLog {
+		return false
+	}
 	return size.entries.Load() >= r.opts.SnapshotEntries || size.bytes.Load() >= r.opts.SnapshotBytes
 }
+
+// maxHeldLog bounds the log that is kept for a node that fetches the state. One
+// that takes longer begins again.
+const maxHeldLog = 4 << 30
 
 // takeSnapshot takes one and lets raft drop the log below it, but for the
 // trailing part. Trailing is bounded by bytes through the average entry.

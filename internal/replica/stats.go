@@ -13,6 +13,9 @@ type Stats struct {
 	Ready  bool
 	Reason string // why not ready
 	Leader bool
+	Fresh  bool // may speak for its sessions
+
+	Mismatches uint64 // digests of other copies that were not this one's
 
 	// Applied is the last index applied, Flushed the one the store has, Durable
 	// the one a crash cannot take from the store.
@@ -111,9 +114,9 @@ func powers(from, factor float64, n int) []float64 {
 
 // stats is what the parts count.
 type stats struct {
-	ops, opsFailed, refused, resent, snapshots atomic.Uint64
-	flushedBytes                               atomic.Uint64
-	resident                                   atomic.Int64
+	ops, opsFailed, refused, snapshots atomic.Uint64
+	flushedBytes                       atomic.Uint64
+	resident                           atomic.Int64
 
 	commit, fsync, apply, flush, flushStall, batchOps, batchBytes *histogram
 }

@@ -1,0 +1,295 @@
+package replica
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"causeway/internal/cluster"
+	"causeway/internal/home"
+)
+
+// LogProtocol is the stream protocol of what nodes say to each other about the
+// log. The first byte of a stream says what it is for.
+const LogProtocol = "causeway-log/1"
+
+const (
+	purposeEntries = 'e' // entries of the dialling node for the leader; see forwarder
+	purposeAsk     = 'q' // what is committed? see asker
+	purposeControl = 'c' // one request and its answer, in JSON
+)
+
+// dialLog opens a stream for a purpose.
+func (r *Replica) dialLog(ctx context.Context, node home.NodeID, purpose byte) (*cluster.Stream, error) {
+	st, err := r.opts.Cluster.Dial(ctx, string(node), "", LogProtocol)
+	if err != nil {
+		return nil, err
+	}
+	r.wallOf(st.Peer)
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = st.SetDeadline(deadline)
+	}
+	if _, err := st.Write([]byte{purpose}); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	_ = st.SetDeadline(time.Time{})
+	return st, nil
+}
+
+// purposeTimeout is how long a stream may take to say what it is for.
+const purposeTimeout = 5 * time.Second
+
+// serveLog serves one stream of LogProtocol.
+func (r *Replica) serveLog(ctx context.Context, st *cluster.Stream) {
+	r.wallOf(st.Peer)
+	release := context.AfterFunc(ctx, func() { _ = st.Close() })
+	defer release()
+	defer st.Close()
+	stop := r.trackStream(st)
+	defer stop()
+	_ = st.SetDeadline(time.Now().Add(purposeTimeout))
+	var purpose [1]byte
+	if _, err := io.ReadFull(st, purpose[:]); err != nil {
+		return
+	}
+	_ = st.SetDeadline(time.Time{})
+	var err error
+	switch purpose[0] {
+	case purposeEntries:
+		err = r.takeEntries(st)
+	case purposeAsk:
+		err = r.answerAsks(st)
+	case purposeControl:
+		err = r.serveControl(ctx, st)
+	default:
+		err = fmt.Errorf("a stream for purpose %q, which this version does not know", purpose[0])
+	}
+	if err != nil && ctx.Err() == nil {
+		r.log.Warn("a stream from another node of the region was closed", "peer", st.Peer.Node, "reason", err)
+	}
+}
+
+// control is a request about the group, and answer its answer.
+type control struct {
+	Kind string    `json:"kind"` // who, join
+	Last uint64    `json:"last,omitempty"`
+	Wall time.Time `json:"wall"`
+}
+
+type answer struct {
+	Error string `json:"error,omitempty"`
+	// who: what the asked node knows.
+	Holds  bool        `json:"holds,omitempty"` // it has a copy, with log or state
+	Leader home.NodeID `json:"leader,omitempty"`
+	// join: the answer of the leader.
+	First       uint64           `json:"first,omitempty"` // first index of its log
+	Incarnation home.Incarnation `json:"incarnation,omitempty"`
+}
+
+const (
+	maxControl     = 64 << 10 // bytes of a request or answer
+	controlTimeout = 3 * time.Second
+)
+
+// ask makes one request of a node.
+func (r *Replica) ask(ctx context.Context, node home.NodeID, q control) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	st, err := r.dialLog(ctx, node, purposeControl)
+	if err != nil {
+		return answer{}, err
+	}
+	defer st.Close()
+	release := context.AfterFunc(ctx, func() { _ = st.Close() })
+	defer release()
+	q.Wall = time.Now()
+	if err := json.NewEncoder(st).Encode(q); err != nil {
+		return answer{}, err
+	}
+	var a answer
+	if err := json.NewDecoder(io.LimitReader(st, maxControl)).Decode(&a); err != nil {
+		return answer{}, err
+	}
+	if a.Error != "" {
+		return a, fmt.Errorf("%s: %s", node, a.Error)
+	}
+	return a, nil
+}
+
+func (r *Replica) serveControl(ctx context.Context, st *cluster.Stream) error {
+	_ = st.SetDeadline(time.Now().Add(controlTimeout))
+	var q control
+	if err := json.NewDecoder(io.LimitReader(st, maxControl)).Decode(&q); err != nil {
+		return ignoreEnd(err)
+	}
+	var a answer
+	switch q.Kind {
+	case "who":
+		a = r.who()
+	case "join":
+		var err error
+		if a, err = r.admit(ctx, st.Peer); err != nil {
+			a.Error = err.Error()
+		}
+	default:
+		a.Error = fmt.Sprintf("request %q is not known to this version", q.Kind)
+	}
+	return json.NewEncoder(st).Encode(a)
+}
+
+// who says what this node knows of the group.
+func (r *Replica) who() answer {
+	a := answer{Holds: r.holds.Load()}
+	a.Leader, _ = r.Leader()
+	return a
+}
+
+// A question asks the leader what is committed, an asking node's digest with it;
+// the answer carries the question's number.
+const (
+	questionBytes = 8 + 8 + 8 // number, digest's index, digest
+	askTimeout    = 2 * time.Second
+	askEvery      = 100 * time.Millisecond
+)
+
+const (
+	answerNot      = 0 // this node cannot say: it does not lead, or is not sure that it does
+	answerIs       = 1
+	answerDiverged = 2 // and the asking node's copy differs from the others
+)
+
+// answerAsks is the leader's end of an asker's stream.
+func (r *Replica) answerAsks(st *cluster.Stream) error {
+	in := bufio.NewReader(st)
+	var q [questionBytes]byte
+	for {
+		_ = st.SetDeadline(time.Now().Add(30 * time.Second))
+		if _, err := io.ReadFull(in, q[:]); err != nil {
+			return ignoreEnd(err)
+		}
+		number := binary.BigEndian.Uint64(q[:])
+		d := digest{index: binary.BigEndian.Uint64(q[8:]), sum: binary.BigEndian.Uint64(q[16:])}
+		what, commit := byte(answerNot), uint64(0)
+		if c, _, ok := r.sure(time.Now()); ok {
+			r.silence.heard(home.NodeID(st.Peer.Node), time.Now())
+			what, commit = answerIs, c
+			if r.digests.compare(home.NodeID(st.Peer.Node), d) {
+				what = answerDiverged
+			}
+		}
+		b := binary.BigEndian.AppendUint64(nil, number)
+		b = append(b, what)
+		b = binary.BigEndian.AppendUint64(b, commit)
+		if _, err := st.Write(b); err != nil {
+			return ignoreEnd(err)
+		}
+	}
+}
+
+const answerBytes = 8 + 1 + 8
+
+// sure says whether this node leads and a majority followed it a moment ago, up
+// to when, and what is committed.
+func (r *Replica) sure(now time.Time) (commit uint64, held time.Time, ok bool) {
+	if !r.inOffice() {
+		return 0, time.Time{}, false
+	}
+	commit = r.raft.CommitIndex()
+	held = r.contacts.held(r.servers(), r.id, now)
+	return commit, held, now.Sub(held) <= freshFor && r.inOffice()
+}
+
+// keepFresh asks the leader again and again what is committed. The leader asks
+// itself.
+func (r *Replica) keepFresh(ctx context.Context) {
+	t := time.NewTicker(askEvery)
+	defer t.Stop()
+	var a asker
+	defer a.close()
+	for {
+		r.freshenOnce(ctx, &a)
+		select {
+		case <-t.C:
+		case <-r.hurry:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *Replica) freshenOnce(ctx context.Context, a *asker) {
+	leader, ok := r.Leader()
+	switch {
+	case !ok:
+	case leader == r.opts.Node:
+		if commit, held, ok := r.sure(time.Now()); ok {
+			r.fresh.hear(heard{at: held, commit: commit}, r.reached)
+		}
+	default:
+		r.askLeader(ctx, a, leader)
+	}
+}
+
+// asker is the stream a node asks its leader on. Answers come in on a goroutine
+// of their own, so that one that is lost does not hold up the next question.
+type asker struct {
+	to     home.NodeID
+	stream *cluster.Stream
+}
+
+func (a *asker) close() {
+	if a.stream != nil {
+		_ = a.stream.Close()
+	}
+	a.stream = nil
+}
+
+func (r *Replica) askLeader(ctx context.Context, a *asker, leader home.NodeID) {
+	if a.stream == nil || a.to != leader {
+		a.close()
+		dctx, cancel := context.WithTimeout(ctx, freshFor)
+		st, err := r.dialLog(dctx, leader, purposeAsk)
+		cancel()
+		if err != nil {
+			r.log.Debug("ask the leader what is committed", "leader", leader, "error", err)
+			return
+		}
+		a.stream, a.to = st, leader
+		go r.readAnswers(st)
+	}
+	asked := time.Now()
+	d := r.digests.newest()
+	b := binary.BigEndian.AppendUint64(nil, uint64(asked.Sub(r.fresh.started)))
+	b = binary.BigEndian.AppendUint64(b, d.index)
+	b = binary.BigEndian.AppendUint64(b, d.sum)
+	_ = a.stream.SetWriteDeadline(asked.Add(askTimeout))
+	if _, err := a.stream.Write(b); err != nil {
+		a.close()
+	}
+}
+
+// readAnswers takes the leader's answers. A question's number is the time it was
+// asked at, by this node's own clock.
+func (r *Replica) readAnswers(st *cluster.Stream) {
+	defer st.Close()
+	in := bufio.NewReader(st)
+	var b [answerBytes]byte
+	for {
+		if _, err := io.ReadFull(in, b[:]); err != nil {
+			return
+		}
+		asked := r.fresh.started.Add(time.Duration(binary.BigEndian.Uint64(b[:])))
+		switch b[8] {
+		case answerDiverged:
+			r.fail(errDiverged)
+			return
+		case answerIs:
+			r.fresh.hear(heard{at: asked, commit: binary.BigEndian.Uint64(b[9:])}, r.reached)
+		}
+	}
+}

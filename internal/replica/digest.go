@@ -1,0 +1,88 @@
+package replica
+
+import (
+	"errors"
+	"sync"
+
+	"causeway/internal/home"
+)
+
+// digestEvery is how many indexes of the log lie between two comparisons of what
+// applying it gave.
+const digestEvery = 1024
+
+// digest is what the state's chain was after an index.
+type digest struct{ index, sum uint64 }
+
+// errDiverged stops a copy that is not what the log gave the others.
+var errDiverged = errors.New("this copy differs from the others of the region: it will be set aside and fetched anew")
+
+// digests remembers this copy's last digests and what the others say of theirs.
+type digests struct {
+	mu         sync.Mutex
+	ring       [16]digest // by index
+	last       digest
+	others     map[home.NodeID]digest // their newest
+	mismatches uint64
+}
+
+func newDigests() *digests { return &digests{others: map[home.NodeID]digest{}} }
+
+func (d *digests) slot(index uint64) *digest { return &d.ring[index/digestEvery%uint64(len(d.ring))] }
+
+// add notes this copy's digest after an index.
+func (d *digests) add(x digest) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	*d.slot(x.index), d.last = x, x
+}
+
+func (d *digests) newest() digest {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.last
+}
+
+// compare says whether the copy of a node, with the given digest, is the one
+// that differs. Of three the two that agree are right; of two nobody knows, and
+// the one that leads is believed.
+func (d *digests) compare(node home.NodeID, theirs digest) (diverged bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	mine := *d.slot(theirs.index)
+	d.others[node] = theirs
+	if theirs.index == 0 || mine.index != theirs.index || mine.sum == theirs.sum {
+		return false
+	}
+	d.mismatches++
+	return !d.outvoted(node, theirs)
+}
+
+// outvoted says that another node agrees with theirs and not with ours. Guarded
+// by mu.
+func (d *digests) outvoted(node home.NodeID, theirs digest) bool {
+	for other, x := range d.others {
+		if other != node && x == theirs {
+			return true
+		}
+	}
+	return false
+}
+
+// alone says that two others agree on a digest that is not ours.
+func (d *digests) alone() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for node, x := range d.others {
+		if mine := *d.slot(x.index); mine.index == x.index && x.index != 0 && mine.sum != x.sum && d.outvoted(node, x) {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *digests) count() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mismatches
+}

@@ -1,0 +1,283 @@
+package replica
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"causeway/internal/cluster"
+	"causeway/internal/home"
+	"causeway/internal/store"
+)
+
+// CopyProtocol is the stream protocol by which a copy of the state is fetched.
+//
+// The fetching node sends one JSON request a line. The first asks for a parcel
+// and names the checkpoint it has begun to fetch, if any; the answer is the
+// parcel, as one line of JSON. Every later one asks for a file from an offset on;
+// the answer is its rest. A stream that breaks is opened again, and goes on where
+// it was.
+const CopyProtocol = "causeway-copy/1"
+
+type fetchRequest struct {
+	Have string `json:"have,omitempty"` // checkpoint begun
+	File string `json:"file,omitempty"`
+	From int64  `json:"from,omitempty"`
+}
+
+const (
+	fetchIdle     = 20 * time.Second // a stream on which nothing moves for so long is given up
+	fetchAgain    = time.Second
+	maxFiles      = 100_000
+	maxFileBytes  = 1 << 40
+	maxParcelLine = maxParcel
+)
+
+// fetch brings the state from the leader and installs it. It goes on over broken
+// streams and changes of the leader until ctx ends. t is what this copy's own log
+// held: the parcel must reach beyond what this copy has acknowledged.
+func (r *Replica) fetch(ctx context.Context, t tail) error {
+	if err := r.opts.FS.MkdirAll(r.path(incomingDir, stateDir), 0o755); err != nil {
+		return err
+	}
+	for {
+		p, err := r.fetchOnce(ctx, t)
+		if err == nil {
+			r.log.Info("a copy of the state was fetched", "index", p.Applied.Index, "files", len(p.Files))
+			return r.install(p)
+		}
+		var full *store.DiskFullError
+		if errors.As(err, &full) {
+			return err
+		}
+		r.wait("the state is being fetched from another node: " + err.Error())
+		r.log.Debug("fetch the state", "error", err)
+		select {
+		case <-time.After(fetchAgain):
+		case <-ctx.Done():
+			return fmt.Errorf("fetch the state: %w", errors.Join(err, ctx.Err()))
+		}
+	}
+}
+
+func (r *Replica) fetchOnce(ctx context.Context, t tail) (*parcel, error) {
+	here := r.askAround(ctx)
+	if here.leader == "" {
+		return nil, errors.New("no leader is here to fetch it from")
+	}
+	st, err := r.opts.Cluster.Dial(ctx, string(here.leader), "", CopyProtocol)
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	release := context.AfterFunc(ctx, func() { _ = st.Close() })
+	defer release()
+	f := &fetching{r: r, st: st, in: bufio.NewReaderSize(st, 256<<10), from: here.leader}
+	p, err := f.parcel()
+	if err != nil {
+		return nil, err
+	}
+	if p.Index < t.last && t.torn == nil {
+		return nil, fmt.Errorf("the copy of %s is of index %d, and this one has voted for entries up to %d", here.leader, p.Index, t.last)
+	}
+	if err := f.files(p); err != nil {
+		return nil, store.ExplainDiskError(r.opts.FS, r.opts.Dir, err)
+	}
+	return p, f.complete(p)
+}
+
+// fetching is one stream of a fetch.
+type fetching struct {
+	r    *Replica
+	st   *cluster.Stream
+	in   *bufio.Reader
+	from home.NodeID
+}
+
+func (f *fetching) ask(q fetchRequest) error {
+	if err := f.st.SetDeadline(time.Now().Add(fetchIdle)); err != nil {
+		return err
+	}
+	return json.NewEncoder(f.st).Encode(q)
+}
+
+// parcel asks what there is. A parcel other than the one begun begins anew, but
+// for tables of the same disk, which never change.
+func (f *fetching) parcel() (*parcel, error) {
+	r, fs := f.r, f.r.opts.FS
+	var begun parcel
+	if b, err := store.ReadFile(fs, r.path(incomingDir, "PARCEL"), maxParcel); err == nil {
+		_ = json.Unmarshal(b, &begun)
+	}
+	if err := f.ask(fetchRequest{Have: begun.ID}); err != nil {
+		return nil, err
+	}
+	// Making the checkpoint takes the leader a while.
+	_ = f.st.SetDeadline(time.Now().Add(time.Minute))
+	line, err := readLine(f.in, maxParcelLine)
+	if err != nil {
+		return nil, err
+	}
+	var p parcel
+	if err := json.Unmarshal(line, &p); err != nil {
+		return nil, fmt.Errorf("the parcel of %s: %w", f.from, err)
+	}
+	if err := p.check(); err != nil {
+		return nil, fmt.Errorf("the parcel of %s: %w", f.from, err)
+	}
+	if p.ID != begun.ID {
+		if err := f.keepTables(&p, begun.Disk == p.Disk); err != nil {
+			return nil, err
+		}
+	}
+	return &p, store.WriteFileAtomic(fs, r.path(incomingDir), "PARCEL", line)
+}
+
+func readLine(in *bufio.Reader, most int) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		line = append(line, part...)
+		if len(line) > most {
+			return nil, fmt.Errorf("a line of more than %d bytes", most)
+		}
+		if err == nil || !errors.Is(err, bufio.ErrBufferFull) {
+			return line, err
+		}
+	}
+}
+
+// check refuses what would write elsewhere, or too much.
+func (p *parcel) check() error {
+	if p.ID == "" || p.Index == 0 || p.Applied.Index < p.Index || len(p.Files) == 0 || len(p.Files) > maxFiles {
+		return errors.New("it is not whole")
+	}
+	for _, f := range p.Files {
+		if f.Name == "" || strings.ContainsAny(f.Name, "/\\\x00") || f.Name[0] == '.' || f.Size < 0 || f.Size > maxFileBytes {
+			return fmt.Errorf("file %q of %d bytes", f.Name, f.Size)
+		}
+	}
+	return nil
+}
+
+// keepTables removes what an earlier parcel brought, except whole tables that are
+// in this one too.
+func (f *fetching) keepTables(p *parcel, sameDisk bool) error {
+	fs, dir := f.r.opts.FS, f.r.path(incomingDir, stateDir)
+	sizes := map[string]int64{}
+	for _, x := range p.Files {
+		if sameDisk && strings.HasSuffix(x.Name, ".sst") {
+			sizes[x.Name] = x.Size
+		}
+	}
+	names, err := store.List(fs, dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if size, ok := sizes[name]; ok && f.have(name) == size {
+			continue
+		}
+		if err := fs.Remove(fs.PathJoin(dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// have is how much of a file is here.
+func (f *fetching) have(name string) int64 {
+	info, err := f.r.opts.FS.Stat(f.r.path(incomingDir, stateDir, name))
+	if err != nil {
+		return -1
+	}
+	return info.Size()
+}
+
+func (f *fetching) files(p *parcel) error {
+	var total, done int64
+	for _, x := range p.Files {
+		total += x.Size
+	}
+	if free, ok, err := store.FreeBytes(f.r.opts.FS, f.r.opts.Dir); err == nil && ok && uint64(total) > free {
+		return fmt.Errorf("the state takes %d MiB, and %s has %d MiB free: make room", total>>20, f.r.opts.Dir, free>>20)
+	}
+	for _, x := range p.Files {
+		if f.have(x.Name) != x.Size {
+			if err := f.file(x); err != nil {
+				return fmt.Errorf("file %s: %w", x.Name, err)
+			}
+		}
+		done += x.Size
+		f.r.wait(fmt.Sprintf("the state is being fetched from %s: %d of %d MiB", f.from, done>>20, total>>20))
+	}
+	return nil
+}
+
+// file fetches one file. What was written of it before is written again unless it
+// was a table: a broken stream costs the rest of one file.
+func (f *fetching) file(x parcelFile) (err error) {
+	fs := f.r.opts.FS
+	if err := f.ask(fetchRequest{File: x.Name}); err != nil {
+		return err
+	}
+	// Under another name until it is whole and synced: its size alone says that it is.
+	tmp, name := f.r.path(incomingDir, "PART"), f.r.path(incomingDir, stateDir, x.Name)
+	out, err := store.Create(fs, tmp)
+	if err != nil {
+		return err
+	}
+	if err := f.copy(out, x.Size); err != nil {
+		return errors.Join(err, out.Close())
+	}
+	if err := errors.Join(out.Sync(), out.Close()); err != nil {
+		return err
+	}
+	if err := fs.Rename(tmp, name); err != nil {
+		return err
+	}
+	return store.SyncDir(fs, f.r.path(incomingDir, stateDir))
+}
+
+func (f *fetching) copy(out io.Writer, size int64) error {
+	buf := make([]byte, 256<<10)
+	for left := size; left > 0; {
+		_ = f.st.SetDeadline(time.Now().Add(fetchIdle))
+		n, err := f.in.Read(buf[:min(left, int64(len(buf)))])
+		if n > 0 {
+			if _, werr := out.Write(buf[:n]); werr != nil {
+				return werr
+			}
+			left -= int64(n)
+		}
+		if err != nil && left > 0 {
+			return err
+		}
+	}
+	return nil
+}
+
+// complete makes the parcel ready to be installed.
+func (f *fetching) complete(p *parcel) error {
+	fs, dir := f.r.opts.FS, f.r.path(incomingDir)
+	at, err := store.ReadApplied(fs, f.r.path(incomingDir, stateDir))
+	if err != nil {
+		return err
+	}
+	if at != p.Applied {
+		return fmt.Errorf("the fetched store is at %+v, the parcel says %+v", at, p.Applied)
+	}
+	if err := errors.Join(store.SyncDir(fs, f.r.path(incomingDir, stateDir)), store.SyncDir(fs, dir)); err != nil {
+		return err
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return store.WriteFileAtomic(fs, dir, completeFile, b)
+}

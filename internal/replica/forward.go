@@ -1,0 +1,178 @@
+package replica
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"causeway/internal/cluster"
+	"causeway/internal/home"
+)
+
+// forwarder takes this node's entries to the leader: one way, without an answer.
+// What came of an entry is known by its being applied here. [A2]
+type forwarder struct {
+	r *Replica
+
+	mu     sync.Mutex
+	to     home.NodeID
+	stream *cluster.Stream
+	w      *bufio.Writer
+	buf    []byte
+}
+
+// sendTimeout bounds the writing of one batch to the leader. A leader that takes
+// nothing for so long is as good as gone; the next try opens a new stream.
+const sendTimeout = 5 * time.Second
+
+// send implements sender. It may block for up to sendTimeout.
+func (f *forwarder) send(entries []home.Entry) {
+	if f.r.leads() {
+		f.sendHere(entries)
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	leader, ok := f.r.Leader()
+	if !ok || leader == f.r.opts.Node || f.r.opts.Cluster == nil {
+		return // the next leader gets them
+	}
+	if err := f.sendTo(leader, entries); err != nil {
+		f.drop()
+		f.r.log.Debug("forward to the leader", "leader", leader, "error", err)
+		f.r.resendSoon()
+	}
+}
+
+func (f *forwarder) sendHere(entries []home.Entry) {
+	for i := range entries {
+		f.r.merger.add(entries[i].Append(nil), len(entries[i].Ops))
+	}
+}
+
+func (f *forwarder) sendTo(leader home.NodeID, entries []home.Entry) error {
+	if err := f.dial(leader); err != nil {
+		return err
+	}
+	if err := f.stream.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+		return err
+	}
+	for i := range entries {
+		f.buf = entries[i].Append(f.buf[:0])
+		var head [binary.MaxVarintLen64]byte
+		n := binary.PutUvarint(head[:], uint64(len(f.buf)))
+		if _, err := f.w.Write(head[:n]); err != nil {
+			return err
+		}
+		if _, err := f.w.Write(f.buf); err != nil {
+			return err
+		}
+	}
+	if cap(f.buf) > 1<<20 {
+		f.buf = nil
+	}
+	return f.w.Flush()
+}
+
+// dial opens the stream to the leader, unless there is one.
+func (f *forwarder) dial(leader home.NodeID) error {
+	if f.stream != nil && f.to == leader {
+		return nil
+	}
+	f.drop()
+	ctx, cancel := context.WithTimeout(context.Background(), dialMost)
+	defer cancel()
+	st, err := f.r.dialLog(ctx, leader, purposeEntries)
+	if err != nil {
+		return err
+	}
+	f.stream, f.to, f.w = st, leader, bufio.NewWriterSize(st, 64<<10)
+	// The leader says nothing on this stream: reading ends when it is gone, which
+	// a writer would learn only with its next entry.
+	go func() {
+		_, _ = io.Copy(io.Discard, st)
+		f.ended(st)
+	}()
+	return nil
+}
+
+// ended hears that a stream was closed at the other end.
+func (f *forwarder) ended(st *cluster.Stream) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stream == st {
+		f.drop()
+		f.r.resendSoon()
+	}
+}
+
+// drop closes the stream. Guarded by mu.
+func (f *forwarder) drop() {
+	if f.stream != nil {
+		_ = f.stream.Close()
+	}
+	f.stream, f.w = nil, nil
+}
+
+func (f *forwarder) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.drop()
+}
+
+// takeEntries is the leader's end of a proposer's stream.
+func (r *Replica) takeEntries(st *cluster.Stream) error {
+	in := bufio.NewReaderSize(st, 64<<10)
+	for {
+		n, err := binary.ReadUvarint(in)
+		if err != nil {
+			return ignoreEnd(err)
+		}
+		if n > raftMaxEntry {
+			return fmt.Errorf("an entry of %d bytes; the limit is %d", n, raftMaxEntry)
+		}
+		b := make([]byte, n)
+		if _, err := io.ReadFull(in, b); err != nil {
+			return ignoreEnd(err)
+		}
+		ops, err := r.vet(b, home.NodeID(st.Peer.Node))
+		if err != nil {
+			return err
+		}
+		if !r.merger.add(b, ops) {
+			return nil // whoever leads now is told by raft
+		}
+	}
+}
+
+// vet checks an entry before it goes into the log, where one that cannot be
+// applied would stop every copy: that it decodes, that its node speaks for
+// itself only, and that all copies know its operations.
+func (r *Replica) vet(b []byte, node home.NodeID) (ops int, err error) {
+	e, err := home.DecodeEntry(b)
+	if err != nil {
+		return 0, err
+	}
+	if e.Owner.Node != node {
+		return 0, fmt.Errorf("an entry of %s came from %s", e.Owner, node)
+	}
+	level := r.state.Level()
+	for _, op := range e.Ops {
+		if need := home.LevelOf(op.Kind()); need > level {
+			return 0, fmt.Errorf("operation kind %d needs feature level %d, the home is at %d", op.Kind(), need, level)
+		}
+	}
+	return len(e.Ops), nil
+}
+
+func ignoreEnd(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return err
+}

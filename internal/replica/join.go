@@ -1,0 +1,229 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"causeway/internal/cluster"
+	"causeway/internal/home"
+)
+
+// How a copy comes to belong to the group.
+//
+//	empty disk ── nobody has the home, all cores are here, ── found: the only voter
+//	    │         this one's name is the first                    of a new group
+//	    │
+//	    └── somebody has it ── ask the leader ──▶ learner ── caught up ──▶ voter
+//	                                  ▲
+//	known disk ── too far behind ─────┘ fetch the state first
+//
+// An empty disk starts no raft before the leader has taken it in, so it answers
+// nobody's requests; and requests for a disk that is gone name that disk. So
+// whoever lost a disk lost the votes given on it, and gives none twice. [B1]
+
+// seat is what a copy is to do before raft starts.
+type seat struct {
+	found bool // found the group
+	fetch bool // bring the state from another copy first
+}
+
+const seatEvery = 500 * time.Millisecond
+
+// takeSeat finds out what this copy is to do. A copy that knows the group goes on
+// at once when nobody answers: after a full stop all copies start like that.
+func (r *Replica) takeSeat(ctx context.Context, t tail) (seat, error) {
+	if r.opts.Cluster == nil {
+		return seat{found: t.last == 0}, nil
+	}
+	r.holds.Store(!t.empty())
+	r.opts.Cluster.Handle(LogProtocol, r.serveLog)
+	for {
+		s, sure, err := r.look(ctx, t)
+		if sure || err != nil {
+			return s, err
+		}
+		select {
+		case <-time.After(seatEvery):
+		case <-ctx.Done():
+			return seat{}, fmt.Errorf("%s: %w", r.waits(), ctx.Err())
+		}
+	}
+}
+
+// look asks around once. sure: s is the answer.
+func (r *Replica) look(ctx context.Context, t tail) (s seat, sure bool, err error) {
+	here := r.askAround(ctx)
+	if here.leader != "" {
+		a, err := r.ask(ctx, here.leader, control{Kind: "join", Last: t.last})
+		if err == nil {
+			err = r.seated(a)
+			return seat{fetch: t.torn != nil || t.aside || a.First > t.last+1}, true, err
+		}
+		r.wait("the leader does not take this copy in: " + err.Error())
+		if t.empty() || t.torn != nil {
+			return seat{}, false, nil
+		}
+	}
+	switch {
+	case t.aside:
+		r.wait("this copy differs from the others, and no leader is here to bring another from")
+		return seat{}, false, nil
+	case t.torn != nil:
+		r.wait(fmt.Sprintf("this copy is not whole (%v), and no leader is here to bring another from", t.torn))
+		return seat{}, false, nil
+	case !t.empty():
+		return seat{}, true, nil
+	case here.holders > 0:
+		r.wait("the other copies have no leader yet")
+		return seat{}, false, nil
+	case here.cores < r.opts.Voters:
+		r.wait(fmt.Sprintf("%d of %d core nodes are here (%s): start the others, or check cluster.join", here.cores, r.opts.Voters, here.names))
+		return seat{}, false, nil
+	case !here.first:
+		r.wait("the first of the core nodes founds the home")
+		return seat{}, false, nil
+	}
+	r.log.Info("all core nodes are here and none of them holds the home: it is founded", "nodes", here.names)
+	return seat{found: true}, true, nil
+}
+
+// seated takes the leader's answer: a run of this node must not have a number
+// that one of a former disk had.
+func (r *Replica) seated(a answer) error {
+	if a.Incarnation < r.owner.Incarnation {
+		return nil
+	}
+	i, err := r.opts.RaiseIncarnation(a.Incarnation + 1)
+	if err != nil {
+		return err
+	}
+	r.owner.Incarnation = i
+	return nil
+}
+
+// around is who was found.
+type around struct {
+	leader  home.NodeID // of the group, if somebody knows
+	holders int         // other nodes that hold a copy
+	cores   int         // core nodes that answered, this one among them
+	first   bool        // this node's name is the first of them
+	names   []string
+}
+
+func (r *Replica) askAround(ctx context.Context) around {
+	a := around{cores: 1, first: true, names: []string{string(r.opts.Node)}}
+	for _, m := range r.opts.Cluster.Members() {
+		if m.Node == string(r.opts.Node) || m.Role != cluster.Core {
+			continue
+		}
+		w, err := r.ask(ctx, home.NodeID(m.Node), control{Kind: "who"})
+		if err != nil {
+			r.log.Debug("ask who leads", "peer", m.Node, "error", err)
+			continue
+		}
+		a.cores++
+		a.names = append(a.names, m.Node)
+		if m.Node < string(r.opts.Node) {
+			a.first = false
+		}
+		if w.Holds {
+			a.holders++
+		}
+		if w.Leader != "" && w.Leader != r.opts.Node {
+			a.leader = w.Leader
+		}
+	}
+	slices.Sort(a.names)
+	return a
+}
+
+// seekEvery is how often a copy that hears no leader asks around: it may have
+// been taken out of the group while it was away.
+const seekEvery = time.Second
+
+// seek asks to be let in again when this copy was taken out of the group.
+func (r *Replica) seek(ctx context.Context) {
+	t := time.NewTicker(seekEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+		if _, ok := r.Leader(); ok {
+			continue
+		}
+		here := r.askAround(ctx)
+		if here.leader == "" || ctx.Err() != nil {
+			continue
+		}
+		if _, err := r.ask(ctx, here.leader, control{Kind: "join", Last: r.raft.LastIndex()}); err != nil {
+			r.log.Debug("ask to be let in", "leader", here.leader, "error", err)
+		}
+	}
+}
+
+// errBehindLog ends a run whose log ends before the leader's begins.
+var errBehindLog = errors.New("this copy was away for too long: the others' log does not reach back to it; it fetches the state")
+
+// fallBehind is called when the leader's log does not reach back to ours.
+func (r *Replica) fallBehind() { r.fail(errBehindLog) }
+
+// hung says that a leader's disk has been hanging for too long, while enough
+// others answer to elect another leader. [one leader with a hung disk never
+// fails over by itself: heartbeats do not pass the log]
+func (r *Replica) hung() bool {
+	if !r.guard.Stalled(hungLeader) {
+		return false
+	}
+	return !r.up.Load() || r.othersAnswer()
+}
+
+// hungLeader is how long a write of a leader's log may take before the leader
+// falls silent, and another is elected.
+const hungLeader = 300 * time.Millisecond
+
+// othersAnswer says that the voters other than this one were heard lately, as
+// many as a majority takes.
+func (r *Replica) othersAnswer() bool {
+	voters, heard := 0, 0
+	for _, s := range r.survey() {
+		if !votes(r.servers(), s.ID) {
+			continue
+		}
+		voters++
+		if s.ID != r.id && time.Since(s.sent) < heardLately {
+			heard++
+		}
+	}
+	return heard > voters/2
+}
+
+// whoAnswers names the other core nodes and whether gossip sees them.
+func (r *Replica) whoAnswers() string {
+	if r.opts.Cluster == nil {
+		return "this is the only node"
+	}
+	s := ""
+	for _, m := range r.opts.Cluster.Members() {
+		if m.Node == string(r.opts.Node) || m.Role != cluster.Core {
+			continue
+		}
+		word := " is seen"
+		if !m.Alive {
+			word = " is not seen"
+		}
+		if s != "" {
+			s += ", "
+		}
+		s += m.Node + word
+	}
+	if s == "" {
+		return "no other core node is known"
+	}
+	return s
+}

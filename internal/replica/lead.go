@@ -1,0 +1,279 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"causeway/internal/cluster"
+	"causeway/internal/home"
+)
+
+// office is one leadership of this node.
+type office struct {
+	term  uint64 // raft's
+	since time.Time
+	end   context.CancelFunc
+	done  chan struct{}
+}
+
+// Leader is the node that leads the home, as far as this one knows.
+func (r *Replica) Leader() (home.NodeID, bool) {
+	_, id := r.raft.LeaderWithID()
+	if id == "" {
+		return "", false
+	}
+	node, _ := splitID(string(id))
+	return node, true
+}
+
+// leads says that raft made this node the leader; it may not have applied yet
+// what leaders before it committed.
+func (r *Replica) leads() bool { return r.raft.State() == raft.Leader }
+
+// Leads says that this node leads and has applied all that was committed before.
+func (r *Replica) Leads() bool { return r.leads() && r.inOffice() }
+
+// inOffice says that this node leads and has applied what was committed before
+// it did.
+func (r *Replica) inOffice() bool { return r.entered.Load() && r.leads() }
+
+// servers is raft's newest configuration.
+func (r *Replica) servers() []raft.Server { return r.raft.GetConfiguration().Configuration().Servers }
+
+// watchLeader follows who leads. The batcher hears of every change, since a new
+// leader does not know what is under way.
+func (r *Replica) watchLeader(ctx context.Context) {
+	seen := make(chan raft.Observation, 16)
+	obs := raft.NewObserver(seen, false, func(o *raft.Observation) bool {
+		switch o.Data.(type) {
+		case raft.LeaderObservation, raft.RaftState:
+			return true
+		}
+		return false
+	})
+	r.raft.RegisterObserver(obs)
+	defer r.raft.DeregisterObserver(obs)
+	// Observations may be lost when there are many; a look now and then makes up
+	// for it.
+	every := time.NewTicker(100 * time.Millisecond)
+	defer every.Stop()
+	var now *office
+	var last raft.ServerID
+	for {
+		_, leader := r.raft.LeaderWithID()
+		leading := r.leads() && leader == r.id
+		if now != nil && now.term != r.raft.CurrentTerm() {
+			leading = false // lost, and perhaps won again meanwhile
+		}
+		if now != nil && !leading {
+			r.leaveOffice(now)
+			now = nil
+			continue
+		}
+		if now == nil && leading {
+			now = r.takeOffice(ctx)
+			nudge(r.again) // what is under way of this node's own
+		}
+		if leader != last {
+			last = leader
+			r.leaderChanged(leader != "")
+		}
+		select {
+		case <-seen:
+		case <-every.C:
+		case <-ctx.Done():
+			if now != nil {
+				r.leaveOffice(now)
+			}
+			return
+		}
+	}
+}
+
+// leaderChanged tells the batcher, and asks the new leader what is committed.
+func (r *Replica) leaderChanged(known bool) {
+	select {
+	case <-r.leaderCh: // what was not heard is overtaken
+	default:
+	}
+	r.leaderCh <- known
+	nudge(r.hurry)
+}
+
+// resendIn is how long after a failure everything under way is sent again.
+const resendIn = 50 * time.Millisecond
+
+// resendSoon has everything under way sent again: part of it did not get to the
+// leader.
+func (r *Replica) resendSoon() {
+	if !r.resending.CompareAndSwap(false, true) {
+		return
+	}
+	time.AfterFunc(resendIn, func() {
+		r.resending.Store(false)
+		nudge(r.again)
+	})
+}
+
+// takeOffice begins a leadership. Proposers' streams of a former one are closed,
+// so that everybody sends again what is under way.
+func (r *Replica) takeOffice(ctx context.Context) *office {
+	o := &office{term: r.raft.CurrentTerm(), since: time.Now(), done: make(chan struct{})}
+	ctx, o.end = context.WithCancel(ctx)
+	r.contacts.forget()
+	r.silence.begin(o.since)
+	r.merger.lead(o.term)
+	go func() {
+		defer close(o.done)
+		r.serveOffice(ctx, o.term)
+	}()
+	return o
+}
+
+func (r *Replica) leaveOffice(o *office) {
+	r.entered.Store(false)
+	r.merger.lead(0)
+	o.end()
+	r.closeStreams()
+	<-o.done
+}
+
+// serveOffice does what a leader does, until ctx ends.
+func (r *Replica) serveOffice(ctx context.Context, term uint64) {
+	r.setClock()
+	r.merger.enter()
+	if err := r.water.await(ctx, r.failed, func() bool { return r.fsm.term.Load() == term }); err != nil {
+		return
+	}
+	r.entered.Store(true)
+	nudge(r.hurry)
+	r.water.raise()
+	r.log.Info("this node leads the home", "term", term)
+	r.steward(ctx)
+}
+
+// setClock moves home time on to the wall clock if the whole home stood still:
+// the median of the clocks of a majority, so that one wrong clock moves nothing.
+// While the home runs only the monotonic clock of its leaders counts. [B6]
+func (r *Replica) setClock() {
+	if r.clock.live() {
+		return
+	}
+	ahead := r.clock.resume(r.walls.median(time.Now(), r.voterNodes()))
+	switch {
+	case ahead < -bigStep:
+		r.log.Warn("the wall clocks are behind home time; home time goes on from where it was", "behind", -ahead)
+	case ahead > bigStep:
+		r.log.Info("home time moves on to the wall clock; what expired meanwhile goes now", "by", ahead)
+	}
+}
+
+func (r *Replica) voterNodes() (list []home.NodeID) {
+	for _, s := range r.servers() {
+		if s.Suffrage == raft.Voter && s.ID != r.id {
+			node, _ := splitID(string(s.ID))
+			list = append(list, node)
+		}
+	}
+	return list
+}
+
+// walls remembers by how much the wall clocks of other nodes are ahead of ours.
+type walls struct {
+	mu    sync.Mutex
+	ahead map[home.NodeID]time.Duration
+}
+
+func (w *walls) heard(node home.NodeID, theirs, ours time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ahead == nil {
+		w.ahead = map[home.NodeID]time.Duration{}
+	}
+	w.ahead[node] = theirs.Round(0).Sub(ours.Round(0))
+}
+
+// median is the median of our clock and of those known of the nodes.
+func (w *walls) median(now time.Time, nodes []home.NodeID) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := []time.Duration{0}
+	for _, n := range nodes {
+		if d, ok := w.ahead[n]; ok {
+			list = append(list, d)
+		}
+	}
+	slices.Sort(list)
+	return now.Add(list[(len(list)-1)/2])
+}
+
+// wallOf notes what another node's clock says.
+func (r *Replica) wallOf(p cluster.Peer) {
+	if !p.Wall.IsZero() {
+		r.walls.heard(home.NodeID(p.Node), p.Wall, time.Now())
+	}
+}
+
+// transferIn bounds a hand-over of the leadership.
+const transferIn = 2 * time.Second
+
+// ErrNotLeader: only the leader can do it.
+var ErrNotLeader = errors.New("this node does not lead the home")
+
+// Transfer hands the leadership to a node, or to the one that is furthest if
+// none is named. It returns when that is done or has failed.
+func (r *Replica) Transfer(ctx context.Context, to home.NodeID) error {
+	if !r.leads() {
+		return ErrNotLeader
+	}
+	// Meanwhile raft takes nothing, and gives up what it has not begun: afterwards,
+	// if this node still leads, everything is sent again.
+	term := r.raft.CurrentTerm()
+	r.merger.lead(0)
+	defer func() {
+		if r.leads() && r.raft.CurrentTerm() == term {
+			r.merger.lead(term)
+			r.closeStreams()
+			r.resendSoon()
+		}
+	}()
+	f := r.raft.LeadershipTransfer
+	if to != "" {
+		s, err := r.voter(to)
+		if err != nil {
+			return err
+		}
+		f = func() raft.Future { return r.raft.LeadershipTransferToServer(s.ID, s.Address) }
+	}
+	return await(ctx, f())
+}
+
+// await waits for a future of raft's.
+func await(ctx context.Context, f raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// handOver gives the leadership away before a planned stop, so that the others
+// need not wait for it to be missed.
+func (r *Replica) handOver() {
+	if !r.leads() || len(r.servers()) < 2 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), transferIn)
+	defer cancel()
+	if err := r.Transfer(ctx, ""); err != nil && r.failure() == nil {
+		r.log.Warn("hand over the leadership", "error", err)
+	}
+}

@@ -1,0 +1,374 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"causeway/internal/cluster"
+	"causeway/internal/home"
+)
+
+// RaftProtocol is the stream protocol of raft's requests.
+const RaftProtocol = "causeway-raft/1"
+
+// serverID names a copy of the home in raft's configuration: the node, and the
+// disk it is on. A node that lost its disk comes back as another server, and a
+// request meant for the disk that voted never reaches it: the address is the
+// same pair, and the hello of a stream names the disk. [B1]
+func serverID(node home.NodeID, disk string) raft.ServerID {
+	return raft.ServerID(string(node) + "@" + disk)
+}
+
+func splitID(id string) (node home.NodeID, disk string) {
+	i := strings.LastIndexByte(id, '@')
+	if i < 0 {
+		return home.NodeID(id), ""
+	}
+	return home.NodeID(id[:i]), id[i+1:]
+}
+
+// streams is raft's way to the other copies: one stream a connection.
+type streams struct {
+	net  Cluster
+	self raft.ServerID
+	ctx  context.Context
+	end  context.CancelFunc
+	in   chan net.Conn
+}
+
+func newStreams(c Cluster, self raft.ServerID) *streams {
+	s := &streams{net: c, self: self, in: make(chan net.Conn)}
+	s.ctx, s.end = context.WithCancel(context.Background())
+	c.Handle(RaftProtocol, s.take)
+	return s
+}
+
+// take hands an accepted stream to raft and stays until one of the two is done
+// with it.
+func (s *streams) take(ctx context.Context, st *cluster.Stream) {
+	c := &raftConn{Conn: st, closed: make(chan struct{})}
+	defer c.Close()
+	select {
+	case s.in <- c:
+	case <-s.ctx.Done():
+		return
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-c.closed:
+	case <-s.ctx.Done():
+	case <-ctx.Done():
+	}
+}
+
+// raftConn tells when raft closed it.
+type raftConn struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Close implements net.Conn.
+func (c *raftConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// Accept implements net.Listener.
+func (s *streams) Accept() (net.Conn, error) {
+	select {
+	case c := <-s.in:
+		return c, nil
+	case <-s.ctx.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (s *streams) Close() error {
+	s.net.Handle(RaftProtocol, nil)
+	s.end()
+	return nil
+}
+
+// Addr implements net.Listener.
+func (s *streams) Addr() net.Addr { return serverAddr(s.self) }
+
+type serverAddr raft.ServerID
+
+func (serverAddr) Network() string  { return "causeway" }
+func (a serverAddr) String() string { return string(a) }
+
+// dialMost bounds a dial: a host that is gone must not hold up an election.
+const dialMost = time.Second
+
+// Dial implements raft.StreamLayer.
+func (s *streams) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	node, disk := splitID(string(to))
+	ctx, cancel := context.WithTimeout(s.ctx, min(timeout, dialMost))
+	defer cancel()
+	st, err := s.net.Dial(ctx, string(node), disk, RaftProtocol)
+	if err != nil {
+		return nil, err
+	}
+	return st, nil
+}
+
+// rpcTimeout bounds the writing and the answer of one request. A follower may
+// sync up to maxAppendEntries full entries in it.
+const rpcTimeout = 3 * time.Second
+
+// transport is raft's NetworkTransport with four things added: it notes who
+// answered, it tells followers at once what was committed, it falls silent when
+// the disk hangs, and it takes no snapshots.
+type transport struct {
+	*raft.NetworkTransport
+	self     raft.ServerID
+	contacts *contacts
+	hung     func() bool               // the disk has been hanging too long for a leader
+	behind   func()                    // the leader's log does not reach back to ours
+	raft     atomic.Pointer[raft.Raft] // once it was made
+
+	in   chan raft.RPC
+	stop chan struct{}
+	once sync.Once
+
+	mu    sync.Mutex
+	pipes map[*pipe]struct{}
+}
+
+func newTransport(s *streams, r *Replica) *transport {
+	t := &transport{self: s.self, contacts: r.contacts, in: make(chan raft.RPC), stop: make(chan struct{}),
+		pipes: map[*pipe]struct{}{}, hung: r.hung, behind: r.fallBehind}
+	t.NetworkTransport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: s, MaxPool: 3,
+		MaxRPCsInFlight: 2, Timeout: rpcTimeout, Logger: raftLogger(r.log)})
+	go t.receive()
+	return t
+}
+
+var errHung = errors.New("the disk of this node hangs")
+
+// AppendEntries implements raft.Transport. It carries heartbeats, too.
+func (t *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) error {
+	if t.hung() {
+		return errHung
+	}
+	sent := time.Now()
+	err := t.NetworkTransport.AppendEntries(id, to, q, a)
+	if err == nil && a.Term <= q.Term {
+		t.contacts.answered(id, sent, reached(q, a))
+	}
+	return err
+}
+
+// reached is the last index of a copy's log that the answer proves. Heartbeats
+// prove none: they do not look at the log.
+func reached(q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) uint64 {
+	switch n := len(q.Entries); {
+	case !a.Success:
+		return 0
+	case n > 0:
+		return q.Entries[n-1].Index
+	default:
+		return q.PrevLogEntry
+	}
+}
+
+// InstallSnapshot implements raft.Transport. A snapshot here is a marker; the
+// copy that needs one is told, and fetches the state in its own way.
+func (t *transport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, q *raft.InstallSnapshotRequest, a *raft.InstallSnapshotResponse, _ io.Reader) error {
+	tell := *q
+	tell.Size = 0
+	err := t.NetworkTransport.InstallSnapshot(id, to, &tell, a, strings.NewReader(""))
+	if err == nil {
+		err = fmt.Errorf("%s took a snapshot marker", id)
+	}
+	return err
+}
+
+// errBehind is the answer to a leader that would send a snapshot.
+var errBehind = errors.New("this copy is behind the leader's log and will fetch the state")
+
+// Consumer implements raft.Transport.
+func (t *transport) Consumer() <-chan raft.RPC { return t.in }
+
+// receive passes requests on to raft.
+func (t *transport) receive() {
+	for {
+		select {
+		case rpc := <-t.NetworkTransport.Consumer():
+			if _, snapshot := rpc.Command.(*raft.InstallSnapshotRequest); snapshot {
+				rpc.Respond(&raft.InstallSnapshotResponse{}, errBehind)
+				t.behind()
+				continue
+			}
+			select {
+			case t.in <- rpc:
+			case <-t.stop:
+				return
+			}
+		case <-t.stop:
+			return
+		}
+	}
+}
+
+// Close implements raft.WithClose.
+func (t *transport) Close() error {
+	t.once.Do(func() { close(t.stop) })
+	return t.NetworkTransport.Close()
+}
+
+// AppendEntriesPipeline implements raft.Transport.
+func (t *transport) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAddress) (raft.AppendPipeline, error) {
+	if t.hung() {
+		return nil, errHung
+	}
+	inner, err := t.NetworkTransport.AppendEntriesPipeline(id, to)
+	if err != nil {
+		return nil, err
+	}
+	p := &pipe{t: t, id: id, inner: inner, done: make(chan raft.AppendFuture), due: make(chan struct{}, 1), stop: make(chan struct{})}
+	t.mu.Lock()
+	t.pipes[p] = struct{}{}
+	t.mu.Unlock()
+	go p.answers()
+	go p.pushes()
+	return p, nil
+}
+
+// push tells all copies what is committed, without waiting for the next entry to
+// carry it: a follower that proposed waits for nothing else.
+func (t *transport) push() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for p := range t.pipes {
+		select {
+		case p.due <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// pipe is raft's pipeline to one copy, with empty requests of ours in between.
+type pipe struct {
+	t     *transport
+	id    raft.ServerID
+	inner raft.AppendPipeline
+	done  chan raft.AppendFuture
+	due   chan struct{} // holds one token: something was committed
+	stop  chan struct{}
+	once  sync.Once
+
+	mu   sync.Mutex // one sender at a time, in the order of the log
+	last *raft.AppendEntriesRequest
+}
+
+// AppendEntries implements raft.AppendPipeline.
+func (p *pipe) AppendEntries(q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	if p.t.hung() {
+		return nil, errHung
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f, err := p.inner.AppendEntries(q, a)
+	if err == nil {
+		p.last = q
+	}
+	return f, err
+}
+
+// Consumer implements raft.AppendPipeline.
+func (p *pipe) Consumer() <-chan raft.AppendFuture { return p.done }
+
+// Close implements raft.AppendPipeline.
+func (p *pipe) Close() error {
+	p.once.Do(func() {
+		close(p.stop)
+		p.t.mu.Lock()
+		delete(p.t.pipes, p)
+		p.t.mu.Unlock()
+	})
+	return p.inner.Close()
+}
+
+// answers notes who answered and passes the answer on.
+func (p *pipe) answers() {
+	for {
+		select {
+		case f := <-p.inner.Consumer():
+			if f.Error() == nil && f.Response().Term <= f.Request().Term {
+				p.t.contacts.answered(p.id, f.Start(), reached(f.Request(), f.Response()))
+			}
+			select {
+			case p.done <- f:
+			case <-p.stop:
+				return
+			}
+		case <-p.stop:
+			return
+		}
+	}
+}
+
+func (p *pipe) pushes() {
+	for {
+		select {
+		case <-p.due:
+			if p.pushOnce() != nil {
+				return // raft finds out with its own next request
+			}
+		case <-p.stop:
+			return
+		}
+	}
+}
+
+// committed is what is committed in a term in which this node leads; 0 if it
+// does not, or not in that one. The index is read first: what another leader
+// committed must not go out under our term.
+func (t *transport) committed(term uint64) uint64 {
+	r := t.raft.Load()
+	if r == nil {
+		return 0
+	}
+	commit := r.CommitIndex()
+	if r.State() != raft.Leader || r.CurrentTerm() != term {
+		return 0
+	}
+	return commit
+}
+
+// pushOnce sends an empty request behind the last one, in its term.
+func (p *pipe) pushOnce() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.last == nil || p.t.hung() {
+		return nil
+	}
+	commit := p.t.committed(p.last.Term)
+	q := *p.last
+	if n := len(q.Entries); n > 0 {
+		q.PrevLogEntry, q.PrevLogTerm = q.Entries[n-1].Index, q.Entries[n-1].Term
+	}
+	q.Entries = nil
+	q.LeaderCommitIndex = min(commit, q.PrevLogEntry) // its log equals ours up to there
+	if q.LeaderCommitIndex <= p.last.LeaderCommitIndex {
+		return nil
+	}
+	_, err := p.inner.AppendEntries(&q, new(raft.AppendEntriesResponse))
+	if err == nil {
+		p.last = &q
+	}
+	return err
+}
