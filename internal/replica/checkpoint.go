@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -25,7 +25,9 @@ const checkpointDir = "checkpoint"
 // fetch at the same time, and for a while after, so that a broken stream goes on.
 // Meanwhile the log keeps what is behind it.
 type checkpoints struct {
-	mu     sync.Mutex
+	kept atomic.Bool // there is one
+
+	mu     turn
 	parcel *parcel
 	users  int
 	used   time.Time
@@ -36,11 +38,7 @@ type checkpoints struct {
 const checkpointLife = 30 * time.Second
 
 // held says that the log must keep what follows a checkpoint.
-func (c *checkpoints) held() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.parcel != nil
-}
+func (c *checkpoints) held() bool { return c.kept.Load() }
 
 // serveCopy serves one fetching node.
 func (r *Replica) serveCopy(ctx context.Context, st *cluster.Stream) {
@@ -126,8 +124,8 @@ func (r *Replica) borrowCheckpoint(ctx context.Context, begun string) (*parcel, 
 		return nil, ErrNotLeader
 	}
 	c := &r.checkpoints
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.mu.lock()
+	defer c.mu.unlock()
 	if c.parcel != nil && (c.parcel.ID == begun || c.users > 0) {
 		c.users++
 		return c.parcel, nil
@@ -137,13 +135,14 @@ func (r *Replica) borrowCheckpoint(ctx context.Context, begun string) (*parcel, 
 		return nil, fmt.Errorf("make a checkpoint: %w", err)
 	}
 	c.parcel, c.users = p, 1
+	c.kept.Store(true)
 	return p, nil
 }
 
 func (r *Replica) returnCheckpoint() {
 	c := &r.checkpoints
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.mu.lock()
+	defer c.mu.unlock()
 	c.users--
 	c.used = time.Now()
 }
@@ -212,14 +211,17 @@ func (r *Replica) checkpointFiles() (files []parcelFile, err error) {
 // dropCheckpoint removes the checkpoint, and what a crash left of one.
 func (r *Replica) dropCheckpoint() error {
 	r.checkpoints.parcel = nil
+	r.checkpoints.kept.Store(false)
 	return r.opts.FS.RemoveAll(r.path(checkpointDir))
 }
 
 // tidyCheckpoint removes a checkpoint that nobody has used for a while.
 func (r *Replica) tidyCheckpoint() {
 	c := &r.checkpoints
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	if !c.mu.tryLock() {
+		return
+	}
+	defer c.mu.unlock()
 	if c.parcel == nil || c.users > 0 || time.Since(c.used) < checkpointLife {
 		return
 	}

@@ -59,15 +59,17 @@ func (r *Replica) serveLog(ctx context.Context, st *cluster.Stream) {
 	}
 	_ = st.SetDeadline(time.Time{})
 	var err error
-	switch purpose[0] {
-	case purposeEntries:
-		err = r.takeEntries(st)
-	case purposeAsk:
-		err = r.answerAsks(st)
-	case purposeControl:
+	switch purpose := purpose[0]; {
+	case purpose == purposeControl:
 		err = r.serveControl(ctx, st)
+	case !r.up.Load():
+		return // not yet: the other side tries again
+	case purpose == purposeEntries:
+		err = r.takeEntries(st)
+	case purpose == purposeAsk:
+		err = r.answerAsks(st)
 	default:
-		err = fmt.Errorf("a stream for purpose %q, which this version does not know", purpose[0])
+		err = fmt.Errorf("a stream for purpose %q, which this version does not know", purpose)
 	}
 	if err != nil && ctx.Err() == nil {
 		r.log.Warn("a stream from another node of the region was closed", "peer", st.Peer.Node, "reason", err)

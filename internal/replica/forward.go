@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"causeway/internal/cluster"
@@ -19,7 +18,7 @@ import (
 type forwarder struct {
 	r *Replica
 
-	mu     sync.Mutex
+	mu     turn
 	to     home.NodeID
 	stream *cluster.Stream
 	w      *bufio.Writer
@@ -36,8 +35,8 @@ func (f *forwarder) send(entries []home.Entry) {
 		f.sendHere(entries)
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.mu.lock()
+	defer f.mu.unlock()
 	leader, ok := f.r.Leader()
 	if !ok || leader == f.r.opts.Node || f.r.opts.Cluster == nil {
 		return // the next leader gets them
@@ -103,8 +102,8 @@ func (f *forwarder) dial(leader home.NodeID) error {
 
 // ended hears that a stream was closed at the other end.
 func (f *forwarder) ended(st *cluster.Stream) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.mu.lock()
+	defer f.mu.unlock()
 	if f.stream == st {
 		f.drop()
 		f.r.resendSoon()
@@ -120,8 +119,8 @@ func (f *forwarder) drop() {
 }
 
 func (f *forwarder) close() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.mu.lock()
+	defer f.mu.unlock()
 	f.drop()
 }
 

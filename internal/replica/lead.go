@@ -23,6 +23,9 @@ type office struct {
 
 // Leader is the node that leads the home, as far as this one knows.
 func (r *Replica) Leader() (home.NodeID, bool) {
+	if !r.up.Load() {
+		return "", false
+	}
 	_, id := r.raft.LeaderWithID()
 	if id == "" {
 		return "", false
@@ -33,7 +36,7 @@ func (r *Replica) Leader() (home.NodeID, bool) {
 
 // leads says that raft made this node the leader; it may not have applied yet
 // what leaders before it committed.
-func (r *Replica) leads() bool { return r.raft.State() == raft.Leader }
+func (r *Replica) leads() bool { return r.up.Load() && r.raft.State() == raft.Leader }
 
 // Leads says that this node leads and has applied all that was committed before.
 func (r *Replica) Leads() bool { return r.leads() && r.inOffice() }

@@ -66,7 +66,7 @@ func newReplica(opts Options) *Replica {
 	return &Replica{opts: opts, log: opts.Logger, id: serverID(opts.Node, opts.Disk), failed: make(chan struct{}), stats: newStats(),
 		owner: home.Owner{Node: opts.Node, Incarnation: opts.Incarnation}, queue: newQueue(opts), contacts: newContacts(),
 		fresh: newFreshness(), digests: newDigests(), leaderCh: make(chan bool, 1), again: make(chan struct{}, 1),
-		hurry: make(chan struct{}, 1), streams: map[*cluster.Stream]struct{}{}}
+		hurry: make(chan struct{}, 1), streams: map[*cluster.Stream]struct{}{}, checkpoints: checkpoints{mu: newTurn()}}
 }
 
 // openCopy opens what is on the disk, after bringing it up to where the leader's
@@ -298,7 +298,7 @@ func (r *Replica) startRaft(snapshots raft.SnapshotStore, t tail) (err error) {
 	r.clock.start(max(r.state.Now(), t.time))
 	r.fsm = &fsm{r: r, state: r.state, before: t.last, applied: r.flushed}
 	r.fsm.index.Store(r.flushed.Index)
-	r.forwarder, r.merger = &forwarder{r: r}, newMerger(r)
+	r.forwarder, r.merger = &forwarder{r: r, mu: newTurn()}, newMerger(r)
 	r.batcher = newBatcher(r.queue, r.opts, r.owner, r.forwarder, r.leaderCh, r.again)
 	conf := r.raftConfig()
 	if r.opts.Cluster == nil {

@@ -3,7 +3,6 @@ package replica
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -137,6 +136,7 @@ type transport struct {
 	contacts *contacts
 	hung     func() bool               // the disk has been hanging too long for a leader
 	behind   func()                    // the leader's log does not reach back to ours
+	holds    func(index uint64) bool   // what was committed up to there is applied, and on this disk
 	raft     atomic.Pointer[raft.Raft] // once it was made
 
 	in   chan raft.RPC
@@ -149,7 +149,8 @@ type transport struct {
 
 func newTransport(s *streams, r *Replica) *transport {
 	t := &transport{self: s.self, contacts: r.contacts, in: make(chan raft.RPC), stop: make(chan struct{}),
-		pipes: map[*pipe]struct{}{}, hung: r.hung, behind: r.fallBehind}
+		pipes: map[*pipe]struct{}{}, hung: r.hung, behind: r.fallBehind,
+		holds: func(i uint64) bool { return r.fsm.index.Load() >= i }}
 	t.NetworkTransport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: s, MaxPool: 3,
 		MaxRPCsInFlight: 2, Timeout: rpcTimeout, Logger: raftLogger(r.log)})
 	go t.receive()
@@ -189,11 +190,7 @@ func reached(q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) uint64
 func (t *transport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, q *raft.InstallSnapshotRequest, a *raft.InstallSnapshotResponse, _ io.Reader) error {
 	tell := *q
 	tell.Size = 0
-	err := t.NetworkTransport.InstallSnapshot(id, to, &tell, a, strings.NewReader(""))
-	if err == nil {
-		err = fmt.Errorf("%s took a snapshot marker", id)
-	}
-	return err
+	return t.NetworkTransport.InstallSnapshot(id, to, &tell, a, strings.NewReader(""))
 }
 
 // errBehind is the answer to a leader that would send a snapshot.
@@ -207,9 +204,8 @@ func (t *transport) receive() {
 	for {
 		select {
 		case rpc := <-t.NetworkTransport.Consumer():
-			if _, snapshot := rpc.Command.(*raft.InstallSnapshotRequest); snapshot {
-				rpc.Respond(&raft.InstallSnapshotResponse{}, errBehind)
-				t.behind()
+			if q, snapshot := rpc.Command.(*raft.InstallSnapshotRequest); snapshot {
+				t.offered(rpc, q)
 				continue
 			}
 			select {
@@ -221,6 +217,18 @@ func (t *transport) receive() {
 			return
 		}
 	}
+}
+
+// offered answers a leader that would send a snapshot. One who has fetched the
+// state since holds all that the snapshot stands for, which the leader cannot
+// know: it is told so, and goes on from there. Who has not will fetch it.
+func (t *transport) offered(rpc raft.RPC, q *raft.InstallSnapshotRequest) {
+	if t.holds(q.LastLogIndex) {
+		rpc.Respond(&raft.InstallSnapshotResponse{RPCHeader: q.RPCHeader, Term: q.Term, Success: true}, nil)
+		return
+	}
+	rpc.Respond(&raft.InstallSnapshotResponse{}, errBehind)
+	t.behind()
 }
 
 // Close implements raft.WithClose.
@@ -238,7 +246,8 @@ func (t *transport) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAddres
 	if err != nil {
 		return nil, err
 	}
-	p := &pipe{t: t, id: id, inner: inner, done: make(chan raft.AppendFuture), due: make(chan struct{}, 1), stop: make(chan struct{})}
+	p := &pipe{t: t, id: id, inner: inner, done: make(chan raft.AppendFuture), due: make(chan struct{}, 1),
+		stop: make(chan struct{}), mu: newTurn()}
 	t.mu.Lock()
 	t.pipes[p] = struct{}{}
 	t.mu.Unlock()
@@ -270,7 +279,7 @@ type pipe struct {
 	stop  chan struct{}
 	once  sync.Once
 
-	mu   sync.Mutex // one sender at a time, in the order of the log
+	mu   turn // one sender at a time, in the order of the log
 	last *raft.AppendEntriesRequest
 }
 
@@ -279,8 +288,8 @@ func (p *pipe) AppendEntries(q *raft.AppendEntriesRequest, a *raft.AppendEntries
 	if p.t.hung() {
 		return nil, errHung
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.mu.lock()
+	defer p.mu.unlock()
 	f, err := p.inner.AppendEntries(q, a)
 	if err == nil {
 		p.last = q
@@ -351,8 +360,8 @@ func (t *transport) committed(term uint64) uint64 {
 
 // pushOnce sends an empty request behind the last one, in its term.
 func (p *pipe) pushOnce() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.mu.lock()
+	defer p.mu.unlock()
 	if p.last == nil || p.t.hung() {
 		return nil
 	}

@@ -57,3 +57,16 @@ func lockHeld(err error) bool {
 	return errors.Is(err, syscall.EAGAIN) ||
 		strings.Contains(err.Error(), "lock held by current process") // pebble's vfs has no sentinel for it
 }
+
+// RaiseIncarnation makes the incarnation at least n, durably: a node whose disk is
+// new counts on from what others know of it. It never lowers it.
+func (d *Dir) RaiseIncarnation(n uint64) error {
+	if n <= d.incarnation {
+		return nil
+	}
+	if err := d.writeIncarnation(n); err != nil {
+		return err
+	}
+	d.incarnation = n
+	return nil
+}

@@ -94,24 +94,34 @@ var errReset = os.NewSyscallError("read", syscall.ECONNRESET)
 // Read implements net.Conn.
 func (c *conn) Read(b []byte) (int, error) {
 	for {
-		n, wait, changed, err := c.in.take(b)
+		cut, healed := c.net.isCut(c.remote, c.local)
+		n, wait, changed, err := 0, time.Duration(-1), c.in.watch(), c.in.broken()
+		if !cut {
+			n, wait, changed, err = c.in.take(b)
+		}
 		if n > 0 || err != nil {
 			return n, err
-		}
-		cut, healed := c.net.isCut(c.remote, c.local)
-		if wait == 0 && !cut {
-			continue
-		}
-		if cut {
-			wait = -1
 		}
 		if err := c.await(&c.readBy, wait, changed, healed); err != nil {
 			return 0, err
 		}
-		if cut, _ := c.net.isCut(c.remote, c.local); cut {
-			c.in.hold(c.net.delay())
-		}
 	}
+}
+
+func (l *lane) watch() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
+}
+
+// broken is the error of a lane that was reset or closed at this end.
+func (l *lane) broken() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.end == errReset || l.end == net.ErrClosed {
+		return l.end
+	}
+	return nil
 }
 
 // take reads what has arrived. wait is until the next chunk arrives; -1: none is
@@ -140,18 +150,6 @@ func (l *lane) take(b []byte) (n int, wait time.Duration, changed <-chan struct{
 	l.bytes -= n
 	l.note()
 	return n, 0, nil, nil
-}
-
-// hold delays what is under way: the network does not carry it now.
-func (l *lane) hold(d time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	at := time.Now().Add(d)
-	for i := range l.chunks {
-		if l.chunks[i].due.Before(at) {
-			l.chunks[i].due = at
-		}
-	}
 }
 
 // await waits for a time, for a change of the lane, or of the network, or of the
