@@ -112,3 +112,31 @@ func (i *identities) PeerRegion(s tls.ConnectionState) (string, error) {
 	id, err := meshtls.PeerIdentity(s)
 	return id.Region, err
 }
+
+// The Identity of the streams between nodes of the region.
+
+// NodeServerTLS is for streams that other nodes open.
+func (i *identities) NodeServerTLS() *tls.Config { return meshtls.ServerConfig(i.mesh) }
+
+// NodeClientTLS is for streams to a node of our region.
+func (i *identities) NodeClientTLS(node string) *tls.Config {
+	conf := meshtls.ClientConfig(i.mesh, i.a.cfg.Region)
+	verify := conf.VerifyConnection
+	conf.VerifyConnection = func(s tls.ConnectionState) error {
+		if err := verify(s); err != nil {
+			return err
+		}
+		id, err := meshtls.PeerIdentity(s)
+		if err == nil && id.Node != node {
+			err = fmt.Errorf("the address of node %s leads to node %s: give each node an address and a certificate of its own", node, id.Node)
+		}
+		return err
+	}
+	return conf
+}
+
+// PeerNode reads region and node from a peer's certificate.
+func (i *identities) PeerNode(s tls.ConnectionState) (region, node string, err error) {
+	id, err := meshtls.PeerIdentity(s)
+	return id.Region, id.Node, err
+}

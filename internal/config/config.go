@@ -19,6 +19,9 @@ type Config struct {
 	// Identity is this node's certificate towards other nodes and regions. Needed only when links
 	// are configured.
 	Identity Identity `mapstructure:"identity"`
+	// Cluster connects this node with the others of its region. Without it the node is its region's
+	// only one.
+	Cluster Cluster `mapstructure:"cluster"`
 	// Listeners are the addresses devices connect to. Default: one mqtt listener on
 	// 127.0.0.1:1883 that admits anonymous devices.
 	Listeners []Listener `mapstructure:"listeners"`
@@ -59,6 +62,56 @@ type Identity struct {
 
 // Configured reports whether any of the three files is named.
 func (i Identity) Configured() bool { return i != Identity{} }
+
+// Cluster connects the nodes of a region.
+type Cluster struct {
+	// Voters is how many core nodes the region's home is founded with, and never goes below: 1, 3, 5
+	// or 7. Default 3 with a cluster, 1 without.
+	Voters int `mapstructure:"voters"`
+	// Listen is the host:port of gossip, TCP and UDP. Default "0.0.0.0:7946".
+	Listen string `mapstructure:"listen"`
+	// Streams is the host:port of the streams between nodes, TCP. Default "0.0.0.0:7947".
+	Streams string `mapstructure:"streams"`
+	// Advertise is the host by which the other nodes reach this one. Default: the host of Listen and
+	// Streams, or this machine's address.
+	Advertise string `mapstructure:"advertise"`
+	// Join says where other nodes are found.
+	Join Join `mapstructure:"join"`
+	// GossipKey refers to the file of the key that gossip is encrypted with, the same on all nodes of
+	// the region; `causeway ca gossip-key` makes one.
+	GossipKey SecretRef `mapstructure:"gossip_key"`
+}
+
+// Configured reports whether the node is one of several.
+func (c Cluster) Configured() bool { return c.Join.Name != "" || len(c.Join.Nodes) > 0 }
+
+// Join says where other nodes are found.
+type Join struct {
+	// Method is JoinStatic or JoinDNS. Default: JoinDNS with a name, otherwise JoinStatic.
+	Method JoinMethod `mapstructure:"method"`
+	// Nodes are the gossip addresses of core nodes, host or host:port, this node's among them.
+	Nodes []string `mapstructure:"nodes"`
+	// Name is a DNS name with the address of every core node, as host or host:port.
+	Name string `mapstructure:"name"`
+}
+
+// JoinMethod is a way to find other nodes.
+type JoinMethod string
+
+// The ways to find other nodes.
+const (
+	JoinStatic JoinMethod = "static"
+	JoinDNS    JoinMethod = "dns"
+)
+
+// ProxyProtocol says whether connections begin with a PROXY header.
+type ProxyProtocol string
+
+// What a listener expects of a load balancer.
+const (
+	ProxyOff ProxyProtocol = "off"
+	ProxyV2  ProxyProtocol = "v2" // every connection begins with a header of version 2
+)
 
 // ListenerType is the transport of a device listener.
 type ListenerType string
@@ -113,6 +166,11 @@ type Listener struct {
 	// ConnectTimeout is how long a connection may take from accept to a complete CONNECT. Default
 	// 10s.
 	ConnectTimeout time.Duration `mapstructure:"connect_timeout"`
+	// ConnectRate is how many connections are accepted a second; more wait, before TLS. 0: no bound.
+	ConnectRate Rate `mapstructure:"connect_rate"`
+	// ProxyProtocol says whether a load balancer in front tells where a connection comes from. Default
+	// ProxyOff.
+	ProxyProtocol ProxyProtocol `mapstructure:"proxy_protocol"`
 }
 
 // Allows reports whether method is one of the listener's.

@@ -53,6 +53,7 @@ func fillDefaults(cfg *Config, sources *Sources) {
 	if unset("ack") {
 		cfg.Ack = []AckRule{{Filter: "#", Policy: AckRegion}}
 	}
+	cfg.Cluster.fill(unset)
 	for i := range cfg.Listeners {
 		cfg.Listeners[i].fill(fmt.Sprintf("listeners[%d].", i), unset)
 	}
@@ -63,6 +64,30 @@ func fillDefaults(cfg *Config, sources *Sources) {
 	}
 	for i := range cfg.Links {
 		cfg.Links[i].fill(fmt.Sprintf("links[%d].", i), unset)
+	}
+}
+
+func (c *Cluster) fill(unset func(string) bool) {
+	if !c.Configured() {
+		if unset("cluster.voters") {
+			c.Voters = 1
+		}
+		return
+	}
+	if unset("cluster.voters") {
+		c.Voters = 3
+	}
+	if unset("cluster.listen") {
+		c.Listen = "0.0.0.0:7946"
+	}
+	if unset("cluster.streams") {
+		c.Streams = "0.0.0.0:7947"
+	}
+	if unset("cluster.join.method") {
+		c.Join.Method = JoinStatic
+		if c.Join.Name != "" {
+			c.Join.Method = JoinDNS
+		}
 	}
 }
 
@@ -81,6 +106,9 @@ func (l *Listener) fill(key string, unset func(string) bool) {
 	}
 	if unset(key+"path") && l.Type.WebSocket() {
 		l.Path = "/mqtt"
+	}
+	if unset(key + "proxy_protocol") {
+		l.ProxyProtocol = ProxyOff
 	}
 	if unset(key + "connect_timeout") {
 		l.ConnectTimeout = 10 * time.Second

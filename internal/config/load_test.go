@@ -45,9 +45,9 @@ func mustLoad(t *testing.T, opts Options) (*Config, *Sources) {
 func TestLoad_NothingGivesTheDefaults(t *testing.T) {
 	cfg, sources := mustLoad(t, Options{})
 	want := &Config{
-		Region: "local", Node: "local-1", Role: RoleCore, DataDir: "./data",
+		Region: "local", Node: "local-1", Role: RoleCore, DataDir: "./data", Cluster: Cluster{Voters: 1},
 		Listeners: []Listener{{Name: "mqtt", Type: ListenerMQTT, Listen: "127.0.0.1:1883", Namespace: "default",
-			Auth: []AuthMethod{AuthAnonymous}, ConnectTimeout: 10 * time.Second}},
+			Auth: []AuthMethod{AuthAnonymous}, ConnectTimeout: 10 * time.Second, ProxyProtocol: ProxyOff}},
 		Limits: Limits{SessionExpiryMax: 14 * 24 * time.Hour, QueueMessages: 100000, QueueBytes: 256 << 20, Inflight: 1024,
 			Packet: 2 << 20, Subscriptions: 1000, TopicAliasMax: 32, ReceiveMaximum: 1024},
 		Ack:   []AckRule{{Filter: "#", Policy: AckRegion}},
@@ -105,14 +105,14 @@ func TestLoad_File(t *testing.T) {
 	path := writeFile(t, fullFile)
 	cfg, sources := mustLoad(t, Options{File: path})
 	want := &Config{
-		Region: "eu", Node: "eu-7", Role: RoleCore, DataDir: "/var/lib/causeway",
+		Region: "eu", Node: "eu-7", Role: RoleCore, Cluster: Cluster{Voters: 1}, DataDir: "/var/lib/causeway",
 		Identity: Identity{Cert: "eu.pem", Key: "eu-key.pem", CA: "ca.pem"},
 		Listeners: []Listener{
 			{Name: "cars", Type: ListenerMQTTS, Listen: ":8883", Namespace: "cars", Auth: []AuthMethod{AuthCert, AuthPassword},
 				TLS:            ListenerTLS{Cert: "srv.pem", Key: "srv-key.pem", ClientCA: []string{"a.pem", "b.pem"}, MinVersion: "1.3"},
-				MaxConnections: 250000, ConnectTimeout: 5 * time.Second},
+				MaxConnections: 250000, ConnectTimeout: 5 * time.Second, ProxyProtocol: ProxyOff},
 			{Name: "ws", Type: ListenerWS, Listen: "127.0.0.1:8083", Namespace: "default", Auth: []AuthMethod{AuthAnonymous},
-				Path: "/mqtt", ConnectTimeout: 10 * time.Second},
+				Path: "/mqtt", ConnectTimeout: 10 * time.Second, ProxyProtocol: ProxyOff},
 		},
 		Auth: Auth{PasswordFile: "users", ACLFile: "acl"},
 		Limits: Limits{SessionExpiryMax: 7 * 24 * time.Hour, QueueMessages: 1000, QueueBytes: 1 << 20, Inflight: 32, Packet: 256 << 10,

@@ -77,6 +77,8 @@ func plain(v reflect.Value) any {
 	switch x := v.Interface().(type) {
 	case time.Duration:
 		return FormatDuration(x)
+	case Rate:
+		return x.String()
 	case ByteSize:
 		return x.String()
 	}

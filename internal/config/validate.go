@@ -15,6 +15,7 @@ import (
 func (c *Config) Validate() error {
 	v := &validator{addresses: map[string]string{}}
 	v.node(c)
+	v.cluster(c)
 	for i, l := range c.Listeners {
 		v.listener(fmt.Sprintf("listeners[%d].", i), l, c)
 	}
@@ -137,9 +138,34 @@ func (v *validator) node(c *Config) {
 	v.check(c.DataDir != "", "data_dir", "is empty", "name a folder this node may write to")
 	id := c.Identity
 	for _, file := range []struct{ key, path string }{{"cert", id.Cert}, {"key", id.Key}, {"ca", id.CA}} {
-		missing := file.path == "" && (id.Configured() || len(c.Links) > 0)
+		missing := file.path == "" && (id.Configured() || len(c.Links) > 0 || c.Cluster.Configured())
 		v.check(!missing, "identity."+file.key, "is missing",
 			"links and other nodes know this one by cert, key and ca together: causeway ca issue makes them")
+	}
+}
+
+// cluster checks what connects the nodes of a region.
+func (v *validator) cluster(c *Config) {
+	k := c.Cluster
+	if !k.Configured() {
+		rest := k
+		rest.Voters = 0
+		set := rest.Listen != "" || rest.Streams != "" || rest.Advertise != "" || rest.GossipKey != "" || k.Voters != 1 || rest.Join.Method != ""
+		v.check(!set, "cluster.join", "names no other node", "list the core nodes in cluster.join.nodes, or their DNS name in cluster.join.name")
+		return
+	}
+	v.check(k.Voters%2 == 1 && k.Voters >= 1 && k.Voters <= 7, "cluster.voters", fmt.Sprintf("%d is not accepted", k.Voters),
+		"want 1, 3, 5 or 7: an even number tolerates no more losses than one less")
+	v.tcp("cluster.listen", k.Listen)
+	v.tcp("cluster.streams", k.Streams)
+	v.check(k.GossipKey.Path() != "", "cluster.gossip_key", "is missing or no reference",
+		"want "+secretWant+"; causeway ca gossip-key makes it, the same for all nodes of the region")
+	oneOf(v, "cluster.join.method", k.Join.Method, JoinStatic, JoinDNS)
+	switch k.Join.Method {
+	case JoinStatic:
+		v.check(len(k.Join.Nodes) > 0, "cluster.join.nodes", "is missing", "list the gossip addresses of the core nodes")
+	case JoinDNS:
+		v.check(k.Join.Name != "", "cluster.join.name", "is missing", "name a DNS name with the address of every core node")
 	}
 }
 

@@ -3,6 +3,8 @@ package config
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -250,6 +252,9 @@ func TestPrint(t *testing.T) {
 
 // normalize makes absent and empty lists equal, as they are to every reader of a Config.
 func normalize(c *Config) {
+	if len(c.Cluster.Join.Nodes) == 0 {
+		c.Cluster.Join.Nodes = nil
+	}
 	for i := range c.Listeners {
 		if len(c.Listeners[i].TLS.ClientCA) == 0 {
 			c.Listeners[i].TLS.ClientCA = nil
@@ -264,5 +269,33 @@ func normalize(c *Config) {
 	}
 	if len(c.Links) == 0 {
 		c.Links = nil
+	}
+}
+
+func TestCluster(t *testing.T) {
+	const ok = "region: eu\nnode: eu-1\nidentity: { cert: a, key: b, ca: c }\n"
+	for name, tc := range map[string]struct{ text, want string }{
+		"three by list":        {"cluster: { join: { nodes: [\"10.0.0.1:7946\", \"10.0.0.2:7946\"] }, gossip_key: \"file:k\" }", ""},
+		"by name":              {"cluster: { voters: 5, join: { name: core.eu.example.com }, gossip_key: \"file:k\" }", ""},
+		"without a key":        {"cluster: { join: { nodes: [a] } }", "cluster.gossip_key"},
+		"the key itself":       {"cluster: { join: { nodes: [a] }, gossip_key: abc }", "cluster.gossip_key"},
+		"an even number":       {"cluster: { voters: 2, join: { nodes: [a] }, gossip_key: \"file:k\" }", "cluster.voters"},
+		"nobody to join":       {"cluster: { voters: 3 }", "cluster.join"},
+		"a list without nodes": {"cluster: { join: { method: static, name: x }, gossip_key: \"file:k\" }", "cluster.join.nodes"},
+		"one port for two":     {"cluster: { listen: \"10.0.0.1:1\", streams: \"10.0.0.1:1\", join: { nodes: [a] }, gossip_key: \"file:k\" }", "cluster.streams"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "causeway.yaml")
+			if err := os.WriteFile(file, []byte(ok+tc.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cfg, _, err := Load(Options{File: file})
+			if err == nil {
+				err = cfg.Validate()
+			}
+			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error %v, want %q", err, tc.want)
+			}
+		})
 	}
 }
