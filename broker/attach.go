@@ -60,7 +60,29 @@ func (k *connecting) attach(c *conn, p *packet.Connect) (home.Outcome, *refusal)
 	case a.out.Code != home.CodeOK:
 		return home.Outcome{}, parkedOut
 	}
+	if former := a.out.Former; former != (home.Owner{}) {
+		if err := s.opt.Siblings.Yield(ctx, former, c.key, a.out.Epoch); err != nil {
+			c.giveUp()
+			return home.Outcome{}, parkedOut
+		}
+	}
 	return a.out, nil
+}
+
+// giveUp detaches the session of a connection that was not answered. The device never heard that it was connected, so it
+// does not leave a will either.
+func (c *conn) giveUp() {
+	s := c.s
+	s.sessions.remove(c)
+	c.mu.Lock()
+	c.closing = true
+	c.dropAll()
+	ended := c.ended
+	c.mu.Unlock()
+	if !ended {
+		op := &home.Detach{Session: c.key, Epoch: c.epoch, DropWill: true}
+		s.spawn(func() { s.proposeDetach(op) })
+	}
 }
 
 func willOf(w *packet.Will) *home.Will {

@@ -20,6 +20,7 @@ type connecting struct {
 	l        *listener
 	nc       net.Conn
 	sock     net.Conn
+	from     string // the device's address
 	in       input
 	deadline time.Time
 }
@@ -35,7 +36,7 @@ type refusal struct {
 
 // establish is the connecting goroutine.
 func (s *Server) establish(l *listener, nc, sock net.Conn) {
-	k := &connecting{s: s, l: l, nc: nc, sock: sock, deadline: time.Now().Add(l.ConnectTimeout)}
+	k := &connecting{s: s, l: l, nc: nc, sock: sock, from: remote(nc), deadline: time.Now().Add(l.ConnectTimeout)}
 	c, err := k.connect()
 	s.notConnecting(sock)
 	if err == nil {
@@ -50,7 +51,7 @@ func (s *Server) establish(l *listener, nc, sock net.Conn) {
 	giveBack(k.in.buf)
 	l.stats.Connects[err.result].Add(1)
 	if err.result != ConnectGone {
-		s.quiet.warn("connection refused", "listener", l.Name, "remote", remote(nc), "result", err.result.String(),
+		s.quiet.warn("connection refused", "listener", l.Name, "remote", k.from, "result", err.result.String(),
 			"reason", err.reason)
 	}
 	k.refuse(err)
@@ -72,6 +73,9 @@ func (k *connecting) connect() (c *conn, refused *refusal) {
 		}
 	}()
 	_ = k.sock.SetDeadline(k.deadline)
+	if refused := k.readProxy(); refused != nil {
+		return nil, refused
+	}
 	if t, ok := k.nc.(*tls.Conn); ok {
 		if err := t.Handshake(); err != nil {
 			return nil, k.gone("TLS", err)
@@ -187,7 +191,7 @@ func (k *connecting) admit(c *conn, p *packet.Connect) (assigned string, refused
 		assigned = newClientID() // [MQTT-3.1.3-6]
 	}
 	info := &ConnectInfo{
-		Listener: k.l.Name, Namespace: k.l.Namespace, Methods: k.l.Methods, Remote: remote(k.nc), ClientID: p.ClientID,
+		Listener: k.l.Name, Namespace: k.l.Namespace, Methods: k.l.Methods, Remote: k.from, ClientID: p.ClientID,
 		HasUsername: p.HasUsername, Username: p.Username, HasPassword: p.HasPassword, Password: p.Password,
 		Certificate: certificate(k.nc), Deadline: k.deadline,
 	}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,8 @@ type fanOut struct {
 	targets []*home.Target
 	to      []recipient
 	peers   []home.ID
+	nodes   []home.NodeID // of the region, whose devices want it
+	chosen  []directed    // members of shared subscriptions there
 	index   map[*conn]int // into to, once it is long
 }
 
@@ -33,7 +36,8 @@ var fanOuts = sync.Pool{New: func() any { return &fanOut{} }}
 func (f *fanOut) free() {
 	clear(f.targets)
 	clear(f.to)
-	f.targets, f.to, f.peers, f.index = f.targets[:0], f.to[:0], f.peers[:0], nil
+	clear(f.chosen)
+	f.targets, f.to, f.peers, f.nodes, f.chosen, f.index = f.targets[:0], f.to[:0], f.peers[:0], f.nodes[:0], f.chosen[:0], nil
 	if cap(f.targets) <= 4096 {
 		fanOuts.Put(f)
 	}
@@ -48,7 +52,7 @@ func (s *Server) publishDirect(from *conn, topic string, kept bool, p *packet.Pu
 		return 0
 	}
 	n := s.resolve(f, &from.key, p.QoS)
-	if len(f.to) == 0 && len(f.peers) == 0 {
+	if len(f.to) == 0 && len(f.peers) == 0 && len(f.nodes) == 0 && len(f.chosen) == 0 {
 		return n
 	}
 	body := make([]byte, 0, len(p.Payload)+len(p.Forward))
@@ -64,24 +68,39 @@ func (s *Server) publishDirect(from *conn, topic string, kept bool, p *packet.Pu
 		m.Expires = s.opt.Home.Now().Add(time.Duration(life) * time.Second)
 	}
 	s.handOut(f, m)
+	s.handOver(f, m)
 	for _, peer := range f.peers {
 		s.opt.Forwarder.Forward(peer, m)
 	}
 	return n
 }
 
-// DeliverFromPeer delivers a message that came by a link and is in no log to connections of this node. It is not
-// forwarded again: every region hears from the message's own region. [D6] m must not be written afterwards.
+// handOver gives the message to the other nodes of the region that have devices for it.
+func (s *Server) handOver(f *fanOut, m *home.Message) {
+	for _, n := range f.nodes {
+		s.opt.Siblings.Deliver(n, m)
+	}
+	for _, d := range f.chosen {
+		d.delivery.Message = m
+		d.delivery.Retain = d.delivery.Retain && m.Retain
+		s.opt.Siblings.DeliverTo(d.node, d.delivery)
+	}
+}
+
+// DeliverFromPeer delivers a message that came by a link and is in no log to connections of this region. It is not
+// forwarded to peers again: every region hears from the message's own region. [D6] m must not be written afterwards.
 func (s *Server) DeliverFromPeer(m *home.Message) {
 	f := fanOuts.Get().(*fanOut)
 	defer f.free()
 	f.targets = s.opt.Home.Match(m.Namespace, m.Topic, f.targets)
 	s.resolve(f, nil, m.QoS)
 	s.handOut(f, m)
+	s.handOver(f, m)
 }
 
 // resolve turns targets into recipients and peers; it returns how many wanted the message, here or not.
 func (s *Server) resolve(f *fanOut, from *home.SessionKey, qos byte) (n int) {
+	self := s.opt.Home.Owner().Node
 	for _, t := range f.targets {
 		switch {
 		case t.Peer != "":
@@ -89,15 +108,41 @@ func (s *Server) resolve(f *fanOut, from *home.SessionKey, qos byte) (n int) {
 		case t.Group != nil:
 			if m, ok := t.Group.Pick(); ok {
 				n++
-				s.addRecipient(f, m.Session, min(qos, m.QoS), m.RetainAs, m.SubID, false)
+				s.addMember(f, &m, self, min(qos, m.QoS))
 			}
 		case t.NoLocal && from != nil && t.Session == *from: // [MQTT-3.8.3-3]
+		case s.elsewhere(f, t.Owner().Node, self):
+			n++
 		default:
 			n++
 			s.addRecipient(f, t.Session, min(qos, t.QoS), t.RetainAs, t.SubID, true)
 		}
 	}
 	return n
+}
+
+// elsewhere notes that another node has devices for the message; false: the session is this node's, or nobody's.
+func (s *Server) elsewhere(f *fanOut, node, self home.NodeID) bool {
+	if node == "" || node == self {
+		return false
+	}
+	if !slices.Contains(f.nodes, node) {
+		f.nodes = append(f.nodes, node)
+	}
+	return true
+}
+
+// addMember adds the chosen member of a shared subscription, here or at another node.
+func (s *Server) addMember(f *fanOut, m *home.MemberInfo, self home.NodeID, qos byte) {
+	if m.Owner.Node == self {
+		s.addRecipient(f, m.Session, qos, m.RetainAs, m.SubID, false)
+		return
+	}
+	d := home.Delivery{Session: m.Session, Epoch: m.Epoch, Owner: m.Owner, QoS: qos, Retain: m.RetainAs}
+	if m.SubID != 0 {
+		d.SubIDs = []uint32{m.SubID}
+	}
+	f.chosen = append(f.chosen, directed{m.Owner.Node, d})
 }
 
 func (f *fanOut) addPeer(peer home.ID) int {

@@ -106,6 +106,8 @@ type writer struct {
 	items []item
 	ids   []uint16
 	refs  []home.Queued
+
+	messages bool // what was gathered has some, or a PUBREL of the queue's
 }
 
 func (w *writer) buf() *buffer {
@@ -183,10 +185,23 @@ func (c *conn) clockFor(items []item) home.Time {
 	return 0
 }
 
+// speaks waits, before messages are written, until this node may speak for its sessions: until then another one may have
+// them. [C1]
+func (w *writer) speaks() error {
+	if w.messages && !w.c.s.opt.Home.Fresh() && !w.c.fresh() {
+		return errClosing
+	}
+	w.messages = false
+	return nil
+}
+
 // flush writes what was gathered.
 func (w *writer) flush() error {
 	if w.empty() {
 		return nil
+	}
+	if err := w.speaks(); err != nil {
+		return err
 	}
 	w.c.armWrite()
 	n, err := w.c.nc.Write(w.b.b)
@@ -198,6 +213,9 @@ func (w *writer) flush() error {
 
 // flushWith writes what was gathered and a payload behind it, without copying the payload.
 func (w *writer) flushWith(payload []byte) error {
+	if err := w.speaks(); err != nil {
+		return err
+	}
 	w.c.armWrite()
 	v := net.Buffers{w.b.b, payload}
 	n, err := v.WriteTo(w.c.nc)

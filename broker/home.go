@@ -29,6 +29,9 @@ type Home interface {
 	Now() home.Time
 	// Owner is this run of this node.
 	Owner() home.Owner
+	// Fresh says whether this node may speak for its sessions: it has applied what was committed a moment ago. It is
+	// asked before every write of messages. [C1]
+	Fresh() bool
 	// Ready says whether the home serves sessions, and if not, why. A CONNECT is parked until it does.
 	Ready() (ok bool, reason string)
 }

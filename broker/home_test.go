@@ -21,6 +21,7 @@ type testHome struct {
 	owner   home.Owner
 	start   time.Time
 	unready atomic.Bool
+	stale   atomic.Bool
 	evict   atomic.Bool // Queue leaves bodies out, Body has them
 	badDisk atomic.Bool
 	dropped atomic.Int64 // by the home
@@ -224,6 +225,8 @@ func (h *testHome) Owner() home.Owner {
 	return h.owner
 }
 func (h *testHome) Ready() (bool, string) { return !h.unready.Load(), "starting" }
+
+func (h *testHome) Fresh() bool { return !h.stale.Load() }
 
 func (h *testHome) Deliver(d home.Delivery) {
 	if s := h.sink.Load(); s != nil {

@@ -29,6 +29,7 @@ func (t Transport) websocket() bool { return t == WS || t == WSS }
 type Options struct {
 	Home          Home
 	Forwarder     Forwarder     // nil: there are no links
+	Siblings      Siblings      // nil: there are none
 	Authenticator Authenticator // nil: everybody may do everything
 	Logger        *slog.Logger  // nil: slog.Default()
 	Listeners     []Listener
@@ -99,6 +100,9 @@ type Listener struct {
 	MaxConnections int
 	// ConnectTimeout is how long a device may take from accept to a complete CONNECT. Default 10s.
 	ConnectTimeout time.Duration
+	// Proxy says that every connection begins with a PROXY header of version 2, which a load balancer writes: it tells
+	// the device's address. A connection without one is closed.
+	Proxy bool
 	// ConnectRate is how many connections are accepted a second; more wait in the kernel, before TLS. 0: no bound.
 	ConnectRate float64
 }
@@ -121,6 +125,9 @@ func (o *Options) withDefaults() {
 	def(&o.DrainRate, 500)
 	if o.Forwarder == nil {
 		o.Forwarder = noForwarder{}
+	}
+	if o.Siblings == nil {
+		o.Siblings = noSiblings{}
 	}
 	if o.Authenticator == nil {
 		o.Authenticator = allowAll{}

@@ -62,6 +62,7 @@ func (w *writer) publish(o outgoing) (sentResult, error) {
 
 func (w *writer) append(p *packet.OutPublish) error {
 	b := w.buf()
+	w.messages = true
 	if len(p.Payload) >= apart {
 		b.b = packet.AppendPublishHead(b.b, w.c.v, p)
 		return w.flushWith(p.Payload)

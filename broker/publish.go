@@ -101,6 +101,9 @@ func (c *conn) publishDirect(topic string, kept bool, p *packet.Publish) error {
 	if err := c.waitForReader(); err != nil {
 		return err
 	}
+	if !c.s.opt.Home.Fresh() && !c.fresh() {
+		return errClosing
+	}
 	began := c.s.now()
 	n := c.s.publishDirect(c, topic, kept, p)
 	code := packet.Success

@@ -37,6 +37,7 @@ func (w *writer) queued(q *home.Queued, now home.Time) error {
 	id := home.PacketID(q.Ref)
 	if q.Received { // the message was received; only the exchange has to be completed
 		c.remember(q.Ref, q.QoS, refReleased)
+		w.messages = true
 		w.buf().b = packet.AppendAck(w.buf().b, c.v, packet.PUBREL, id, packet.Success)
 		return nil
 	}

@@ -18,7 +18,8 @@ type Server struct {
 	quiet     *quietLog
 	sessions  *sessions
 	listeners map[string]*listener
-	ready     readiness
+	ready     soon
+	freshness soon
 
 	ctx      context.Context // ends when everything must end at once
 	cancel   context.CancelFunc
@@ -163,13 +164,13 @@ func (s *Server) isStopping() bool {
 	}
 }
 
-// readiness lets many parked CONNECTs wait for the home with one goroutine that looks.
-type readiness struct {
+// soon lets many wait for a condition with one goroutine that looks.
+type soon struct {
 	mu   sync.Mutex
-	wait chan struct{} // closed when the home is ready; nil while nobody waits
+	wait chan struct{} // closed when it holds; nil while nobody waits
 }
 
-const readyPoll = 20 * time.Millisecond
+const soonPoll = 20 * time.Millisecond
 
 // awaitReady waits until the home serves sessions. It reports false when ctx ended first.
 func (s *Server) awaitReady(ctx context.Context) bool {
@@ -178,7 +179,7 @@ func (s *Server) awaitReady(ctx context.Context) bool {
 			return true
 		}
 		select {
-		case <-s.readySoon():
+		case <-s.when(&s.ready, func() bool { ok, _ := s.opt.Home.Ready(); return ok }):
 		case <-ctx.Done():
 			return false
 		case <-s.stopping:
@@ -187,31 +188,36 @@ func (s *Server) awaitReady(ctx context.Context) bool {
 	}
 }
 
-func (s *Server) readySoon() <-chan struct{} {
-	s.ready.mu.Lock()
-	defer s.ready.mu.Unlock()
-	if s.ready.wait == nil {
-		s.ready.wait = make(chan struct{})
+// freshSoon is closed when the home is fresh.
+func (s *Server) freshSoon() <-chan struct{} { return s.when(&s.freshness, s.opt.Home.Fresh) }
+
+// when returns a channel that is closed when ok holds, or the server stops.
+func (s *Server) when(w *soon, ok func() bool) <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.wait == nil {
+		w.wait = make(chan struct{})
 		s.conns.Add(1)
-		go s.pollReady()
+		go s.poll(w, ok)
 	}
-	return s.ready.wait
+	return w.wait
 }
 
-func (s *Server) pollReady() {
+func (s *Server) poll(w *soon, ok func() bool) {
 	defer s.conns.Done()
-	tick := time.NewTicker(readyPoll)
+	tick := time.NewTicker(soonPoll)
 	defer tick.Stop()
-	for ok := false; !ok; {
+	for done := false; !done; {
 		select {
 		case <-tick.C:
-			ok, _ = s.opt.Home.Ready()
+			done = ok()
 		case <-s.stopping:
-			ok = true
+			<-tick.C
+			done = true
 		}
 	}
-	s.ready.mu.Lock()
-	defer s.ready.mu.Unlock()
-	close(s.ready.wait)
-	s.ready.wait = nil
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.wait)
+	w.wait = nil
 }

@@ -26,8 +26,9 @@ type shard struct {
 
 // attaching is the Attach operations in flight for one session.
 type attaching struct {
-	n     int
-	early []early
+	n       int
+	early   []early
+	yielded home.SessionEpoch // the session was given up at lower epochs
 }
 
 // early is what was heard for an epoch before its outcome.
@@ -105,10 +106,27 @@ func (t *sessions) attached(c *conn) (before *conn, ended home.EndReason) {
 			c.deliver(e.item)
 		}
 	}
+	if c.epoch < sh.attaching[c.key].yielded {
+		ended = home.EndTakenOver
+	}
 	sh.settle(c.key)
 	before = sh.live[c.key]
 	sh.live[c.key] = c
 	return before, ended
+}
+
+// yield returns the connection that has a session at a lower epoch, and sees to it that none gets it that is attaching.
+func (t *sessions) yield(k home.SessionKey, epoch home.SessionEpoch) *conn {
+	sh := t.shard(k)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if a := sh.attaching[k]; a != nil {
+		a.yielded = max(a.yielded, epoch)
+	}
+	if c := sh.live[k]; c != nil && c.epoch < epoch {
+		return c
+	}
+	return nil
 }
 
 // remove forgets a connection that ended, unless another has its place.

@@ -33,8 +33,25 @@ func (c *conn) handleSubscribe(p *packet.Subscribe) error {
 	op := &home.Subscribe{Session: c.key, Epoch: c.epoch, Filters: filters}
 	return c.proposeFor(size, op, func(o home.Outcome) {
 		codes := asCodes(o, len(filters))
-		c.control(func(b []byte) []byte { return packet.AppendSuback(b, c.v, p.PacketID, codes) })
+		c.suback(p.PacketID, codes)
+	})
+}
+
+// suback answers once every node of the region knows the subscription: from then on a message that is in no log finds it,
+// wherever it is published. [C4] It is called with mu held.
+func (c *conn) suback(id uint16, codes []packet.Code) {
+	answer := func() {
+		c.control(func(b []byte) []byte { return packet.AppendSuback(b, c.v, id, codes) })
 		c.wake()
+	}
+	if _, alone := c.s.opt.Siblings.(noSiblings); alone {
+		answer()
+		return
+	}
+	go c.s.opt.Siblings.Known(func() { // not in the home's apply goroutine, with mu held
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		answer()
 	})
 }
 

@@ -34,10 +34,13 @@ func (l *listener) serveHTTP() {
 		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){}, // no HTTP/2: it has no upgrade
 	}
 	ln := net.Listener(l)
+	if l.Proxy {
+		ln = proxyListener{ln}
+	}
 	if l.Transport == WSS {
 		cfg := l.TLS.Clone()
 		cfg.NextProtos = []string{"http/1.1"}
-		ln = tls.NewListener(l, cfg)
+		ln = tls.NewListener(ln, cfg)
 	}
 	_ = srv.Serve(ln)
 	_ = srv.Close() // connections that were not upgraded

@@ -140,7 +140,7 @@ func TestConnect_ParkedUntilTheHomeIsReady(t *testing.T) {
 		time.AfterFunc(5*time.Second, func() { l.home.unready.Store(false) })
 		began := time.Now()
 		a.connectOK("a")
-		if waited := time.Since(began); waited < 5*time.Second || waited > 5*time.Second+2*readyPoll {
+		if waited := time.Since(began); waited < 5*time.Second || waited > 5*time.Second+2*soonPoll {
 			t.Errorf("answered after %v", waited)
 		}
 		l.home.unready.Store(true)

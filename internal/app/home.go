@@ -305,3 +305,9 @@ func (h *homeService) Ready() (bool, string) {
 	}
 	return false, h.reason()
 }
+
+// Fresh says whether this node may speak for its sessions.
+func (h *homeService) Fresh() bool {
+	r := h.live.Load()
+	return r != nil && r.Fresh()
+}
