@@ -10,10 +10,12 @@ import (
 
 	"causeway/broker"
 	"causeway/internal/admin"
+	"causeway/internal/cluster"
 	"causeway/internal/config"
 	"causeway/internal/health"
 	"causeway/internal/home"
 	"causeway/internal/replica"
+	"causeway/internal/sibling"
 	"causeway/internal/store"
 	"causeway/internal/supervise"
 	"causeway/link"
@@ -32,6 +34,8 @@ type Options struct {
 	ListenLinks  func() (net.PacketConn, error) // default UDP at link.listen
 	Listeners    map[string]net.Listener        // by the name of the device listener
 	LinkIdentity link.Identity                  // default from identity
+	NodeIdentity cluster.Identity               // default from identity
+	Cluster      cluster.Network                // default the real one
 	NoAdmin      bool                           // no socket, no ports
 	Replica      func(*ReplicaOptions)          // sizes
 }
@@ -39,18 +43,20 @@ type Options struct {
 // App is a node.
 type App struct {
 	// fixed after New
-	opts    Options
-	cfg     *config.Config
-	log     *slog.Logger
-	health  *health.Node
-	metrics *admin.Metrics
-	tree    *supervise.Tree
-	admin   *admin.Server
-	broker  *broker.Server
-	links   *link.Manager // nil without links
-	certs   *identities
-	auth    *broker.Auth
-	started time.Time
+	opts     Options
+	cfg      *config.Config
+	log      *slog.Logger
+	health   *health.Node
+	metrics  *admin.Metrics
+	tree     *supervise.Tree
+	admin    *admin.Server
+	broker   *broker.Server
+	links    *link.Manager     // nil without links
+	cluster  *cluster.Cluster  // nil in a region of one node
+	siblings *sibling.Siblings // nil in a region of one node
+	certs    *identities
+	auth     *broker.Auth
+	started  time.Time
 
 	home      homeService
 	takeovers atomic.Int64
@@ -74,7 +80,7 @@ func New(o Options) (_ *App, err error) {
 	a.metrics = admin.NewMetrics(o.Build)
 	a.home.a = a
 	a.tree = supervise.New(supervise.Options{Logger: a.log, StopTimeout: 30 * time.Second})
-	for _, part := range []func() error{a.newIdentities, a.newLinks, a.newBroker, a.newAdmin, a.supervise} {
+	for _, part := range []func() error{a.newIdentities, a.newCluster, a.newLinks, a.newBroker, a.newAdmin, a.supervise} {
 		if err := part(); err != nil {
 			a.release()
 			return nil, err
@@ -87,6 +93,9 @@ func New(o Options) (_ *App, err error) {
 func (a *App) release() {
 	if a.admin != nil {
 		_ = a.admin.Close()
+	}
+	if a.cluster != nil {
+		_ = a.cluster.Close()
 	}
 	if a.broker != nil {
 		// A server that is asked to stop before it runs only closes its listeners.
@@ -105,7 +114,10 @@ func (a *App) supervise() error {
 		{"health", a.health.Run, true},
 		{"admin", a.runAdmin, a.admin != nil},
 		{"certificates", a.certs.watch, a.certs != nil},
+		{"cluster", a.runCluster, a.cluster != nil},
 		{"home", a.home.run, true},
+		{"siblings", a.runSiblings, a.cluster != nil},
+		{"isolation", a.watchIsolation, a.cluster != nil},
 		{"links", a.runLinks, a.links != nil},
 		{"broker", a.broker.Run, true},
 	}
@@ -123,13 +135,15 @@ func (a *App) supervise() error {
 // Run runs the node until ctx ends, then stops it gracefully. An error means
 // that the node could not go on: it should be started again by who runs it.
 func (a *App) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { a.health.Stop("asked to stop") })
+	stop := context.AfterFunc(ctx, func() {
+		a.health.Stop("asked to stop")
+		a.home.handOver()
+	})
 	defer stop()
 	return a.tree.Run(ctx)
 }
 
 func (a *App) runAdmin(ctx context.Context) error { return a.admin.Run(ctx) }
-func (a *App) runLinks(ctx context.Context) error { return a.links.Run(ctx) }
 
 // Reload reads again what may change while the node runs: certificates, the
 // password file and the access rules. What cannot be read stays as it was.
@@ -181,7 +195,10 @@ func (a *App) newBroker() (err error) {
 		o.TopicAliasMax = -1
 	}
 	if a.links != nil {
-		o.Forwarder = a.links
+		o.Forwarder = forwarder{a}
+	}
+	if a.siblings != nil {
+		o.Siblings = a.siblings
 	}
 	for i := range a.cfg.Listeners {
 		bl, err := a.listener(&a.cfg.Listeners[i])
@@ -198,7 +215,8 @@ func (a *App) newBroker() (err error) {
 
 func (a *App) listener(l *config.Listener) (broker.Listener, error) {
 	bl := broker.Listener{Name: l.Name, Transport: broker.Transport(l.Type), Address: l.Listen, Net: a.opts.Listeners[l.Name],
-		Namespace: l.Namespace, Path: l.Path, MaxConnections: l.MaxConnections, ConnectTimeout: l.ConnectTimeout}
+		Namespace: l.Namespace, Path: l.Path, MaxConnections: l.MaxConnections, ConnectTimeout: l.ConnectTimeout,
+		ConnectRate: float64(l.ConnectRate), Proxy: l.ProxyProtocol == config.ProxyV2}
 	for _, m := range l.Auth {
 		bl.Methods = append(bl.Methods, broker.Method(m))
 	}

@@ -29,7 +29,8 @@ type homeService struct {
 	ran  atomic.Bool
 
 	mu  sync.Mutex
-	why string // why there is none; guarded by mu
+	why string     // why there is none; guarded by mu
+	dir *store.Dir // while it is open; guarded by mu
 }
 
 // segmentBytes is the size of a file of the log, which takes its space at once:
@@ -63,14 +64,23 @@ func (h *homeService) serve(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
+	h.setDir(dir)
+	defer func() {
+		h.setDir(nil)
+		err = errors.Join(err, dir.Close())
+	}()
 	at, err := dir.Sub("home-" + cfg.Region)
 	if err != nil {
 		return err
 	}
 	ro := replica.Options{Home: home.ID(cfg.Region), Epoch: home.Epoch{Number: 1, Host: cfg.Region}, Node: home.NodeID(cfg.Node),
 		Incarnation: home.Incarnation(dir.Incarnation()), FS: o.FS, Dir: at, Sink: sink{h.a}, Logger: h.a.log.With("component", "home"),
-		OnFatal: func(err error) { h.leave(err) }}
+		OnFatal: func(err error) { h.leave(err) }, Disk: string(dir.DiskUUID()), Voters: cfg.Cluster.Voters, Waiting: h.waiting}
+	if h.a.cluster != nil {
+		ro.Cluster = h.a.cluster
+		ro.RaiseIncarnation = h.raise(dir)
+		h.a.cluster.Refresh()
+	}
 	ro.MaxOpBytes = maxOpBytes(int(cfg.Limits.Packet))
 	ro.QueueBytes = max(64<<20, 2*int64(ro.MaxOpBytes))
 	ro.SegmentBytes = segmentBytes
@@ -95,17 +105,85 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 	ended := make(chan error, 1)
 	running, stop := context.WithCancel(ctx)
 	defer stop()
-	go func() { ended <- r.Run(running) }()
-	if err := h.configure(running, r); err != nil {
+	go func() {
+		ended <- r.Run(running)
+		stop()
+	}()
+	if err := h.keepConfigured(running, r); err != nil {
 		stop()
 		return errors.Join(err, <-ended)
 	}
 	h.ran.Store(true)
 	h.live.Store(r)
 	h.setWhy("")
+	var keeping sync.WaitGroup
+	keeping.Go(func() { h.watchOffice(running, r) })
 	err := <-ended
 	h.live.Store(nil)
+	stop()
+	keeping.Wait()
 	return err
+}
+
+// keepConfigured waits until the home has a configuration: the leader's.
+func (h *homeService) keepConfigured(ctx context.Context, r *replica.Replica) error {
+	for {
+		if r.Leads() {
+			return h.configure(ctx, r)
+		}
+		if r.State().Config().Revision > 0 {
+			return nil
+		}
+		h.setWhy("the home's leader has not configured it yet")
+		if !wait(ctx, officeEvery) {
+			return ctx.Err()
+		}
+	}
+}
+
+// watchOffice configures the home each time this node becomes its leader.
+func (h *homeService) watchOffice(ctx context.Context, r *replica.Replica) {
+	led := r.Leads()
+	for wait(ctx, officeEvery) {
+		leads := r.Leads()
+		if leads && !led {
+			if err := h.configure(ctx, r); err != nil && ctx.Err() == nil {
+				h.a.log.Warn("configure the home", "error", err)
+				leads = false
+			}
+		}
+		led = leads
+	}
+}
+
+// handOver gives the leadership away at the beginning of a planned stop.
+func (h *homeService) handOver() {
+	if r := h.live.Load(); r != nil {
+		r.HandOver()
+	}
+}
+
+// raise makes this run's incarnation at least n.
+func (h *homeService) raise(dir *store.Dir) func(home.Incarnation) (home.Incarnation, error) {
+	return func(n home.Incarnation) (home.Incarnation, error) {
+		h.mu.Lock()
+		err := dir.RaiseIncarnation(uint64(n))
+		i := home.Incarnation(dir.Incarnation())
+		h.mu.Unlock()
+		h.a.cluster.Refresh()
+		return i, err
+	}
+}
+
+func (h *homeService) setDir(d *store.Dir) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dir = d
+}
+
+func (h *homeService) waiting(why string) {
+	h.setWhy(why)
+	h.a.log.Info("the home is being opened", "waits", why)
 }
 
 // leave makes the node say at once that it does not serve, and why.
@@ -136,7 +214,9 @@ func (h *homeService) check() health.Condition {
 	}
 	c := health.Condition{State: health.Starting, Reason: h.reason()}
 	if r := h.live.Load(); r != nil {
-		_, c.Reason = r.Ready()
+		if _, c.Reason = r.Ready(); h.a.cluster != nil && !r.Fresh() {
+			c.State, c.Next = health.Isolated, "look at the other nodes and the network between them: causeway ctl cluster status"
+		}
 	} else if h.ran.Load() {
 		// Not failed: the node mends this by itself, and who restarts processes
 		// should leave it alone.

@@ -37,7 +37,8 @@ func (s sink) Wanted() {
 
 // Dropped counts, but not what a replay of the log tells again.
 func (s sink) Dropped(place string, reason home.DropReason, n int) {
-	if s.a.home.current() == nil {
+	// Every copy hears it; one counts.
+	if r := s.a.home.current(); r == nil || !r.Leads() {
 		return
 	}
 	s.a.metrics.Dropped(place, string(reason), n)

@@ -268,9 +268,9 @@ func await(ctx context.Context, f raft.Future) error {
 	}
 }
 
-// handOver gives the leadership away before a planned stop, so that the others
+// HandOver gives the leadership away before a planned stop, so that the others
 // need not wait for it to be missed.
-func (r *Replica) handOver() {
+func (r *Replica) HandOver() {
 	if !r.leads() || len(r.servers()) < 2 {
 		return
 	}

@@ -25,7 +25,7 @@ func (r *Replica) Run(ctx context.Context) error {
 	}
 	select {
 	case <-ctx.Done():
-		r.handOver()
+		r.HandOver()
 		r.queue.close(ErrStopped)
 		r.drain()
 	case <-r.failed:

@@ -1,0 +1,198 @@
+package app
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"causeway/internal/cluster"
+	"causeway/internal/config"
+	"causeway/internal/home"
+	"causeway/internal/sibling"
+)
+
+// newCluster binds the ports towards the other nodes of the region, if there are
+// any.
+func (a *App) newCluster() (err error) {
+	k := &a.cfg.Cluster
+	if !k.Configured() {
+		return nil
+	}
+	o := cluster.Options{Region: a.cfg.Region, Node: a.cfg.Node, Role: cluster.Role(a.cfg.Role), Software: a.opts.Build.Version,
+		Self: a.home.self, Identity: a.opts.NodeIdentity, Listen: k.Listen, Streams: k.Streams, Advertise: k.Advertise,
+		Join:    cluster.Join{Method: cluster.JoinMethod(k.Join.Method), Nodes: k.Join.Nodes, Name: k.Join.Name},
+		Network: a.opts.Cluster, Logger: a.log.With("component", "cluster")}
+	if o.Identity == nil {
+		o.Identity = a.certs
+	}
+	if o.Network == nil {
+		if o.GossipKey, err = readGossipKey(k.GossipKey); err != nil {
+			return err
+		}
+	}
+	if a.cluster, err = cluster.New(o); err != nil {
+		return err
+	}
+	a.siblings = sibling.New(sibling.Options{Node: home.NodeID(a.cfg.Node), Streams: a.cluster, Log: &a.home, Edge: edge{a},
+		Forward: a.forwardHere, Logger: a.log.With("component", "sibling"), MaxMessage: int(a.cfg.Limits.Packet) + 1<<20})
+	return nil
+}
+
+func readGossipKey(ref config.SecretRef) ([]byte, error) {
+	b, err := os.ReadFile(ref.Path())
+	if err != nil {
+		return nil, fmt.Errorf("cluster.gossip_key: %w; make one with: causeway ca gossip-key", err)
+	}
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(b)))
+	if err != nil {
+		return nil, fmt.Errorf("cluster.gossip_key: %s does not hold a key in base64; make one with: causeway ca gossip-key", ref.Path())
+	}
+	return key, nil
+}
+
+// edge is the broker as siblings see it; it is made after them.
+type edge struct{ a *App }
+
+func (e edge) DeliverFromSibling(m *home.Message)               { e.a.broker.DeliverFromSibling(m) }
+func (e edge) DeliverToSession(d home.Delivery)                 { e.a.broker.DeliverToSession(d) }
+func (e edge) Yield(k home.SessionKey, epoch home.SessionEpoch) { e.a.broker.Yield(k, epoch) }
+
+// forwarder takes messages for peer regions to the node that has the links.
+type forwarder struct{ a *App }
+
+// Forward implements broker.Forwarder.
+func (f forwarder) Forward(peer home.ID, m *home.Message) {
+	a := f.a
+	if a.siblings == nil || a.home.leads() {
+		a.forwardHere(peer, m)
+		return
+	}
+	if r := a.home.current(); r != nil {
+		if leader, ok := r.Leader(); ok {
+			a.siblings.Forward(leader, peer, m)
+		}
+	}
+}
+
+func (a *App) forwardHere(peer home.ID, m *home.Message) {
+	if a.links != nil {
+		a.links.Forward(peer, m)
+	}
+}
+
+func (a *App) runCluster(ctx context.Context) error  { return a.cluster.Run(ctx) }
+func (a *App) runSiblings(ctx context.Context) error { return a.siblings.Run(ctx) }
+
+// officeEvery is how often a node looks whether it leads the home.
+const officeEvery = 100 * time.Millisecond
+
+// runLinks runs the links while this node leads the home: a region speaks to
+// another with one voice. The peers dial all nodes, and find the one that answers.
+func (a *App) runLinks(ctx context.Context) error {
+	if a.cluster == nil {
+		return a.links.Run(ctx)
+	}
+	for ctx.Err() == nil {
+		if !a.home.leads() {
+			if !wait(ctx, officeEvery) {
+				return nil
+			}
+			continue
+		}
+		if err := a.whileLeading(ctx, a.links.Run); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whileLeading runs something until this node does not lead any more.
+func (a *App) whileLeading(ctx context.Context, run func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(officeEvery):
+		}
+		if !a.home.leads() {
+			stop()
+		}
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// isolatedAfter is for how long a node that may not speak for its sessions keeps
+// their connections: after it the devices are better off elsewhere. [C1]
+const isolatedAfter = 5 * time.Second
+
+// watchIsolation closes the connections of a node that has been cut off from its
+// region.
+func (a *App) watchIsolation(ctx context.Context) error {
+	closed := false
+	for wait(ctx, officeEvery) {
+		r := a.home.current()
+		isolated := r != nil && r.Stale() > isolatedAfter
+		if isolated && !closed {
+			if n := a.broker.CloseAll(); n > 0 {
+				_, why := r.Ready()
+				a.log.Warn("this node is isolated: its connections are closed, so that their devices go elsewhere", "connections", n, "reason", why)
+			}
+		}
+		closed = isolated
+	}
+	return nil
+}
+
+var errNoDir = errors.New("the data directory is not open")
+
+// self says who this run of the node is.
+func (h *homeService) self() (cluster.Self, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.dir == nil {
+		return cluster.Self{}, errNoDir
+	}
+	return cluster.Self{Disk: string(h.dir.DiskUUID()), Incarnation: h.dir.Incarnation(), Features: home.MaxLevel}, nil
+}
+
+// leads says that this node leads the home.
+func (h *homeService) leads() bool {
+	r := h.live.Load()
+	return r != nil && r.Leads()
+}
+
+// Applied and WaitApplied are what siblings ask of the log.
+
+// Applied is the index of the log applied here.
+func (h *homeService) Applied() uint64 {
+	if r := h.live.Load(); r != nil {
+		return r.Applied()
+	}
+	return 0
+}
+
+// WaitApplied waits until an index is applied here.
+func (h *homeService) WaitApplied(ctx context.Context, index uint64) error {
+	if r := h.live.Load(); r != nil {
+		return r.WaitApplied(ctx, index)
+	}
+	return errNoHome
+}
