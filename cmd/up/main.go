@@ -1,5 +1,5 @@
-// Command up runs two linked regions on this machine until Ctrl-C: what `make
-// up` starts. It is for trying Causeway, not for running it.
+// Command up runs two linked regions of three nodes each on this machine until
+// Ctrl-C: what `make up` starts. It is for trying Causeway, not for running it.
 package main
 
 import (
@@ -22,21 +22,31 @@ func main() {
 	binary := flag.String("binary", "bin/causeway", "the causeway executable")
 	dir := flag.String("dir", "run", "where everything is kept; emptied at the start")
 	regions := flag.String("regions", "eu,us", "names of the regions, separated by commas")
+	nodes := flag.Int("nodes", 3, "nodes of each region: 1, 3, 5 or 7")
 	base := flag.Int("port", 11883, "MQTT port of the first region; each region takes the next thousand")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Stdout, *binary, *dir, strings.Split(*regions, ","), *base); err != nil {
+	if err := run(ctx, os.Stdout, *binary, *dir, strings.Split(*regions, ","), *nodes, *base); err != nil {
 		fmt.Fprintln(os.Stderr, "up:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer, binary, dir string, regions []string, base int) error {
-	t, err := trial.New(trial.Options{Dir: dir, Binary: binary, Regions: regions, Ports: func(i int) trial.Ports {
-		p := base + 1000*i
-		return trial.Ports{MQTT: p, WebSocket: p + 1, Link: p + 2, Metrics: p + 3}
-	}})
+// perNode is how many ports a node takes, from the region's base on.
+const perNode = 10
+
+func run(ctx context.Context, out io.Writer, binary, dir string, regions []string, nodes, base int) error {
+	balance := nodes > 1 && trial.Balancer()
+	t, err := trial.New(trial.Options{Dir: dir, Binary: binary, Regions: regions, Nodes: nodes, Balance: balance,
+		Front: func(region int) int { return base + 1000*region },
+		Ports: func(region, node int) trial.Ports {
+			p := base + 1000*region
+			if nodes > 1 {
+				p += perNode * (node + 1) // the region's own port is the load balancer's
+			}
+			return trial.Ports{MQTT: p, WebSocket: p + 1, Link: p + 2, Metrics: p + 3, Gossip: p + 4, Streams: p + 5}
+		}})
 	if err != nil {
 		return err
 	}
@@ -85,19 +95,36 @@ func portsFree(t *trial.Trial) error {
 
 func tell(out io.Writer, t *trial.Trial, binary string) {
 	fmt.Fprintln(out, "Regions are up and linked (QUIC, mutual TLS):")
-	for _, n := range t.Nodes {
-		fmt.Fprintf(out, "  %-4s mqtt://%s  ws://%s/mqtt  metrics http://%s/metrics  log %s\n", n.Region, n.MQTT, n.WebSocket, n.Metrics, n.LogFile())
+	for _, f := range t.Fronts {
+		fmt.Fprintf(out, "  %-6s mqtt://%s  HAProxy, to whichever node lives\n", f.Region, f.MQTT)
 	}
-	if len(t.Nodes) < 2 {
+	for _, n := range t.Nodes {
+		fmt.Fprintf(out, "  %-6s mqtt://%s  ws://%s/mqtt  metrics http://%s/metrics  pid %d  log %s\n", n.Name, n.MQTT, n.WebSocket, n.Metrics, n.PID(), n.LogFile())
+	}
+	a := entry(t, t.Nodes[0].Region)
+	b := entry(t, t.Nodes[len(t.Nodes)-1].Region)
+	if a.Region == b.Region {
 		return
 	}
-	a, b := t.Nodes[0], t.Nodes[1]
 	fmt.Fprintf(out, "\nTry it, in two more terminals:\n")
 	fmt.Fprintf(out, "  mosquitto_sub -p %s -i lamp -c -q 1 -t 'home/#' -v\n", port(b.MQTT))
 	fmt.Fprintf(out, "  mosquitto_pub -p %s -q 1 -t home/lamp -m on\n", port(a.MQTT))
 	fmt.Fprintf(out, "\nLook inside:\n")
 	fmt.Fprintf(out, "  %s ctl --socket %s status\n  %s ctl --socket %s link show %s\n", binary, a.Socket(), binary, a.Socket(), b.Region)
+	if t.Nodes[0].Region == t.Nodes[1].Region {
+		fmt.Fprintf(out, "\nKill a node; its region goes on, and takes it back when it returns:\n  kill -9 %d\n", t.Nodes[0].PID())
+		fmt.Fprintf(out, "  %s serve --config %s\n", binary, t.Nodes[0].ConfigFile())
+	}
 	fmt.Fprintf(out, "\nCtrl-C stops everything.\n")
+}
+
+// entry is a region's first node, with the address that devices use.
+func entry(t *trial.Trial, region string) trial.Node {
+	n := *t.Node(region)
+	if f := t.Front(region); f != nil {
+		n.MQTT = f.MQTT
+	}
+	return n
 }
 
 func port(addr string) string {

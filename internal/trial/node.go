@@ -25,6 +25,9 @@ type Node struct {
 	Link         string // UDP
 	Metrics      string
 
+	gossip, streams string
+	balanced        string // for a load balancer; "" without one
+
 	binary string
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when cmd ended
@@ -40,7 +43,8 @@ func (n *Node) LogFile() string { return filepath.Join(n.Dir, "log") }
 // DataDir is the node's data directory.
 func (n *Node) DataDir() string { return filepath.Join(n.Dir, "data") }
 
-func (n *Node) configFile() string { return filepath.Join(n.Dir, "causeway.yaml") }
+// ConfigFile is the node's configuration.
+func (n *Node) ConfigFile() string { return filepath.Join(n.Dir, "causeway.yaml") }
 
 // Start starts the process, unless it runs.
 func (n *Node) Start() error {
@@ -52,7 +56,7 @@ func (n *Node) Start() error {
 		return err
 	}
 	defer log.Close()
-	n.cmd = exec.Command(n.binary, "serve", "--config", n.configFile())
+	n.cmd = exec.Command(n.binary, "serve", "--config", n.ConfigFile())
 	n.cmd.Stdout, n.cmd.Stderr = log, log
 	// In a group of its own, so that a terminal's Ctrl-C reaches it by us only.
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -89,6 +93,15 @@ func (n *Node) Kill() {
 		_ = n.cmd.Process.Kill()
 		<-n.exited
 	}
+}
+
+// Wipe removes the data directory of a node that does not run.
+func (n *Node) Wipe() error { return os.RemoveAll(n.DataDir()) }
+
+// Stop asks the process to stop and waits for its end.
+func (n *Node) Stop(ctx context.Context) error {
+	n.signalStop()
+	return n.waitStopped(ctx)
 }
 
 func (n *Node) signalStop() {

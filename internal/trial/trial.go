@@ -2,6 +2,8 @@ package trial
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -18,9 +20,15 @@ import (
 type Options struct {
 	Dir     string   // everything is kept under it; emptied by New
 	Binary  string   // the causeway executable
-	Regions []string // names; one node each
-	// Ports gives a node's ports. Nil means free ones.
-	Ports func(region int) Ports
+	Regions []string // names
+	Nodes   int      // core nodes a region; 1
+	// Balance puts a HAProxy in front of each region, as deployed; the haproxy
+	// binary must be there.
+	Balance bool
+	// Ports gives a node's ports, of region and node by number. Nil means free ones.
+	Ports func(region, node int) Ports
+	// Front gives the MQTT port of a region's HAProxy. Nil means a free one.
+	Front func(region int) int
 	// LinkVia, if set, returns the address at which one region dials another, in
 	// place of where it listens: a test puts a relay there.
 	LinkVia func(from, to, address string) string
@@ -29,12 +37,13 @@ type Options struct {
 }
 
 // Ports of a node, on 127.0.0.1.
-type Ports struct{ MQTT, WebSocket, Link, Metrics int }
+type Ports struct{ MQTT, WebSocket, Link, Metrics, Gossip, Streams int }
 
 // Trial is a set of linked regions.
 type Trial struct {
-	Nodes []*Node
-	opts  Options
+	Nodes  []*Node
+	Fronts []*Front // of each region, if Balance
+	opts   Options
 }
 
 // New lays out the files of a trial. Nothing runs yet.
@@ -44,8 +53,12 @@ func New(opts Options) (*Trial, error) {
 		return nil, err
 	}
 	opts.Dir = dir
+	opts.Nodes = max(opts.Nodes, 1)
 	if opts.Ports == nil {
 		opts.Ports = freePorts
+	}
+	if opts.Front == nil {
+		opts.Front = func(int) int { return freePorts(0, 0).MQTT }
 	}
 	if opts.LinkVia == nil {
 		opts.LinkVia = func(_, _, address string) string { return address }
@@ -55,19 +68,29 @@ func New(opts Options) (*Trial, error) {
 	}
 	t := &Trial{opts: opts}
 	for i, region := range opts.Regions {
-		p := opts.Ports(i)
-		n := &Node{Region: region, Name: region + "-1", Dir: filepath.Join(dir, region+"-1"), binary: opts.Binary,
-			MQTT: local(p.MQTT), WebSocket: local(p.WebSocket), Link: local(p.Link), Metrics: local(p.Metrics)}
-		t.Nodes = append(t.Nodes, n)
-		if err := os.MkdirAll(n.Dir, 0o700); err != nil {
+		for j := range opts.Nodes {
+			p := opts.Ports(i, j)
+			name := fmt.Sprintf("%s-%d", region, j+1)
+			n := &Node{Region: region, Name: name, Dir: filepath.Join(dir, name), binary: opts.Binary,
+				MQTT: local(p.MQTT), WebSocket: local(p.WebSocket), Link: local(p.Link), Metrics: local(p.Metrics),
+				gossip: local(p.Gossip), streams: local(p.Streams)}
+			t.Nodes = append(t.Nodes, n)
+			if err := os.MkdirAll(n.Dir, 0o700); err != nil {
+				return nil, err
+			}
+		}
+		if err := writeGossipKey(filepath.Join(dir, region+".gossip")); err != nil {
 			return nil, err
 		}
+	}
+	if err := t.fronts(); err != nil {
+		return nil, err
 	}
 	if err := t.identities(); err != nil {
 		return nil, err
 	}
 	for i := range t.Nodes {
-		if err := os.WriteFile(t.Nodes[i].configFile(), []byte(t.config(i)), 0o600); err != nil {
+		if err := os.WriteFile(t.Nodes[i].ConfigFile(), []byte(t.config(i)), 0o600); err != nil {
 			return nil, err
 		}
 	}
@@ -76,17 +99,17 @@ func New(opts Options) (*Trial, error) {
 
 func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
-func freePorts(int) Ports {
-	var p [4]int
+func freePorts(int, int) Ports {
+	var p [6]int
 	for i := range p {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			continue // the node will say that port 0 was not what it wanted
 		}
-		defer l.Close() // held until all four are known, so that they differ
+		defer l.Close() // held until all are known, so that they differ
 		p[i] = l.Addr().(*net.TCPAddr).Port
 	}
-	return Ports{p[0], p[1], p[2], p[3]}
+	return Ports{p[0], p[1], p[2], p[3], p[4], p[5]}
 }
 
 // identities makes a CA of the trial's own and a certificate a node.
@@ -114,32 +137,82 @@ func (t *Trial) config(i int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "region: %s\nnode: %s\ndata_dir: %s\n", n.Region, n.Name, filepath.Join(n.Dir, "data"))
 	fmt.Fprintf(&b, "identity: { cert: %s, key: %s, ca: %s }\n", filepath.Join(n.Dir, "node.pem"), filepath.Join(n.Dir, "node-key.pem"), filepath.Join(n.Dir, "ca.pem"))
+	proxy := "off"
+	if t.opts.Balance {
+		proxy = "v2"
+	}
 	fmt.Fprintf(&b, "listeners:\n  - { name: mqtt, type: mqtt, listen: %q, auth: [anonymous] }\n", n.MQTT)
+	if t.opts.Balance {
+		fmt.Fprintf(&b, "  - { name: balanced, type: mqtt, listen: %q, auth: [anonymous], proxy_protocol: %s }\n", n.balanced, proxy)
+	}
 	fmt.Fprintf(&b, "  - { name: web, type: ws, listen: %q, path: /mqtt, auth: [anonymous] }\n", n.WebSocket)
 	fmt.Fprintf(&b, "admin: { socket: %s }\nmetrics: { listen: %q }\nlink: { listen: %q }\nlinks:\n", n.Socket(), n.Metrics, n.Link)
-	for j, peer := range t.Nodes {
+	mine := slices.Index(t.opts.Regions, n.Region)
+	for j, region := range t.opts.Regions {
 		switch {
-		case j == i:
-		case i < j:
-			fmt.Fprintf(&b, "  - { name: %s, peer: %s, dial: [\"udp://%s\"] }\n", peer.Region, peer.Region, t.opts.LinkVia(n.Region, peer.Region, peer.Link))
+		case j == mine:
+		case mine < j:
+			fmt.Fprintf(&b, "  - { name: %s, peer: %s, dial: [%s] }\n", region, region, strings.Join(t.linksOf(n.Region, region), ", "))
 		default:
-			fmt.Fprintf(&b, "  - { name: %s, peer: %s }\n", peer.Region, peer.Region)
+			fmt.Fprintf(&b, "  - { name: %s, peer: %s }\n", region, region)
 		}
 	}
+	t.writeCluster(&b, n)
 	if t.opts.Extra != nil {
 		b.WriteString(t.opts.Extra(n.Region))
 	}
 	return b.String()
 }
 
-// Node returns the node of a region.
-func (t *Trial) Node(region string) *Node {
-	i := slices.IndexFunc(t.Nodes, func(n *Node) bool { return n.Region == region })
-	return t.Nodes[i]
+// linksOf are the addresses at which a region's nodes dial another region.
+func (t *Trial) linksOf(from, to string) (list []string) {
+	for _, peer := range t.Region(to) {
+		list = append(list, fmt.Sprintf("%q", "udp://"+t.opts.LinkVia(from, to, peer.Link)))
+	}
+	return list
 }
 
-// Start starts every node that does not run.
+// writeCluster connects a node with the others of its region.
+func (t *Trial) writeCluster(b *strings.Builder, n *Node) {
+	if t.opts.Nodes == 1 {
+		return
+	}
+	var nodes []string
+	for _, o := range t.Region(n.Region) {
+		nodes = append(nodes, fmt.Sprintf("%q", o.gossip))
+	}
+	fmt.Fprintf(b, "cluster: { voters: %d, listen: %q, streams: %q, advertise: 127.0.0.1, join: { nodes: [%s] }, gossip_key: \"file:%s\" }\n",
+		min(t.opts.Nodes, 3), n.gossip, n.streams, strings.Join(nodes, ", "), filepath.Join(t.opts.Dir, n.Region+".gossip"))
+}
+
+func writeGossipKey(file string) error {
+	b := make([]byte, 32)
+	if _, err := rand.Read(b); err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(base64.StdEncoding.EncodeToString(b)+"\n"), 0o600)
+}
+
+// Region returns the nodes of a region.
+func (t *Trial) Region(region string) (list []*Node) {
+	for _, n := range t.Nodes {
+		if n.Region == region {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// Node returns the first node of a region.
+func (t *Trial) Node(region string) *Node { return t.Region(region)[0] }
+
+// Start starts every node that does not run, and what is in front of them.
 func (t *Trial) Start() error {
+	for _, f := range t.Fronts {
+		if err := f.start(); err != nil {
+			return err
+		}
+	}
 	for _, n := range t.Nodes {
 		if err := n.Start(); err != nil {
 			return err
@@ -148,14 +221,43 @@ func (t *Trial) Start() error {
 	return nil
 }
 
-// WaitReady waits until every node is ready and every link is up.
+// WaitReady waits until every node is ready and every link is up, at the node
+// that has the region's links.
 func (t *Trial) WaitReady(ctx context.Context) error {
+	links := len(t.opts.Regions) - 1
 	for _, n := range t.Nodes {
-		if err := n.WaitReady(ctx, len(t.Nodes)-1); err != nil {
+		alone := 0
+		if t.opts.Nodes == 1 {
+			alone = links
+		}
+		if err := n.WaitReady(ctx, alone); err != nil {
 			return err
 		}
 	}
+	if t.opts.Nodes == 1 {
+		return nil
+	}
+	every := time.NewTicker(20 * time.Millisecond)
+	defer every.Stop()
+	for _, region := range t.opts.Regions {
+		for !t.linked(ctx, region, links) {
+			select {
+			case <-every.C:
+			case <-ctx.Done():
+				return fmt.Errorf("the links of region %s are not up: %w", region, ctx.Err())
+			}
+		}
+	}
 	return nil
+}
+
+func (t *Trial) linked(ctx context.Context, region string, links int) bool {
+	for _, n := range t.Region(region) {
+		if n.notReady(ctx, links) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // Stop asks every node to stop and waits; after ctx it kills what is left.
@@ -166,6 +268,9 @@ func (t *Trial) Stop(ctx context.Context) error {
 	}
 	for _, n := range t.Nodes {
 		errs = append(errs, n.waitStopped(ctx))
+	}
+	for _, f := range t.Fronts {
+		f.stop()
 	}
 	return errors.Join(errs...)
 }

@@ -45,7 +45,7 @@ func layOut(t *testing.T, o trial.Options) *trial.Trial {
 		o.Regions = []string{"eu", "us"}
 	}
 	if o.Ports == nil {
-		o.Ports = func(int) trial.Ports {
+		o.Ports = func(int, int) trial.Ports {
 			return trial.Ports{MQTT: port(t), WebSocket: port(t), Link: port(t), Metrics: port(t)}
 		}
 	}

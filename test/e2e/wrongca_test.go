@@ -16,7 +16,7 @@ func TestWrongCA_LinkSaysWhatItSawAndWanted(t *testing.T) {
 	for range 2 {
 		at = append(at, trial.Ports{MQTT: port(t), WebSocket: port(t), Link: port(t), Metrics: port(t)})
 	}
-	same := func(i int) trial.Ports { return at[i] }
+	same := func(i, _ int) trial.Ports { return at[i] }
 	eu := layOut(t, trial.Options{Ports: same}).Node("eu")
 	us := layOut(t, trial.Options{Ports: same}).Node("us") // of a trial with a CA of its own
 	restart(t, us, 0)

@@ -1,0 +1,97 @@
+package trial
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"text/template"
+
+	"causeway/deploy/haproxy"
+)
+
+// Front is the HAProxy in front of a region, as deployed.
+type Front struct {
+	Region string
+	MQTT   string // host:port
+
+	config string
+	log    string
+	cmd    *exec.Cmd
+}
+
+// Balancer says whether there is a HAProxy on this machine.
+func Balancer() bool {
+	_, err := exec.LookPath("haproxy")
+	return err == nil
+}
+
+// fronts lays out the load balancers, from the same template that operators
+// start from.
+func (t *Trial) fronts() error {
+	if !t.opts.Balance {
+		return nil
+	}
+	tmpl, err := template.New("haproxy").Parse(haproxy.Template)
+	if err != nil {
+		return err
+	}
+	for i, region := range t.opts.Regions {
+		f := &Front{Region: region, MQTT: local(t.opts.Front(i)), config: filepath.Join(t.opts.Dir, region+"-haproxy.cfg"),
+			log: filepath.Join(t.opts.Dir, region+"-haproxy.log")}
+		v := haproxy.Values{Listen: f.MQTT}
+		for _, n := range t.Region(region) {
+			n.balanced = local(freePorts(0, 0).MQTT)
+			v.Nodes = append(v.Nodes, haproxy.Node{Name: n.Name, MQTT: n.balanced, Health: n.Metrics})
+		}
+		var b strings.Builder
+		if err := tmpl.Execute(&b, v); err != nil {
+			return err
+		}
+		if err := os.WriteFile(f.config, []byte(b.String()), 0o600); err != nil {
+			return err
+		}
+		t.Fronts = append(t.Fronts, f)
+	}
+	return nil
+}
+
+// Front returns the load balancer of a region, nil if there is none.
+func (t *Trial) Front(region string) *Front {
+	for _, f := range t.Fronts {
+		if f.Region == region {
+			return f
+		}
+	}
+	return nil
+}
+
+func (f *Front) start() error {
+	if f.cmd != nil {
+		return nil
+	}
+	log, err := os.OpenFile(f.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	f.cmd = exec.Command("haproxy", "-db", "-f", f.config)
+	f.cmd.Stdout, f.cmd.Stderr = log, log
+	f.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := f.cmd.Start(); err != nil {
+		f.cmd = nil
+		return fmt.Errorf("start haproxy: %w", err)
+	}
+	return nil
+}
+
+func (f *Front) stop() {
+	if f.cmd == nil {
+		return
+	}
+	_ = f.cmd.Process.Kill()
+	_ = f.cmd.Wait()
+	f.cmd = nil
+}
