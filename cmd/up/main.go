@@ -45,7 +45,7 @@ func run(ctx context.Context, out io.Writer, binary, dir string, regions []strin
 			if nodes > 1 {
 				p += perNode * (node + 1) // the region's own port is the load balancer's
 			}
-			return trial.Ports{MQTT: p, WebSocket: p + 1, Link: p + 2, Metrics: p + 3, Gossip: p + 4, Streams: p + 5}
+			return trial.Ports{MQTT: p, WebSocket: p + 1, Link: p + 2, Metrics: p + 3, Gossip: p + 4, Streams: p + 5, Balanced: p + 6}
 		}})
 	if err != nil {
 		return err

@@ -271,6 +271,8 @@ func await(ctx context.Context, f raft.Future) error {
 // HandOver gives the leadership away before a planned stop, so that the others
 // need not wait for it to be missed.
 func (r *Replica) HandOver() {
+	r.handing.lock()
+	defer r.handing.unlock()
 	if !r.leads() || len(r.servers()) < 2 {
 		return
 	}

@@ -65,7 +65,7 @@ func Open(ctx context.Context, opts Options) (_ *Replica, err error) {
 func newReplica(opts Options) *Replica {
 	return &Replica{opts: opts, log: opts.Logger, id: serverID(opts.Node, opts.Disk), failed: make(chan struct{}), stats: newStats(),
 		owner: home.Owner{Node: opts.Node, Incarnation: opts.Incarnation}, queue: newQueue(opts), contacts: newContacts(),
-		fresh: newFreshness(), digests: newDigests(), leaderCh: make(chan bool, 1), again: make(chan struct{}, 1),
+		fresh: newFreshness(), digests: newDigests(), leaderCh: make(chan bool, 1), again: make(chan struct{}, 1), handing: newTurn(),
 		hurry: make(chan struct{}, 1), streams: map[*cluster.Stream]struct{}{}, checkpoints: checkpoints{mu: newTurn()}}
 }
 

@@ -68,6 +68,7 @@ type Replica struct {
 	resending atomic.Bool   // resendSoon has a timer running
 	leaderCh  chan bool     // holds the newest word of whether there is a leader
 	again     chan struct{} // holds one token: send again what is under way
+	handing   turn          // one hand-over at a time
 	hurry     chan struct{} // holds one token: ask now what is committed
 	loops     sync.WaitGroup
 	stopLoops context.CancelFunc

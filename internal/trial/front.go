@@ -43,7 +43,6 @@ func (t *Trial) fronts() error {
 			log: filepath.Join(t.opts.Dir, region+"-haproxy.log")}
 		v := haproxy.Values{Listen: f.MQTT}
 		for _, n := range t.Region(region) {
-			n.balanced = local(freePorts(0, 0).MQTT)
 			v.Nodes = append(v.Nodes, haproxy.Node{Name: n.Name, MQTT: n.balanced, Health: n.Metrics})
 		}
 		var b strings.Builder

@@ -37,7 +37,7 @@ type Options struct {
 }
 
 // Ports of a node, on 127.0.0.1.
-type Ports struct{ MQTT, WebSocket, Link, Metrics, Gossip, Streams int }
+type Ports struct{ MQTT, WebSocket, Link, Metrics, Gossip, Streams, Balanced int }
 
 // Trial is a set of linked regions.
 type Trial struct {
@@ -73,7 +73,7 @@ func New(opts Options) (*Trial, error) {
 			name := fmt.Sprintf("%s-%d", region, j+1)
 			n := &Node{Region: region, Name: name, Dir: filepath.Join(dir, name), binary: opts.Binary,
 				MQTT: local(p.MQTT), WebSocket: local(p.WebSocket), Link: local(p.Link), Metrics: local(p.Metrics),
-				gossip: local(p.Gossip), streams: local(p.Streams)}
+				gossip: local(p.Gossip), streams: local(p.Streams), balanced: local(p.Balanced)}
 			t.Nodes = append(t.Nodes, n)
 			if err := os.MkdirAll(n.Dir, 0o700); err != nil {
 				return nil, err
@@ -100,7 +100,7 @@ func New(opts Options) (*Trial, error) {
 func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 func freePorts(int, int) Ports {
-	var p [6]int
+	var p [7]int
 	for i := range p {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -109,7 +109,7 @@ func freePorts(int, int) Ports {
 		defer l.Close() // held until all are known, so that they differ
 		p[i] = l.Addr().(*net.TCPAddr).Port
 	}
-	return Ports{p[0], p[1], p[2], p[3], p[4], p[5]}
+	return Ports{p[0], p[1], p[2], p[3], p[4], p[5], p[6]}
 }
 
 // identities makes a CA of the trial's own and a certificate a node.

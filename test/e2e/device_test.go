@@ -41,6 +41,8 @@ type device struct {
 	dups       int // of got, those flagged DUP
 	pending    map[uint16]bool
 	subscribed bool
+	lostAt     time.Time       // when the last connection ended; zero once a message came again
+	resumes    []time.Duration // from the loss of a connection to the next message
 	nextID     uint16
 	problem    error // that is no loss of connection
 }
@@ -86,6 +88,9 @@ func (d *device) connection(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { dialled.Close() })()
 	defer func() {
 		d.mu.Lock()
+		if d.conn != nil && d.lostAt.IsZero() {
+			d.lostAt = time.Now()
+		}
 		d.conn = nil
 		d.mu.Unlock()
 	}()
@@ -237,6 +242,9 @@ func (d *device) message(p *packet.Publish) ([]byte, error) {
 		answer = packet.PUBACK
 	}
 	d.got = append(d.got, number)
+	if !d.lostAt.IsZero() {
+		d.resumes, d.lostAt = append(d.resumes, time.Since(d.lostAt)), time.Time{}
+	}
 	if p.Dup {
 		d.dups++
 	}

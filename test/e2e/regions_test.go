@@ -44,9 +44,12 @@ func layOut(t *testing.T, o trial.Options) *trial.Trial {
 	if o.Regions == nil {
 		o.Regions = []string{"eu", "us"}
 	}
+	if o.Front == nil {
+		o.Front = func(int) int { return port(t) }
+	}
 	if o.Ports == nil {
 		o.Ports = func(int, int) trial.Ports {
-			return trial.Ports{MQTT: port(t), WebSocket: port(t), Link: port(t), Metrics: port(t)}
+			return trial.Ports{MQTT: port(t), WebSocket: port(t), Link: port(t), Metrics: port(t), Gossip: port(t), Streams: port(t), Balanced: port(t)}
 		}
 	}
 	tr, err := trial.New(o)

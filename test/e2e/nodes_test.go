@@ -1,0 +1,178 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"causeway/internal/trial"
+)
+
+// fleet is pairs of devices with sessions to keep, each a publisher and a subscriber, half of them at QoS 1 and half at
+// QoS 2, that go through a region's load balancer.
+type fleet struct {
+	t     *testing.T
+	pairs []*stream
+	sent  int
+}
+
+func newFleet(t *testing.T, addr string, pairs int) *fleet {
+	ctx, cancel := context.WithCancel(context.Background())
+	var devices sync.WaitGroup
+	t.Cleanup(func() {
+		cancel()
+		devices.Wait()
+	})
+	f := &fleet{t: t}
+	for i := range pairs {
+		name, qos := fmt.Sprintf("pair-%d", i), byte(1+i%2)
+		s := &stream{t: t, n: 1 << 30,
+			from: &device{addr: addr, id: name + "-from", topic: "fleet/" + name, qos: qos, window: 8},
+			to:   &device{addr: addr, id: name + "-to", filter: "fleet/" + name, qos: qos}}
+		for _, d := range []*device{s.from, s.to} {
+			devices.Go(func() { d.run(ctx) })
+		}
+		f.pairs = append(f.pairs, s)
+	}
+	await(t, "all devices to be connected and subscribed", func() bool {
+		return !slices.ContainsFunc(f.pairs, func(s *stream) bool { return !s.from.online() || !s.to.isSubscribed() })
+	})
+	return f
+}
+
+func (d *device) online() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.conn != nil
+}
+
+// pace has every pair send a message now and then, until the returned function is called.
+func (f *fleet) pace(every time.Duration) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+				return
+			}
+			f.sent++
+			for _, s := range f.pairs {
+				s.from.allow(f.sent)
+			}
+		}
+	})
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
+// settle waits until everything has arrived and holds all pairs to their promise.
+func (f *fleet) settle() {
+	f.t.Helper()
+	await(f.t, "everything to be acknowledged and to arrive", func() bool {
+		return !slices.ContainsFunc(f.pairs, func(s *stream) bool {
+			acked, _ := s.from.progress()
+			return acked < f.sent || s.to.distinct() < f.sent
+		})
+	})
+	var all [2]ledger
+	var resumes []time.Duration
+	for i, s := range f.pairs {
+		l := settle(s.from.topic, s.from, s.to, 0)
+		if l.lost+l.reordered+l.publisherSessions+l.subscriberSessions > 0 || s.from.qos == 2 && l.doubled > 0 {
+			f.t.Errorf("%s; session present was 0 on %d and %d connections; %v %v", l, l.publisherSessions, l.subscriberSessions, s.from.problem, s.to.problem)
+		}
+		sum := &all[i%2]
+		sum.name = fmt.Sprintf("QoS %d", 1+i%2)
+		sum.sent += l.sent
+		sum.acked += l.acked
+		sum.received += l.received
+		sum.flagged += l.flagged
+		sum.lost += l.lost
+		sum.doubled += l.doubled
+		sum.reordered += l.reordered
+		sum.reconnects += l.reconnects
+		s.to.mu.Lock()
+		resumes = append(resumes, s.to.resumes...)
+		s.to.mu.Unlock()
+	}
+	f.t.Log(all[0])
+	f.t.Log(all[1])
+	if len(resumes) > 0 {
+		slices.Sort(resumes)
+		f.t.Logf("from the loss of a connection to the next message, %d times: p50 %s, p99 %s, longest %s", len(resumes),
+			resumes[len(resumes)/2].Round(time.Millisecond), resumes[len(resumes)*99/100].Round(time.Millisecond), resumes[len(resumes)-1].Round(time.Millisecond))
+	}
+}
+
+// region starts one region of three nodes behind a load balancer.
+func region(t *testing.T, o trial.Options) (*trial.Trial, string) {
+	t.Helper()
+	if !trial.Balancer() {
+		t.Fatal("haproxy is missing: run make deps")
+	}
+	if o.Regions == nil {
+		o.Regions = []string{"eu"}
+	}
+	o.Nodes, o.Balance = 3, true
+	tr := start(t, o)
+	return tr, tr.Front("eu").MQTT
+}
+
+// Two hundred devices with sessions to keep, at QoS 1 and 2, while each node in turn is killed without warning and
+// started again, the last of them with an empty disk. Nothing acknowledged is lost, nothing at QoS 2 comes twice, all
+// streams keep their order, and no session is forgotten.
+func TestEachNodeKilled_OneWiped(t *testing.T) {
+	tr, addr := region(t, trial.Options{})
+	f := newFleet(t, addr, 100)
+	stop := f.pace(100 * time.Millisecond)
+	defer stop()
+	for i, n := range tr.Region("eu") {
+		await(t, "some messages", func() bool { acked, _ := f.pairs[0].from.progress(); return acked >= 10*(i+1) })
+		n.Kill()
+		if i == 2 {
+			if err := n.Wipe(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		acked, _ := f.pairs[1].from.progress()
+		await(t, "the others to go on", func() bool { now, _ := f.pairs[1].from.progress(); return now >= acked+5 })
+		restart(t, n, 0)
+	}
+	stop()
+	f.settle()
+}
+
+// All nodes are restarted one after the other, as for an upgrade. Nothing is lost, and no device is bothered more often
+// than there are nodes less one.
+func TestRollingRestart(t *testing.T) {
+	tr, addr := region(t, trial.Options{})
+	f := newFleet(t, addr, 30)
+	stop := f.pace(50 * time.Millisecond)
+	defer stop()
+	for _, n := range tr.Region("eu") {
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		if err := n.Stop(ctx); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		restart(t, n, 0)
+	}
+	stop()
+	f.settle()
+	for _, s := range f.pairs {
+		for _, d := range []*device{s.from, s.to} {
+			if d.connects > 3 {
+				t.Errorf("%s connected %d times", d.id, d.connects)
+			}
+		}
+	}
+}
