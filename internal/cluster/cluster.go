@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +23,7 @@ type Cluster struct {
 	listener   net.Listener
 	list       *memberlist.Memberlist
 	advertised string // of streams, host:port
+	gossip     string // host:port
 	opening    chan struct{}
 	stats      stats
 	all        sync.WaitGroup
@@ -166,6 +166,11 @@ func (c *Cluster) Watch() (changed <-chan struct{}, stop func()) {
 
 // Refresh tells the others that Self has changed. It does not wait for them.
 func (c *Cluster) Refresh() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
+		return
+	}
 	c.all.Go(func() {
 		if err := c.list.UpdateNode(leaveIn); err != nil {
 			c.log.Debug("tell who this run is", "error", err)
@@ -174,10 +179,7 @@ func (c *Cluster) Refresh() {
 }
 
 // Addr is where gossip and streams listen.
-func (c *Cluster) Addr() (gossip, streams string) {
-	n := c.list.LocalNode()
-	return net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port))), c.advertised
-}
+func (c *Cluster) Addr() (gossip, streams string) { return c.gossip, c.advertised }
 
 // Stats reads the counters.
 func (c *Cluster) Stats() Stats {

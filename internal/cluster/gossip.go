@@ -136,6 +136,7 @@ func (c *Cluster) startGossip() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("start gossip: %w", err), tr.Shutdown())
 	}
+	c.gossip = c.list.LocalNode().Address() // read once: memberlist writes to it later
 	return nil
 }
 
@@ -234,7 +235,6 @@ func (c *Cluster) seeds(ctx context.Context) ([]string, error) {
 		}
 	}
 	var list []string
-	me := c.list.LocalNode().Address()
 	for _, n := range nodes {
 		if c.o.Network == nil {
 			host, port, err := splitAddr(n, GossipPort)
@@ -243,7 +243,7 @@ func (c *Cluster) seeds(ctx context.Context) ([]string, error) {
 			}
 			n = net.JoinHostPort(host, strconv.Itoa(port))
 		}
-		if n != me {
+		if n != c.gossip {
 			list = append(list, n)
 		}
 	}

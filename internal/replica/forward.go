@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"os"
+	"syscall"
 	"time"
 
 	"causeway/internal/cluster"
@@ -169,9 +172,13 @@ func (r *Replica) vet(b []byte, node home.NodeID) (ops int, err error) {
 	return len(e.Ops), nil
 }
 
+// ignoreEnd drops the error of a stream that ended, for whatever reason the
+// network had.
 func ignoreEnd(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, os.ErrDeadlineExceeded} {
+		if errors.Is(err, end) {
+			return nil
+		}
 	}
 	return err
 }
