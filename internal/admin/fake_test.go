@@ -223,3 +223,21 @@ func fixture(t *testing.T, f *fake, change ...func(*Options)) *Server {
 	}
 	return s
 }
+
+func (f *fake) Cluster() (Cluster, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return Cluster{Home: "eu", Nodes: []ClusterNode{{Node: "eu-1", State: "leader"}}}, f.down
+}
+
+func (f *fake) ChangeCluster(_ context.Context, act ClusterAct, target string, dryRun bool) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refuse != nil {
+		return nil, f.refuse
+	}
+	if f.down == nil && !dryRun {
+		f.do("%s %s", act, target)
+	}
+	return []string{"an effect"}, f.down
+}

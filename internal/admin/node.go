@@ -20,6 +20,7 @@ type Node interface {
 	Routing
 	RetainedMessages
 	Configuration
+	Region
 }
 
 // Overview tells how the node is.

@@ -134,7 +134,7 @@ func TestDocument_SchemasAreTheStructs(t *testing.T) {
 		"Subscription": Subscription{}, "QueuedMessage": QueuedMessage{}, "Link": Link{}, "LinkBytes": LinkBytes{}, "LinkDetail": LinkDetail{},
 		"LinkInterest": LinkInterest{}, "LinkSpool": LinkSpool{}, "LinkCursor": LinkCursor{}, "Route": Route{}, "Target": Target{},
 		"Retained": Retained{}, "RetainedDetail": RetainedDetail{}, "ConfigValue": ConfigValue{}, "Change": Change{},
-		"ForgetRequest": ForgetRequest{}, "Health": healthBody{}, "Refusal": Refusal{}, "Problem": Problem{},
+		"Cluster": Cluster{}, "ClusterNode": ClusterNode{}, "Quorum": Quorum{}, "ForgetRequest": ForgetRequest{}, "Health": healthBody{}, "Refusal": Refusal{}, "Problem": Problem{},
 		"ClientPage": Page[Client]{}, "SessionPage": Page[Session]{}, "QueuedMessagePage": Page[QueuedMessage]{}, "LinkPage": Page[Link]{},
 		"RetainedPage": Page[Retained]{}, "ConfigValuePage": Page[ConfigValue]{}, "ServicePage": Page[Service]{}}
 	schemas := at(t, doc, doc, "components", "schemas")
@@ -243,6 +243,12 @@ func TestDocument_AnswersMatch(t *testing.T) {
 		{"GET", "/v1/sessions/{namespace}/{client_id}", "/v1/sessions/cars/car-1", "", 200},
 		{"DELETE", "/v1/sessions/{namespace}/{client_id}", "/v1/sessions/cars/car-1", "", 200},
 		{"GET", "/v1/sessions/{namespace}/{client_id}/queue", "/v1/sessions/cars/car-1/queue?payload=true", "", 200},
+		{"GET", "/v1/cluster", "/v1/cluster", "", 200},
+		{"POST", "/v1/cluster/join", "/v1/cluster/join?target=10.0.0.1:7946", "", 200},
+		{"POST", "/v1/cluster/leave", "/v1/cluster/leave?target=eu-2", "", 200},
+		{"POST", "/v1/cluster/leave", "/v1/cluster/leave", "", 400},
+		{"POST", "/v1/cluster/force-leave", "/v1/cluster/force-leave?target=eu-2&dry_run=true", "", 200},
+		{"POST", "/v1/cluster/transfer", "/v1/cluster/transfer", "", 200},
 		{"GET", "/v1/links", "/v1/links", "", 200},
 		{"GET", "/v1/links/{peer}", "/v1/links/us", "", 200},
 		{"POST", "/v1/peers/{peer}/forget", "/v1/peers/us/forget", `{"confirm":"us"}`, 200},

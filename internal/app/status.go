@@ -28,8 +28,8 @@ func (n node) Status() admin.Status {
 		leading := r.Stats().Leader
 		one := admin.Home{ID: string(h.ID), Epoch: h.Epoch.Number, Host: h.Epoch.Host, Leading: leading, Seq: uint64(h.Seq), Filters: h.Filters,
 			Retained: h.Retained, Queued: h.Queued, QueuedBytes: int64(h.QueuedBytes)}
-		if leading {
-			one.Leader = a.cfg.Node
+		if leader, ok := r.Leader(); ok {
+			one.Leader = string(leader)
 		}
 		st.Homes = []admin.Home{one}
 		st.Sessions = n.sessionCounts(s)

@@ -45,7 +45,7 @@ func (r *Replica) serveCopy(ctx context.Context, st *cluster.Stream) {
 	release := context.AfterFunc(ctx, func() { _ = st.Close() })
 	defer release()
 	defer st.Close()
-	stop := r.trackStream(st)
+	stop := r.trackStream(st, 0)
 	defer stop()
 	if err := r.sendCopy(ctx, st); err != nil && ctx.Err() == nil {
 		r.log.Warn("send a copy of the state", "peer", st.Peer.Node, "error", err)

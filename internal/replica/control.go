@@ -50,14 +50,14 @@ func (r *Replica) serveLog(ctx context.Context, st *cluster.Stream) {
 	release := context.AfterFunc(ctx, func() { _ = st.Close() })
 	defer release()
 	defer st.Close()
-	stop := r.trackStream(st)
-	defer stop()
 	_ = st.SetDeadline(time.Now().Add(purposeTimeout))
 	var purpose [1]byte
 	if _, err := io.ReadFull(st, purpose[:]); err != nil {
 		return
 	}
 	_ = st.SetDeadline(time.Time{})
+	stop := r.trackStream(st, purpose[0])
+	defer stop()
 	var err error
 	switch purpose := purpose[0]; {
 	case purpose == purposeControl:
@@ -78,13 +78,16 @@ func (r *Replica) serveLog(ctx context.Context, st *cluster.Stream) {
 
 // control is a request about the group, and answer its answer.
 type control struct {
-	Kind string    `json:"kind"` // who, join
-	Last uint64    `json:"last,omitempty"`
-	Wall time.Time `json:"wall"`
+	Kind string      `json:"kind"` // who, join, leave, force-leave, transfer
+	Last uint64      `json:"last,omitempty"`
+	Node home.NodeID `json:"node,omitempty"`
+	Dry  bool        `json:"dry,omitempty"`
+	Wall time.Time   `json:"wall"`
 }
 
 type answer struct {
-	Error string `json:"error,omitempty"`
+	Error   string   `json:"error,omitempty"`
+	Refused []string `json:"refused,omitempty"`
 	// who: what the asked node knows.
 	Holds  bool        `json:"holds,omitempty"` // it has a copy, with log or state
 	Leader home.NodeID `json:"leader,omitempty"`
@@ -96,11 +99,20 @@ type answer struct {
 const (
 	maxControl     = 64 << 10 // bytes of a request or answer
 	controlTimeout = 3 * time.Second
+	changeTimeout  = 15 * time.Second // for changes of the group to commit
 )
+
+func (q *control) timeout() time.Duration {
+	switch q.Kind {
+	case "who", "join":
+		return controlTimeout
+	}
+	return changeTimeout
+}
 
 // ask makes one request of a node.
 func (r *Replica) ask(ctx context.Context, node home.NodeID, q control) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	ctx, cancel := context.WithTimeout(ctx, q.timeout())
 	defer cancel()
 	st, err := r.dialLog(ctx, node, purposeControl)
 	if err != nil {
@@ -116,6 +128,9 @@ func (r *Replica) ask(ctx context.Context, node home.NodeID, q control) (answer,
 	var a answer
 	if err := json.NewDecoder(io.LimitReader(st, maxControl)).Decode(&a); err != nil {
 		return answer{}, err
+	}
+	if len(a.Refused) > 0 {
+		return a, &RefusedError{Reasons: a.Refused}
 	}
 	if a.Error != "" {
 		return a, fmt.Errorf("%s: %s", node, a.Error)
@@ -136,6 +151,14 @@ func (r *Replica) serveControl(ctx context.Context, st *cluster.Stream) error {
 	case "join":
 		var err error
 		if a, err = r.admit(ctx, st.Peer); err != nil {
+			a.Error = err.Error()
+		}
+	case "leave", "force-leave", "transfer":
+		_ = st.SetDeadline(time.Now().Add(q.timeout()))
+		var no *RefusedError
+		if err := r.changeHere(ctx, q.Kind, q.Node, q.Dry); errors.As(err, &no) {
+			a.Refused = no.Reasons
+		} else if err != nil {
 			a.Error = err.Error()
 		}
 	default:

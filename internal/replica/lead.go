@@ -142,7 +142,7 @@ func (r *Replica) leaveOffice(o *office) {
 	r.entered.Store(false)
 	r.merger.lead(0)
 	o.end()
-	r.closeStreams()
+	r.closeEntries()
 	<-o.done
 }
 
@@ -241,7 +241,7 @@ func (r *Replica) Transfer(ctx context.Context, to home.NodeID) error {
 	defer func() {
 		if r.leads() && r.raft.CurrentTerm() == term {
 			r.merger.lead(term)
-			r.closeStreams()
+			r.closeEntries()
 			r.resendSoon()
 		}
 	}()

@@ -66,7 +66,7 @@ func newReplica(opts Options) *Replica {
 	return &Replica{opts: opts, log: opts.Logger, id: serverID(opts.Node, opts.Disk), failed: make(chan struct{}), stats: newStats(),
 		owner: home.Owner{Node: opts.Node, Incarnation: opts.Incarnation}, queue: newQueue(opts), contacts: newContacts(),
 		fresh: newFreshness(), digests: newDigests(), leaderCh: make(chan bool, 1), again: make(chan struct{}, 1), handing: newTurn(),
-		hurry: make(chan struct{}, 1), streams: map[*cluster.Stream]struct{}{}, checkpoints: checkpoints{mu: newTurn()}}
+		hurry: make(chan struct{}, 1), streams: map[*cluster.Stream]byte{}, checkpoints: checkpoints{mu: newTurn()}}
 }
 
 // openCopy opens what is on the disk, after bringing it up to where the leader's

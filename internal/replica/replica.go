@@ -77,7 +77,7 @@ type Replica struct {
 	why   string // Open waits; guarded by whyMu
 
 	streamsMu sync.Mutex
-	streams   map[*cluster.Stream]struct{} // accepted ones of LogProtocol
+	streams   map[*cluster.Stream]byte // accepted ones, and what they are for
 
 	order    sync.Mutex // makes taking proposals from the queue and adding their answers one step
 	dispatch dispatcher

@@ -63,11 +63,12 @@ func (r *Replica) stopServing() {
 	}
 }
 
-// trackStream remembers an accepted stream until stop is called.
-func (r *Replica) trackStream(st *cluster.Stream) (stop func()) {
+// trackStream remembers an accepted stream and what it is for, until stop is
+// called.
+func (r *Replica) trackStream(st *cluster.Stream, purpose byte) (stop func()) {
 	r.streamsMu.Lock()
 	defer r.streamsMu.Unlock()
-	r.streams[st] = struct{}{}
+	r.streams[st] = purpose
 	return func() {
 		r.streamsMu.Lock()
 		defer r.streamsMu.Unlock()
@@ -75,13 +76,24 @@ func (r *Replica) trackStream(st *cluster.Stream) (stop func()) {
 	}
 }
 
-// closeStreams closes the accepted streams: what their other ends sent may have
-// been lost, and they send it again.
+// closeStreams closes all accepted streams.
 func (r *Replica) closeStreams() {
 	r.streamsMu.Lock()
 	defer r.streamsMu.Unlock()
 	for st := range r.streams {
 		_ = st.Close()
+	}
+}
+
+// closeEntries closes the streams of proposers: what came by them may have been
+// lost, and they send it again.
+func (r *Replica) closeEntries() {
+	r.streamsMu.Lock()
+	defer r.streamsMu.Unlock()
+	for st, purpose := range r.streams {
+		if purpose == purposeEntries {
+			_ = st.Close()
+		}
 	}
 }
 

@@ -342,3 +342,64 @@ func (r *Replica) mayLeave(node home.NodeID, gone bool) (out []server, heir *ser
 	}
 	return out, heir, nil
 }
+
+// Change does what an operator asks of the group: "leave", "force-leave" or
+// "transfer", with a node; here if this node leads, else at the leader. With
+// dryRun it only says whether it would be refused. Errors: *RefusedError.
+func (r *Replica) Change(ctx context.Context, act string, node home.NodeID, dryRun bool) error {
+	if r.inOffice() {
+		return r.changeHere(ctx, act, node, dryRun)
+	}
+	leader, ok := r.Leader()
+	if !ok {
+		return refuse("no leader is heard: %s", r.whoAnswers())
+	}
+	_, err := r.ask(ctx, leader, control{Kind: act, Node: node, Dry: dryRun})
+	return err
+}
+
+func (r *Replica) changeHere(ctx context.Context, act string, node home.NodeID, dryRun bool) error {
+	switch act {
+	case "leave":
+		return r.Leave(ctx, node, dryRun)
+	case "force-leave":
+		return r.ForceLeave(ctx, node, dryRun)
+	}
+	if len(r.servers()) < 2 {
+		return refuse("this is the only node of the region")
+	}
+	if node != "" {
+		if _, err := r.voter(node); err != nil {
+			return refuse("%s", err)
+		}
+	}
+	if dryRun {
+		return nil
+	}
+	return r.Transfer(ctx, node)
+}
+
+// Server is a copy of the home, as this node knows it.
+type Server struct {
+	Node  home.NodeID
+	Disk  string
+	Voter bool
+	Heard time.Duration // since it last answered this leader; 0 if this node does not lead
+	Lag   uint64        // entries it lacks; 0 if this node does not lead
+}
+
+// Group lists the copies of the home, and raft's term.
+func (r *Replica) Group() (term uint64, list []Server) {
+	leads, last := r.inOffice(), r.raft.LastIndex()
+	for _, s := range r.survey() {
+		x := Server{Node: s.node, Disk: s.disk, Voter: s.Suffrage == raft.Voter}
+		if leads && s.ID != r.id {
+			x.Heard = time.Since(s.sent)
+			if s.last < last {
+				x.Lag = last - s.last
+			}
+		}
+		list = append(list, x)
+	}
+	return r.raft.CurrentTerm(), list
+}
