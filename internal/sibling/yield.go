@@ -85,6 +85,9 @@ func (k *known) run(ctx context.Context) {
 			return
 		}
 		waiting := k.taken()
+		if len(waiting) == 0 {
+			continue // they were in the last round
+		}
 		k.ask(ctx)
 		for _, done := range waiting {
 			done()
