@@ -17,6 +17,7 @@ var Template string
 // Values fill the template.
 type Values struct {
 	Listen string // host:port for devices
+	Stats  string // path of HAProxy's own socket, which tells what it sees; "" for none
 	Nodes  []Node
 }
 

@@ -1,7 +1,10 @@
 package trial
 
 import (
+	"encoding/csv"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +21,7 @@ type Front struct {
 	MQTT   string // host:port
 
 	config string
+	stats  string
 	log    string
 	cmd    *exec.Cmd
 }
@@ -41,7 +45,8 @@ func (t *Trial) fronts() error {
 	for i, region := range t.opts.Regions {
 		f := &Front{Region: region, MQTT: local(t.opts.Front(i)), config: filepath.Join(t.opts.Dir, region+"-haproxy.cfg"),
 			log: filepath.Join(t.opts.Dir, region+"-haproxy.log")}
-		v := haproxy.Values{Listen: f.MQTT}
+		f.stats = filepath.Join(t.opts.Dir, region+"-haproxy.sock")
+		v := haproxy.Values{Listen: f.MQTT, Stats: f.stats}
 		for _, n := range t.Region(region) {
 			v.Nodes = append(v.Nodes, haproxy.Node{Name: n.Name, MQTT: n.balanced, Health: n.Metrics})
 		}
@@ -65,6 +70,29 @@ func (t *Trial) Front(region string) *Front {
 		}
 	}
 	return nil
+}
+
+// Up is how many nodes the load balancer sends devices to.
+func (f *Front) Up() (n int) {
+	conn, err := net.Dial("unix", f.stats)
+	if err != nil {
+		return 0
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "show stat\n"); err != nil {
+		return 0
+	}
+	rows, err := csv.NewReader(conn).ReadAll()
+	if err != nil {
+		return 0
+	}
+	const backend, server, state = 0, 1, 17
+	for _, r := range rows {
+		if len(r) > state && r[backend] == "nodes" && r[server] != "BACKEND" && strings.HasPrefix(r[state], "UP") {
+			n++
+		}
+	}
+	return n
 }
 
 func (f *Front) start() error {

@@ -80,7 +80,10 @@ var errRefused = errors.New("refused")
 
 // connection is the life of one connection.
 func (d *device) connection(ctx context.Context) error {
-	dialled, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "tcp", d.addr)
+	d.mu.Lock()
+	addr := d.addr
+	d.mu.Unlock()
+	dialled, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return err
 	}
@@ -247,6 +250,9 @@ func (d *device) message(p *packet.Publish) ([]byte, error) {
 	}
 	if p.Dup {
 		d.dups++
+	}
+	if p.QoS == 0 {
+		return nil, nil
 	}
 	return packet.AppendAck(nil, packet.V311, answer, p.PacketID, packet.Success), nil
 }

@@ -3,11 +3,13 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"causeway/broker/packet"
 	"causeway/internal/trial"
 )
 
@@ -165,6 +167,7 @@ func TestRollingRestart(t *testing.T) {
 		}
 		cancel()
 		restart(t, n, 0)
+		await(t, "the load balancer to see the node", func() bool { return tr.Front("eu").Up() == 3 })
 	}
 	stop()
 	f.settle()
@@ -175,4 +178,130 @@ func TestRollingRestart(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A device that comes to another node while its connection at the first still stands takes its session along: the first
+// connection ends, and what was queued arrives once, in order.
+func TestTakeover_OneClientIDAtTwoNodes(t *testing.T) {
+	tr, _ := region(t, trial.Options{})
+	nodes := tr.Region("eu")
+	s := newStream(t, nodes[0], nodes[0], "moving", 2, 400)
+	s.from.allow(100)
+	s.awaitGot(50)
+	// The same client id at the other nodes, again and again; each time whoever has it is thrown off.
+	for i := range 6 {
+		s.to.mu.Lock()
+		s.to.addr = nodes[(i+1)%3].MQTT
+		first := s.to.conn
+		s.to.mu.Unlock()
+		rival := &device{addr: nodes[(i+2)%3].MQTT, id: s.to.id}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = rival.once(ctx) })
+		await(t, "the connection to be taken over", func() bool { s.to.mu.Lock(); defer s.to.mu.Unlock(); return s.to.conn != first })
+		cancel()
+		wg.Wait()
+		s.from.allow(100 + 50*(i+1))
+	}
+	s.finish()
+	settle("QoS 2", s.from, s.to, 0).check(t, s.n, 2)
+}
+
+// once connects with a session to keep and waits until somebody ends it; it takes no message.
+func (d *device) once(ctx context.Context) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", d.addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if _, err := conn.Write(packet.AppendConnect(nil, &packet.Connect{Version: packet.V311, ClientID: d.id})); err != nil {
+		return err
+	}
+	_, err = conn.Read(make([]byte, 4)) // CONNACK; the rest is left unread, and unacknowledged
+	if err == nil {
+		<-ctx.Done()
+	}
+	return err
+}
+
+// What is in no log finds devices at other nodes: plain and shared subscriptions at QoS 0.
+func TestQoS0_AcrossNodes(t *testing.T) {
+	tr, _ := region(t, trial.Options{})
+	nodes := tr.Region("eu")
+	subscribe := func(node int, id, filter string) *device {
+		d := &device{addr: nodes[node].MQTT, id: id, filter: filter, clean: true}
+		ctx, cancel := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		wg.Go(func() { d.run(ctx) })
+		t.Cleanup(func() { cancel(); wg.Wait() })
+		await(t, id+" to be subscribed", d.isSubscribed)
+		return d
+	}
+	plain := subscribe(1, "plain", "t")
+	members := []*device{subscribe(0, "m0", "$share/g/t"), subscribe(1, "m1", "$share/g/t"), subscribe(2, "m2", "$share/g/t")}
+	const n = 60
+	for i := range n {
+		publish(t, nodes[2].MQTT, "-t", "t", "-m", fmt.Sprint(i+1))
+	}
+	sum := func() (sum int) {
+		for _, m := range members {
+			_, got := m.progress()
+			sum += got
+		}
+		return sum
+	}
+	await(t, "all messages", func() bool { return plain.distinct() == n && sum() == n })
+	for _, m := range members {
+		if _, got := m.progress(); got == 0 {
+			t.Errorf("%s of the group got nothing", m.id)
+		}
+	}
+}
+
+// Two regions of three nodes. The node that has the link is killed on either side, under load: everything crosses, once
+// and in order.
+func TestLink_GatewaysKilled(t *testing.T) {
+	tr, _ := region(t, trial.Options{Regions: []string{"eu", "us"}})
+	ctx, cancel := context.WithCancel(context.Background())
+	var devices sync.WaitGroup
+	t.Cleanup(func() { cancel(); devices.Wait() })
+	s := &stream{t: t, n: 3000,
+		from: &device{addr: tr.Front("eu").MQTT, id: "from", topic: "cross/x", qos: 2, window: 16},
+		to:   &device{addr: tr.Front("us").MQTT, id: "to", filter: "cross/x", qos: 2}}
+	for _, d := range []*device{s.from, s.to} {
+		devices.Go(func() { d.run(ctx) })
+	}
+	awaitRoute(t, tr.Node("eu"), "cross/x", 0, 1)
+	for i, r := range []string{"eu", "us"} {
+		s.from.allow(1000 * (i + 1))
+		s.awaitGot(1000*i + 300)
+		n := gateway(t, tr.Region(r))
+		n.Kill()
+		restart(t, n, 0)
+	}
+	s.from.allow(s.n)
+	s.finish()
+	settle("QoS 2", s.from, s.to, 0).check(t, s.n, 2)
+}
+
+// gateway is the node that leads its region's home.
+func gateway(t *testing.T, nodes []*trial.Node) (leader *trial.Node) {
+	t.Helper()
+	await(t, "a leader", func() bool {
+		for _, n := range nodes {
+			var c struct{ Leader string }
+			if get(t, n, "/v1/cluster", &c) != nil {
+				continue
+			}
+			for _, l := range nodes {
+				if l.Name == c.Leader {
+					leader = l
+					return true
+				}
+			}
+		}
+		return false
+	})
+	return leader
 }
