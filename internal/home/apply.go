@@ -56,6 +56,7 @@ func (s *State) applyEntry(r *Record, e *Entry, outcome func(e *Entry, i int, o 
 			old.Incarnation = p.incarnation
 		}
 		s.proposers[e.Owner.Node] = &proposer{incarnation: e.Owner.Incarnation, n: 1}
+		s.note(effectRun, uint64(e.Owner.Incarnation), 1)
 		if p != nil && !p.down {
 			s.ownerGone(old, EndNodeDown)
 		}
@@ -116,7 +117,7 @@ func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 	case *Trim:
 		return s.trim(op), nil
 	case *Raise:
-		return s.raise(op), nil
+		return s.raise(op)
 	case *Tick:
 		s.ageSpools()
 		return Outcome{}, nil
@@ -140,12 +141,14 @@ func (s *State) nodeDown(op *NodeDown) Outcome {
 		return Outcome{Code: CodeVoid}
 	}
 	s.proposers[op.Owner.Node].down = true
+	s.note(effectRun, uint64(op.Owner.Incarnation), 0)
 	s.ownerGone(op.Owner, EndNodeDown)
 	return Outcome{}
 }
 
 func (s *State) configure(op *Configure) Outcome {
 	s.config.Store(op)
+	s.note(effectConfigured, op.Revision, uint64(len(op.Acks)))
 	return Outcome{}
 }
 

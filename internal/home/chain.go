@@ -9,7 +9,11 @@ import "math/bits"
 //
 // Within one operation effects are added up, since the order in which a message
 // meets its subscribers is no part of the state machine; operations follow one
-// another by multiplication, where order counts.
+// another by multiplication, where order counts. Places in a queue are part of an
+// effect, so two messages that changed places show.
+//
+// What is folded in, and how, is part of the log's meaning: replicas of one home
+// compare their chains, so another way to compute it needs a feature level.
 
 const (
 	chainPrime = 0x9E3779B97F4A7C15
@@ -30,7 +34,16 @@ const (
 	effectRetained
 	effectForgotten
 	effectSession
+	effectTimed
 	effectEnded
+	effectNumbered
+	effectJoined
+	effectReleased
+	effectCode
+	effectPeer
+	effectInterest
+	effectRun
+	effectConfigured
 )
 
 // note adds an effect to the operation being applied.
@@ -46,8 +59,16 @@ func mix(x uint64) uint64 {
 
 // link closes an operation, or a record if kind is 0.
 func (s *State) link(kind Kind, o *Outcome) {
-	x := uint64(kind)<<8 | uint64(o.Code)
-	x = mix(x ^ uint64(o.Epoch)<<16 ^ uint64(o.Seq)*chainStep ^ uint64(o.Count)<<40 ^ o.Resumed<<20)
+	for i, c := range o.Codes {
+		s.note(effectCode, uint64(i), uint64(c))
+	}
+	x := mix(uint64(kind)<<8 | uint64(o.Code))
+	x = mix(x ^ uint64(o.Seq))
+	x = mix(x ^ uint64(o.Epoch)<<24 ^ uint64(o.Count))
+	if kind == KindAttach {
+		x = mix(x ^ o.Resumed ^ uint64(o.Expiry)<<32)
+		x += uint64(flag(o.SessionPresent, 1))
+	}
 	s.chain = mix(s.chain+s.effects) ^ x
 	s.effects = 0
 }

@@ -61,6 +61,7 @@ func (s *State) join(x *session, sub *subscription, old *subscription, name, fil
 	} else {
 		s.joins++
 		sub.joined = s.joins
+		s.note(effectJoined, x.id, sub.joined)
 		sub.member = &member{group: g, session: x, sub: sub}
 		g.members = append(g.members, sub.member)
 	}
@@ -147,6 +148,29 @@ func (g *Group) pump(s *State) {
 		s.dropGroupRef(g, &r)
 	}
 	g.queue = nil
+}
+
+// freed lets a group use the room that a member has again. While a message meets
+// its subscribers that waits until it met them all: they come in no order, and
+// whoever made room first would get what another replica gives to another.
+func (s *State) freed(g *Group) {
+	if s.fanning {
+		s.idle = append(s.idle, g)
+		return
+	}
+	g.pump(s)
+}
+
+func (s *State) pumpFreed() {
+	if len(s.idle) == 0 {
+		return
+	}
+	slices.SortFunc(s.idle, func(a, b *Group) int { return a.key.compare(b.key) })
+	for _, g := range s.idle {
+		g.pump(s)
+	}
+	clear(s.idle)
+	s.idle = s.idle[:0]
 }
 
 func (g *Group) candidate() *member {

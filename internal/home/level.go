@@ -1,5 +1,7 @@
 package home
 
+import "fmt"
+
 // MaxLevel is the highest feature level that this build supports. A new home
 // begins at level 1.
 const MaxLevel = 1
@@ -8,13 +10,22 @@ const MaxLevel = 1
 // the log. A home that is older could not apply it, and would stop.
 func LevelOf(Kind) uint32 { return 1 }
 
-// Level is the home's feature level; 0 before the home exists.
+// Level is the home's feature level; 0 before the home exists. It takes no lock.
 func (s *State) Level() uint32 { return s.level.Load() }
 
-func (s *State) raise(op *Raise) Outcome {
+// raise fails above MaxLevel: what the log holds from there on may mean what this
+// build cannot know.
+func (s *State) raise(op *Raise) (Outcome, error) {
+	if op.Level > MaxLevel {
+		return Outcome{}, tooHigh(op.Level)
+	}
 	if op.Level <= s.level.Load() {
-		return Outcome{Code: CodeVoid}
+		return Outcome{Code: CodeVoid}, nil
 	}
 	s.level.Store(op.Level)
-	return Outcome{}
+	return Outcome{}, nil
+}
+
+func tooHigh(level uint32) error {
+	return fmt.Errorf("the home is at feature level %d, this build supports up to %d: run a newer version: %w", level, MaxLevel, ErrUnknown)
 }

@@ -75,8 +75,8 @@ func (l *loader) load(key, value []byte) error {
 
 func (l *loader) meta(r *reader) {
 	s := l.s
-	if v := r.byte(); v != RecordVersion {
-		r.fail("state of version %d, this build knows %d", v, RecordVersion)
+	if v := r.byte(); v != RecordVersion && r.err == nil {
+		r.err = fmt.Errorf("state of version %d, this build knows %d: %w", v, RecordVersion, ErrUnknown)
 		return
 	}
 	s.id = ID(r.string())
@@ -86,7 +86,10 @@ func (l *loader) meta(r *reader) {
 	s.time, s.seq, s.epoch, s.joins = Time(r.uvarint()), Seq(r.uvarint()), SessionEpoch(r.uvarint()), r.uvarint()
 	s.forgotten = r.uvarint()
 	l.wanted, l.joins = r.uvarint(), s.joins
-	s.level.Store(uint32(r.uvarint()))
+	if s.level.Store(uint32(r.uvarint())); s.Level() > MaxLevel {
+		r.err = tooHigh(s.Level())
+		return
+	}
 	if op, ok := l.op(r).(*Configure); ok {
 		s.config.Store(op)
 	}

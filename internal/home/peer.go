@@ -63,6 +63,7 @@ func (s *State) setPeer(op *SetPeer) Outcome {
 	had := p.policy.Retained
 	p.policy = *op
 	p.setClasses(op.Classes, s.seq)
+	s.note(effectPeer, uint64(len(p.spools)), uint64(flag(op.Retained, 1)))
 	s.changes.peer(p)
 	if op.Retained && !had {
 		s.spoolRetained(p)
@@ -159,8 +160,13 @@ func (s *State) interestOp(op *Interest) Outcome {
 	if p.interest.Apply(routing.Delta{Base: op.Base, Version: op.Version, Add: op.Add, Remove: op.Remove}) != nil {
 		return Outcome{Code: CodeGap}
 	}
-	s.changes.peer(p)
+	s.interested(p)
 	return Outcome{}
+}
+
+func (s *State) interested(p *peer) {
+	s.note(effectInterest, p.interest.Version(), uint64(p.interest.Len()))
+	s.changes.peer(p)
 }
 
 func (s *State) replaceInterest(p *peer, op *Interest) Outcome {
@@ -172,7 +178,7 @@ func (s *State) replaceInterest(p *peer, op *Interest) Outcome {
 		return Outcome{Code: CodeGap}
 	}
 	p.epoch = op.Epoch
-	s.changes.peer(p)
+	s.interested(p)
 	return Outcome{}
 }
 

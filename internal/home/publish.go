@@ -73,6 +73,7 @@ func (s *State) publish(m *message, from *session) int {
 func (s *State) number(m *message) {
 	s.seq++
 	m.Seq = s.seq
+	s.note(effectNumbered, uint64(m.Seq), uint64(m.size))
 }
 
 // fanOut gives a message to sessions and groups, and marks the peers that want
@@ -96,6 +97,7 @@ func (s *State) fanOut(m *message, from *session) int {
 		}
 	}
 	n := 0
+	s.fanning = true
 	for i := range s.hits {
 		h := &s.hits[i]
 		slices.Sort(h.subIDs)
@@ -104,6 +106,8 @@ func (s *State) fanOut(m *message, from *session) int {
 		}
 		*h = hit{}
 	}
+	s.fanning = false
+	s.pumpFreed()
 	slices.SortFunc(groups, func(a, b *Group) int { return a.key.compare(b.key) })
 	for _, g := range groups {
 		g.offer(s, m)

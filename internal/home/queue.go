@@ -167,7 +167,7 @@ func (s *State) remove(x *session, r *ref) {
 	s.release(m)
 	if g != nil {
 		g.assigned--
-		g.group.pump(s)
+		s.freed(g.group)
 	}
 }
 

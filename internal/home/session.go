@@ -187,6 +187,7 @@ func (s *State) detachSession(x *session, dropWill bool) {
 		x.expireAt = s.time.Add(seconds(x.expiry))
 		s.arm(timer{x.expireAt, timerSession, x.key, x.epoch})
 	}
+	s.note(effectTimed, uint64(x.willAt), uint64(x.expireAt))
 	for _, g := range x.groups() {
 		g.changed(s)
 	}
@@ -281,6 +282,7 @@ func (s *State) releaseInbound(op *Release) Outcome {
 	}
 	if _, known := x.inbound[op.PacketID]; known {
 		delete(x.inbound, op.PacketID)
+		s.note(effectReleased, x.id, uint64(op.PacketID))
 		s.changes.session(x)
 	}
 	return Outcome{}

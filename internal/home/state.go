@@ -49,7 +49,9 @@ type State struct {
 	targets []*Target
 	hits    []hit
 	gen     uint64
-	effects uint64 // of the operation being applied, for the chain
+	effects uint64   // of the operation being applied, for the chain
+	fanning bool     // a message meets its subscribers
+	idle    []*Group // had a member make room meanwhile
 
 	changes changes
 }

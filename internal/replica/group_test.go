@@ -284,12 +284,13 @@ func (d *node) replica() *Replica {
 
 func (d *node) state() string {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.r != nil {
-		ok, why := d.r.Ready()
+	r, opening, err := d.r, d.opening, d.err
+	d.mu.Unlock()
+	if r != nil {
+		ok, why := r.Ready()
 		return fmt.Sprintf("%s: ready %v %s", d.name, ok, why)
 	}
-	return fmt.Sprintf("%s: opening: %s; %v", d.name, d.opening, d.err)
+	return fmt.Sprintf("%s: opening: %s; %v", d.name, opening, err)
 }
 
 // await waits for ok on the virtual clock.

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"causeway/internal/home"
 )
 
 var (
@@ -68,5 +70,21 @@ func (rg *region) fault(rnd *rand.Rand) {
 		time.Sleep(lasts / 2)
 		release()
 	}
-	rg.await("all nodes ready", 60*time.Second, rg.allReady())
+	rg.await("all nodes ready, with a vote each", 60*time.Second, func() bool { return rg.allReady()() && rg.whole() })
+}
+
+// whole says that the group is what it was: a wiped disk's place was taken by the
+// new one. Before that the loss of another disk is one too many.
+func (rg *region) whole() bool {
+	l := rg.leader()
+	if l == nil {
+		return false
+	}
+	servers := l.replica().servers()
+	for _, d := range rg.nodes {
+		if !votes(servers, serverID(home.NodeID(d.name), d.peer().Disk)) {
+			return false
+		}
+	}
+	return len(servers) == len(rg.nodes)
 }
