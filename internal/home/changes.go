@@ -13,15 +13,43 @@ import (
 type changes struct {
 	meta     bool
 	bodies   []*message
-	sessions map[*session]struct{}
+	written  int        // of bodies
+	sessions []*session // each once, it says dirty
 	subs     map[subID]struct{}
-	refs     map[refID]struct{} // stored ones whose state changed
-	groups   map[*Group]struct{}
+	refs     []refID  // stored ones whose state changed; each once, it says dirty
+	groups   []*Group // each once, it says dirty
 	peers    map[*peer]struct{}
 	wants    map[wantID]struct{}
 	retain   map[retainID]struct{}
 	cursors  map[cursorKey]struct{}
-	deleted  [][]byte
+	deleted  keyList
+}
+
+// keyList holds keys one behind the other, since a busy home deletes as many as
+// it delivers.
+type keyList struct {
+	bytes []byte
+	ends  []int
+}
+
+// end closes the key that was appended to bytes.
+func (l *keyList) end() { l.ends = append(l.ends, len(l.bytes)) }
+
+// last returns the last key, nil if there is none; drop takes it off.
+func (l *keyList) last() []byte {
+	n := len(l.ends)
+	switch n {
+	case 0:
+		return nil
+	case 1:
+		return l.bytes[:l.ends[0]]
+	}
+	return l.bytes[l.ends[n-2]:l.ends[n-1]]
+}
+
+func (l *keyList) drop() {
+	l.bytes = l.bytes[:len(l.bytes)-len(l.last())]
+	l.ends = l.ends[:len(l.ends)-1]
 }
 
 type subID struct {
@@ -46,37 +74,52 @@ type retainID struct {
 
 func (c *changes) reset() {
 	*c = changes{
-		bodies:   c.bodies[:0],
-		sessions: map[*session]struct{}{},
+		bodies:   room(c.bodies),
+		sessions: room(c.sessions),
 		subs:     map[subID]struct{}{},
-		refs:     map[refID]struct{}{},
-		groups:   map[*Group]struct{}{},
+		refs:     room(c.refs),
+		groups:   room(c.groups),
 		peers:    map[*peer]struct{}{},
 		wants:    map[wantID]struct{}{},
 		retain:   map[retainID]struct{}{},
 		cursors:  map[cursorKey]struct{}{},
+		deleted:  keyList{room(c.deleted.bytes), room(c.deleted.ends)},
 	}
+}
+
+// maxRoom is how many entries of space a list of changes keeps from one flush to
+// the next.
+const maxRoom = 1 << 16
+
+// room returns the emptied list, for its space. What was in it is cleared as it
+// is written.
+func room[T any](list []T) []T {
+	if cap(list) > maxRoom {
+		return nil
+	}
+	return list[:0]
 }
 
 func (c *changes) session(x *session) {
 	if !x.dirty {
 		x.dirty = true
-		c.sessions[x] = struct{}{}
+		c.sessions = append(c.sessions, x)
 	}
 }
 
 func (c *changes) sub(x *session, filter string) { c.subs[subID{x, filter}] = struct{}{} }
 
 func (c *changes) ref(x *session, r *ref) {
-	if r.stored {
-		c.refs[refID{x, r.num}] = struct{}{}
+	if r.stored && !r.dirty {
+		r.dirty = true
+		c.refs = append(c.refs, refID{x, r.num})
 	}
 }
 
 func (c *changes) group(g *Group) {
 	if !g.dirty {
 		g.dirty = true
-		c.groups[g] = struct{}{}
+		c.groups = append(c.groups, g)
 	}
 }
 
@@ -84,7 +127,21 @@ func (c *changes) peer(p *peer)                       { c.peers[p] = struct{}{} 
 func (c *changes) interest(p *peer, f routing.Filter) { c.wants[wantID{p, f}] = struct{}{} }
 func (c *changes) retained(sp *space, topic string)   { c.retain[retainID{sp, topic}] = struct{}{} }
 func (c *changes) cursor(k cursorKey)                 { c.cursors[k] = struct{}{} }
-func (c *changes) delete(key []byte)                  { c.deleted = append(c.deleted, key) }
+
+func (c *changes) delete(key []byte) {
+	c.deleted.bytes = append(c.deleted.bytes, key...)
+	c.deleted.end()
+}
+
+func (c *changes) deleteBody(seq Seq) {
+	c.deleted.bytes = appendBodyKey(c.deleted.bytes, seq)
+	c.deleted.end()
+}
+
+func (c *changes) deleteRef(session, num uint64) {
+	c.deleted.bytes = appendRefKey(c.deleted.bytes, session, num)
+	c.deleted.end()
+}
 
 // Keys of the store. The first byte is the table; tables are loaded in its
 // order, so what is referred to comes before what refers to it.
@@ -106,7 +163,11 @@ const (
 var metaKey = []byte{tableMeta}
 
 // BodyKey is where Flush puts the body of a message.
-func BodyKey(seq Seq) []byte { return binary.BigEndian.AppendUint64([]byte{tableBody}, uint64(seq)) }
+func BodyKey(seq Seq) []byte { return appendBodyKey(nil, seq) }
+
+func appendBodyKey(b []byte, seq Seq) []byte {
+	return binary.BigEndian.AppendUint64(append(b, tableBody), uint64(seq))
+}
 
 func sessionKey(k SessionKey) []byte { return joinKey(tableSession, k.Namespace, k.ClientID) }
 
@@ -114,8 +175,8 @@ func subKey(session uint64, filter string) []byte {
 	return append(binary.BigEndian.AppendUint64([]byte{tableSub}, session), filter...)
 }
 
-func refKey(session, num uint64) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64([]byte{tableRef}, session), num)
+func appendRefKey(b []byte, session, num uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(append(b, tableRef), session), num)
 }
 
 func groupRecordKey(k groupKey) []byte { return joinKey(tableGroup, k.space, k.name, k.filter) }

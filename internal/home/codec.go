@@ -67,6 +67,11 @@ func appendRecordHead(b []byte, id ID, t Time, entries int) []byte {
 
 // Append appends the entry's encoding to b, as it stands in a record.
 func (e *Entry) Append(b []byte) []byte {
+	size := 64
+	for _, op := range e.Ops {
+		size += OpSize(op)
+	}
+	b = slices.Grow(b, size)
 	b = appendString(b, string(e.Owner.Node))
 	b = binary.AppendUvarint(b, uint64(e.Owner.Incarnation))
 	b = binary.AppendUvarint(b, e.N)
@@ -181,8 +186,9 @@ func (r *reader) op() (Op, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	in := reader{b: body}
+	in := reader{b: body, space: r.space}
 	op := in.decode(kind)
+	r.space = in.space
 	if op == nil {
 		return nil, fmt.Errorf("operation kind %d: %w", kind, ErrUnknown)
 	}
@@ -467,7 +473,7 @@ func (r *reader) frame() Op {
 		flags := r.byte()
 		m.QoS, m.Retain, m.Live = flags&3, flags&4 != 0, flags&8 != 0
 		m.RetainVersion, m.ExpiryIn = r.uvarint(), time.Duration(r.uvarint())
-		m.Namespace, m.Topic = r.string(), r.string()
+		m.Namespace, m.Topic = r.namespace(), r.string()
 		m.Forward, m.Payload = r.bytes(), r.bytes()
 		op.Messages = append(op.Messages, m)
 	}

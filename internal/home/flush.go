@@ -2,13 +2,16 @@ package home
 
 import (
 	"encoding/binary"
+	"iter"
+	"math"
 	"slices"
+	"sort"
 )
 
 // Flush hands over everything that changed since the last Flush, as keys and
 // values of the store; put and del must not keep the slices. Together with the
-// index of the last applied record it must be committed at once. Bodies that
-// live on are copied out of the log's buffers here.
+// index of the last applied record it must be committed at once, in the order in
+// which it came. Bodies that live on are copied out of the log's buffers here.
 func (s *State) Flush(put func(key, value []byte), del func(key []byte)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -16,83 +19,175 @@ func (s *State) Flush(put func(key, value []byte), del func(key []byte)) {
 	if !c.meta {
 		return
 	}
-	w := writer{put: put, del: del}
-	for _, key := range c.deleted {
-		del(key)
-	}
-	for _, m := range c.bodies {
-		if m.refs > 0 && !m.stored {
-			m.own()
-			w.emit(BodyKey(m.Seq), m.encode(w.buf[:0]))
-			m.stored = true
-			s.resident += int64(m.size)
-			s.bodies.push(m)
-		}
-	}
-	clear(c.bodies)
-	for x := range c.sessions {
-		x.dirty = false
-		if !x.ended {
-			w.session(x)
-		} else if s.sessions[x.key] == nil {
-			del(sessionKey(x.key))
-		}
-	}
-	for id := range c.subs {
-		w.sub(id.session, id.filter)
-	}
-	for id := range c.refs {
-		if r := id.session.queue.find(id.num); r != nil && r.stored {
-			w.ref(id.session, r)
-		}
-	}
-	for g := range c.groups {
-		g.dirty = false
-		if now := s.groups[g.key]; now == nil {
-			del(groupRecordKey(g.key))
-		} else if now == g {
-			w.group(g)
-		}
-	}
-	for p := range c.peers {
-		if now := s.peers[p.id]; now == nil {
-			del(peerKey(p.id))
-		} else if now == p {
-			w.peer(p)
-		}
-	}
-	for id := range c.wants {
-		key := wantKey(id.peer.id, id.filter)
-		if p := s.peers[id.peer.id]; p != nil && p.interest.Has(id.filter) {
-			put(key, nil)
-		} else {
-			del(key)
-		}
-	}
-	for id := range c.retain {
-		w.retained(id.space, id.topic)
-	}
-	for key := range c.cursors {
-		w.cursor(key, s.cursors)
-	}
+	w := writer{put: put, del: del, budget: math.MaxInt}
+	s.flushPart(&w)
 	meta := s.encodeMeta(w.buf[:0])
 	w.emit(metaKey, binary.AppendUvarint(binary.AppendUvarint(meta, s.records), s.chain))
 	c.reset()
 }
 
+// While a part of the changes is written nothing is applied: maxPart keys are
+// well under a millisecond. maxParts only ends FlushAhead should records be
+// applied faster than they can be written; no home is.
+const (
+	maxPart  = 1024
+	maxParts = 1 << 14
+)
+
+// FlushAhead hands over most of what a Flush that follows would, in parts between
+// which records may be applied, so that Flush itself is short. What it hands over
+// is the state at no one position: it must be committed together with that Flush,
+// which hands over again what changed meanwhile, and otherwise not at all. One
+// goroutine flushes.
+func (s *State) FlushAhead(put func(key, value []byte), del func(key []byte)) {
+	w := writer{put: put, del: del}
+	for range maxParts {
+		if w.budget = maxPart; !s.flushOnePart(&w) {
+			return
+		}
+	}
+}
+
+func (s *State) flushOnePart(w *writer) (more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flushPart(w)
+	return w.budget <= 0
+}
+
+// flushPart writes what changed, as it is now, until w's budget is spent, and
+// forgets that it changed. Deletions come first, all of them: what was deleted
+// and came back must stay.
+func (s *State) flushPart(w *writer) {
+	c := &s.changes
+	for ; w.budget > 0 && len(c.deleted.ends) > 0; c.deleted.drop() {
+		w.delete(c.deleted.last())
+	}
+	s.flushBodies(w)
+	for x := range drain(w, &c.sessions) {
+		x.dirty = false
+		if !x.ended {
+			w.session(x)
+		} else if s.sessions[x.key] == nil {
+			w.delete(sessionKey(x.key))
+		}
+		if !w.complete(x) {
+			c.session(x)
+		}
+	}
+	for id := range drain(w, &c.refs) {
+		if r := id.session.queue.find(id.num); r != nil {
+			r.dirty = false
+			w.ref(id.session, r)
+		}
+	}
+	for g := range drain(w, &c.groups) {
+		g.dirty = false
+		if now := s.groups[g.key]; now == nil {
+			w.delete(groupRecordKey(g.key))
+		} else if now == g && !w.group(g) {
+			c.group(g)
+		}
+	}
+	for id := range drainSet(w, c.subs) {
+		w.sub(id.session, id.filter)
+	}
+	for p := range drainSet(w, c.peers) {
+		if now := s.peers[p.id]; now == nil {
+			w.delete(peerKey(p.id))
+		} else if now == p && !w.peer(p) {
+			c.peer(p)
+		}
+	}
+	for id := range drainSet(w, c.wants) {
+		key := wantKey(id.peer.id, id.filter)
+		if p := s.peers[id.peer.id]; p != nil && p.interest.Has(id.filter) {
+			w.emit(key, w.buf[:0])
+		} else {
+			w.delete(key)
+		}
+	}
+	for id := range drainSet(w, c.retain) {
+		w.retained(id.space, id.topic)
+	}
+	for key := range drainSet(w, c.cursors) {
+		w.cursor(key, s.cursors)
+	}
+}
+
+// flushBodies goes by age, as bodies are evicted.
+func (s *State) flushBodies(w *writer) {
+	c := &s.changes
+	for ; w.budget > 0 && c.written < len(c.bodies); c.written++ {
+		m := c.bodies[c.written]
+		c.bodies[c.written] = nil
+		if m.refs > 0 && !m.stored {
+			m.own()
+			w.key = appendBodyKey(w.key[:0], m.Seq)
+			w.emit(w.key, m.encode(w.buf[:0]))
+			m.stored = true
+			s.resident += int64(m.size)
+			s.bodies.push(m)
+		}
+	}
+	if c.written == len(c.bodies) {
+		c.bodies, c.written = c.bodies[:0], 0
+	}
+}
+
+// drain takes entries off a list while w may write.
+func drain[T any](w *writer, list *[]T) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		var none T
+		for w.budget > 0 && len(*list) > 0 {
+			last := len(*list) - 1
+			x := (*list)[last]
+			(*list)[last] = none
+			*list = (*list)[:last]
+			if w.budget--; !yield(x) {
+				return
+			}
+		}
+	}
+}
+
+// drainSet takes entries off a set while w may write.
+func drainSet[T comparable](w *writer, set map[T]struct{}) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for x := range set {
+			if w.budget <= 0 {
+				return
+			}
+			delete(set, x)
+			if w.budget--; !yield(x) {
+				return
+			}
+		}
+	}
+}
+
 // writer encodes parts of the state. With all it writes everything and marks
 // nothing as written, for a digest.
 type writer struct {
-	put func(key, value []byte)
-	del func(key []byte)
-	buf []byte
-	all bool
+	put    func(key, value []byte)
+	del    func(key []byte)
+	budget int // how much more may be written, in keys; a long value counts for more
+	all    bool
+
+	key, buf []byte // space for the next
+	ids      []uint16
 }
 
 // emit puts value, which was built on buf, and keeps its space.
 func (w *writer) emit(key, value []byte) {
 	w.put(key, value)
+	w.budget -= 1 + len(value)>>10
 	w.buf = value[:0]
+}
+
+func (w *writer) delete(key []byte) {
+	w.del(key)
+	w.budget--
 }
 
 func (m *message) encode(b []byte) []byte {
@@ -141,13 +236,13 @@ func (w *writer) session(x *session) {
 	if x.will != nil {
 		b = x.will.append(b)
 	}
-	ids := make([]uint16, 0, len(x.inbound))
+	w.ids = w.ids[:0]
 	for id := range x.inbound {
-		ids = append(ids, id)
+		w.ids = append(w.ids, id)
 	}
-	slices.Sort(ids)
-	b = binary.AppendUvarint(b, uint64(len(ids)))
-	for _, id := range ids {
+	slices.Sort(w.ids)
+	b = binary.AppendUvarint(b, uint64(len(w.ids)))
+	for _, id := range w.ids {
 		b = binary.BigEndian.AppendUint16(b, id)
 		b = binary.BigEndian.AppendUint64(b, x.inbound[id])
 	}
@@ -157,20 +252,24 @@ func (w *writer) session(x *session) {
 
 // refs writes the references that were not written yet.
 func (w *writer) refs(x *session) {
-	from := x.unstored + 1
 	if w.all {
-		from = 0
+		x.queue.each(Range{0, ^uint64(0)}, func(r *ref) { w.ref(x, r) })
+		return
 	}
-	x.queue.each(Range{from, ^uint64(0)}, func(r *ref) {
-		w.ref(x, r)
-		if !w.all {
-			r.stored = true
+	for w.budget > 0 {
+		r := x.queue.next(x.unstored + 1)
+		if r == nil {
+			x.unstored = x.nextRef
+			return
 		}
-	})
-	if !w.all {
-		x.unstored = x.nextRef
+		w.ref(x, r)
+		r.stored = true
+		x.unstored = r.num
 	}
 }
+
+// complete says that all of a session is written.
+func (w *writer) complete(x *session) bool { return x.ended || x.unstored == x.nextRef }
 
 func (w *writer) ref(x *session, r *ref) {
 	b := binary.AppendUvarint(w.buf[:0], uint64(r.msg.Seq))
@@ -182,14 +281,15 @@ func (w *writer) ref(x *session, r *ref) {
 	if r.group != nil {
 		b = appendString(b, r.group.sub.Filter)
 	}
-	w.emit(refKey(x.id, r.num), b)
+	w.key = appendRefKey(w.key[:0], x.id, r.num)
+	w.emit(w.key, b)
 }
 
 func (w *writer) sub(x *session, filter string) {
 	key := subKey(x.id, filter)
 	sub := x.subs[filter]
 	if sub == nil {
-		w.del(key)
+		w.delete(key)
 		return
 	}
 	b := appendSession(w.buf[:0], x.key)
@@ -197,21 +297,30 @@ func (w *writer) sub(x *session, filter string) {
 	w.emit(key, sub.append(b))
 }
 
-func (w *writer) group(g *Group) {
+// group reports whether all of it is written.
+func (w *writer) group(g *Group) bool {
 	w.emit(groupRecordKey(g.key), binary.AppendUvarint(w.buf[:0], uint64(g.next)))
 	for i := range g.queue {
-		if r := &g.queue[i]; !r.stored || w.all {
-			w.put(groupRefKey(g.key, r.msg.Seq), nil)
-			r.stored = r.stored || !w.all
+		r := &g.queue[i]
+		if r.stored && !w.all {
+			continue
+		}
+		if w.budget <= 0 && !w.all {
+			return false
+		}
+		w.emit(groupRefKey(g.key, r.msg.Seq), w.buf[:0])
+		if !w.all {
+			r.stored = true
 		}
 	}
+	return true
 }
 
 func (w *writer) retained(sp *space, topic string) {
 	key := retainedKey(sp, topic)
 	r := sp.retained.get(topic)
 	if r == nil {
-		w.del(key)
+		w.delete(key)
 		return
 	}
 	b := appendString(binary.AppendUvarint(w.buf[:0], r.version), string(r.home))
@@ -224,7 +333,8 @@ func (w *writer) retained(sp *space, topic string) {
 	w.emit(key, b)
 }
 
-func (w *writer) peer(p *peer) {
+// peer reports whether all of it is written.
+func (w *writer) peer(p *peer) bool {
 	b := appendBytes(w.buf[:0], AppendOp(nil, &p.policy))
 	b = binary.AppendUvarint(appendEpoch(b, p.epoch), p.interest.Version())
 	b = binary.AppendUvarint(b, uint64(len(p.spools)))
@@ -234,30 +344,40 @@ func (w *writer) peer(p *peer) {
 	}
 	w.emit(peerKey(p.id), b)
 	for _, sp := range p.spools {
-		w.spool(p, sp)
+		if !w.spool(p, sp) {
+			return false
+		}
 	}
+	return true
 }
 
 // spool writes what was not written yet: the tail, since a spool only grows
 // there.
-func (w *writer) spool(p *peer, sp *spool) {
-	for i := len(sp.refs) - 1; i >= 0; i-- {
-		r := &sp.refs[i]
-		if r.stored && !w.all {
-			return
+func (w *writer) spool(p *peer, sp *spool) bool {
+	from := 0
+	if !w.all {
+		from = sort.Search(len(sp.refs), func(i int) bool { return !sp.refs[i].stored })
+	}
+	for i := from; i < len(sp.refs); i++ {
+		if w.budget <= 0 && !w.all {
+			return false
 		}
+		r := &sp.refs[i]
 		b := append(w.buf[:0], flag(r.live, 1))
 		b = binary.AppendUvarint(binary.AppendUvarint(b, r.version), uint64(r.at))
 		w.emit(spoolKey(p.id, sp.class, r.seq), b)
-		r.stored = r.stored || !w.all
+		if !w.all { // then it only reads
+			r.stored = true
+		}
 	}
+	return true
 }
 
 func (w *writer) cursor(key cursorKey, all map[cursorKey]Seq) {
 	if at, ok := all[key]; ok {
 		w.emit(cursorRecordKey(key), binary.AppendUvarint(w.buf[:0], uint64(at)))
 	} else {
-		w.del(cursorRecordKey(key))
+		w.delete(cursorRecordKey(key))
 	}
 }
 

@@ -104,16 +104,18 @@ type store map[string][]byte
 func (s store) put(k, v []byte) { s[string(k)] = append([]byte(nil), v...) }
 func (s store) del(k []byte)    { delete(s, string(k)) }
 
+func (s store) scan(fn func(k, v []byte) error) error {
+	for _, k := range sortedKeys(s) {
+		if err := fn([]byte(k), s[k]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s store) load(t *testing.T) *State {
 	t.Helper()
-	back, err := Load(func(fn func(k, v []byte) error) error {
-		for _, k := range sortedKeys(s) {
-			if err := fn([]byte(k), s[k]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	back, err := Load(s.scan)
 	if err != nil {
 		t.Fatalf("load: %v", err)
 	}

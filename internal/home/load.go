@@ -167,7 +167,12 @@ func (l *loader) session(key []byte, r *reader) {
 		}
 		x.inbound[binary.BigEndian.Uint16(b)] = binary.BigEndian.Uint64(b[2:])
 	}
-	l.s.sessions[x.key], l.byID[x.id] = x, x
+	if l.s.sessions[x.key] != nil {
+		r.fail("session twice")
+		return
+	}
+	l.s.admit(x)
+	l.byID[x.id] = x
 	if owner != (Owner{}) {
 		l.s.own(x, owner)
 	}
@@ -267,6 +272,7 @@ func (l *loader) ref(key []byte, r *reader) {
 		sub.member.assigned++
 	}
 	x.queue.push(f)
+	l.s.counts.waits(f.msg, 1)
 }
 
 func (l *loader) retained(key []byte, r *reader) {
@@ -369,6 +375,7 @@ func (l *loader) finish() {
 		g.publishOnline()
 		g.dirty = false // building it was no change
 	}
+	s.effects = 0
 }
 
 // noSink is what a home tells while it is loaded.

@@ -57,7 +57,7 @@ func (s *State) release(m *message) {
 		return
 	}
 	if m.stored {
-		s.changes.delete(BodyKey(m.Seq))
+		s.changes.deleteBody(m.Seq)
 		if !m.evicted {
 			s.resident -= int64(m.size)
 		}

@@ -398,19 +398,13 @@ type Status struct {
 	NextTimerIn time.Duration
 }
 
-// Status counts what the home holds. It walks all sessions.
+// Status says what the home holds. It costs as much as there are namespaces.
 func (s *State) Status() Status {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	st := Status{ID: s.id, Epoch: s.currentEpoch(), Time: s.time, Seq: s.seq, Sessions: len(s.sessions), Filters: s.wanted.Len(),
-		Groups: len(s.groups), Peers: len(s.peers), Resident: s.resident}
-	for _, x := range s.sessions {
-		if x.attached() {
-			st.Attached++
-		}
-		st.Queued += x.queue.live
-		st.QueuedBytes += x.queue.bytes
-	}
+	st := Status{ID: s.id, Epoch: s.currentEpoch(), Time: s.time, Seq: s.seq, Sessions: len(s.sessions), Attached: s.counts.attached,
+		Filters: s.wanted.Len(), Groups: len(s.groups), Peers: len(s.peers), Queued: s.counts.queued, QueuedBytes: s.counts.queuedBytes,
+		Resident: s.resident}
 	spaces := *s.spaces.Load()
 	st.Namespaces = len(spaces)
 	for _, sp := range spaces {
@@ -420,34 +414,6 @@ func (s *State) Status() Status {
 		st.NextTimerIn = s.timers[0].at.Sub(s.time)
 	}
 	return st
-}
-
-// SessionCount counts the sessions of a namespace.
-type SessionCount struct {
-	Namespace          string
-	Attached, Detached int
-}
-
-// SessionCounts counts sessions by namespace.
-func (s *State) SessionCounts() (list []SessionCount) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	at := map[string]int{}
-	for _, x := range s.sessions {
-		i, ok := at[x.key.Namespace]
-		if !ok {
-			i = len(list)
-			at[x.key.Namespace] = i
-			list = append(list, SessionCount{Namespace: x.key.Namespace})
-		}
-		if x.attached() {
-			list[i].Attached++
-		} else {
-			list[i].Detached++
-		}
-	}
-	slices.SortFunc(list, func(a, b SessionCount) int { return strings.Compare(a.Namespace, b.Namespace) })
-	return list
 }
 
 // RetainedAfter returns at most max retained messages of all namespaces after a

@@ -21,6 +21,7 @@ type ref struct {
 	retain bool
 	state  refState
 	stored bool
+	dirty  bool
 }
 
 // queue holds a session's unacknowledged references in order. References in the
@@ -111,6 +112,7 @@ func (s *State) enqueue(x *session, m *message, r ref) bool {
 	r.num, r.msg = x.nextRef, m
 	s.hold(m)
 	x.queue.push(r)
+	s.counts.waits(m, 1)
 	s.note(effectQueued, x.id<<32^r.num, uint64(m.Seq)<<2|uint64(r.qos))
 	s.changes.session(x)
 	if x.attached() {
@@ -158,11 +160,12 @@ func (s *State) dropExpired(x *session) {
 // it may send its member another.
 func (s *State) remove(x *session, r *ref) {
 	if r.stored {
-		s.changes.delete(refKey(x.id, r.num))
+		s.changes.deleteRef(x.id, r.num)
 	}
 	m, g := r.msg, r.group
 	s.note(effectRemoved, x.id<<32^r.num, uint64(m.Seq))
 	x.queue.drop(r)
+	s.counts.waits(m, -1)
 	s.changes.session(x)
 	s.release(m)
 	if g != nil {
@@ -208,15 +211,29 @@ func (s *State) skip(op *Skip) Outcome {
 }
 
 func (s *State) removeRanges(x *session, ranges []Range) (n int) {
+	last := x.nextRef // removing one may bring another in, which is not meant
 	for _, rg := range ranges {
-		for _, num := range x.queue.numbers(rg) {
-			if r := x.queue.find(num); r != nil {
-				s.remove(x, r)
-				n++
+		for next := rg.From; ; {
+			r := x.queue.next(next)
+			if r == nil || r.num > min(rg.To, last) {
+				break
 			}
+			next = r.num + 1
+			s.remove(x, r)
+			n++
 		}
 	}
 	return n
+}
+
+// next returns the first live reference numbered num or more.
+func (q *queue) next(num uint64) *ref {
+	for i := q.from(num); i < len(q.refs); i++ {
+		if q.refs[i].state != refGone {
+			return &q.refs[i]
+		}
+	}
+	return nil
 }
 
 // each calls f for the live references in a range.
@@ -226,12 +243,6 @@ func (q *queue) each(rg Range, f func(*ref)) {
 			f(&q.refs[i])
 		}
 	}
-}
-
-// numbers lists the live references in a range: removing one moves the rest.
-func (q *queue) numbers(rg Range) (list []uint64) {
-	q.each(rg, func(r *ref) { list = append(list, r.num) })
-	return list
 }
 
 // Queue appends to dst the references numbered above after, in order, at most

@@ -58,8 +58,9 @@ func appendFilters(b []byte, list []InterestFilter) []byte {
 
 // reader consumes b. The first failure sticks; what is read after it is zero.
 type reader struct {
-	b   []byte
-	err error
+	b     []byte
+	err   error
+	space string // the last namespace; most are the same
 }
 
 func (r *reader) fail(format string, args ...any) {
@@ -148,7 +149,14 @@ func (r *reader) strings() []string {
 
 func (r *reader) epoch() Epoch { return Epoch{Number: r.uvarint(), Host: r.string()} }
 
-func (r *reader) session() SessionKey { return SessionKey{r.string(), r.string()} }
+func (r *reader) session() SessionKey { return SessionKey{r.namespace(), r.string()} }
+
+func (r *reader) namespace() string {
+	if b := r.bytes(); string(b) != r.space {
+		r.space = string(b)
+	}
+	return r.space
+}
 
 func (r *reader) ranges() []Range {
 	n := r.count(2)

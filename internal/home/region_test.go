@@ -108,16 +108,31 @@ func TestChain_Differs(t *testing.T) {
 
 func TestLevel(t *testing.T) {
 	r := newRig(t, "eu")
-	if r.s.Level() != 1 {
-		t.Errorf("a new home is at level %d", r.s.Level())
+	r.want("level of a new home", r.s.Level(), 1)
+	r.want("raised to where it is", r.do(&Raise{Level: 1}).Code, CodeVoid)
+	r.want("lowered", r.do(&Raise{Level: 0}).Code, CodeVoid)
+	r.want("level", r.s.Level(), 1)
+
+	kept := store{}
+	r.s.Flush(kept.put, kept.del)
+	r.want("level after a restart", kept.load(t).Level(), 1)
+
+	try := func(s *State, op Op) error {
+		rec := Record{Home: "eu", Time: r.now, Entries: []Entry{{Owner: r.owner, N: r.n[r.owner] + 1, Ops: []Op{op}}}}
+		return s.Apply(&rec, noSink{}, func(*Entry, int, Outcome) {})
 	}
-	if o := r.do(&Raise{Level: 1}); o.Code != CodeVoid {
-		t.Errorf("raised to where it is: %+v", o)
+	if err := try(r.s, &Raise{Level: MaxLevel + 1}); !errors.Is(err, ErrUnknown) {
+		t.Errorf("raised above what the build supports: %v", err)
 	}
-	if o := r.do(&Raise{Level: 7}); o.Code != CodeOK || r.s.Level() != 7 {
-		t.Errorf("%+v, level %d", o, r.s.Level())
+	old := kept.load(t)
+	old.level.Store(LevelOf(KindTick) - 1)
+	if err := try(old, &Tick{}); !errors.Is(err, ErrUnknown) {
+		t.Errorf("an operation above the home's level: %v", err)
 	}
-	if o := r.do(&Raise{Level: 3}); o.Code != CodeVoid || r.s.Level() != 7 {
-		t.Errorf("lowered: %+v, level %d", o, r.s.Level())
+	r.s.level.Store(MaxLevel + 1)
+	r.do(&Tick{})
+	r.s.Flush(kept.put, kept.del)
+	if _, err := Load(kept.scan); !errors.Is(err, ErrUnknown) {
+		t.Errorf("a store of a newer build: %v", err)
 	}
 }

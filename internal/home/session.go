@@ -57,8 +57,11 @@ func (x *session) attached() bool { return x.owner != Owner{} }
 
 // own makes an owner's the session; the zero Owner detaches it.
 func (s *State) own(x *session, o Owner) {
+	was := x.attached()
 	s.index(x, o)
-	x.owner = o
+	if x.owner = o; x.attached() != was {
+		s.counts.moved(x)
+	}
 	if o == (Owner{}) {
 		x.seen.Store(nil)
 		return
@@ -128,7 +131,7 @@ func (s *State) attach(owner Owner, op *Attach) Outcome {
 			return Outcome{Code: CodeQuota}
 		}
 		x = &session{key: op.Session, id: uint64(s.epoch + 1), transient: op.Expiry == 0}
-		s.sessions[x.key] = x
+		s.admit(x)
 	}
 	s.epoch++
 	x.epoch = s.epoch
@@ -163,10 +166,20 @@ func (s *State) detach(op *Detach) Outcome {
 // detachSession ends ownership, arms or fires the will, and starts the
 // session's expiry or ends it.
 func (s *State) detachSession(x *session, dropWill bool) {
+	s.disown(x)
+	s.detached(x, dropWill)
+}
+
+// disown ends ownership. What the owner may have sent is known from here on.
+func (s *State) disown(x *session) {
 	x.resumed = max(x.resumed, x.queue.sentThrough(x.sendWindow()))
 	s.own(x, Owner{})
 	s.note(effectSession, x.id, x.resumed)
 	s.changes.session(x)
+}
+
+// detached does what follows from the loss of the owner.
+func (s *State) detached(x *session, dropWill bool) {
 	if dropWill {
 		x.will = nil
 	}
@@ -215,7 +228,7 @@ func (s *State) endSession(x *session) {
 	x.ended = true
 	s.note(effectEnded, x.id, uint64(x.epoch))
 	s.changes.session(x)
-	delete(s.sessions, x.key)
+	s.dismiss(x)
 	s.fireWill(x)
 	for _, f := range x.filters() {
 		s.unsubscribeFilter(x, f)
@@ -260,13 +273,13 @@ func (s *State) ownerGone(o Owner, reason EndReason) {
 	}
 	slices.SortFunc(list, func(a, b *session) int { return compareKeys(a.key, b.key) })
 	// All are away before the first will is published: a group must not give it to
-	// a member that went with the others.
+	// a member that went with the others, and the owner sent it to nobody.
 	for _, x := range list {
 		s.sink.Ended(x.key, x.epoch, o, reason)
-		s.own(x, Owner{})
+		s.disown(x)
 	}
 	for _, x := range list {
-		s.detachSession(x, false)
+		s.detached(x, false)
 	}
 }
 

@@ -35,6 +35,7 @@ type State struct {
 
 	// Derived.
 	owned      map[Owner]*ownedSessions
+	counts     counts
 	timers     timers
 	timerLimit int                // length at which overtaken ones are swept
 	sources    map[Source]*Source // interned
@@ -95,6 +96,7 @@ func New() *State {
 		sources:   map[Source]*Source{},
 		owned:     map[Owner]*ownedSessions{},
 		wanted:    routing.NewInterest(wantedHistory),
+		counts:    counts{spaces: map[string]*SessionCount{}},
 	}
 	s.config.Store(new(Configure))
 	s.spaces.Store(&map[string]*space{})
