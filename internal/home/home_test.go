@@ -2,6 +2,7 @@ package home
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -12,6 +13,7 @@ type rig struct {
 	s     *State
 	owner Owner
 	n     map[Owner]uint64
+	runs  map[NodeID]Incarnation // nodes that were started again
 	now   Time
 	told  recorder
 	log   [][]byte
@@ -34,7 +36,7 @@ func (r *recorder) Ended(k SessionKey, e SessionEpoch, _ Owner, why EndReason) {
 }
 
 func newRig(t *testing.T, id ID) *rig {
-	r := &rig{t: t, s: New(), owner: Owner{"n1", 1}, n: map[Owner]uint64{}, now: Time(time.Hour)}
+	r := &rig{t: t, s: New(), owner: Owner{"n1", 1}, n: map[Owner]uint64{}, runs: map[NodeID]Incarnation{}, now: Time(time.Hour)}
 	r.told.dropped = map[DropReason]int{}
 	r.do(&Genesis{Home: id, Epoch: Epoch{1, string(id)}})
 	return r
@@ -100,6 +102,28 @@ func (r *rig) want(what string, got, want any) {
 
 // store is what Flush wrote.
 type store map[string][]byte
+
+// batch collects what is to be written at once.
+type batch []func(store)
+
+func (b *batch) put(k, v []byte) {
+	key, value := string(k), slices.Clone(v)
+	*b = append(*b, func(s store) { s[key] = value })
+}
+
+func (b *batch) del(k []byte) {
+	key := string(k)
+	*b = append(*b, func(s store) { delete(s, key) })
+}
+
+// commit writes the batch, after a flush of the rest of s.
+func (b *batch) commit(s *State, to store) {
+	s.Flush(b.put, b.del)
+	for _, write := range *b {
+		write(to)
+	}
+	*b = nil
+}
 
 func (s store) put(k, v []byte) { s[string(k)] = append([]byte(nil), v...) }
 func (s store) del(k []byte)    { delete(s, string(k)) }

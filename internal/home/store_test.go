@@ -31,15 +31,22 @@ func TestLoad_IsTheStateThatWasFlushed(t *testing.T) {
 			r.do(&Configure{Revision: 1, Limits: Limits{QueueMessages: 4, Retained: 1}})
 		}
 		kept := store{}
-		var mirror *State // loaded once, then fed the same records
+		var ahead batch
+		var mirror *State // loaded, then fed the same records
 		for i := range rapid.IntRange(10, 150).Draw(rt, "ops") {
 			at := len(r.log)
 			r.random(rnd, i)
 			if mirror != nil {
 				replay(t, mirror, r.log[at:])
 			}
+			if rnd.IntN(3) == 0 { // a part of what changed is written while more changes
+				r.s.flushOnePart(&writer{put: ahead.put, del: ahead.del, budget: 1 + rnd.IntN(8)})
+			}
+			if want := r.s.counted(); fmt.Sprint(r.s.Status()) != fmt.Sprint(want) {
+				rt.Fatalf("seed %d: counts kept up after %d operations:\n%+v\ncounted:\n%+v", seed, i, r.s.Status(), want)
+			}
 			if rnd.IntN(10) == 0 {
-				r.s.Flush(kept.put, kept.del)
+				ahead.commit(r.s, kept)
 				r.s.Evict(rnd.Int64N(200))
 				back := kept.load(t)
 				if !same(back, r.s) {
@@ -84,6 +91,9 @@ func same(a, b *State) bool {
 	return a.Digest() == b.Digest() && an == bn && as == bs
 }
 
+// run is the run of a node that proposes now.
+func (r *rig) run(n NodeID) Owner { return Owner{n, r.runs[n] + 1} }
+
 func replay(t *testing.T, s *State, log [][]byte) {
 	t.Helper()
 	for _, b := range log {
@@ -97,8 +107,33 @@ func replay(t *testing.T, s *State, log [][]byte) {
 	}
 }
 
-// random applies one random operation.
+// counted is Status by counting.
+func (s *State) counted() Status {
+	st := s.Status()
+	st.Attached, st.Queued, st.QueuedBytes = 0, 0, 0
+	attached := map[string]int{}
+	for _, x := range s.sessions {
+		if x.attached() {
+			st.Attached++
+			attached[x.key.Namespace]++
+		}
+		x.queue.each(Range{0, ^uint64(0)}, func(r *ref) {
+			st.Queued++
+			st.QueuedBytes += uint64(r.msg.size)
+		})
+	}
+	for _, c := range s.SessionCounts() {
+		if c.Attached != attached[c.Namespace] {
+			st.Attached = -1
+		}
+	}
+	return st
+}
+
+// random applies one random operation, proposed by one of three nodes.
 func (r *rig) random(rnd *rand.Rand, i int) {
+	nodes := []NodeID{"n1", "n2", "n3"}
+	r.owner = r.run(nodes[rnd.IntN(3)])
 	id := fmt.Sprintf("d%d", rnd.IntN(4))
 	k := SessionKey{[]string{"", "ns"}[rnd.IntN(2)], id}
 	info, _ := r.s.Session(k)
@@ -141,10 +176,15 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 		r.do(&Frame{Source: Source{"ap", Epoch{1, "ap"}}, From: Seq(i), To: Seq(i + 1), Messages: []FrameMessage{{Seq: Seq(i + 1), Namespace: k.Namespace, Topic: topic,
 			Payload: []byte(fmt.Sprint("f", i)), QoS: 1, Live: rnd.IntN(2) == 0, Retain: true, RetainVersion: uint64(rnd.IntN(3))}}})
 	case 12:
-		if rnd.IntN(4) == 0 {
-			r.owner.Incarnation++
-			r.do(&NodeUp{})
-		} else {
+		switch rnd.IntN(6) {
+		case 0:
+			r.runs[r.owner.Node]++
+			r.as(r.run(r.owner.Node), &NodeUp{})
+		case 1:
+			gone := nodes[rnd.IntN(3)]
+			r.do(&NodeDown{r.run(gone)})
+			r.runs[gone]++
+		default:
 			r.do(&EndSession{Session: k, PublishWill: rnd.IntN(2) == 0})
 		}
 	default:

@@ -288,7 +288,8 @@ func (d *node) state() string {
 	d.mu.Unlock()
 	if r != nil {
 		ok, why := r.Ready()
-		return fmt.Sprintf("%s: ready %v %s", d.name, ok, why)
+		n, sum := r.State().Chain()
+		return fmt.Sprintf("%s: ready %v %s; applied %d, %d records, chain %x, digest %x", d.name, ok, why, r.Applied(), n, sum, r.State().Digest())
 	}
 	return fmt.Sprintf("%s: opening: %s; %v", d.name, opening, err)
 }

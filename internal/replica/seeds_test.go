@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	regionSeeds = flag.Int("region.seeds", 6, "how many schedules of faults to run")
+	regionSeeds = flag.Int("region.seeds", 4, "how many schedules of faults to run")
 	regionSeed  = flag.Uint64("region.seed", 1, "the first of them")
 )
 

@@ -41,6 +41,7 @@ type Node struct {
 	// guarded by net.mu
 	listener *listener
 	gossip   *gossip
+	dead     bool // killed, and not listening again yet
 }
 
 // Node returns the node of that name, which is made at the first call. Its gossip
@@ -106,6 +107,7 @@ func (n *Net) Kill(name string) {
 	var l *listener
 	if d != nil {
 		l, d.listener, d.gossip = d.listener, nil, nil
+		d.dead = true // what is left of its life reaches nobody
 	}
 	n.mu.Unlock()
 	if l != nil {
@@ -147,7 +149,7 @@ func (d *Node) ListenStreams() (net.Listener, error) {
 	if d.listener != nil {
 		return nil, fmt.Errorf("listen as %s: %w", d.name, syscall.EADDRINUSE)
 	}
-	d.listener = l
+	d.listener, d.dead = l, false
 	return l, nil
 }
 
@@ -201,6 +203,10 @@ func (d *Node) DialStream(ctx context.Context, to string) (net.Conn, error) {
 		return nil, os.ErrDeadlineExceeded
 	}
 	n.mu.Lock()
+	if d.dead {
+		n.mu.Unlock()
+		return nil, os.ErrDeadlineExceeded
+	}
 	peer := n.nodes[to]
 	if peer == nil || peer.listener == nil {
 		n.mu.Unlock()
