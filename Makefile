@@ -40,8 +40,9 @@ sim: ## 2,000 seeds of the deterministic simulator (one goroutine: -race has not
 e2e: build ## real processes, real clients
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./test/...
 
-soak: ## many more seeds of both simulators (SOAK_SEEDS, default 100000; SOAK_LAB_SEEDS, default 1000)
+soak: ## many more seeds of both simulators and of the replicas (SOAK_SEEDS, default 100000; SOAK_LAB_SEEDS, default 1000; SOAK_REGION_SEEDS, default 500)
 	$(GO) test -timeout 120m ./internal/sim -run 'TestSeeds$$' -sim.seeds $${SOAK_SEEDS:-100000} -sim.seed $${SOAK_SEED:-100001}
+	$(GO) test -timeout 120m ./internal/replica -run TestRegion_Seeds -region.seeds $${SOAK_REGION_SEEDS:-500} -region.seed $${SOAK_SEED:-100001}
 	$(GO) test -timeout 120m ./internal/simlab -run 'TestSeeds$$' -simlab.seeds $${SOAK_LAB_SEEDS:-1000} -simlab.seed $${SOAK_SEED:-100001}
 
 bench: ## benchmarks

@@ -69,7 +69,7 @@ func (h *homeService) serve(ctx context.Context) (err error) {
 		h.setDir(nil)
 		err = errors.Join(err, dir.Close())
 	}()
-	at, err := dir.Sub("home-" + cfg.Region)
+	at, err := dir.Home("home-" + cfg.Region)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -12,6 +13,7 @@ import (
 const (
 	formatFile      = "FORMAT"
 	incarnationFile = "INCARNATION"
+	homesFile       = "HOMES"
 	lockFile        = "LOCK"
 	// maxSmallFile bounds what is read of FORMAT and INCARNATION.
 	maxSmallFile = 64 << 10
@@ -165,9 +167,37 @@ func (d *Dir) Sub(name string) (string, error) {
 	return path, nil
 }
 
+// Home makes sure of the folder of a home's copy, as Sub does, and remembers that there is one: the
+// disk's UUID stands for the votes that were given on it [B1], so a folder that is gone is an error,
+// and not a new copy. A home that was never here is remembered only once its folder is durable.
+func (d *Dir) Home(name string) (string, error) {
+	b, err := ReadFile(d.fs, d.fs.PathJoin(d.path, homesFile), maxSmallFile)
+	if err != nil && !IsNotExist(err) {
+		return "", fmt.Errorf("%w: %w", ErrDamagedDir, err)
+	}
+	homes := strings.Fields(string(b))
+	if slices.Contains(homes, name) {
+		there, err := Exists(d.fs, d.fs.PathJoin(d.path, name))
+		if err != nil {
+			return "", err
+		}
+		if !there {
+			return "", fmt.Errorf("%w: the folder %s was removed from %s, and its votes went with it: "+
+				"remove all of the directory, and the node rejoins as one with a new disk", ErrDamagedDir, name, d.path)
+		}
+		return d.Sub(name)
+	}
+	path, err := d.Sub(name)
+	if err != nil {
+		return "", err
+	}
+	homes = append(homes, name)
+	return path, ExplainDiskError(d.fs, d.path, WriteFileAtomic(d.fs, d.path, homesFile, []byte(strings.Join(homes, "\n")+"\n")))
+}
+
 func validName(name string) bool {
 	switch name {
-	case "", formatFile, incarnationFile, lockFile:
+	case "", formatFile, incarnationFile, homesFile, lockFile:
 		return false
 	}
 	for i, r := range name {

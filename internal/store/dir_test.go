@@ -232,3 +232,31 @@ func FuzzDecodeIncarnation(f *testing.F) {
 		}
 	})
 }
+
+// A home's folder that is gone is no new home: votes were given on this disk. [B1]
+func TestDir_HomeRemoved(t *testing.T) {
+	fs := NewCrashFS()
+	d := openDir(t, fs, "/d")
+	for range 2 { // it is there, and stays
+		if path, err := d.Home("home-eu"); err != nil || path != "/d/home-eu" {
+			t.Fatalf("%q, %v", path, err)
+		}
+	}
+	if _, err := d.Home("home-us"); err != nil {
+		t.Error(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fs = fs.Crash()
+	if err := fs.RemoveAll("/d/home-eu"); err != nil {
+		t.Fatal(err)
+	}
+	d = openDir(t, fs, "/d")
+	if _, err := d.Home("home-eu"); !errors.Is(err, ErrDamagedDir) || !strings.Contains(err.Error(), "rejoins") {
+		t.Errorf("a removed home: %v", err)
+	}
+	if _, err := d.Home("home-us"); err != nil {
+		t.Error(err)
+	}
+}
