@@ -85,7 +85,7 @@ func (s *State) flushPart(w *writer) {
 		g.dirty = false
 		if now := s.groups[g.key]; now == nil {
 			w.delete(groupRecordKey(g.key))
-		} else if now == g && w.group(g) {
+		} else if now == g && !w.group(g) {
 			c.group(g)
 		}
 	}
