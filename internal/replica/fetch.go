@@ -106,8 +106,8 @@ func (f *fetching) ask(q fetchRequest) error {
 	return json.NewEncoder(f.st).Encode(q)
 }
 
-// parcel asks what there is. A parcel other than the one begun begins anew, but
-// for tables of the same disk, which never change.
+// parcel asks what there is. A parcel other than the one begun begins anew: a
+// table of the same name and size may be another's.
 func (f *fetching) parcel() (*parcel, error) {
 	r, fs := f.r, f.r.opts.FS
 	var begun parcel
@@ -131,7 +131,7 @@ func (f *fetching) parcel() (*parcel, error) {
 		return nil, fmt.Errorf("the parcel of %s: %w", f.from, err)
 	}
 	if p.ID != begun.ID {
-		if err := f.keepTables(&p, begun.Disk == p.Disk); err != nil {
+		if err := f.beginAnew(); err != nil {
 			return nil, err
 		}
 	}
@@ -165,29 +165,13 @@ func (p *parcel) check() error {
 	return nil
 }
 
-// keepTables removes what an earlier parcel brought, except whole tables that are
-// in this one too.
-func (f *fetching) keepTables(p *parcel, sameDisk bool) error {
+// beginAnew removes what an earlier parcel brought.
+func (f *fetching) beginAnew() error {
 	fs, dir := f.r.opts.FS, f.r.path(incomingDir, stateDir)
-	sizes := map[string]int64{}
-	for _, x := range p.Files {
-		if sameDisk && strings.HasSuffix(x.Name, ".sst") {
-			sizes[x.Name] = x.Size
-		}
-	}
-	names, err := store.List(fs, dir)
-	if err != nil {
+	if err := fs.RemoveAll(dir); err != nil {
 		return err
 	}
-	for _, name := range names {
-		if size, ok := sizes[name]; ok && f.have(name) == size {
-			continue
-		}
-		if err := fs.Remove(fs.PathJoin(dir, name)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return store.MkdirAll(fs, dir)
 }
 
 // have is how much of a file is here.
@@ -219,8 +203,7 @@ func (f *fetching) files(p *parcel) error {
 	return nil
 }
 
-// file fetches one file. What was written of it before is written again unless it
-// was a table: a broken stream costs the rest of one file.
+// file fetches one file: a broken stream costs what was written of it.
 func (f *fetching) file(x parcelFile) (err error) {
 	fs := f.r.opts.FS
 	if err := f.ask(fetchRequest{File: x.Name}); err != nil {
