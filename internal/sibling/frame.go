@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"causeway/internal/home"
 )
@@ -35,7 +36,30 @@ type frame struct {
 	message *home.Message
 }
 
-var errFrame = errors.New("malformed frame")
+var (
+	errFrame   = errors.New("malformed frame")
+	errNotHere = errors.New("a frame of a kind that the other side sends")
+)
+
+const (
+	// frameRoom is what a frame may hold beside a message's payload and properties:
+	// names of at most 64 KiB each, and numbers.
+	frameRoom = 256 << 10
+	// answerMax bounds an answer.
+	answerMax = 64
+)
+
+// frameMax bounds a frame, without its length.
+func (o *Options) frameMax() int { return o.MaxMessage + frameRoom }
+
+// room is at least the bytes of the frame of a message.
+func (f *frame) room() int {
+	n := 128 + len(f.peer) + len(f.session.Namespace) + len(f.session.ClientID) + binary.MaxVarintLen32*len(f.subIDs)
+	if m := f.message; m != nil {
+		n += len(m.Namespace) + len(m.Topic) + len(m.Forward) + len(m.Payload)
+	}
+	return n
+}
 
 func (f *frame) append(b []byte) []byte {
 	at := len(b)
@@ -122,7 +146,7 @@ func decodeFrame(b []byte) (frame, error) {
 			return frame{}, errFrame
 		}
 		for range n {
-			f.subIDs = append(f.subIDs, uint32(r.uvarint()))
+			f.subIDs = append(f.subIDs, r.uint32())
 		}
 		f.message = r.message()
 	case kindForward:
@@ -157,6 +181,14 @@ func (r *reader) uvarint() uint64 {
 	}
 	r.b = r.b[n:]
 	return v
+}
+
+func (r *reader) uint32() uint32 {
+	v := r.uvarint()
+	if v > math.MaxUint32 {
+		r.bad = true
+	}
+	return uint32(v)
 }
 
 func (r *reader) varint() int64 {

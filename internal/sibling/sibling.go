@@ -17,25 +17,35 @@ const Protocol = "causeway-node/1"
 
 // Streams connects the nodes of the region. *cluster.Cluster is one.
 type Streams interface {
+	// Dial opens a stream; its error says with cluster.Dead that nobody listens
+	// there any more.
 	Dial(ctx context.Context, node, disk, protocol string) (*cluster.Stream, error)
+	// Handle says who serves streams of the protocol, in a goroutine each; nil:
+	// nobody does.
 	Handle(protocol string, serve func(context.Context, *cluster.Stream))
+	// Members are the nodes of the region, this one among them or not.
 	Members() []cluster.Member
+	// Watch gives a token after a change of Members, until stop is called.
 	Watch() (changed <-chan struct{}, stop func())
 }
 
-// Edge is where messages go that came from another node.
+// Edge is where messages go that came from another node. Its methods are called
+// from many goroutines. The deliveries must not block: they hold up what the
+// sibling says next.
 type Edge interface {
 	// DeliverFromSibling hands a message to this node's devices.
 	DeliverFromSibling(m *home.Message)
 	// DeliverToSession hands a message to one of them.
 	DeliverToSession(d home.Delivery)
-	// Yield returns when nothing is sent any more for a session at a lower epoch.
+	// Yield returns when nothing is sent any more for a session at an epoch below
+	// this. It may take a while, but it is bounded.
 	Yield(k home.SessionKey, epoch home.SessionEpoch)
 }
 
 // Log is what is applied here.
 type Log interface {
 	Applied() uint64
+	// WaitApplied returns nil once an index is applied here.
 	WaitApplied(ctx context.Context, index uint64) error
 	Owner() home.Owner
 }
@@ -46,32 +56,20 @@ type Options struct {
 	Streams Streams
 	Log     Log
 	Edge    Edge
-	// Forward hands a message to the link to a peer region.
+	// Forward hands a message to the link to a peer region; nil: there are none.
+	// It must not block.
 	Forward func(peer home.ID, m *home.Message)
 	Logger  *slog.Logger
 	Lapse   time.Duration // 1 s; see the package's comment
-	// QueueBytes bounds what waits for one sibling; 4 MiB. What does not fit is
-	// dropped.
+	// QueueBytes bounds the messages that wait for one sibling; 4 MiB. What does
+	// not fit is dropped. One message alone always fits.
 	QueueBytes int
-	// MaxMessage bounds a message; 9 MiB.
+	// MaxMessage bounds a message, in bytes; 9 MiB. A longer one is dropped here,
+	// and ends its stream when it comes from a sibling.
 	MaxMessage int
 }
 
-// Siblings are the other nodes of the region. Run serves; the other methods may
-// be called from any goroutine.
-type Siblings struct {
-	o   Options // fixed
-	log *slog.Logger
-
-	mu    sync.Mutex
-	nodes map[home.NodeID]*node
-	ctx   context.Context // while Run runs
-	all   *sync.WaitGroup
-	known known
-}
-
-// New returns Siblings that hear and say nothing before Run.
-func New(o Options) *Siblings {
+func (o Options) withDefaults() Options {
 	if o.Lapse == 0 {
 		o.Lapse = time.Second
 	}
@@ -84,47 +82,74 @@ func New(o Options) *Siblings {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Forward == nil {
+		o.Forward = func(home.ID, *home.Message) {}
+	}
+	return o
+}
+
+// Siblings are the other nodes of the region. Run serves; the other methods may
+// be called from any goroutine.
+type Siblings struct {
+	o     Options // fixed
+	log   *slog.Logger
+	known known
+
+	mu    sync.Mutex
+	nodes map[home.NodeID]*node
+	ctx   context.Context // while Run runs
+	all   *sync.WaitGroup
+}
+
+// New returns Siblings that hear and say nothing before Run.
+func New(o Options) *Siblings {
+	o = o.withDefaults()
 	s := &Siblings{o: o, log: o.Logger, nodes: map[home.NodeID]*node{}}
-	s.known.s = s
+	s.known.s, s.known.wake = s, make(chan struct{}, 1)
 	return s
 }
 
 // Run serves until ctx ends.
 func (s *Siblings) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	s.mu.Lock()
 	s.ctx, s.all = ctx, &all
 	s.mu.Unlock()
-	s.o.Streams.Handle(Protocol, s.serve)
+	defer func() {
+		s.o.Streams.Handle(Protocol, nil)
+		s.mu.Lock()
+		s.ctx = nil // nothing starts any more
+		clear(s.nodes)
+		s.mu.Unlock()
+		cancel()
+		all.Wait()
+	}()
 	changed, stop := s.o.Streams.Watch()
 	defer stop()
+	s.known.open()
 	all.Go(func() { s.known.run(ctx) })
-	for ctx.Err() == nil {
+	s.o.Streams.Handle(Protocol, s.serve)
+	for {
 		for _, m := range s.o.Streams.Members() {
-			if m.Node != string(s.o.Node) {
-				s.node(home.NodeID(m.Node))
+			if n := s.node(home.NodeID(m.Node)); n != nil {
+				n.hurry()
 			}
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
+			return nil
 		}
 	}
-	s.o.Streams.Handle(Protocol, nil)
-	s.mu.Lock()
-	s.ctx = nil
-	clear(s.nodes)
-	s.mu.Unlock()
-	all.Wait()
-	return nil
 }
 
 // node returns the sibling of that name, whose stream is dialled; nil while
-// nothing runs.
+// nothing runs, and for this node itself.
 func (s *Siblings) node(id home.NodeID) *node {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ctx == nil {
+	if s.ctx == nil || id == s.o.Node {
 		return nil
 	}
 	n := s.nodes[id]
@@ -147,36 +172,54 @@ func (s *Siblings) others() []*node {
 	return list
 }
 
+func (s *Siblings) alone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.nodes) == 0
+}
+
 // Deliver hands a message that is in no log to another node, for its devices. At
 // most once; it never blocks. The message must not be written afterwards.
 func (s *Siblings) Deliver(to home.NodeID, m *home.Message) {
-	s.send(to, frame{kind: kindDeliver, message: m})
+	s.send(to, &frame{kind: kindDeliver, message: m})
 }
 
 // DeliverTo is Deliver for one session.
 func (s *Siblings) DeliverTo(to home.NodeID, d home.Delivery) {
-	s.send(to, frame{kind: kindDirect, session: d.Session, epoch: d.Epoch, qos: d.QoS, retain: d.Retain, subIDs: d.SubIDs, message: d.Message})
+	s.send(to, &frame{kind: kindDirect, session: d.Session, epoch: d.Epoch, qos: d.QoS, retain: d.Retain, subIDs: d.SubIDs, message: d.Message})
 }
 
 // Forward hands a message to another node, for its link to a peer region.
 func (s *Siblings) Forward(to home.NodeID, peer home.ID, m *home.Message) {
-	s.send(to, frame{kind: kindForward, peer: peer, message: m})
+	s.send(to, &frame{kind: kindForward, peer: peer, message: m})
 }
 
-func (s *Siblings) send(to home.NodeID, f frame) {
+func (s *Siblings) send(to home.NodeID, f *frame) {
 	if n := s.node(to); n != nil {
 		n.send(f)
 	}
 }
 
-// Status is what there is to see of a sibling.
+// Status is what there is to see of a sibling. The counters begin with this run.
 type Status struct {
-	Node        home.NodeID
-	Connected   bool
-	Queued      int // bytes
-	Sent        uint64
-	Dropped     uint64
-	Reconnected uint64
+	Node      home.NodeID
+	Connected bool
+	Since     time.Time // Connected is so; zero: it never was otherwise
+	Streams   uint64    // dialled
+	Queued    int       // bytes of messages
+	Sent      uint64    // messages written to a stream
+	Dropped   uint64    // messages that were not: no stream, no room, or too long
+	Received  uint64    // messages that came from it
+	Malformed uint64    // streams of its that were ended because of what came
+	Yields    Yields
+}
+
+// Yields counts how former owners' silence was found out.
+type Yields struct {
+	Asked    uint64
+	Answered uint64
+	Gone     uint64 // its process is
+	Lapsed   uint64 // its freshness has
 }
 
 // Status describes all siblings, by name.
