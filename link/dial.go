@@ -7,15 +7,17 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 
+	"causeway/internal/home"
 	"causeway/link/wire"
 )
 
 // maxAddresses bounds what one host name may resolve to.
 const maxAddresses = 8
 
-// dial tries all of the peer's addresses at once and opens a tunnel on the first
-// that answers with the right identity.
+// dial tries all of the peer's addresses at once and opens a tunnel with the
+// first node that answers with the right identity and has its region's links.
 func (p *peer) dial(ctx context.Context) (*tunnel, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.m.o.DialTimeout)
 	defer cancel()
@@ -23,67 +25,81 @@ func (p *peer) dial(ctx context.Context) (*tunnel, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := p.race(ctx)
-	if err != nil {
-		return nil, err
+	addrs, err := resolveAll(ctx, p.config().Dial)
+	errs := []error{err}
+	answers, stop := p.race(ctx, addrs)
+	defer stop()
+	for range addrs {
+		a := <-answers
+		if a.err != nil {
+			errs = append(errs, a.err)
+			continue
+		}
+		t, err := p.dialled(ctx, st, a.c)
+		if err == nil || isReplaced(err) {
+			return t, err
+		}
+		errs = append(errs, err) // the next may be better
 	}
+	return nil, errors.Join(errs...)
+}
+
+// dialled opens a tunnel on a connection, which it closes if it cannot.
+func (p *peer) dialled(ctx context.Context, st *home.State, c conn) (*tunnel, error) {
 	t, err := p.dialOpening(ctx, st, c)
 	if err == nil {
 		err = p.adopt(t)
 	}
-	if err != nil {
-		code := wire.GoodbyeFailed
-		var no *refusal
-		if errors.As(err, &no) {
-			code = no.code
-		}
-		c.close(code, err.Error())
-		return nil, fmt.Errorf("%s: %w", c.remote(), err)
+	if err == nil {
+		return t, nil
 	}
-	return t, nil
+	code := wire.GoodbyeFailed
+	var no *refusal
+	if errors.As(err, &no) {
+		code = no.code
+	}
+	c.close(code, err.Error())
+	return nil, fmt.Errorf("%s: %w", c.remote(), err)
 }
 
-// race returns the first connection; the others are closed as they come.
-func (p *peer) race(ctx context.Context) (conn, error) {
-	cfg := p.config()
-	addrs, err := resolveAll(ctx, cfg.Dial)
-	if len(addrs) == 0 {
-		return nil, err
-	}
+// isReplaced says that a tunnel was not opened because the pair has one.
+func isReplaced(err error) bool {
+	var no *refusal
+	return errors.As(err, &no) && no.code == wire.GoodbyeReplaced
+}
+
+// answer is what became of one address.
+type answer struct {
+	c   conn
+	err error
+}
+
+// race dials all addresses at once; there will be an answer for each. stop ends
+// those under way and closes the connections that nobody took.
+func (p *peer) race(ctx context.Context, addrs []net.Addr) (answers <-chan answer, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	type attempt struct {
-		c   conn
-		err error
-	}
-	results := make(chan attempt)
+	region := p.config().region()
+	results := make(chan answer, len(addrs))
+	var all sync.WaitGroup
 	for _, a := range addrs {
-		go func() {
-			c, err := p.m.transport.Load().dial(ctx, a, p.m.o.Identity.ClientTLS(cfg.region()))
+		all.Go(func() {
+			c, err := p.m.transport.Load().dial(ctx, a, p.m.o.Identity.ClientTLS(region))
 			if err != nil {
 				err = fmt.Errorf("%s: %w", a, err)
 			}
-			results <- attempt{c, err}
-		}()
+			results <- answer{c, err}
+		})
 	}
-	var winner conn
-	errs := []error{err}
-	for range addrs {
-		r := <-results
-		switch {
-		case r.err != nil:
-			errs = append(errs, r.err)
-		case winner == nil:
-			winner = r.c
-			cancel()
-		default:
-			r.c.close(wire.GoodbyeReplaced, "another address answered first")
+	return results, func() {
+		cancel()
+		all.Wait()
+		close(results)
+		for a := range results {
+			if a.c != nil {
+				a.c.close(wire.GoodbyeReplaced, "another address answered first")
+			}
 		}
 	}
-	cancel()
-	if winner == nil {
-		return nil, errors.Join(errs...)
-	}
-	return winner, nil
 }
 
 func resolveAll(ctx context.Context, endpoints []string) ([]net.Addr, error) {

@@ -167,7 +167,9 @@ func (m *Manager) serveAccepted(ctx context.Context, c conn, opened func()) {
 		t.p.serve(ctx, t)
 		return
 	}
-	m.stranger(fmt.Errorf("%s: %w", c.remote(), err))
+	if !expected(err) {
+		m.stranger(fmt.Errorf("%s: %w", c.remote(), err))
+	}
 	code := wire.GoodbyeProtocol
 	var no *refusal
 	if errors.As(err, &no) {

@@ -53,6 +53,27 @@ func (m *Manager) hello(st *home.State) wire.Hello {
 	}
 }
 
+// gateway says whether this node may have tunnels now.
+func (m *Manager) gateway() bool { return m.o.Gateway == nil || m.o.Gateway() }
+
+func errNotGateway(region string) error {
+	return refuse(wire.GoodbyeNotGateway, "this node of region %q has no links now: it does not lead, or cannot be sure that it does", region)
+}
+
+// expected says that an opening ended as openings do in a region of several
+// nodes: its dialler tries them all and takes one.
+func expected(err error) bool {
+	var no *refusal
+	var closed *closedError
+	switch {
+	case errors.As(err, &no):
+		return no.code == wire.GoodbyeNotGateway
+	case errors.As(err, &closed):
+		return closed.code == wire.GoodbyeReplaced
+	}
+	return false
+}
+
 // check compares an opening with the certificate it came with and the peer that
 // is configured.
 func (p *peer) check(c conn, h wire.Hello) error {
@@ -80,6 +101,9 @@ func (p *peer) dialOpening(ctx context.Context, st *home.State, c conn) (*tunnel
 	s, err := c.open(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if !p.m.gateway() { // now: a peer that hears us gives up the tunnel it has
+		return nil, errNotGateway(p.m.o.Region)
 	}
 	ours := p.m.hello(st)
 	if _, err := s.Write(ours.Append(nil)); err != nil {
@@ -173,6 +197,9 @@ func (m *Manager) admit(st *home.State, c conn, s control, r *bufio.Reader, thei
 	if err != nil {
 		p.setDown(err)
 		return nil, refuse(wire.GoodbyeIncompatible, "%v", err)
+	}
+	if !m.gateway() { // last: what it tells is of a home that leads now
+		return nil, errNotGateway(m.o.Region)
 	}
 	t := newTunnel(p, st, c, s, r, theirs, agreed, false)
 	if err := p.adopt(t); err != nil {

@@ -72,6 +72,12 @@ type Options struct {
 	Identity Identity
 	Peers    []Peer
 
+	// Gateway says that this node has the region's links, as of now: that it leads
+	// the home and knows so. Of the nodes of a region one may. It is asked at every
+	// opening and every gatewayPoll, must be cheap and must not block. Nil means
+	// yes: the region has one node.
+	Gateway func() bool
+
 	// Listen opens the UDP socket, at every start of Run, which closes it.
 	Listen func() (net.PacketConn, error)
 	// ResetKey makes the resets by which a peer learns at once that this node

@@ -124,6 +124,11 @@ func (p *peer) run(ctx context.Context) {
 			}
 			continue
 		}
+		if !p.m.gateway() {
+			p.setDown(errNotGateway(p.m.o.Region))
+			_ = pause(ctx, gatewayPoll)
+			continue
+		}
 		p.dialOnce(ctx, &wait)
 	}
 }

@@ -62,6 +62,7 @@ func (t *tunnel) run(ctx context.Context) error {
 		}
 	})
 	g.do(t.watchHome)
+	g.do(t.watchGateway)
 	g.do(t.readControl)
 	g.do(t.out.writeTo(t.s, &t.p.counts))
 	g.do(func(ctx context.Context) error { return t.acceptStreams(ctx, g) })
@@ -86,10 +87,37 @@ func (t *tunnel) watchHome(ctx context.Context) error {
 	return errHomeChanged
 }
 
+// gatewayPoll is how often a tunnel looks whether this node is still the gateway,
+// and gatewayLapse for how long it may be unsure: a node under load is at times,
+// and is still the only one.
+const (
+	gatewayPoll  = 100 * time.Millisecond
+	gatewayLapse = time.Second
+)
+
+// watchGateway ends a tunnel of a node that is not the gateway any more. It may
+// not know why: a leader whose disk hangs, cut off from the others, believes that
+// it leads.
+func (t *tunnel) watchGateway(ctx context.Context) error {
+	sure := time.Now()
+	for time.Since(sure) < gatewayLapse {
+		if pause(ctx, gatewayPoll) != nil {
+			return nil
+		}
+		if t.p.m.gateway() {
+			sure = time.Now()
+		}
+	}
+	return errNotGateway(t.p.m.o.Region)
+}
+
 // closeFor tells the peer why, as far as it is the peer's business.
 func (t *tunnel) closeFor(ctx context.Context) {
 	cause := context.Cause(ctx)
+	var no *refusal
 	switch {
+	case errors.As(cause, &no):
+		t.close(no.code, no.reason)
 	case errors.Is(cause, context.Canceled):
 		t.close(wire.GoodbyeShutdown, "region "+t.p.m.o.Region+" stops the link")
 	case errors.Is(cause, wire.ErrCorrupt), errors.Is(cause, wire.ErrTooLarge), errors.Is(cause, errProtocol):

@@ -265,6 +265,9 @@ func (a *App) newLinks() (err error) {
 	if o.Listen == nil {
 		o.Listen = a.listenLinks
 	}
+	if a.cluster != nil { // Fresh, too: a leader that is cut off with a hanging disk believes that it leads
+		o.Gateway = func() bool { return a.home.leads() && a.home.Fresh() }
+	}
 	if o.ResetKey, err = a.certs.resetKey(); err != nil {
 		return err
 	}

@@ -60,6 +60,7 @@ const (
 	GoodbyeProtocol     uint64 = 4 // the other side broke the protocol
 	GoodbyeIdentity     uint64 = 5 // certificate and opening do not agree
 	GoodbyeFailed       uint64 = 6 // the sender cannot go on with this tunnel
+	GoodbyeNotGateway   uint64 = 7 // another node of the region has its links: try the next address
 )
 
 // Goodbye ends an opening: the accepting side does not take the tunnel. Later a
