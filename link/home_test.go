@@ -33,6 +33,9 @@ type testHome struct {
 	held    bool // nothing commits
 	started time.Time
 	base    home.Time
+
+	disk sync.Mutex
+	kept map[string][]byte // guarded by disk
 }
 
 type proposal struct {
@@ -164,7 +167,39 @@ func (h *testHome) Room(ctx context.Context) error {
 func (h *testHome) State() *home.State { return h.st }
 
 func (h *testHome) Body(seq home.Seq) (home.Message, error) {
-	return home.Message{}, fmt.Errorf("message %d is in memory only", seq)
+	v, err := h.read(home.BodyKey(seq))
+	if err != nil {
+		return home.Message{}, err
+	}
+	return home.DecodeBody(seq, v)
+}
+
+func (h *testHome) SpoolRun(key []byte) ([]home.Spooled, error) {
+	v, err := h.read(key)
+	if err != nil {
+		return nil, err
+	}
+	return h.st.DecodeRun(v)
+}
+
+func (h *testHome) read(key []byte) ([]byte, error) {
+	h.disk.Lock()
+	defer h.disk.Unlock()
+	if v, ok := h.kept[string(key)]; ok {
+		return v, nil
+	}
+	return nil, fmt.Errorf("key %x is not in the store", key)
+}
+
+// spill writes the state to the store and lets go of what memory need not hold.
+func (h *testHome) spill() {
+	h.disk.Lock()
+	defer h.disk.Unlock()
+	if h.kept == nil {
+		h.kept = map[string][]byte{}
+	}
+	h.st.Flush(func(k, v []byte) { h.kept[string(k)] = append([]byte(nil), v...) }, func(k []byte) { delete(h.kept, string(k)) })
+	h.st.Evict(0)
 }
 
 func (h *testHome) hold(on bool) {

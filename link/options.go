@@ -29,6 +29,8 @@ type Home interface {
 	State() *home.State
 	// Body reads a message that the state has only on disk.
 	Body(seq home.Seq) (home.Message, error)
+	// SpoolRun reads a run of a spool that the state has only on disk.
+	SpoolRun(key []byte) ([]home.Spooled, error)
 }
 
 // Local is where messages go that came by a link and are in no log.

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,8 @@ type outgoing struct {
 	gap  bool     // the next frame covers what the spool no longer has
 	last time.Time
 	refs []home.Spooled
+	left []home.Spooled // of the run that is being sent
+	key  []byte         // of that run
 }
 
 // errBody is a message that the home has and cannot read.
@@ -32,7 +35,9 @@ func (o *outgoing) run(ctx context.Context) error {
 		st := o.s.t.st
 		// In this order: what the spool has not by now is above high, or unwanted.
 		high, epoch := st.HighSeq(), st.Epoch()
-		o.refs = st.Spool(o.s.peer(), o.s.class, o.pos, frameMessages, frameBytes, o.refs[:0])
+		if err := o.next(st); err != nil {
+			return err
+		}
 		if len(o.refs) == 0 {
 			if err := o.wait(ctx, o.s.grown); err != nil {
 				return err
@@ -49,6 +54,67 @@ func (o *outgoing) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// next takes what follows pos into refs, from memory or from a run on the disk.
+func (o *outgoing) next(st *home.State) error {
+	for {
+		key, ok := st.SpoolRun(o.s.peer(), o.s.class, o.pos)
+		if !ok {
+			o.left, o.key = nil, nil
+			o.refs = st.Spool(o.s.peer(), o.s.class, o.pos, frameMessages, frameBytes, o.refs[:0])
+			if len(o.refs) > 0 {
+				return nil
+			}
+			if _, ok = st.SpoolRun(o.s.peer(), o.s.class, o.pos); !ok { // else it left memory in between
+				return nil
+			}
+			continue
+		}
+		if err := o.load(st, key); err != nil {
+			return err
+		}
+		for len(o.left) > 0 && o.left[0].Seq <= o.pos {
+			o.left = o.left[1:]
+		}
+		if len(o.left) > 0 {
+			o.refs = append(o.refs[:0], o.left[:fits(o.left)]...)
+			return nil
+		}
+		o.key = nil // it was trimmed while it was read
+	}
+}
+
+// load reads a run, unless it is the one that is being sent.
+func (o *outgoing) load(st *home.State, key []byte) (err error) {
+	if bytes.Equal(key, o.key) {
+		return nil
+	}
+	o.key, o.left = key, nil
+	if o.left, err = o.s.home().SpoolRun(key); err == nil {
+		return nil
+	}
+	if again, ok := st.SpoolRun(o.s.peer(), o.s.class, o.pos); !ok || !bytes.Equal(again, key) {
+		return nil //nolint:nilerr // dropped at the spool's limit meanwhile, and counted there
+	}
+	return fmt.Errorf("%w: a run of class %q: %w", errBody, o.s.class, err)
+}
+
+// fits is how many messages of a run go into one frame.
+func fits(run []home.Spooled) (n int) {
+	for room := frameBytes; n < len(run) && n < frameMessages && room > 0; n++ {
+		m := &run[n].Message
+		room -= len(m.Topic) + len(m.Payload) + len(m.Forward)
+	}
+	return n
+}
+
+// more says whether anything waits behind a number.
+func (o *outgoing) more(st *home.State, after home.Seq) bool {
+	if _, ok := st.SpoolRun(o.s.peer(), o.s.class, after); ok {
+		return true
+	}
+	return len(st.Spool(o.s.peer(), o.s.class, after, 1, 1, nil)) > 0
 }
 
 // size is a lower bound: evicted bodies count nothing.
@@ -117,7 +183,7 @@ func (o *outgoing) send(st *home.State, high home.Seq, now home.Epoch) error {
 		to = ref.Seq
 	}
 	// With nothing left behind the last one the span may end at the newest number.
-	if epoch == now && high > to && len(st.Spool(o.s.peer(), o.s.class, to, 1, 1, nil)) == 0 {
+	if epoch == now && high > to && !o.more(st, to) {
 		to = high
 	}
 	return o.write(epoch, to)
@@ -149,8 +215,7 @@ func (o *outgoing) message(st *home.State, ref *home.Spooled) (m wire.Message, o
 	if ref.Evicted {
 		body, err := o.s.home().Body(ref.Seq)
 		if err != nil {
-			again := st.Spool(o.s.peer(), o.s.class, ref.Seq-1, 1, 1, nil)
-			if len(again) == 0 || again[0].Seq != ref.Seq {
+			if !st.Spools(o.s.peer(), o.s.class, ref.Seq) {
 				return m, false, nil //nolint:nilerr // dropped at the spool's limit meanwhile, and counted there
 			}
 			return m, false, fmt.Errorf("%w: %d in class %q: %w", errBody, ref.Seq, o.s.class, err)

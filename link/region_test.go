@@ -194,6 +194,9 @@ func (c *copyOf) State() *home.State             { return c.st }
 func (c *copyOf) Body(seq home.Seq) (home.Message, error) {
 	return home.Message{}, fmt.Errorf("message %d is in memory only", seq)
 }
+func (c *copyOf) SpoolRun(key []byte) ([]home.Spooled, error) {
+	return nil, fmt.Errorf("run %x is in memory only", key)
+}
 
 func (c *copyOf) do(op home.Op) home.Outcome {
 	out := make(chan home.Outcome, 1)

@@ -349,6 +349,14 @@ func (h *homeService) Body(seq home.Seq) (home.Message, error) {
 	return home.Message{}, errNoHome
 }
 
+// SpoolRun reads a run of a spool.
+func (h *homeService) SpoolRun(key []byte) ([]home.Spooled, error) {
+	if r := h.live.Load(); r != nil {
+		return r.SpoolRun(key)
+	}
+	return nil, errNoHome
+}
+
 // Queue reads a session's queue.
 func (h *homeService) Queue(k home.SessionKey, e home.SessionEpoch, after uint64, max int, dst []home.Queued) []home.Queued {
 	return h.State().Queue(k, e, after, max, dst)

@@ -19,6 +19,7 @@ type changes struct {
 	refs     []refID  // stored ones whose state changed; each once, it says dirty
 	groups   []*Group // each once, it says dirty
 	peers    map[*peer]struct{}
+	runs     []runID // sealed, not written
 	wants    map[wantID]struct{}
 	retain   map[retainID]struct{}
 	cursors  map[cursorKey]struct{}
@@ -62,6 +63,12 @@ type refID struct {
 	num     uint64
 }
 
+type runID struct {
+	peer  *peer
+	spool *spool
+	run   *run
+}
+
 type wantID struct {
 	peer   *peer
 	filter routing.Filter
@@ -80,6 +87,7 @@ func (c *changes) reset() {
 		refs:     room(c.refs),
 		groups:   room(c.groups),
 		peers:    map[*peer]struct{}{},
+		runs:     room(c.runs),
 		wants:    map[wantID]struct{}{},
 		retain:   map[retainID]struct{}{},
 		cursors:  map[cursorKey]struct{}{},
@@ -158,6 +166,8 @@ const (
 	tableWant     = 0x0a
 	tableSpool    = 0x0b
 	tableCursor   = 0x0c
+	tableRun      = 0x0d
+	tableRunValue = 0x0e // not loaded, so nothing that is comes behind it
 )
 
 var metaKey = []byte{tableMeta}

@@ -63,6 +63,7 @@ func (s *State) flushPart(w *writer) {
 	for ; w.budget > 0 && len(c.deleted.ends) > 0; c.deleted.drop() {
 		w.delete(c.deleted.last())
 	}
+	s.flushRuns(w)
 	s.flushBodies(w)
 	for x := range drain(w, &c.sessions) {
 		x.dirty = false
@@ -115,13 +116,23 @@ func (s *State) flushPart(w *writer) {
 	}
 }
 
+// flushRuns comes before flushBodies: what only runs refer to is written once.
+func (s *State) flushRuns(w *writer) {
+	for x := range drain(w, &s.changes.runs) {
+		if !x.run.gone {
+			w.run(x)
+			s.written = append(s.written, x.run)
+		}
+	}
+}
+
 // flushBodies goes by age, as bodies are evicted.
 func (s *State) flushBodies(w *writer) {
 	c := &s.changes
 	for ; w.budget > 0 && c.written < len(c.bodies); c.written++ {
 		m := c.bodies[c.written]
 		c.bodies[c.written] = nil
-		if m.refs > 0 && !m.stored {
+		if m.refs > m.sealed && !m.stored {
 			m.own()
 			w.key = appendBodyKey(w.key[:0], m.Seq)
 			w.emit(w.key, m.encode(w.buf[:0]))
@@ -344,6 +355,11 @@ func (w *writer) peer(p *peer) bool {
 	}
 	w.emit(peerKey(p.id), b)
 	for _, sp := range p.spools {
+		if w.all {
+			for _, r := range sp.runs {
+				w.runRecord(runID{p, sp, r})
+			}
+		}
 		if !w.spool(p, sp) {
 			return false
 		}

@@ -2,6 +2,7 @@ package home
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/bits"
@@ -11,19 +12,34 @@ import (
 )
 
 // Load rebuilds a home from what Flush wrote. scan must call fn with every key
-// in ascending order. Bodies stay on disk, but for retained messages.
+// in ascending order, until fn fails, and pass on its error. Bodies stay on disk,
+// but for retained messages.
 func Load(scan func(fn func(key, value []byte) error) error) (*State, error) {
 	s := New()
 	s.sink = noSink{}
 	l := loader{s: s, bodies: map[Seq]*message{}, byID: map[uint64]*session{}}
-	if err := scan(l.load); err != nil {
+	if err := scan(l.load); err != nil && !errors.Is(err, errLoaded) {
 		return nil, err
 	}
 	l.finish()
 	s.sink = nil
 	s.changes.reset()
 	s.changes.bodies = nil
+	l.sweep()
 	return s, nil
+}
+
+// errLoaded ends the scan before what stays on the disk.
+var errLoaded = errors.New("all is loaded")
+
+// sweep deletes bodies that nothing refers to: those that runs took along, if the
+// node stopped between the write and the deletion.
+func (l *loader) sweep() {
+	for seq, m := range l.bodies {
+		if m.refs == 0 {
+			l.s.changes.deleteBody(seq)
+		}
+	}
 }
 
 type loader struct {
@@ -64,6 +80,10 @@ func (l *loader) load(key, value []byte) error {
 		l.spool(key, &r)
 	case tableCursor:
 		l.cursor(key, &r)
+	case tableRun:
+		l.run(key, &r)
+	case tableRunValue:
+		return errLoaded
 	default:
 		return fmt.Errorf("table %d in the store: %w", key[0], ErrUnknown)
 	}
@@ -352,8 +372,7 @@ func (l *loader) spool(key []byte, r *reader) {
 	}
 	for _, sp := range p.spools {
 		if sp.class == k[1] {
-			sp.refs = append(sp.refs, f)
-			sp.bytes += uint64(f.msg.size)
+			sp.push(f)
 			return
 		}
 	}

@@ -12,6 +12,7 @@ type message struct {
 	source    *Source // where it was numbered first; nil means here
 	sourceSeq Seq
 	refs      int32
+	sealed    int32  // of refs, those of runs
 	size      uint32 // topic, properties and payload
 	stored    bool   // its body is in the store
 	evicted   bool   // its body is only there
@@ -106,11 +107,13 @@ func (l *bodyList) pop() *message {
 }
 
 // Evict drops flushed bodies from memory, oldest first, until at most budget
-// bytes of them remain; it returns how many do. Queue and Spool then say
-// Evicted, and the body is read from the store under BodyKey.
+// bytes of them remain, and all runs that were flushed; it returns how many bytes
+// remain. Queue and Spool then say Evicted, and the body is read from the store
+// under BodyKey. It is called once what Flush handed over is committed.
 func (s *State) Evict(budget int64) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.evictRuns()
 	var kept []*message
 	for s.resident > budget {
 		m := s.bodies.pop()

@@ -9,12 +9,6 @@ import (
 	"causeway/routing"
 )
 
-// Spool limits where a peer's policy gives none.
-const (
-	defaultSpoolBytes = 8 << 30
-	defaultSpoolAge   = 72 * time.Hour
-)
-
 // Bounds on what a peer can make the home keep.
 const (
 	maxCursors = 1024                       // over its epochs and classes
@@ -31,25 +25,6 @@ type peer struct {
 	target   *Target  // stands for the peer in every filter it wants
 	spools   []*spool // highest class first; the last takes what no class names
 	gen      uint64   // of the publish being applied: its interest matched
-}
-
-// spool holds what a peer wanted, of one class, in order.
-type spool struct {
-	class   string
-	filters []string
-	start   Seq // everything up to it was acknowledged, dropped or never wanted
-	refs    []spoolRef
-	bytes   uint64
-	dropped uint64
-}
-
-type spoolRef struct {
-	seq     Seq
-	msg     *message
-	version uint64 // of the retained message; 0: not one
-	at      Time
-	live    bool
-	stored  bool
 }
 
 func (s *State) setPeer(op *SetPeer) Outcome {
@@ -92,7 +67,7 @@ func (p *peer) setClasses(classes []Class, now Seq) {
 		}
 	}
 	for _, sp := range old {
-		if sp.class != "" && len(sp.refs) > 0 {
+		if sp.class != "" && sp.waiting > 0 {
 			sp.filters = nil
 			p.spools = append(p.spools, sp)
 		}
@@ -190,7 +165,7 @@ func (s *State) forgetPeer(op *ForgetPeer) Outcome {
 	_ = p.interest.Replace(routing.Snapshot{}) // empty is consistent with itself
 	n := 0
 	for _, sp := range p.spools {
-		n += len(sp.refs)
+		n += sp.waiting
 		s.trimSpool(p, sp, math.MaxUint64)
 	}
 	if n > 0 {
@@ -243,127 +218,6 @@ func (p *peer) allows(topic string) bool {
 
 func matchesAny(filters []string, topic string) bool {
 	return slices.ContainsFunc(filters, func(f string) bool { return routing.Matches(f, topic) })
-}
-
-func (p *peer) spoolOf(topic string) *spool {
-	for _, sp := range p.spools {
-		if matchesAny(sp.filters, topic) {
-			return sp
-		}
-	}
-	return p.spools[len(p.spools)-1]
-}
-
-func (s *State) spoolFor(p *peer, m *message, version uint64, live bool) {
-	sp := p.spoolOf(m.Topic)
-	s.hold(m)
-	sp.refs = append(sp.refs, spoolRef{seq: m.Seq, msg: m, version: version, at: s.time, live: live})
-	sp.bytes += uint64(m.size)
-	s.note(effectSpooled, uint64(m.Seq), version)
-	s.changes.peer(p)
-	s.boundSpools(p)
-	s.sink.Spooled(p.id)
-}
-
-// boundSpools drops the oldest of the lowest class while the peer's spools are
-// over their bytes, and what is over its age.
-func (s *State) boundSpools(p *peer) {
-	limit, age := p.policy.SpoolBytes, p.policy.SpoolAge
-	setDefault(&limit, defaultSpoolBytes)
-	if age == 0 {
-		age = defaultSpoolAge
-	}
-	var total uint64
-	for _, sp := range p.spools {
-		for len(sp.refs) > 0 && s.time.Sub(sp.refs[0].at) > age {
-			s.dropOldest(p, sp, DropSpoolAge)
-		}
-		total += sp.bytes
-	}
-	for i := len(p.spools) - 1; i >= 0; i-- {
-		for sp := p.spools[i]; total > limit && len(sp.refs) > 0; {
-			total -= uint64(sp.refs[0].msg.size)
-			s.dropOldest(p, sp, DropSpoolFull)
-		}
-	}
-}
-
-// ageSpools drops what became too old while nothing new was spooled.
-func (s *State) ageSpools() {
-	for _, p := range s.peersInOrder() {
-		s.boundSpools(p)
-	}
-}
-
-func (s *State) dropOldest(p *peer, sp *spool, reason DropReason) {
-	sp.dropped++
-	s.trimSpool(p, sp, sp.refs[0].seq)
-	s.sink.Dropped("spool", reason, 1)
-}
-
-// trim drops what the peer has.
-func (s *State) trim(op *Trim) Outcome {
-	p := s.peers[op.Peer]
-	if p == nil {
-		return Outcome{Code: CodeUnknown}
-	}
-	for _, sp := range p.spools {
-		if sp.class != op.Class {
-			continue
-		}
-		n := len(sp.refs)
-		s.trimSpool(p, sp, min(op.To, s.lastOf(op.Epoch)))
-		return Outcome{Count: n - len(sp.refs), Seq: sp.start}
-	}
-	return Outcome{Code: CodeUnknown}
-}
-
-// lastOf returns the highest number that an epoch gave, so that an ack for one
-// epoch cannot trim the next.
-func (s *State) lastOf(e Epoch) Seq {
-	for i, span := range s.lineage {
-		if span.Epoch == e {
-			if i+1 < len(s.lineage) {
-				return s.lineage[i+1].First - 1
-			}
-			return s.seq
-		}
-	}
-	return 0
-}
-
-func (s *State) trimSpool(p *peer, sp *spool, to Seq) {
-	n := 0
-	for n < len(sp.refs) && sp.refs[n].seq <= to {
-		r := &sp.refs[n]
-		if r.stored {
-			s.changes.delete(spoolKey(p.id, sp.class, r.seq))
-		}
-		sp.bytes -= uint64(r.msg.size)
-		s.release(r.msg)
-		*r = spoolRef{}
-		n++
-	}
-	sp.refs = sp.refs[n:]
-	s.note(effectTrimmed, uint64(to), uint64(n))
-	if len(sp.refs) == 0 {
-		sp.refs = nil
-	}
-	if to = min(to, s.seq); to > sp.start {
-		sp.start = to
-	}
-	s.changes.peer(p)
-}
-
-func (s *State) peersPassed(seq Seq) bool {
-	for _, p := range s.peers {
-		for _, sp := range p.spools {
-			if len(sp.refs) > 0 && sp.refs[0].seq <= seq {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // frame takes in a span of a peer's spool: one entry, so all of it or nothing.

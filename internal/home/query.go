@@ -95,27 +95,6 @@ func (s *State) Limits() Limits { return s.config.Load().limits() }
 // Config returns the configuration in force; it must not be changed.
 func (s *State) Config() *Configure { return s.config.Load() }
 
-// Spool appends to dst what waits for a peer in a class, numbered above after,
-// up to maxMessages and about maxBytes; at least one message comes if any waits.
-func (s *State) Spool(id ID, class string, after Seq, maxMessages, maxBytes int, dst []Spooled) []Spooled {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	sp := s.spoolByName(id, class)
-	if sp == nil {
-		return dst
-	}
-	i, _ := slices.BinarySearchFunc(sp.refs, after+1, func(r spoolRef, seq Seq) int { return compareSeqs(r.seq, seq) })
-	for ; i < len(sp.refs) && maxMessages > 0; i++ {
-		r := &sp.refs[i]
-		dst = append(dst, Spooled{Seq: r.seq, Epoch: s.epochOf(r.seq), Message: r.msg.Message, Evicted: r.msg.evicted, Live: r.live, RetainVersion: r.version})
-		maxMessages--
-		if maxBytes -= int(r.msg.size); maxBytes <= 0 {
-			break
-		}
-	}
-	return dst
-}
-
 func compareSeqs(a, b Seq) int { return int(int64(a) - int64(b)) }
 
 func (s *State) spoolByName(id ID, class string) *spool {
@@ -150,11 +129,7 @@ func (s *State) SpoolInfo(id ID) (list []SpoolInfo) {
 		return nil
 	}
 	for _, sp := range p.spools {
-		info := SpoolInfo{Class: sp.class, Start: sp.start, Messages: len(sp.refs), Bytes: sp.bytes, Dropped: sp.dropped}
-		if len(sp.refs) > 0 {
-			info.Oldest = sp.refs[0].at
-		}
-		list = append(list, info)
+		list = append(list, SpoolInfo{Class: sp.class, Start: sp.start, Messages: sp.waiting, Bytes: sp.bytes, Oldest: sp.oldest(), Dropped: sp.dropped})
 	}
 	return list
 }
@@ -222,10 +197,10 @@ func (s *State) Peers() (list []PeerInfo) {
 func (p *peer) info() PeerInfo {
 	info := PeerInfo{Peer: p.id, Policy: p.policy, Epoch: p.epoch, Version: p.interest.Version(), Filters: p.interest.Len()}
 	for _, sp := range p.spools {
-		info.Spooled += len(sp.refs)
+		info.Spooled += sp.waiting
 		info.Bytes += sp.bytes
-		if len(sp.refs) > 0 && (info.Oldest == 0 || sp.refs[0].at < info.Oldest) {
-			info.Oldest = sp.refs[0].at
+		if at := sp.oldest(); at != 0 && (info.Oldest == 0 || at < info.Oldest) {
+			info.Oldest = at
 		}
 	}
 	return info

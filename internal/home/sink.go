@@ -37,16 +37,6 @@ type Queued struct {
 	Received bool // PUBREC'd: send PUBREL instead of PUBLISH
 }
 
-// Spooled is a reference of a peer's spool.
-type Spooled struct {
-	Seq           Seq
-	Epoch         Epoch // of our home, at Seq
-	Message       Message
-	Evicted       bool
-	Live          bool
-	RetainVersion uint64
-}
-
 // EndReason tells an owner why it does not own a session any more.
 type EndReason uint8
 

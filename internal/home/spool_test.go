@@ -1,8 +1,12 @@
 package home
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 func TestSpool_AgesWhileNothingIsPublished(t *testing.T) {
@@ -19,4 +23,124 @@ func TestSpool_AgesWhileNothingIsPublished(t *testing.T) {
 	r.want("past its age", info.Messages, 0)
 	r.want("counted", r.told.dropped[DropSpoolAge], 1)
 	r.want("the span is done with", info.Start, Seq(1))
+}
+
+// spooled reads all that waits for a peer, from memory and from what was flushed.
+func (r *rig) spooled(kept store) (list []string) {
+	r.t.Helper()
+	after := r.s.SpoolInfo("us")[0].Start
+	for {
+		var part []Spooled
+		if key, ok := r.s.SpoolRun("us", "", after); ok {
+			var err error
+			if part, err = r.s.DecodeRun(kept[string(key)]); err != nil {
+				r.t.Fatalf("run %x: %v", key, err)
+			}
+		} else if part = r.s.Spool("us", "", after, 3, 40, nil); len(part) == 0 {
+			return list
+		}
+		for _, x := range part {
+			if x.Seq <= after {
+				continue
+			}
+			if after = x.Seq; x.Evicted {
+				m, err := DecodeBody(x.Seq, kept[string(BodyKey(x.Seq))])
+				if err != nil {
+					r.t.Fatalf("body %d: %v", x.Seq, err)
+				}
+				x.Message = m
+			}
+			list = append(list, fmt.Sprintf("%d@%s %s %d %t", x.Seq, x.Epoch.Host, x.Message.Payload, x.RetainVersion, x.Live))
+		}
+	}
+}
+
+// Runs leave memory, and nothing of what waits changes by it: whatever is
+// trimmed, dropped, flushed in parts, evicted and loaded, the spool reads like
+// one that never left memory, and in the end the store is empty.
+func TestSpool_RunsAreWhatWasSpooled(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 4))
+		r := newRig(t, "eu")
+		kept := store{}
+		var ahead batch
+		r.do(&SetPeer{Peer: "us", Retained: true, SpoolBytes: []uint64{0, 4 << 10, 2 << 10}[rnd.IntN(3)] + 1, SpoolAge: time.Minute})
+		if rnd.IntN(4) > 0 {
+			r.do(&SetPeer{Peer: "us", Retained: true, SpoolBytes: 64 << 10})
+		}
+		r.do(&Interest{Peer: "us", Epoch: Epoch{1, "us"}, Full: true, Version: 1, Add: []InterestFilter{{Filter: "#"}}})
+		e := r.attach("dev", false, 1000)
+		r.sub("dev", e, Subscription{Filter: "a/#", QoS: 1})
+		twin := New()
+		at := 0
+		for i := range rapid.IntRange(20, 200).Draw(rt, "ops") {
+			switch rnd.IntN(12) {
+			case 0:
+				to := Seq(rnd.IntN(int(r.s.HighSeq()) + 2))
+				r.do(&Trim{Peer: "us", Epoch: r.s.Epoch(), To: to})
+			case 1:
+				if q := r.s.Queue(SessionKey{"", "dev"}, e, 0, 5, nil); len(q) > 0 {
+					r.do(&Ack{Session: SessionKey{"", "dev"}, Epoch: e, Done: []Range{{q[0].Ref, q[len(q)-1].Ref}}})
+				}
+			case 2:
+				r.s.flushOnePart(&writer{put: ahead.put, del: ahead.del, budget: 1 + rnd.IntN(8)})
+			case 3, 4:
+				ahead.commit(r.s, kept)
+				r.s.Evict(rnd.Int64N(2) * 1000)
+				if rnd.IntN(3) == 0 {
+					r.s = kept.load(t)
+				}
+			default:
+				r.now += Time(rnd.IntN(2)) * Time(time.Second)
+				for range 1 + rnd.IntN(10) {
+					r.pub([]string{"a/b", "x"}[rnd.IntN(2)], fmt.Sprintf("%d-%d", i, rnd.Uint32()), 1, rnd.IntN(9) == 0)
+				}
+			}
+			replay(t, twin, r.log[at:])
+			at = len(r.log)
+			r.want("spooled", r.spooled(kept), (&rig{t: t, s: twin}).spooled(nil))
+			if !same(r.s, twin) {
+				rt.Fatal("the state differs from one that never left memory")
+			}
+		}
+		r.do(&ForgetPeer{Peer: "us"})
+		r.do(&EndSession{Session: SessionKey{"", "dev"}})
+		for _, topic := range []string{"a/b", "x"} {
+			r.pub(topic, "", 1, true)
+		}
+		for range 2 {
+			ahead.commit(r.s, kept)
+			r.s.Evict(0)
+		}
+		for k := range kept {
+			if k[0] == tableBody || k[0] == tableRun || k[0] == tableRunValue || k[0] == tableSpool {
+				rt.Fatalf("left behind: %x", k)
+			}
+		}
+	})
+}
+
+// A long outage costs memory by the run, not by the message.
+func TestSpool_BacklogLeavesMemory(t *testing.T) {
+	r := newRig(t, "eu")
+	r.do(&SetPeer{Peer: "us"})
+	r.do(&Interest{Peer: "us", Epoch: Epoch{1, "us"}, Full: true, Version: 1, Add: []InterestFilter{{Filter: "#"}}})
+	kept := store{}
+	for range 20 {
+		for range 1000 {
+			r.pub("a", "payload", 1, false)
+		}
+		var b batch
+		b.commit(r.s, kept)
+		r.s.Evict(1 << 20)
+	}
+	sp := r.s.spoolByName("us", "")
+	held := len(sp.refs)
+	for _, x := range sp.runs {
+		held += len(x.refs) + len(x.outside)
+	}
+	if held > 2*runMessages+1000 || sp.waiting != 20_000 {
+		t.Errorf("%d of %d messages in memory, in %d runs", held, sp.waiting, len(sp.runs))
+	}
+	r.want("read back", len(r.spooled(kept)), 20_000)
 }

@@ -41,6 +41,7 @@ type State struct {
 	sources    map[Source]*Source // interned
 	resident   int64              // bytes of bodies in memory
 	bodies     bodyList           // flushed bodies in memory, oldest first
+	written    []*run             // flushed, and in memory until Evict
 	tombs      []tombstone        // of retained messages, oldest first; some were replaced
 	tombLimit  int                // length at which replaced ones are swept
 	graves     int                // tombstones that stand

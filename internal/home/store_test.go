@@ -163,7 +163,7 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 	case 7:
 		r.do(&Release{Session: k, Epoch: e, PacketID: uint16(rnd.IntN(3) + 1)})
 	case 8:
-		r.do(&SetPeer{Peer: "us", Retained: rnd.IntN(2) == 0, SpoolBytes: uint64(rnd.IntN(2) * 40), Classes: []Class{{Name: "cmd", Filters: []string{"a/b"}}}[:rnd.IntN(2)]})
+		r.do(&SetPeer{Peer: "us", Retained: rnd.IntN(2) == 0, SpoolBytes: []uint64{0, 40, 600}[rnd.IntN(3)], Classes: []Class{{Name: "cmd", Filters: []string{"a/b"}}}[:rnd.IntN(2)]})
 	case 9:
 		r.do(&Interest{Peer: "us", Epoch: Epoch{1, "us"}, Full: true, Version: uint64(i), Add: []InterestFilter{{Filter: filters[rnd.IntN(4)]}, {Namespace: "ns", Filter: "#"}}})
 	case 10:

@@ -136,6 +136,19 @@ func (r *Replica) Body(seq home.Seq) (home.Message, error) {
 	return m, nil
 }
 
+// SpoolRun reads a run of a peer's spool that the state has only on disk, from where State.
+// SpoolRun says. ErrNoBody: it was trimmed meanwhile.
+func (r *Replica) SpoolRun(key []byte) ([]home.Spooled, error) {
+	v, err := r.store.Get(key)
+	if errors.Is(err, store.ErrNotFound) {
+		err = ErrNoBody
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read a run of a spool of home %s: %w", r.opts.Home, err)
+	}
+	return r.state.DecodeRun(v)
+}
+
 // hungDisk is how long a write may take before the home counts as not served.
 const hungDisk = 5 * time.Second
 
