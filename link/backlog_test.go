@@ -78,3 +78,26 @@ func TestBacklog_MeetsItsLimitWhileItIsSent(t *testing.T) {
 		}
 	})
 }
+
+// With a bound on QoS a message crosses at that QoS and no higher.
+func TestLink_CapsQoS(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 5*time.Millisecond)
+		defer w.close()
+		us := w.region("us", peerFrom("eu"))
+		to := peerTo("us")
+		to.QoSMax = 1
+		eu := w.region("eu", to)
+		us.home.subscribe(t, "dev", "e")
+		wantsKnown(t, eu, us)
+		for qos := range byte(3) {
+			eu.home.do(t, &home.Publish{Topic: "e", Payload: []byte{'0' + qos}, QoS: qos})
+		}
+		drained(t, eu, "us", time.Second)
+		for _, q := range us.home.st.Peek(home.SessionKey{ClientID: "dev"}, 0, 9) {
+			if want := min(q.Message.Payload[0]-'0', 1); q.Message.QoS != want {
+				t.Errorf("%s crossed at QoS %d, want %d", q.Message.Payload, q.Message.QoS, want)
+			}
+		}
+	})
+}

@@ -61,6 +61,7 @@ type Peer struct {
 	In       []string // filters; empty means all
 	Out      []string // filters; empty means all
 	Never    []string // filters
+	QoSMax   byte     // at which messages go out at most; 0 means 2
 	Compress wire.Codec
 }
 
@@ -161,6 +162,14 @@ func (p *Peer) region() string {
 // mayCome and mayGo say whether the policy lets a topic in or out.
 func (p *Peer) mayCome(topic string) bool { return allows(p.In, p.Never, topic) }
 func (p *Peer) mayGo(topic string) bool   { return allows(p.Out, p.Never, topic) }
+
+// qos is at which QoS a message goes out.
+func (p *Peer) qos(of byte) byte {
+	if p.QoSMax == 0 {
+		return of
+	}
+	return min(of, p.QoSMax)
+}
 
 func allows(only, never []string, topic string) bool {
 	return (len(only) == 0 || matchesAny(only, topic)) && !matchesAny(never, topic)

@@ -228,7 +228,7 @@ func (o *outgoing) message(st *home.State, ref *home.Spooled) (m wire.Message, o
 		return m, false, nil
 	}
 	m = wire.Message{Seq: uint64(ref.Seq), Namespace: msg.Namespace, Topic: msg.Topic, Payload: msg.Payload, Forward: msg.Forward,
-		QoS: msg.QoS, Retain: msg.Retain, Live: ref.Live, RetainVersion: ref.RetainVersion}
+		QoS: o.s.t.p.config().qos(msg.QoS), Retain: msg.Retain, Live: ref.Live, RetainVersion: ref.RetainVersion}
 	if uint64(wire.MessageBytes(&m)) > o.s.t.remote.MaxMessage {
 		o.s.t.p.counts.drop(DropTooLarge, 1)
 		return m, false, nil

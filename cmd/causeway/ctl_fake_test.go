@@ -68,7 +68,7 @@ func (f *fakeAPI) serve(t *testing.T, dataDir string) {
 
 func link() admin.Link {
 	return admin.Link{Peer: "us", Name: "us", State: "up", Since: noon.Add(-3 * time.Hour), Transport: "udp", Address: "10.0.0.2:7444", Dialled: true,
-		RTTSeconds: 0.0803, LagSeconds: 0.2, LagMessages: 3, SpoolMessages: 3, SpoolBytes: 1 << 30, SpoolCapacityBytes: 10 << 30,
+		RTTSeconds: 0.0803, LagSeconds: 0.2, LagMessages: 3, SpoolMessages: 3, SpoolBytes: 1 << 30, SpoolCapacityBytes: 10 << 30, SpoolFullInSeconds: 7200,
 		Bytes: []admin.LinkBytes{{Direction: "in", Form: "raw", Bytes: 90}, {Direction: "out", Form: "raw", Bytes: 5 << 20}, {Direction: "out", Form: "wire", Bytes: 2 << 20}}}
 }
 
@@ -143,9 +143,9 @@ func answers() map[string]any {
 
 		"GET /v1/links": admin.Page[admin.Link]{Items: []admin.Link{link(), {Peer: "ap", Name: "ap", State: "down", Cause: "identity",
 			Reason: "the certificate says region uk", Since: noon.Add(-48 * time.Hour), SpoolBytes: 3 << 40, Dropped: 9, Bytes: []admin.LinkBytes{}}}},
-		"GET /v1/links/us": admin.LinkDetail{Link: link(), In: []string{}, Out: []string{"events/#", "cmd/#"}, Never: []string{"pii/#"},
+		"GET /v1/links/us": admin.LinkDetail{Link: link(), In: []string{}, Out: []string{"events/#", "cmd/#"}, Never: []string{"pii/#"}, QoSMax: 1, AtLimit: "drop-oldest",
 			Interest: admin.LinkInterest{Epoch: 1, Version: 9, Filters: 4},
-			Spools:   []admin.LinkSpool{{Class: "", AckedSeq: 870, Messages: 3, Bytes: 1 << 30, OldestSeconds: 0.2}},
+			Spools:   []admin.LinkSpool{{Class: "cmd", Filters: []string{"cmd/#"}}, {Class: "", AckedSeq: 870, Messages: 3, Bytes: 1 << 30, OldestSeconds: 0.2}},
 			Cursors:  []admin.LinkCursor{{Home: "us", Epoch: 1, Seq: 55}}},
 		"POST /v1/peers/us/forget?dry_run=true": wouldForget,
 		"POST /v1/peers/us/forget":              forgotten,

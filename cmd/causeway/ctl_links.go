@@ -65,15 +65,15 @@ func (c *ctl) printLink(w io.Writer, d admin.LinkDetail) {
 	}
 	facts(w, "link", l.Name, "peer", l.Peer, "state", l.State+" for "+ago(c.now(), l.Since), "reason", l.Reason, "tunnel", tunnel,
 		"lag", fmt.Sprintf("%s, %d messages", seconds(l.LagSeconds, true), l.LagMessages),
-		"spool", fmt.Sprintf("%d messages, %s of %s (%s), %d dropped", l.SpoolMessages, admin.FormatBytes(l.SpoolBytes),
-			admin.FormatBytes(l.SpoolCapacityBytes), percent(l.SpoolBytes, l.SpoolCapacityBytes), l.Dropped),
+		"spool", fmt.Sprintf("%d messages, %s of %s (%s%s), %d dropped; when full: %s", l.SpoolMessages, admin.FormatBytes(l.SpoolBytes),
+			admin.FormatBytes(l.SpoolCapacityBytes), percent(l.SpoolBytes, l.SpoolCapacityBytes), fullIn(l), l.Dropped, d.AtLimit),
 		"sent", byteForms(l.Bytes, "out"), "received", byteForms(l.Bytes, "in"),
-		"in", filters(d.In, "everything the peer sends"), "out", filters(d.Out, "everything the peer wants"), "never", filters(d.Never, "-"),
+		"in", filters(d.In, "everything the peer sends"), "out", filters(d.Out, "everything the peer wants"), "never", filters(d.Never, "-"), "qos", fmt.Sprintf("at most %d", d.QoSMax),
 		"peer wants", fmt.Sprintf("%d filters (version %d, epoch %d)", d.Interest.Filters, d.Interest.Version, d.Interest.Epoch))
 	fmt.Fprintln(w)
-	t := c.table("CLASS", "-MESSAGES", "-BYTES", "-OLDEST", "-ACKED SEQ", "-DROPPED")
+	t := c.table("CLASS", "FILTERS", "-MESSAGES", "-BYTES", "-OLDEST", "-ACKED SEQ", "-DROPPED")
 	for _, s := range d.Spools {
-		t.row(orDash(s.Class), s.Messages, admin.FormatBytes(s.Bytes), seconds(s.OldestSeconds, s.Messages > 0), s.AckedSeq, s.Dropped)
+		t.row(orDash(s.Class), filters(s.Filters, "all the others"), s.Messages, admin.FormatBytes(s.Bytes), seconds(s.OldestSeconds, s.Messages > 0), s.AckedSeq, s.Dropped)
 	}
 	t.print(w, "nothing is spooled")
 	if len(d.Cursors) > 0 {
@@ -84,6 +84,14 @@ func (c *ctl) printLink(w io.Writer, d admin.LinkDetail) {
 		}
 		t.print(w, "")
 	}
+}
+
+// fullIn says when the spool is full at its pace, if it can be said.
+func fullIn(l admin.Link) string {
+	if l.SpoolFullInSeconds == 0 {
+		return ""
+	}
+	return ", full in " + seconds(l.SpoolFullInSeconds, true)
 }
 
 // byteForms writes what crossed in one direction.

@@ -185,7 +185,7 @@ func newFake() *fake {
 				LagSeconds: 0.2, LagMessages: 3, SpoolMessages: 3, SpoolBytes: 300, SpoolCapacityBytes: 1 << 30,
 				Bytes: []LinkBytes{{"out", "raw", 1000}, {"out", "wire", 400}}},
 			Out: []string{"#"}, Interest: LinkInterest{Epoch: 1, Version: 9, Filters: 4},
-			Spools:  []LinkSpool{{Class: "", AckedSeq: 870, Messages: 3, Bytes: 300, OldestSeconds: 0.2}},
+			QoSMax: 2, AtLimit: "drop-oldest", Spools: []LinkSpool{{Class: "", Filters: []string{}, AckedSeq: 870, Messages: 3, Bytes: 300, OldestSeconds: 0.2}},
 			Cursors: []LinkCursor{{Home: "us", Epoch: 1, Seq: 55}},
 		}},
 		retained: []RetainedDetail{

@@ -18,13 +18,14 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // What a scrape asks the node for. Names are those of the operators' handbook and never change
 // their meaning.
 var (
-	descLinkUp       = desc("link_up", "1 while the link to the peer works, otherwise 0 with the reason.", "peer", "transport", "reason")
-	descLinkLag      = desc("link_lag_seconds", "Age of the oldest message the peer has not acknowledged.", "peer")
-	descLinkLagMsgs  = desc("link_lag_messages", "Messages the peer has not acknowledged.", "peer")
-	descLinkSpool    = desc("link_spool_bytes", "Bytes kept for the peer.", "peer")
-	descLinkSpoolMax = desc("link_spool_capacity_bytes", "Bytes that may be kept for the peer.", "peer")
-	descLinkBytes    = desc("link_bytes_total", "Bytes that crossed the link, raw and as on the wire.", "peer", "direction", "form")
-	descLinkRTT      = desc("link_rtt_seconds", "Round-trip time to the peer.", "peer")
+	descLinkUp        = desc("link_up", "1 while the link to the peer works, otherwise 0 with the reason.", "peer", "transport", "reason")
+	descLinkLag       = desc("link_lag_seconds", "Age of the oldest message the peer has not acknowledged.", "peer")
+	descLinkLagMsgs   = desc("link_lag_messages", "Messages the peer has not acknowledged.", "peer")
+	descLinkSpool     = desc("link_spool_bytes", "Bytes kept for the peer.", "peer")
+	descLinkSpoolMax  = desc("link_spool_capacity_bytes", "Bytes that may be kept for the peer.", "peer")
+	descLinkSpoolFull = desc("link_spool_full_in_seconds", "When the spool is full at the pace since its oldest message; absent if that cannot be said.", "peer")
+	descLinkBytes     = desc("link_bytes_total", "Bytes that crossed the link, raw and as on the wire.", "peer", "direction", "form")
+	descLinkRTT       = desc("link_rtt_seconds", "Round-trip time to the peer.", "peer")
 
 	descConnections = desc("connections", "Connected devices.", "listener", "protocol", "namespace")
 	descConnects    = desc("connects_total", "What became of accepted connections.", "listener", "result")
@@ -53,7 +54,7 @@ type scraper struct{ s *Server }
 
 // Describe names the metrics.
 func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descLinkUp, descLinkLag, descLinkLagMsgs, descLinkSpool, descLinkSpoolMax, descLinkBytes,
+	for _, d := range []*prometheus.Desc{descLinkUp, descLinkLag, descLinkLagMsgs, descLinkSpool, descLinkSpoolMax, descLinkSpoolFull, descLinkBytes,
 		descLinkRTT, descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
 		descQueueBytes, descQueued, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed, descCommit, descFsync} {
 		ch <- d
@@ -166,6 +167,9 @@ func (s *samples) links(links []Link) {
 		s.add(descLinkLagMsgs, float64(l.LagMessages), l.Peer)
 		s.add(descLinkSpool, float64(l.SpoolBytes), l.Peer)
 		s.add(descLinkSpoolMax, float64(l.SpoolCapacityBytes), l.Peer)
+		if l.SpoolFullInSeconds > 0 {
+			s.add(descLinkSpoolFull, float64(l.SpoolFullInSeconds), l.Peer)
+		}
 		s.add(descLinkRTT, float64(l.RTTSeconds), l.Peer)
 	}
 }

@@ -242,7 +242,8 @@ type Link struct {
 	SpoolMessages      int         `json:"spool_messages"`
 	SpoolBytes         int64       `json:"spool_bytes"`
 	SpoolCapacityBytes int64       `json:"spool_capacity_bytes"`
-	Dropped            int64       `json:"dropped"` // from the spool, since the peer was added
+	SpoolFullInSeconds Seconds     `json:"spool_full_in_seconds"` // at the pace since the oldest was spooled; 0 if that cannot be said
+	Dropped            int64       `json:"dropped"`               // from the spool, since the peer was added
 	Bytes              []LinkBytes `json:"bytes"`
 }
 
@@ -262,6 +263,8 @@ type LinkDetail struct {
 	In       []string     `json:"in"`
 	Out      []string     `json:"out"`
 	Never    []string     `json:"never"`
+	QoSMax   int          `json:"qos_max"`
+	AtLimit  string       `json:"at_limit"` // of the spool: drop-oldest, refuse
 	Interest LinkInterest `json:"interest"`
 	Spools   []LinkSpool  `json:"spools"`
 	Cursors  []LinkCursor `json:"cursors"`
@@ -276,12 +279,13 @@ type LinkInterest struct {
 
 // LinkSpool is one class of a peer's spool.
 type LinkSpool struct {
-	Class         string  `json:"class"`
-	AckedSeq      uint64  `json:"acked_seq"` // everything up to it is done with
-	Messages      int     `json:"messages"`
-	Bytes         int64   `json:"bytes"`
-	OldestSeconds Seconds `json:"oldest_seconds"`
-	Dropped       int64   `json:"dropped"`
+	Class         string   `json:"class"`
+	Filters       []string `json:"filters"`   // none for the class of all the others
+	AckedSeq      uint64   `json:"acked_seq"` // everything up to it is done with
+	Messages      int      `json:"messages"`
+	Bytes         int64    `json:"bytes"`
+	OldestSeconds Seconds  `json:"oldest_seconds"`
+	Dropped       int64    `json:"dropped"`
 }
 
 // LinkCursor is how far the peer's messages are in our log.

@@ -1,9 +1,9 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -249,8 +249,7 @@ func (h *homeService) configure(ctx context.Context, r *replica.Replica) error {
 }
 
 func samePolicy(a, b *home.SetPeer) bool {
-	return slices.Equal(a.Out, b.Out) && slices.Equal(a.Never, b.Never) && a.Retained == b.Retained && a.SpoolBytes == b.SpoolBytes &&
-		a.SpoolAge == b.SpoolAge && reflect.DeepEqual(a.Classes, b.Classes)
+	return bytes.Equal(home.AppendOp(nil, a), home.AppendOp(nil, b))
 }
 
 // proposeWait proposes and waits for the outcome.
@@ -300,8 +299,12 @@ func configureOp(cfg *config.Config) *home.Configure {
 }
 
 func setPeerOp(l *config.Link) *home.SetPeer {
-	return &home.SetPeer{Peer: home.ID(l.Peer), Out: orAll(l.Out), Never: l.Never, Retained: l.Retained,
-		SpoolBytes: uint64(l.Spool.Bytes), SpoolAge: l.Spool.Age}
+	op := &home.SetPeer{Peer: home.ID(l.Peer), Out: orAll(l.Out), Never: l.Never, Retained: l.Retained,
+		Refuse: l.Spool.AtLimit == config.SpoolRefuse, SpoolBytes: uint64(l.Spool.Bytes), SpoolAge: l.Spool.Age}
+	for _, c := range l.Spool.Classes {
+		op.Classes = append(op.Classes, home.Class{Name: c.Name, Filters: c.Filters})
+	}
+	return op
 }
 
 // orAll drops a list that lets everything through.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"causeway/broker"
 	"causeway/broker/packet"
@@ -190,6 +191,7 @@ func (n node) link(s link.Status) admin.Link {
 	}
 	if cfg != nil {
 		out.Name, out.SpoolCapacityBytes = cfg.Name, int64(cfg.Spool.Bytes)
+		out.SpoolFullInSeconds = admin.SecondsOf(fullIn(s.LagBytes, uint64(cfg.Spool.Bytes), s.LagAge))
 	}
 	if st, err := n.state(); err == nil {
 		for _, sp := range st.SpoolInfo(s.Peer) {
@@ -198,6 +200,21 @@ func (n node) link(s link.Status) admin.Link {
 	}
 	return out
 }
+
+// paceAfter is how old a backlog must be before its pace says anything.
+const paceAfter = 10 * time.Second
+
+// fullIn says when a spool that holds so many bytes after an age is full; 0 if
+// that cannot be said.
+func fullIn(bytes, capacity uint64, age time.Duration) time.Duration {
+	if age < paceAfter || bytes == 0 || bytes >= capacity {
+		return 0
+	}
+	return time.Duration(min(float64(age)*float64(capacity-bytes)/float64(bytes), float64(maxFullIn)))
+}
+
+// maxFullIn is as good as never.
+const maxFullIn = 10 * 365 * 24 * time.Hour
 
 // cause is the reason in a word that can be a label.
 func cause(s link.Status) string {
@@ -229,7 +246,7 @@ func (n node) Link(peer string) (admin.LinkDetail, error) {
 	}
 	d.Link = n.Links()[i]
 	if cfg := n.linkConfig(peer); cfg != nil {
-		d.In, d.Out, d.Never = cfg.In, cfg.Out, cfg.Never
+		d.In, d.Out, d.Never, d.QoSMax, d.AtLimit = cfg.In, cfg.Out, cfg.Never, cfg.QoSMax, string(cfg.Spool.AtLimit)
 	}
 	s, err := n.state()
 	if err != nil {
@@ -239,7 +256,7 @@ func (n node) Link(peer string) (admin.LinkDetail, error) {
 		d.Interest = admin.LinkInterest{Epoch: p.Epoch.Number, Version: p.Version, Filters: p.Filters}
 	}
 	for _, sp := range s.SpoolInfo(home.ID(peer)) {
-		out := admin.LinkSpool{Class: sp.Class, AckedSeq: uint64(sp.Start), Messages: sp.Messages, Bytes: int64(sp.Bytes), Dropped: int64(sp.Dropped)}
+		out := admin.LinkSpool{Class: sp.Class, Filters: append([]string{}, sp.Filters...), AckedSeq: uint64(sp.Start), Messages: sp.Messages, Bytes: int64(sp.Bytes), Dropped: int64(sp.Dropped)}
 		if sp.Oldest != 0 {
 			out.OldestSeconds = admin.SecondsOf(n.a.home.Now().Sub(sp.Oldest))
 		}

@@ -274,18 +274,42 @@ type Link struct {
 	Never []string `mapstructure:"never"`
 	// Retained says whether retained messages cross. Default true.
 	Retained bool `mapstructure:"retained"`
+	// QoSMax is the QoS at which messages cross at most: 1 or 2. Default 2.
+	QoSMax int `mapstructure:"qos_max"`
 	// Compression is the codec of sent frames. Default CompressionZstd.
 	Compression Compression `mapstructure:"compression"`
 	// Spool bounds what is kept for the peer while it cannot be reached.
 	Spool Spool `mapstructure:"spool"`
 }
 
-// Spool bounds one link's spool; at either bound the oldest messages are dropped and counted.
+// SpoolLimit is what happens when a spool is full.
+type SpoolLimit string
+
+// What happens when a spool is full.
+const (
+	SpoolDropOldest SpoolLimit = "drop-oldest" // the oldest of the lowest class goes, counted
+	SpoolRefuse     SpoolLimit = "refuse"      // publishers of what the peer wants get Quota exceeded
+)
+
+// SpoolClass is a lane of a spool with an order of its own.
+type SpoolClass struct {
+	// Name is the class in status and metrics; unique in its link.
+	Name string `mapstructure:"name"`
+	// Filters say which topics are of the class; the first class that matches takes a message.
+	Filters []string `mapstructure:"filters"`
+}
+
+// Spool bounds what is kept for one peer; what becomes older than Age is dropped and counted.
 type Spool struct {
 	// Bytes is the most the spool holds. Default 10GiB.
 	Bytes ByteSize `mapstructure:"bytes"`
 	// Age is the oldest a spooled message may become. Default 3d.
 	Age time.Duration `mapstructure:"age"`
+	// AtLimit is what happens when Bytes are spooled. Default SpoolDropOldest.
+	AtLimit SpoolLimit `mapstructure:"at_limit"`
+	// Classes are sent side by side, each in its own order, and dropped at the limit from the last to
+	// the first; before all of them what no class names. Default: none.
+	Classes []SpoolClass `mapstructure:"classes"`
 }
 
 // LinkAccept is the side of the links that accepts tunnels.

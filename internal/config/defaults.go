@@ -140,6 +140,12 @@ func (l *Link) fill(key string, unset func(string) bool) {
 	if unset(key + "spool.age") {
 		l.Spool.Age = 3 * 24 * time.Hour
 	}
+	if unset(key + "spool.at_limit") {
+		l.Spool.AtLimit = SpoolDropOldest
+	}
+	if unset(key + "qos_max") {
+		l.QoSMax = 2
+	}
 }
 
 // loopback reports whether only this machine can reach the address.

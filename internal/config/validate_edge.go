@@ -87,9 +87,29 @@ func (v *validator) links(c *Config) {
 		oneOf(v, key+"compression", l.Compression, CompressionZstd, CompressionS2, CompressionNone)
 		v.size(key+"spool.bytes", l.Spool.Bytes, 1<<20, 1<<50)
 		v.duration(key+"spool.age", l.Spool.Age, time.Second, 10*365*24*time.Hour)
+		oneOf(v, key+"spool.at_limit", l.Spool.AtLimit, SpoolDropOldest, SpoolRefuse)
+		v.spoolClasses(key+"spool.classes", l.Spool.Classes)
+		v.check(l.QoSMax == 1 || l.QoSMax == 2, key+"qos_max", fmt.Sprintf("%d is out of range", l.QoSMax),
+			"want 1 or 2; to keep messages of QoS 0 only, let devices publish them so")
 	}
 	v.unique("links", "name", len(c.Links), func(i int) string { return c.Links[i].Name })
 	v.unique("links", "peer", len(c.Links), func(i int) string { return c.Links[i].Peer })
+}
+
+// maxClasses bounds the streams of a link.
+const maxClasses = 16
+
+func (v *validator) spoolClasses(key string, classes []SpoolClass) {
+	v.check(len(classes) <= maxClasses, key, fmt.Sprintf("%d classes", len(classes)), fmt.Sprintf("want at most %d", maxClasses))
+	for i, c := range classes {
+		at := fmt.Sprintf("%s[%d]", key, i)
+		v.name(at+".name", c.Name)
+		v.check(len(c.Filters) > 0, at+".filters", "is empty", "name the topics of the class, such as [\"cmd/#\"]")
+		for j, f := range c.Filters {
+			v.linkFilter(fmt.Sprintf("%s.filters[%d]", at, j), f)
+		}
+	}
+	v.unique(key, "name", len(classes), func(i int) string { return classes[i].Name })
 }
 
 func (v *validator) linkDial(key string, l Link, c *Config) {

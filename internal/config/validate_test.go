@@ -133,6 +133,16 @@ func TestValidate(t *testing.T) {
 		{"link shared filter", link(func(l *Link) { l.In = []string{"$share/g/a"} }), `links[0].in[0]: "$share/g/a" is a shared subscription`},
 		{"compression", link(func(l *Link) { l.Compression = "gzip" }), `links[0].compression: "gzip" is not accepted; want zstd, s2 or none`},
 		{"spool bytes", link(func(l *Link) { l.Spool.Bytes = 0 }), "links[0].spool.bytes: 0 is out of range"},
+		{"spool at its limit", link(func(l *Link) { l.Spool.AtLimit = "reject" }), `links[0].spool.at_limit: "reject" is not accepted; want drop-oldest or refuse`},
+		{"spool classes", link(func(l *Link) {
+			l.Spool.Classes = []SpoolClass{{"cmd", []string{"cmd/#"}}, {"log", []string{"log/#", "+/log"}}}
+		}), ""},
+		{"spool class twice", link(func(l *Link) { l.Spool.Classes = []SpoolClass{{"a", []string{"a"}}, {"a", []string{"b"}}} }),
+			`links[0].spool.classes[1].name: "a" is also links[0].spool.classes[0].name`},
+		{"spool class of nothing", link(func(l *Link) { l.Spool.Classes = []SpoolClass{{"a", nil}} }), "links[0].spool.classes[0].filters: is empty"},
+		{"spool class filter", link(func(l *Link) { l.Spool.Classes = []SpoolClass{{"a", []string{"#/a"}}} }), `links[0].spool.classes[0].filters[0]: "#/a" is no topic filter`},
+		{"spool class without a name", link(func(l *Link) { l.Spool.Classes = []SpoolClass{{"", []string{"a"}}} }), `links[0].spool.classes[0].name: "" is no name`},
+		{"link QoS", link(func(l *Link) { l.QoSMax = 3 }), "links[0].qos_max: 3 is out of range; want 1 or 2"},
 		{"spool age", link(func(l *Link) { l.Spool.Age = 0 }), "links[0].spool.age: 0s is out of range"},
 
 		{"link.listen", func(c *Config) { c.Link.Listen = "7444" }, `link.listen: "7444" is no address`},
@@ -265,6 +275,9 @@ func normalize(c *Config) {
 			if len(*list) == 0 {
 				*list = nil
 			}
+		}
+		if len(c.Links[i].Spool.Classes) == 0 {
+			c.Links[i].Spool.Classes = nil
 		}
 	}
 	if len(c.Links) == 0 {

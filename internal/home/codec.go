@@ -411,7 +411,7 @@ func (r *reader) configure() Op {
 func (op *SetPeer) append(b []byte) []byte {
 	b = appendString(b, string(op.Peer))
 	b = appendStrings(appendStrings(b, op.Out), op.Never)
-	b = append(b, flag(op.Retained, 1))
+	b = append(b, flag(op.Retained, 1)|flag(op.Refuse, 2))
 	b = binary.AppendUvarint(b, op.SpoolBytes)
 	b = binary.AppendUvarint(b, uint64(op.SpoolAge))
 	b = binary.AppendUvarint(b, uint64(len(op.Classes)))
@@ -423,7 +423,8 @@ func (op *SetPeer) append(b []byte) []byte {
 
 func (r *reader) setPeer() Op {
 	op := &SetPeer{Peer: ID(r.string()), Out: r.strings(), Never: r.strings()}
-	op.Retained = r.byte() != 0
+	flags := r.byte()
+	op.Retained, op.Refuse = flags&1 != 0, flags&2 != 0
 	op.SpoolBytes, op.SpoolAge = r.uvarint(), time.Duration(r.uvarint())
 	op.Classes = make([]Class, 0, r.count(2))
 	for range cap(op.Classes) {

@@ -212,6 +212,7 @@ type SetPeer struct {
 	Out        []string // filters that may go out; empty means all
 	Never      []string // filters that never go out
 	Retained   bool     // retained messages cross whether wanted or not
+	Refuse     bool     // a full spool refuses publishers instead of dropping its oldest
 	SpoolBytes uint64   // 0 is the default
 	SpoolAge   time.Duration
 	Classes    []Class // first match wins; what matches none is in class ""

@@ -26,7 +26,7 @@ func (s *State) publishOp(op *Publish) Outcome {
 	if op.Retain && !keepable(op.Topic) {
 		return Outcome{Code: CodeTopicInvalid}
 	}
-	if op.Retain && len(op.Payload) > 0 && s.retainedFull(op.Session.Namespace, op.Topic) {
+	if op.Retain && len(op.Payload) > 0 && s.retainedFull(op.Session.Namespace, op.Topic) || s.spoolRefuses(op) {
 		return Outcome{Code: CodeQuota}
 	}
 	if op.QoS == 2 && x != nil {

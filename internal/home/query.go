@@ -113,6 +113,7 @@ func (s *State) spoolByName(id ID, class string) *spool {
 // SpoolInfo describes a class of a peer's spool.
 type SpoolInfo struct {
 	Class    string
+	Filters  []string
 	Start    Seq // everything up to it is done with
 	Messages int
 	Bytes    uint64
@@ -129,7 +130,7 @@ func (s *State) SpoolInfo(id ID) (list []SpoolInfo) {
 		return nil
 	}
 	for _, sp := range p.spools {
-		list = append(list, SpoolInfo{Class: sp.class, Start: sp.start, Messages: sp.waiting, Bytes: sp.bytes, Oldest: sp.oldest(), Dropped: sp.dropped})
+		list = append(list, SpoolInfo{Class: sp.class, Filters: sp.filters, Start: sp.start, Messages: sp.waiting, Bytes: sp.bytes, Oldest: sp.oldest(), Dropped: sp.dropped})
 	}
 	return list
 }

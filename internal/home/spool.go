@@ -87,6 +87,33 @@ func (s *State) spoolFor(p *peer, m *message, version uint64, live bool) {
 	s.sink.Spooled(p.id)
 }
 
+// spoolRefuses says that a peer wants the message, has no room for it, and that
+// its policy is to refuse publishers then. Refused is refused as a whole: nobody
+// gets the message. [A6]
+func (s *State) spoolRefuses(op *Publish) bool {
+	size := uint64(len(op.Topic) + len(op.Forward) + len(op.Payload))
+	for _, p := range s.peers {
+		if p.policy.Refuse && p.waiting()+size > p.spoolBytes() && p.allows(op.Topic) &&
+			(op.Retain && p.policy.Retained || s.peerMatches(p, op.Session.Namespace, op.Topic)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *State) peerMatches(p *peer, ns, topic string) bool {
+	s.targets = s.Match(ns, topic, s.targets[:0])
+	return slices.ContainsFunc(s.targets, func(t *Target) bool { return t.peer == p })
+}
+
+// waiting is how many bytes wait for the peer.
+func (p *peer) waiting() (bytes uint64) {
+	for _, sp := range p.spools {
+		bytes += sp.bytes
+	}
+	return bytes
+}
+
 // push appends a reference that is held.
 func (sp *spool) push(r spoolRef) {
 	sp.refs = append(sp.refs, r)

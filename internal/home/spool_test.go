@@ -144,3 +144,25 @@ func TestSpool_BacklogLeavesMemory(t *testing.T) {
 	}
 	r.want("read back", len(r.spooled(kept)), 20_000)
 }
+
+// A full spool of a peer whose policy says so refuses publishers, as a whole: the
+// durable session at home gets nothing either, and a QoS 2 id is not taken. What
+// the peer does not want goes on, and so does everything once the peer has room.
+func TestSpool_RefusesPublishersWhereAsked(t *testing.T) {
+	r := newRig(t, "eu")
+	r.do(&SetPeer{Peer: "us", Refuse: true, SpoolBytes: 20})
+	r.do(&Interest{Peer: "us", Epoch: Epoch{1, "us"}, Full: true, Version: 1, Add: []InterestFilter{{Filter: "w/#"}}})
+	e := r.attach("dev", false, 100)
+	r.sub("dev", e, Subscription{Filter: "#", QoS: 2})
+	r.want("has room", r.pub("w/1", "0123456789", 1, false).Code, CodeOK)
+	p := r.attach("pub", false, 100)
+	full := &Publish{Session: SessionKey{"", "pub"}, Epoch: p, PacketID: 7, Topic: "w/2", Payload: []byte("refused"), QoS: 2}
+	r.want("full", r.do(full).Code, CodeQuota)
+	r.want("not wanted", r.pub("other", "0123456789", 1, false).Code, CodeOK)
+	r.want("nobody got what was refused", r.queue("dev", e), "[0123456789 0123456789]")
+	r.want("nothing was dropped", len(r.told.dropped), 0)
+	r.do(&Trim{Peer: "us", Epoch: r.s.Epoch(), To: r.s.HighSeq()})
+	full.Payload = []byte("taken")
+	r.want("room again, under the same packet id", r.do(full).Code, CodeOK)
+	r.want("queue", r.queue("dev", e), "[0123456789 0123456789 taken]")
+}
