@@ -266,6 +266,7 @@ func (op *NodeDown) append(b []byte) []byte {
 
 func (op *Attach) append(b []byte) []byte {
 	b = appendSession(b, op.Session)
+	b = binary.AppendUvarint(b, uint64(op.Seen))
 	b = append(b, flag(op.CleanStart, 1)|flag(op.Will != nil, 2))
 	b = binary.AppendUvarint(b, uint64(op.Expiry))
 	b = binary.AppendUvarint(b, uint64(op.Window))
@@ -276,7 +277,7 @@ func (op *Attach) append(b []byte) []byte {
 }
 
 func (r *reader) attach() Op {
-	op := &Attach{Session: r.session()}
+	op := &Attach{Session: r.session(), Seen: SessionEpoch(r.uvarint())}
 	flags := r.byte()
 	op.CleanStart = flags&1 != 0
 	op.Expiry, op.Window = uint32(r.uvarint()), uint16(r.uvarint())

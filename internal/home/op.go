@@ -68,9 +68,15 @@ type Will struct {
 }
 
 // Attach makes the proposer the owner of a session at a new session epoch,
-// creating it if need be. Its Outcome has SessionPresent, Epoch and Transient.
+// creating it if need be. Its Outcome has SessionPresent, Epoch, Expiry, Resumed
+// and Formers.
 type Attach struct {
-	Session    SessionKey
+	Session SessionKey
+	// Seen is State.SessionEpoch when the CONNECT was heard. The Attach is void when
+	// the session was attached after that: an Attach that was held up on its way must
+	// not take it from where the device has gone since. 0: it takes it in any case.
+	// [A3]
+	Seen       SessionEpoch
 	CleanStart bool
 	Expiry     uint32 // seconds; 0 ends the session with its connection, 0xFFFFFFFF never
 	Window     uint16 // Receive Maximum of the client; 0 means MaxWindow
@@ -328,7 +334,7 @@ type Outcome struct {
 	Epoch          SessionEpoch // Attach
 	Expiry         uint32       // Attach: the session expiry in force, seconds
 	Resumed        uint64       // Attach: references up to this number may have been sent before
-	Former         Owner        // Attach: who owned the session until here, if that was another run of a node, and alive
+	Formers        []Owner      // Attach: runs of other nodes that may still be sending for the session
 	Codes          []byte       // Subscribe, Unsubscribe
 	Seq            Seq          // Publish: its number; Frame: the cursor now
 	Count          int          // Publish: how many sessions, groups and peers got it

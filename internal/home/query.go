@@ -44,6 +44,13 @@ func (s *State) HighSeq() Seq {
 	return s.seq
 }
 
+// SessionEpoch returns the highest session epoch given.
+func (s *State) SessionEpoch() SessionEpoch {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.epoch
+}
+
 // Incarnation returns the last incarnation of a node that the home knows.
 func (s *State) Incarnation(n NodeID) (i Incarnation, applied uint64) {
 	s.mu.RLock()

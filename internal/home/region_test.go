@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -53,17 +54,17 @@ func TestAttach_NamesTheFormerOwner(t *testing.T) {
 	if n > 0 {
 		t.Fatalf("the rig speaks as eu-1")
 	}
-	if o := attach(a, 1); o.Former != (Owner{}) {
-		t.Errorf("a new session had owner %s", o.Former)
+	if o := attach(a, 1); o.Formers != nil {
+		t.Errorf("a new session had owners %s", o.Formers)
 	}
-	if o := attach(a, 2); o.Former != (Owner{}) {
-		t.Errorf("the same owner again: former %s", o.Former)
+	if o := attach(a, 2); o.Formers != nil {
+		t.Errorf("the same owner again: formers %s", o.Formers)
 	}
-	if o := attach(b, 1); o.Former != a {
-		t.Errorf("former %s, want %s", o.Former, a)
+	if o := attach(b, 1); !slices.Equal(o.Formers, []Owner{a}) {
+		t.Errorf("formers %s, want %s", o.Formers, a)
 	}
-	if o := attach(a, 3, &NodeDown{Owner: b}); o.Former != (Owner{}) {
-		t.Errorf("taken from a dead node, and it is asked: %s", o.Former)
+	if o := attach(a, 3, &NodeDown{Owner: b}); o.Formers != nil {
+		t.Errorf("taken from a dead node, and it is asked: %s", o.Formers)
 	}
 	for _, n := range r.s.Nodes() {
 		switch n.Owner {
@@ -77,6 +78,72 @@ func TestAttach_NamesTheFormerOwner(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A device goes from n1 to n2 to n3 while n1 has applied neither: n2 knows that it
+// lost the session before n1 knows, so n3 has to hear of both. So it has when n2
+// gave the session back, or never told the device that it had it, and when an
+// operator ended it. [C1]
+func TestAttach_NamesAllWhoMayStillSend(t *testing.T) {
+	key := SessionKey{ClientID: "d"}
+	a, b, c := Owner{"eu-1", 1}, Owner{"eu-2", 1}, Owner{"eu-3", 1}
+	for _, x := range []struct {
+		name string
+		then func(r *rig, e SessionEpoch)
+		want []Owner
+	}{
+		{"taken", func(*rig, SessionEpoch) {}, []Owner{a, b}},
+		{"given back", func(r *rig, e SessionEpoch) { r.as(b, &Detach{Session: key, Epoch: e}) }, []Owner{a}},
+		{"its node died", func(r *rig, _ SessionEpoch) { r.as(c, &NodeDown{b}) }, []Owner{a}},
+		{"both died", func(r *rig, _ SessionEpoch) { r.as(c, &NodeDown{b}, &NodeDown{a}) }, nil},
+		{"ended", func(r *rig, _ SessionEpoch) { r.as(c, &EndSession{Session: key}) }, []Owner{a, b}},
+		{"a moment ago", func(r *rig, _ SessionEpoch) { r.now += Time(formerFor - 1) }, []Owner{a, b}},
+		{"long ago", func(r *rig, _ SessionEpoch) { r.now += Time(formerFor) }, []Owner{b}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			r := newRig(t, "eu")
+			r.as(a, &Attach{Session: key, Expiry: 100})
+			o := r.as(b, &Attach{Session: key, Expiry: 100})
+			x.then(r, o.Epoch)
+			o = r.as(c, &Attach{Session: key, Expiry: 100})
+			if !slices.Equal(o.Formers, x.want) {
+				t.Errorf("formers %s, want %s", o.Formers, x.want)
+			}
+			r.now += Time(2 * formerFor)
+			r.as(c, &Attach{Session: SessionKey{ClientID: "other"}})
+			if len(r.s.formers.of)+len(r.s.formers.order) > 0 {
+				t.Errorf("never forgotten: %v", r.s.formers)
+			}
+		})
+	}
+}
+
+// An Attach is held up on its way to the leader; the device has long gone to
+// another node, subscribed there and is owed messages. What then comes of the
+// first must not end all that, least of all with a clean start. [A3]
+func TestAttach_HeldUp_TakesNothing(t *testing.T) {
+	r := newRig(t, "eu")
+	a, b := Owner{"eu-1", 1}, Owner{"eu-2", 1}
+	key := SessionKey{ClientID: "d"}
+	r.as(a, &NodeUp{})
+	r.attach("other", true, 0)
+	held := &Attach{Session: key, Seen: r.s.SessionEpoch(), CleanStart: true, Expiry: 100}
+	o := r.as(b, &Attach{Session: key, Seen: r.s.SessionEpoch(), CleanStart: true, Expiry: 100})
+	r.as(b, &Subscribe{Session: key, Epoch: o.Epoch, Filters: []Subscription{{Filter: "t", QoS: 1}}})
+	r.pub("t", "acknowledged", 1, false)
+	if late := r.as(a, held); late.Code != CodeVoid {
+		t.Errorf("the late Attach: %+v", late)
+	}
+	r.want("queue", r.queue("d", o.Epoch), "[acknowledged]")
+	r.as(b, &Detach{Session: key, Epoch: o.Epoch})
+	if late := r.as(a, held); late.Code != CodeVoid {
+		t.Errorf("the late Attach, after the device had gone: %+v", late)
+	}
+	again := r.as(a, &Attach{Session: key, Seen: r.s.SessionEpoch(), Expiry: 100})
+	if !again.SessionPresent {
+		t.Errorf("an Attach that knows of all: %+v", again)
+	}
+	r.want("queue", r.queue("d", again.Epoch), "[acknowledged]")
 }
 
 // The chain tells replicas apart that did the same in another way. Each fault is

@@ -112,15 +112,19 @@ func (s *State) current(k SessionKey, e SessionEpoch) *session {
 
 func (s *State) attach(owner Owner, op *Attach) Outcome {
 	limits := s.config.Load().limits()
-	var former Owner
-	if x := s.sessions[op.Session]; x != nil && x.attached() {
-		if x.owner != owner && s.alive(x.owner) {
-			former = x.owner
+	s.formers.forget(s.time)
+	x := s.sessions[op.Session]
+	if x != nil && op.Seen != 0 && x.epoch > op.Seen {
+		return Outcome{Code: CodeVoid}
+	}
+	if x != nil && x.attached() {
+		if x.owner != owner {
+			s.formers.lost(x.key, x.owner, s.time)
 		}
 		s.sink.Ended(x.key, x.epoch, x.owner, EndTakenOver)
 		s.detachSession(x, false)
 	}
-	x := s.sessions[op.Session]
+	x = s.sessions[op.Session]
 	if x != nil && op.CleanStart {
 		s.endSession(x)
 		x = nil
@@ -148,7 +152,7 @@ func (s *State) attach(owner Owner, op *Attach) Outcome {
 	for _, g := range x.groups() {
 		g.changed(s)
 	}
-	return Outcome{SessionPresent: present, Epoch: x.epoch, Expiry: x.expiry, Resumed: x.resumed, Former: former}
+	return Outcome{SessionPresent: present, Epoch: x.epoch, Expiry: x.expiry, Resumed: x.resumed, Formers: s.formersOf(x.key, owner)}
 }
 
 func (s *State) detach(op *Detach) Outcome {
@@ -252,6 +256,7 @@ func (s *State) end(op *EndSession) Outcome {
 		return Outcome{Code: CodeUnknown}
 	}
 	if x.attached() {
+		s.formers.lost(x.key, x.owner, s.time)
 		s.sink.Ended(x.key, x.epoch, x.owner, EndDeleted)
 		s.returnAssigned(x)
 	}

@@ -45,6 +45,7 @@ type State struct {
 	tombs      []tombstone        // of retained messages, oldest first; some were replaced
 	tombLimit  int                // length at which replaced ones are swept
 	graves     int                // tombstones that stand
+	formers    formers
 
 	// Of the record being applied.
 	sink    Sink
