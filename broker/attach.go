@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"sync"
+	"time"
 
 	"causeway/broker/packet"
 	"causeway/internal/home"
@@ -20,6 +21,10 @@ type attachment struct {
 	abandoned bool // nobody waits for it any more
 }
 
+// attachAgain is for how long an Attach is made again that another connection of the session overtook. One that took
+// longer was held up: the device may be elsewhere by now, and comes back if it is not.
+const attachAgain = time.Second
+
 // attach makes the connection the owner of its session. While the home cannot serve it the CONNECT is parked: the
 // answer is withheld for up to ParkTime, then the connection is closed without one. A CONNACK with an error would make
 // many clients give up for good; a closed connection makes them come back.
@@ -33,40 +38,66 @@ func (k *connecting) attach(c *conn, p *packet.Connect) (home.Outcome, *refusal)
 	if !s.awaitReady(ctx) {
 		return home.Outcome{}, parkedOut
 	}
+	began := time.Now()
+	out, err := k.attachOnce(ctx, c, p)
+	for err == nil && out.Code == home.CodeVoid && time.Since(began) < attachAgain {
+		out, err = k.attachOnce(ctx, c, p)
+	}
+	switch {
+	case err != nil:
+		return home.Outcome{}, parkedOut
+	case out.Code >= 0x80:
+		return home.Outcome{}, &refusal{
+			result: ConnectQuota, code: packet.Code(out.Code), v: p.Version, reason: "the home has no room for the session",
+		}
+	case out.Code != home.CodeOK:
+		return home.Outcome{}, parkedOut
+	}
+	c.silenceBefore()
+	if err := s.silenceElsewhere(ctx, c, out.Formers); err != nil {
+		c.giveUp()
+		return home.Outcome{}, parkedOut
+	}
+	return out, nil
+}
+
+// attachOnce proposes the Attach and waits until it is decided. The error is that it was not, or that nobody waits for it
+// any more.
+func (k *connecting) attachOnce(ctx context.Context, c *conn, p *packet.Connect) (home.Outcome, error) {
+	s := k.s
 	a := &attachment{c: c, ch: make(chan struct{})}
 	s.sessions.expect(c.key)
 	op := &home.Attach{
-		Session: c.key, CleanStart: p.CleanStart, Expiry: p.SessionExpiry, Window: uint16(c.window), Will: willOf(p.Will),
+		Session: c.key, Seen: s.opt.Home.SessionEpoch(), CleanStart: p.CleanStart, Expiry: p.SessionExpiry,
+		Window: uint16(c.window), Will: willOf(p.Will),
 	}
 	if err := s.proposeWithin(ctx, op, a.decided); err != nil {
 		s.sessions.forget(c.key)
-		return home.Outcome{}, parkedOut
+		return home.Outcome{}, err
 	}
 	select {
 	case <-a.ch:
 	case <-ctx.Done():
 		if a.abandon() {
-			return home.Outcome{}, parkedOut
+			return home.Outcome{}, ctx.Err()
 		}
 		<-a.ch
 	}
-	switch {
-	case a.err != nil:
-		return home.Outcome{}, parkedOut
-	case a.out.Code >= 0x80:
-		return home.Outcome{}, &refusal{
-			result: ConnectQuota, code: packet.Code(a.out.Code), v: p.Version, reason: "the home has no room for the session",
-		}
-	case a.out.Code != home.CodeOK:
-		return home.Outcome{}, parkedOut
+	return a.out, a.err
+}
+
+// silenceElsewhere returns when no other node sends for the session any more.
+func (s *Server) silenceElsewhere(ctx context.Context, c *conn, formers []home.Owner) error {
+	asked := make(chan error, len(formers))
+	for _, f := range formers {
+		go func() { asked <- s.opt.Siblings.Yield(ctx, f, c.key, c.epoch) }()
 	}
-	if former := a.out.Former; former != (home.Owner{}) {
-		if err := s.opt.Siblings.Yield(ctx, former, c.key, a.out.Epoch); err != nil {
-			c.giveUp()
-			return home.Outcome{}, parkedOut
+	for range formers {
+		if err := <-asked; err != nil {
+			return err
 		}
 	}
-	return a.out, nil
+	return nil
 }
 
 // giveUp detaches the session of a connection that was not answered. The device never heard that it was connected, so it

@@ -55,10 +55,11 @@ type conn struct {
 	ready    bool // CONNACK is in ctrl: other packets may follow it; not any more once the reader is gone
 	closing  bool // nothing new is sent but what is in ctrl
 	draining bool // a drain goroutine runs
-	flushed  bool // closing, and ctrl was written
+	silent   bool // nothing is written any more
 	ended    bool // the home says that the session is not ours any more: no Detach
 	reason   EndReason
 	detach   home.Detach // filled in by DISCONNECT
+	before   *conn       // had the session on this node, and may be writing still
 }
 
 // instant is monotonic time since the server was made; 8 bytes where time.Time has 24.

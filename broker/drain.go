@@ -51,6 +51,13 @@ func (c *conn) writeFailed(err error) {
 		c.shut(EndGone, 0, "")
 	}
 	_ = c.sock.Close()
+	c.fallSilent()
+}
+
+func (c *conn) fallSilent() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.silent = true
 }
 
 // work is what one round of the drain goroutine does.
@@ -153,9 +160,7 @@ func (w *writer) round(do work) error {
 		return err
 	}
 	if do.close {
-		w.c.mu.Lock()
-		w.c.flushed = true
-		w.c.mu.Unlock()
+		w.c.fallSilent()
 		w.c.halfClose()
 	}
 	return nil

@@ -27,6 +27,8 @@ type Home interface {
 	PolicyOf(topic string) home.Policy
 	// Now estimates home time.
 	Now() home.Time
+	// SessionEpoch is the highest session epoch given, as far as this node knows.
+	SessionEpoch() home.SessionEpoch
 	// Owner is this run of this node.
 	Owner() home.Owner
 	// Fresh says whether this node may speak for its sessions: it has applied what was committed a moment ago. It is

@@ -218,6 +218,7 @@ func (h *testHome) Body(seq home.Seq) (home.Message, error) {
 }
 
 func (h *testHome) PolicyOf(topic string) home.Policy { return h.state.PolicyOf(topic) }
+func (h *testHome) SessionEpoch() home.SessionEpoch   { return h.state.SessionEpoch() }
 func (h *testHome) Now() home.Time                    { return home.Time(1e18).Add(time.Since(h.start)) }
 func (h *testHome) Owner() home.Owner {
 	h.ownerMu.Lock()

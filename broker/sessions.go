@@ -111,6 +111,7 @@ func (t *sessions) attached(c *conn) (before *conn, ended home.EndReason) {
 	}
 	sh.settle(c.key)
 	before = sh.live[c.key]
+	c.before = before
 	sh.live[c.key] = c
 	return before, ended
 }

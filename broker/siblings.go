@@ -68,11 +68,16 @@ const yieldIn = 100 * time.Millisecond
 // Yield ends this node's connection of a session, if its epoch is lower: another node has the session now. When it
 // returns nothing more is written to that connection's socket.
 func (s *Server) Yield(k home.SessionKey, epoch home.SessionEpoch) {
-	c := s.sessions.yield(k, epoch)
-	if c == nil {
-		return
+	if c := s.sessions.yield(k, epoch); c != nil {
+		c.sessionEnded(home.EndTakenOver)
+		c.silence()
 	}
-	c.sessionEnded(home.EndTakenOver)
+}
+
+// silence returns when nothing more is written to the socket of a connection whose session has ended, nor to that of the
+// one that it replaced.
+func (c *conn) silence() {
+	c.silenceBefore()
 	t := time.NewTimer(yieldIn)
 	defer t.Stop()
 	for c.writing() {
@@ -83,35 +88,55 @@ func (s *Server) Yield(k home.SessionKey, epoch home.SessionEpoch) {
 		case <-time.After(time.Millisecond):
 		}
 	}
-	_ = c.sock.Close()
 }
 
-// writing says that a goroutine may be about to write.
+// silenceBefore silences the connection that had the session on this node.
+func (c *conn) silenceBefore() {
+	c.mu.Lock()
+	before := c.before
+	c.mu.Unlock()
+	if before == nil {
+		return
+	}
+	before.sessionEnded(home.EndTakenOver)
+	before.silence()
+	c.mu.Lock()
+	c.before = nil
+	c.mu.Unlock()
+}
+
+// writing says that a goroutine may be about to write. None begins on a closing connection, but for its DISCONNECT.
 func (c *conn) writing() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.draining
+	return c.draining && !c.silent
 }
 
 // CloseAll closes all connections at once, without a word: this node cannot speak for their sessions any more, and
-// another will.
+// another will. It closes their sockets, too: a reader may be waiting for the home, and must not keep its device.
 func (s *Server) CloseAll() (n int) {
 	s.sessions.each(func(c *conn) {
 		n++
 		c.shut(EndHome, 0, "")
+		_ = c.sock.Close()
 	})
 	return n
 }
 
+// closingPoll is how soon who waits for freshness notices that the connection is closing.
+const closingPoll = time.Second
+
 // fresh waits until the home may speak for its sessions. It reports false when the connection is closing.
 func (c *conn) fresh() bool {
 	for !c.s.opt.Home.Fresh() {
+		t := time.NewTimer(closingPoll)
 		select {
 		case <-c.s.freshSoon():
+		case <-t.C:
 		case <-c.s.ctx.Done():
-			return false
 		}
-		if c.isClosing() {
+		t.Stop()
+		if c.s.ctx.Err() != nil || c.isClosing() {
 			return false
 		}
 	}

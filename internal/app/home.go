@@ -114,6 +114,9 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 		return errors.Join(err, <-ended)
 	}
 	h.ran.Store(true)
+	// A connection of a former run has lost its session by now. It heard so, unless
+	// the state was fetched: then nobody told.
+	h.a.broker.CloseAll()
 	h.live.Store(r)
 	h.setWhy("")
 	var keeping sync.WaitGroup
@@ -372,6 +375,9 @@ func (h *homeService) Match(ns, topic string, dst []*home.Target) []*home.Target
 
 // PolicyOf is the ack policy of a topic.
 func (h *homeService) PolicyOf(topic string) home.Policy { return h.State().PolicyOf(topic) }
+
+// SessionEpoch is the highest session epoch given, as far as this node knows.
+func (h *homeService) SessionEpoch() home.SessionEpoch { return h.State().SessionEpoch() }
 
 // Now estimates home time.
 func (h *homeService) Now() home.Time {
