@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -48,6 +49,8 @@ type conn struct {
 	outAliases []string // topic by alias-1
 	writeArmed instant  // deadline set on the socket
 
+	leaving atomic.Bool // a stop: its publishes are not taken any more, nor is its queue sent from
+
 	mu sync.Mutex
 	outbound
 	inbound
@@ -82,11 +85,18 @@ var longAgo = time.Unix(1, 0)
 func (c *conn) shut(reason EndReason, code packet.Code, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.shutLocked(reason, code, text, false)
+}
+
+// shutLocked is shut with mu held. With flush what waits to be written is written first, and the device reads it before
+// the end.
+func (c *conn) shutLocked(reason EndReason, code packet.Code, text string, flush bool) {
 	if c.closing {
 		return
 	}
-	polite := code.Failed() && c.v == packet.V5 && c.ready
-	if polite {
+	tell := code.Failed() && c.v == packet.V5 && c.ready
+	polite := tell || flush && c.ready
+	if tell {
 		if c.sendMax > 0 && disconnectOverhead+len(text) > c.sendMax { // [MQTT-3.14.2-3]
 			text = ""
 		}

@@ -12,6 +12,7 @@ type inbound struct {
 	ops     int          // operations proposed and not decided
 	bytes   int          // of them
 	logged  int          // of them: publishes that without RETAIN would not be in the log
+	subacks int          // SUBSCRIBEs that are committed and not answered
 	blocked chan struct{}
 }
 

@@ -68,6 +68,9 @@ type Options struct {
 	// DrainRate is how many connections a graceful stop closes a second, at least: more when DrainTime would not be
 	// enough. Default 500.
 	DrainRate int
+	// SettleTime bounds what a graceful stop waits for at each connection before it is closed: that what the device sent
+	// is answered, and what was sent to it acknowledged. Default 1s.
+	SettleTime time.Duration
 	// DrainDisconnect sends DISCONNECT 0x8B before a graceful stop closes a connection. Off by default: it makes
 	// mosquitto's clients exit where a plain close makes them reconnect.
 	DrainDisconnect bool
@@ -123,6 +126,7 @@ func (o *Options) withDefaults() {
 	def(&o.ParkTime, 8*time.Second)
 	def(&o.DrainTime, 20*time.Second)
 	def(&o.DrainRate, 500)
+	def(&o.SettleTime, time.Second)
 	if o.Forwarder == nil {
 		o.Forwarder = noForwarder{}
 	}

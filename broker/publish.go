@@ -19,6 +19,9 @@ func (c *conn) handlePublish(h packet.Header, body []byte) error {
 	if err != nil {
 		return err
 	}
+	if p.QoS > 0 && c.leaving.Load() {
+		return nil // not acknowledged: the device sends it again to the node it goes to
+	}
 	c.s.stats.Received[p.QoS].Add(1)
 	if !c.mayPublish(topic) {
 		return c.refusePublish(&p)

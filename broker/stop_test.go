@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"syscall"
@@ -59,6 +61,103 @@ func TestStop_Paced(t *testing.T) {
 		l.stop()
 		if took := time.Since(began); took < 1900*time.Millisecond || took > 2100*time.Millisecond {
 			t.Errorf("100 connections at 50 a second took %v", took)
+		}
+	})
+}
+
+// A publisher hears about everything it sent before its connection ends, and nothing it sends afterwards is taken: what
+// is acknowledged and what it has to send again are apart.
+func TestStop_AnswersWhatIsUnderWay(t *testing.T) {
+	l := newLab(t)
+	d := l.connect(packet.V311, "dev", persistent)
+	l.home.hold()
+	for id := uint16(1); id <= 20; id++ {
+		d.publish(pub("a", "x", 1+byte(id%2), id))
+	}
+	eventually(t, "all are proposed", func() bool { return l.home.proposed(home.KindPublish) == 20 })
+	l.stopAsync()
+	c := l.s.sessions.get(key("dev"))
+	eventually(t, "its turn comes", c.leaving.Load)
+	d.publish(pub("a", "late", 1, 21))
+	d.send(packet.AppendPingreq(nil))
+	if f := d.read(); f.h.Type != packet.PINGRESP { // so the late one was read
+		t.Fatalf("got %s", f.h.Type)
+	}
+	l.home.release()
+	for id := uint16(1); id <= 20; id++ {
+		d.ack([]packet.Type{packet.PUBACK, packet.PUBREC}[id%2], id)
+	}
+	if f, err := d.next(10 * time.Second); err == nil {
+		t.Errorf("after the last acknowledgement came %s", f.h.Type)
+	}
+	d.nc.Close()
+	l.stop()
+	if n := l.home.proposed(home.KindPublish); n != 20 {
+		t.Errorf("%d publishes were proposed", n)
+	}
+}
+
+// A device with more on its way than is read gets the end of the stream, not a reset that takes along the last
+// acknowledgements.
+func TestStop_EndsWithoutReset(t *testing.T) {
+	l := newLab(t, func(o *Options) { o.SettleTime, o.ReceiveMaximum = 50*time.Millisecond, 10 })
+	d := l.connect(packet.V311, "dev", persistent)
+	l.home.hold()
+	d.send(bytes.Repeat(packet.AppendPublish(nil, packet.V311, pub("a", "late", 1, 1)), 1000))
+	eventually(t, "it is not read any more", func() bool { return l.home.proposed(home.KindPublish) == 10 })
+	l.stopAsync()
+	if _, err := d.next(10 * time.Second); !errors.Is(err, io.EOF) {
+		t.Errorf("the connection ended with %v", err)
+	}
+	d.nc.Close()
+	l.home.release()
+}
+
+// A subscriber's exchanges are completed, and none is begun: the next node has nothing to send again.
+func TestStop_TakesInWhatTheDeviceAcknowledges(t *testing.T) {
+	l := newLab(t, func(o *Options) { o.SettleTime = time.Minute })
+	d := l.connect(packet.V311, "dev", persistent)
+	d.subscribe(2, "a")
+	other := l.connect(packet.V5, "other")
+	other.publish(pub("a", "one", 2, 1))
+	other.ack(packet.PUBREC, 1)
+	id := d.wantMessage("one").PacketID
+	c := l.s.sessions.get(key("dev"))
+	l.stopAsync()
+	eventually(t, "its turn comes", c.leaving.Load)
+	two := &home.Publish{Session: home.SessionKey{Namespace: "ns"}, Topic: "a", QoS: 2, Payload: []byte("two")}
+	if o := l.home.do(two); o.Code != home.CodeOK {
+		t.Fatal(o)
+	}
+	d.sendAck(packet.PUBREC, id)
+	d.ack(packet.PUBREL, id)
+	d.sendAck(packet.PUBCOMP, id)
+	if f, err := d.next(10 * time.Second); err == nil {
+		t.Errorf("after PUBREL came %s", f.h.Type)
+	}
+	d.nc.Close()
+	l.stop()
+	x, _ := l.home.state.Session(key("dev"))
+	if x.Queued != 1 {
+		t.Errorf("%d messages wait, want the one that was not sent", x.Queued)
+	}
+	if q := l.home.state.Peek(key("dev"), 0, 10); len(q) != 1 || q[0].Received {
+		t.Errorf("queue %+v", q)
+	}
+}
+
+// A device that does not acknowledge holds the stop up for SettleTime.
+func TestStop_SettlesForALimitedTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, piped)
+		d := l.connectPipe("dev")
+		d.subscribe(1, "a")
+		l.home.do(&home.Publish{Session: home.SessionKey{Namespace: "ns"}, Topic: "a", QoS: 1, Payload: []byte("one")})
+		d.wantMessage("one")
+		began := time.Now()
+		l.stop()
+		if took := time.Since(began); took < time.Second || took > 1100*time.Millisecond {
+			t.Errorf("took %v, want the SettleTime of 1s", took)
 		}
 	})
 }

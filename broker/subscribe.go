@@ -40,7 +40,9 @@ func (c *conn) handleSubscribe(p *packet.Subscribe) error {
 // suback answers once every node of the region knows the subscription: from then on a message that is in no log finds it,
 // wherever it is published. [C4] It is called with mu held.
 func (c *conn) suback(id uint16, codes []packet.Code) {
+	c.subacks++
 	answer := func() {
+		c.subacks--
 		c.control(func(b []byte) []byte { return packet.AppendSuback(b, c.v, id, codes) })
 		c.wake()
 	}

@@ -259,20 +259,22 @@ func TestQueue_PagesAndPayloads(t *testing.T) {
 
 func TestHealthPages(t *testing.T) {
 	tests := []struct {
-		c              health.Condition
-		ready, healthy int
+		c                     health.Condition
+		ready, drain, healthy int
 	}{
-		{health.OK(), 200, 200},
-		{health.Condition{State: health.CatchingUp, Reason: "900 entries behind"}, 503, 200},
-		{health.Condition{State: health.Fenced, Reason: "epoch 4@us"}, 503, 200},
-		{health.Condition{State: health.Evacuating, Reason: "asked by ops"}, 503, 200},
-		{health.Condition{State: health.Failed, Reason: "fsync: input/output error"}, 503, 503},
+		{health.OK(), 200, 200, 200},
+		{health.Condition{State: health.CatchingUp, Reason: "900 entries behind"}, 503, 503, 200},
+		{health.Condition{State: health.Isolated, Reason: "no leader"}, 503, 503, 200},
+		{health.Condition{State: health.Fenced, Reason: "epoch 4@us"}, 503, 503, 200},
+		{health.Condition{State: health.Evacuating, Reason: "asked by ops"}, 503, 404, 200},
+		{health.Condition{State: health.Stopping, Reason: "asked to stop"}, 503, 404, 200},
+		{health.Condition{State: health.Failed, Reason: "fsync: input/output error"}, 503, 503, 503},
 	}
 	for _, tt := range tests {
 		t.Run(string(tt.c.State), func(t *testing.T) {
 			s := fixture(t, newFake())
 			s.health.Set("replica", tt.c)
-			for path, want := range map[string]int{"/readyz": tt.ready, "/healthz": tt.healthy} {
+			for path, want := range map[string]int{"/readyz": tt.ready, "/readyz?drain=404": tt.drain, "/healthz": tt.healthy} {
 				w := call(t, s, "GET", path, "")
 				var body healthBody
 				if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {

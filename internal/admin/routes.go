@@ -21,7 +21,7 @@ func (a *api) routes() []route {
 	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
 	return []route{
 		{method: get, path: "/healthz", raw: a.healthz},
-		{method: get, path: "/readyz", raw: a.readyz},
+		{method: get, path: "/readyz", params: []string{"drain"}, raw: a.readyz},
 		{method: get, path: "/metrics", role: RoleViewer, raw: a.metrics.ServeHTTP},
 		{method: get, path: "/openapi.yaml", raw: a.document},
 		{method: get, path: "/v1/version", handle: a.version},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -135,12 +136,29 @@ func (a *App) supervise() error {
 // Run runs the node until ctx ends, then stops it gracefully. An error means
 // that the node could not go on: it should be started again by who runs it.
 func (a *App) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() {
-		a.health.Stop("asked to stop")
-		a.home.handOver()
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var announcing sync.WaitGroup
+	announcing.Go(func() {
+		select {
+		case <-ctx.Done():
+			a.announceStop(running)
+			stop()
+		case <-running.Done():
+		}
 	})
+	defer announcing.Wait()
 	defer stop()
-	return a.tree.Run(ctx)
+	return a.tree.Run(running)
+}
+
+// announceStop says that the node is going to stop while it still serves as ever: load balancers send nobody new, and
+// another node leads.
+func (a *App) announceStop(ctx context.Context) {
+	a.health.Stop("asked to stop")
+	var leading sync.WaitGroup
+	leading.Go(a.home.handOver)
+	wait(ctx, a.cfg.StopNotice)
+	leading.Wait()
 }
 
 func (a *App) runAdmin(ctx context.Context) error { return a.admin.Run(ctx) }

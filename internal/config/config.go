@@ -40,6 +40,10 @@ type Config struct {
 	Admin Admin `mapstructure:"admin"`
 	// Metrics is the Prometheus endpoint.
 	Metrics Metrics `mapstructure:"metrics"`
+	// StopNotice is for how long a node that was asked to stop says so on /readyz before it takes no
+	// connections any more: as long as its load balancer needs to notice. Default 500ms where
+	// /readyz is served over TCP, otherwise 0.
+	StopNotice time.Duration `mapstructure:"stop_notice"`
 	// Log is what goes to stderr.
 	Log Log `mapstructure:"log"`
 }

@@ -47,6 +47,9 @@ func fillDefaults(cfg *Config, sources *Sources) {
 	if unset("admin.socket") {
 		cfg.Admin.Socket = filepath.Join(cfg.DataDir, "admin.sock")
 	}
+	if unset("stop_notice") && (cfg.Metrics.Listen != "" || cfg.Admin.Listen != "") {
+		cfg.StopNotice = 500 * time.Millisecond
+	}
 	if unset("listeners") {
 		cfg.Listeners = []Listener{{Type: ListenerMQTT, Listen: "127.0.0.1:1883"}}
 	}

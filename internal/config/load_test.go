@@ -126,8 +126,8 @@ func TestLoad_File(t *testing.T) {
 				Compression: CompressionZstd, QoSMax: 2, Spool: Spool{Bytes: 10 << 30, Age: 72 * time.Hour, AtLimit: SpoolDropOldest}},
 		},
 		Admin:   Admin{Socket: "/run/causeway.sock", Listen: "127.0.0.1:18083", Tokens: "file:/etc/causeway/tokens"},
-		Metrics: Metrics{Listen: ":9464"},
-		Log:     Log{Level: LogWarn, Format: LogJSON},
+		Metrics: Metrics{Listen: ":9464"}, StopNotice: 500 * time.Millisecond,
+		Log: Log{Level: LogWarn, Format: LogJSON},
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)

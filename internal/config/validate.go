@@ -218,6 +218,7 @@ func (v *validator) endpoints(c *Config) {
 	}
 	// The value is not shown: somebody may have put the secret itself there.
 	v.check(c.Admin.Tokens == "" || c.Admin.Tokens.Path() != "", "admin.tokens", "is no reference", "want "+secretWant)
+	v.check(c.StopNotice >= 0 && c.StopNotice <= 5*time.Minute, "stop_notice", fmt.Sprintf("%s is out of range", c.StopNotice), "want 0 to 5m")
 	if c.Metrics.Listen != "" {
 		v.tcp("metrics.listen", c.Metrics.Listen)
 	}

@@ -47,7 +47,10 @@ func (t *Trial) fronts() error {
 			log: filepath.Join(t.opts.Dir, region+"-haproxy.log")}
 		f.stats = filepath.Join(t.opts.Dir, region+"-haproxy.sock")
 		v := haproxy.Values{Listen: f.MQTT, Stats: f.stats}
-		for _, n := range t.Region(region) {
+		for _, n := range t.all() {
+			if n.Region != region {
+				continue
+			}
 			v.Nodes = append(v.Nodes, haproxy.Node{Name: n.Name, MQTT: n.balanced, Health: n.Metrics})
 		}
 		var b strings.Builder

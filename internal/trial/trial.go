@@ -22,6 +22,7 @@ type Options struct {
 	Binary  string   // the causeway executable
 	Regions []string // names
 	Nodes   int      // core nodes a region; 1
+	Spares  int      // more of them, laid out but not started: an operator adds them
 	// Balance puts a HAProxy in front of each region, as deployed; the haproxy
 	// binary must be there.
 	Balance bool
@@ -42,6 +43,7 @@ type Ports struct{ MQTT, WebSocket, Link, Metrics, Gossip, Streams, Balanced int
 // Trial is a set of linked regions.
 type Trial struct {
 	Nodes  []*Node
+	Spares []*Node
 	Fronts []*Front // of each region, if Balance
 	opts   Options
 }
@@ -68,13 +70,17 @@ func New(opts Options) (*Trial, error) {
 	}
 	t := &Trial{opts: opts}
 	for i, region := range opts.Regions {
-		for j := range opts.Nodes {
+		for j := range opts.Nodes + opts.Spares {
 			p := opts.Ports(i, j)
 			name := fmt.Sprintf("%s-%d", region, j+1)
 			n := &Node{Region: region, Name: name, Dir: filepath.Join(dir, name), binary: opts.Binary,
 				MQTT: local(p.MQTT), WebSocket: local(p.WebSocket), Link: local(p.Link), Metrics: local(p.Metrics),
 				gossip: local(p.Gossip), streams: local(p.Streams), balanced: local(p.Balanced)}
-			t.Nodes = append(t.Nodes, n)
+			if j < opts.Nodes {
+				t.Nodes = append(t.Nodes, n)
+			} else {
+				t.Spares = append(t.Spares, n)
+			}
 			if err := os.MkdirAll(n.Dir, 0o700); err != nil {
 				return nil, err
 			}
@@ -89,13 +95,15 @@ func New(opts Options) (*Trial, error) {
 	if err := t.identities(); err != nil {
 		return nil, err
 	}
-	for i := range t.Nodes {
-		if err := os.WriteFile(t.Nodes[i].ConfigFile(), []byte(t.config(i)), 0o600); err != nil {
+	for _, n := range t.all() {
+		if err := os.WriteFile(n.ConfigFile(), []byte(t.config(n)), 0o600); err != nil {
 			return nil, err
 		}
 	}
 	return t, nil
 }
+
+func (t *Trial) all() []*Node { return slices.Concat(t.Nodes, t.Spares) }
 
 func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
@@ -118,7 +126,7 @@ func (t *Trial) identities() error {
 	if err != nil {
 		return err
 	}
-	for _, n := range t.Nodes {
+	for _, n := range t.all() {
 		id := meshtls.Identity{Region: n.Region, Node: n.Name, IPs: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"}}
 		issued, err := meshtls.Issue(ca, id, 24*time.Hour)
 		if err != nil {
@@ -132,8 +140,7 @@ func (t *Trial) identities() error {
 }
 
 // config writes a node's file. Of two regions the first dials the other.
-func (t *Trial) config(i int) string {
-	n := t.Nodes[i]
+func (t *Trial) config(n *Node) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "region: %s\nnode: %s\ndata_dir: %s\n", n.Region, n.Name, filepath.Join(n.Dir, "data"))
 	fmt.Fprintf(&b, "identity: { cert: %s, key: %s, ca: %s }\n", filepath.Join(n.Dir, "node.pem"), filepath.Join(n.Dir, "node-key.pem"), filepath.Join(n.Dir, "ca.pem"))
@@ -263,10 +270,10 @@ func (t *Trial) linked(ctx context.Context, region string, links int) bool {
 // Stop asks every node to stop and waits; after ctx it kills what is left.
 func (t *Trial) Stop(ctx context.Context) error {
 	var errs []error
-	for _, n := range t.Nodes {
+	for _, n := range t.all() {
 		n.signalStop()
 	}
-	for _, n := range t.Nodes {
+	for _, n := range t.all() {
 		errs = append(errs, n.waitStopped(ctx))
 	}
 	for _, f := range t.Fronts {

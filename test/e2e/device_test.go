@@ -41,6 +41,8 @@ type device struct {
 	dups       int // of got, those flagged DUP
 	pending    map[uint16]bool
 	subscribed bool
+	goneAt     time.Time       // when the last connection ended, until CONNACK comes again
+	outages    []time.Duration // from the end of a connection to the next CONNACK
 	lostAt     time.Time       // when the last connection ended; zero once a message came again
 	resumes    []time.Duration // from the loss of a connection to the next message
 	nextID     uint16
@@ -91,8 +93,11 @@ func (d *device) connection(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { dialled.Close() })()
 	defer func() {
 		d.mu.Lock()
-		if d.conn != nil && d.lostAt.IsZero() {
-			d.lostAt = time.Now()
+		if d.conn != nil {
+			d.goneAt = time.Now()
+			if d.lostAt.IsZero() {
+				d.lostAt = d.goneAt
+			}
 		}
 		d.conn = nil
 		d.mu.Unlock()
@@ -193,6 +198,9 @@ func (d *device) heed(h packet.Header, body []byte) ([]byte, error) {
 func (d *device) connected(present bool) (out []byte) {
 	if d.connects++; d.connects > 1 && !present {
 		d.lostState++
+	}
+	if !d.goneAt.IsZero() {
+		d.outages, d.goneAt = append(d.outages, time.Since(d.goneAt)), time.Time{}
 	}
 	for _, f := range d.flight {
 		f.sent = false

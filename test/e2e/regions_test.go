@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -62,7 +63,7 @@ func layOut(t *testing.T, o trial.Options) *trial.Trial {
 		if err := tr.Stop(ctx); err != nil {
 			t.Errorf("stop: %v", err)
 		}
-		for _, n := range tr.Nodes {
+		for _, n := range slices.Concat(tr.Nodes, tr.Spares) {
 			checkLog(t, n)
 		}
 	})
