@@ -55,8 +55,12 @@ func (k *connecting) attach(c *conn, p *packet.Connect) (home.Outcome, *refusal)
 	}
 	c.silenceBefore()
 	if err := s.silenceElsewhere(ctx, c, out.Formers); err != nil {
+		s.stats.Takeovers[TakeoverParkedOut].Add(1)
 		c.giveUp()
 		return home.Outcome{}, parkedOut
+	}
+	if len(out.Formers) > 0 {
+		s.stats.Takeovers[TakeoverElsewhere].Add(1)
 	}
 	return out, nil
 }
@@ -160,6 +164,7 @@ func (a *attachment) decided(out home.Outcome, err error) {
 		c.epoch, c.resumed, c.more = out.Epoch, out.Resumed, true
 		before, ended := c.s.sessions.attached(c)
 		if before != nil {
+			c.s.stats.Takeovers[TakeoverHere].Add(1)
 			before.sessionEnded(home.EndTakenOver)
 		}
 		if ended != 0 {

@@ -29,6 +29,8 @@ type Stats struct {
 	AcceptErrors atomic.Int64
 	// MemoryBytes is what waits in memory for all connections now.
 	MemoryBytes atomic.Int64
+	// Takeovers counts sessions that a connection here took along, from another one here or of another node.
+	Takeovers [Takeovers]atomic.Int64
 	// Parked is how many CONNECTs wait for the home now.
 	Parked atomic.Int64
 }
@@ -67,6 +69,28 @@ func (r ConnectResult) String() string {
 	return [...]string{"ok", "over_limit", "timeout", "gone", "malformed", "unsupported", "bad_login", "not_authorized",
 		"quota", "parked_out", "internal"}[r]
 }
+
+// Takeover is where a session was taken from, and how that went.
+type Takeover uint8
+
+// The takeovers.
+const (
+	TakeoverHere      Takeover = iota // from a connection of this node
+	TakeoverElsewhere                 // from another node, which surely sends nothing more
+	TakeoverParkedOut                 // from another node, and nobody could say so in time; closed without an answer
+	Takeovers         int      = iota
+)
+
+// Scope is where from, as a metric label.
+func (t Takeover) Scope() string {
+	if t == TakeoverHere {
+		return "node"
+	}
+	return "region"
+}
+
+// String is the result as a metric label.
+func (t Takeover) String() string { return [...]string{"ok", "ok", "parked_out"}[t] }
 
 // EndReason is why a connection with a session ended.
 type EndReason uint8

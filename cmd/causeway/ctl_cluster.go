@@ -23,7 +23,7 @@ its vote to another core node that stands by.`,
   causeway ctl cluster force-leave eu-3 --dry-run`,
 		status,
 		c.clusterAct(admin.ClusterJoin, "join ADDRESS", "Contact a node at its gossip address"),
-		c.clusterAct(admin.ClusterLeave, "leave NODE", "Take a node out of the home, before it is stopped for good"),
+		c.clusterAct(admin.ClusterLeave, "leave NODE", "Take a node that was stopped out of the home, or the vote of one that runs"),
 		c.clusterAct(admin.ClusterForceLeave, "force-leave NODE", "Take out a node that is gone for good"),
 		c.clusterAct(admin.ClusterTransfer, "transfer [NODE]", "Hand the leadership to a node, or to the one that is furthest"))
 }

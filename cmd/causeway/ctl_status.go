@@ -79,6 +79,9 @@ func (c *ctl) printStatus(w io.Writer, s admin.Status) {
 		"node", fmt.Sprintf("%s in region %s, %s, up %s", s.Node, s.Region, s.Version, ago(s.Now, s.StartedAt)),
 		"state", state, "trouble", trouble, "next", next,
 	}
+	if p := s.State.Progress; p != nil {
+		pairs = append(pairs, "progress", progressLine(p))
+	}
 	for _, h := range s.Homes {
 		pairs = append(pairs, "home", homeLine(h, s.Node))
 	}
@@ -95,6 +98,15 @@ func (c *ctl) printStatus(w io.Writer, s admin.Status) {
 		c.printLinks(s.Now)(w, s.Links)
 	}
 	c.printTroubled(w, s)
+}
+
+func progressLine(p *admin.Progress) string {
+	line := fmt.Sprintf("%d entries behind", p.EntriesBehind)
+	if p.TotalBytes > 0 {
+		line = fmt.Sprintf("%s of %s fetched from %s (%d%%); ", admin.FormatBytes(p.FetchedBytes), admin.FormatBytes(p.TotalBytes), p.From,
+			p.FetchedBytes*100/p.TotalBytes) + line
+	}
+	return line
 }
 
 func homeLine(h admin.Home, node string) string {

@@ -53,6 +53,26 @@ func TestMetrics_Page(t *testing.T) {
 		`causeway_home_commit_seconds_count{home="eu"} 3`,
 		`causeway_home_commit_seconds_bucket{home="eu",le="0.01"} 2`,
 		`causeway_fsync_seconds_sum{store="log"} 0.5`,
+		`causeway_region_nodes{role="core",seen="no"} 1`,
+		`causeway_home_votes{home="eu"} 2`,
+		`causeway_home_votes_configured{home="eu"} 3`,
+		`causeway_home_term{home="eu"} 7`,
+		`causeway_home_stale_seconds{home="eu"} 0.5`,
+		`causeway_home_behind_entries{home="eu"} 12`,
+		`causeway_home_fetched_bytes{home="eu"} 100`,
+		`causeway_home_fetch_size_bytes{home="eu"} 400`,
+		`causeway_home_follower_lag_entries{home="eu",node="eu-2"} 9`,
+		`causeway_home_node_downs_total{home="eu"} 1`,
+		`causeway_replica_digest_mismatch_total{home="eu",with="eu-3"} 2`,
+		`causeway_sibling_up{node="eu-2"} 1`,
+		`causeway_sibling_queue_bytes{node="eu-2"} 50`,
+		`causeway_sibling_messages_total{node="eu-2",result="sent"} 10`,
+		`causeway_sibling_messages_total{node="eu-2",result="dropped"} 3`,
+		`causeway_sibling_messages_total{node="eu-2",result="received"} 8`,
+		`causeway_sibling_streams_total{node="eu-2"} 2`,
+		`causeway_sibling_malformed_total{node="eu-2"} 1`,
+		`causeway_sibling_yields_total{node="eu-2",result="asked"} 6`,
+		`causeway_sibling_yields_total{node="eu-2",result="lapsed"} 1`,
 		`causeway_build_info{goversion="go1.`,
 		"go_goroutines ", "process_open_fds ",
 	} {
@@ -76,6 +96,17 @@ func TestMetrics_LinkDown(t *testing.T) {
 		if text := page(t, fixture(t, f)); !strings.Contains(text, `causeway_link_up{peer="us",reason="`+want+`",transport=""} 0`) {
 			t.Errorf("cause %q: no reason %q", cause, want)
 		}
+	}
+}
+
+// A home that is not open is not said to have no votes or to be fresh.
+func TestMetrics_WhileTheHomeIsFetched(t *testing.T) {
+	f := newFake()
+	f.counts.Homes[0].Open = false
+	text := page(t, fixture(t, f))
+	if !strings.Contains(text, `causeway_home_fetched_bytes{home="eu"} 100`) || strings.Contains(text, "causeway_home_stale_seconds{") ||
+		strings.Contains(text, "causeway_home_votes{") {
+		t.Error("figures that nobody knows are on the page, or those of the fetch are not")
 	}
 }
 

@@ -134,7 +134,7 @@ func TestDocument_SchemasAreTheStructs(t *testing.T) {
 		"Subscription": Subscription{}, "QueuedMessage": QueuedMessage{}, "Link": Link{}, "LinkBytes": LinkBytes{}, "LinkDetail": LinkDetail{},
 		"LinkInterest": LinkInterest{}, "LinkSpool": LinkSpool{}, "LinkCursor": LinkCursor{}, "Route": Route{}, "Target": Target{},
 		"Retained": Retained{}, "RetainedDetail": RetainedDetail{}, "ConfigValue": ConfigValue{}, "Change": Change{},
-		"Cluster": Cluster{}, "ClusterNode": ClusterNode{}, "Quorum": Quorum{}, "ForgetRequest": ForgetRequest{}, "Health": healthBody{}, "Refusal": Refusal{}, "Problem": Problem{},
+		"Progress": Progress{}, "Cluster": Cluster{}, "ClusterNode": ClusterNode{}, "Quorum": Quorum{}, "ForgetRequest": ForgetRequest{}, "Health": healthBody{}, "Refusal": Refusal{}, "Problem": Problem{},
 		"ClientPage": Page[Client]{}, "SessionPage": Page[Session]{}, "QueuedMessagePage": Page[QueuedMessage]{}, "LinkPage": Page[Link]{},
 		"RetainedPage": Page[Retained]{}, "ConfigValuePage": Page[ConfigValue]{}, "ServicePage": Page[Service]{}}
 	schemas := at(t, doc, doc, "components", "schemas")

@@ -47,6 +47,25 @@ var (
 	descCommit   = desc("home_commit_seconds", "From a proposal to its outcome on this node.", "home")
 	descFsync    = desc("fsync_seconds", "Time to make a write durable.", "store")
 	descUsed     = desc("disk_used_bytes", "Bytes the store takes on the disk.", "use")
+
+	descNodes     = desc("region_nodes", "Nodes of the region, by role and whether gossip sees them.", "role", "seen")
+	descVotes     = desc("home_votes", "Votes of the home that are here.", "home")
+	descVotesWant = desc("home_votes_configured", "Votes the home is to have.", "home")
+	descTerm      = desc("home_term", "Term of the home's log: it rises with each election.", "home")
+	descStale     = desc("home_stale_seconds", "For how long the node has not known what is committed; 0 while it does.", "home")
+	descBehind    = desc("home_behind_entries", "Entries known to be committed and not applied on this node.", "home")
+	descFetched   = desc("home_fetched_bytes", "Bytes fetched of a copy of the home.", "home")
+	descFetchSize = desc("home_fetch_size_bytes", "Bytes of the copy of the home that was or is fetched.", "home")
+	descLag       = desc("home_follower_lag_entries", "Entries a copy of the home lacks, as the leader knows.", "home", "node")
+	descNodeDowns = desc("home_node_downs_total", "Nodes that this one, leading, declared dead.", "home")
+	descMismatch  = desc("replica_digest_mismatch_total", "Digests of another copy that were not this one's.", "home", "with")
+
+	descSiblingUp    = desc("sibling_up", "1 while the stream to another node of the region stands.", "node")
+	descSiblingQueue = desc("sibling_queue_bytes", "Bytes that wait for another node of the region.", "node")
+	descSiblingMsgs  = desc("sibling_messages_total", "Messages in no log, to and from another node of the region.", "node", "result")
+	descSiblingOpens = desc("sibling_streams_total", "Streams dialled to another node of the region.", "node")
+	descSiblingBad   = desc("sibling_malformed_total", "Streams ended because of what another node of the region said.", "node")
+	descYields       = desc("sibling_yields_total", "Questions whether another node has given up a session, and how it was found out.", "node", "result")
 )
 
 // scraper reads the node at each scrape.
@@ -56,7 +75,9 @@ type scraper struct{ s *Server }
 func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descLinkUp, descLinkLag, descLinkLagMsgs, descLinkSpool, descLinkSpoolMax, descLinkSpoolFull, descLinkBytes,
 		descLinkRTT, descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
-		descQueueBytes, descQueued, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed, descCommit, descFsync} {
+		descQueueBytes, descQueued, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed, descCommit, descFsync,
+		descNodes, descVotes, descVotesWant, descTerm, descStale, descBehind, descFetched, descFetchSize, descLag, descNodeDowns, descMismatch,
+		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
 		ch <- d
 	}
 }
@@ -68,9 +89,11 @@ func (c *scraper) Collect(ch chan<- prometheus.Metric) {
 	g := samples{kind: prometheus.GaugeValue}
 	g.node(st)
 	g.links(st.Links)
+	g.region(counts)
 	g.emit(ch)
 	n := samples{kind: prometheus.CounterValue}
 	n.counts(counts)
+	n.regionTotals(counts)
 	n.linkBytes(st.Links)
 	for _, s := range st.Services {
 		n.add(descRestarts, float64(s.Restarts), s.Name)
@@ -152,6 +175,58 @@ func (s *samples) node(st Status) {
 	for _, d := range st.Stores {
 		s.add(descFree, float64(d.FreeBytes), d.Name)
 		s.add(descUsed, float64(d.Bytes), d.Name)
+	}
+}
+
+// region are the gauges of the nodes of the region and the home they keep.
+func (s *samples) region(c Counts) {
+	for _, n := range c.Nodes {
+		seen := "no"
+		if n.Seen {
+			seen = "yes"
+		}
+		s.add(descNodes, float64(n.Count), n.Role, seen)
+	}
+	for _, h := range c.Homes {
+		s.add(descVotesWant, float64(h.Votes), h.Home)
+		s.add(descFetched, float64(h.Fetched), h.Home)
+		s.add(descFetchSize, float64(h.FetchTotal), h.Home)
+		s.add(descBehind, float64(h.Behind), h.Home)
+		if !h.Open {
+			continue
+		}
+		s.add(descVotes, float64(h.VotesHere), h.Home)
+		s.add(descTerm, float64(h.Term), h.Home)
+		s.add(descStale, h.Stale.Seconds(), h.Home)
+		for _, f := range h.Followers {
+			s.add(descLag, float64(f.Count), h.Home, f.Node)
+		}
+	}
+	for _, n := range c.Siblings {
+		s.add(descSiblingUp, oneIf(n.Connected), n.Node)
+		s.add(descSiblingQueue, float64(n.QueuedBytes), n.Node)
+	}
+}
+
+// regionTotals are the counters.
+func (s *samples) regionTotals(c Counts) {
+	for _, h := range c.Homes {
+		if h.Open {
+			s.add(descNodeDowns, float64(h.NodeDowns), h.Home)
+		}
+		for _, m := range h.Mismatches {
+			s.add(descMismatch, float64(m.Count), h.Home, m.Node)
+		}
+	}
+	for _, n := range c.Siblings {
+		s.add(descSiblingOpens, float64(n.Streams), n.Node)
+		s.add(descSiblingBad, float64(n.Malformed), n.Node)
+		for result, count := range map[string]int64{"sent": n.Sent, "dropped": n.Dropped, "received": n.Received} {
+			s.add(descSiblingMsgs, float64(count), n.Node, result)
+		}
+		for result, count := range map[string]int64{"asked": n.Asked, "answered": n.Answered, "gone": n.Gone, "lapsed": n.Lapsed} {
+			s.add(descYields, float64(count), n.Node, result)
+		}
 	}
 }
 

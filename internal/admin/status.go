@@ -28,6 +28,9 @@ func (s *Server) status() Status {
 
 func stateOf(r health.Report) State {
 	s := State{State: string(r.State), Reason: r.Reason, Since: r.Since, Next: r.Next, Parts: []StatePart{}}
+	if p := r.Progress; p != nil {
+		s.Progress = &Progress{From: p.From, FetchedBytes: p.Fetched, TotalBytes: p.Total, EntriesBehind: p.Behind}
+	}
 	for _, p := range r.Parts {
 		s.Parts = append(s.Parts, StatePart{p.Name, string(p.State), p.Reason, p.Since})
 	}

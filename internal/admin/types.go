@@ -58,11 +58,21 @@ type Status struct {
 
 // State is what the node is, and why.
 type State struct {
-	State  string      `json:"state"`
-	Reason string      `json:"reason"`
-	Since  time.Time   `json:"since"`
-	Next   string      `json:"next"` // what helps; "" when nothing is known to
-	Parts  []StatePart `json:"parts"`
+	State  string    `json:"state"`
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
+	Next   string    `json:"next"` // what helps; "" when nothing is known to
+	// Progress of a node that is catching up; null otherwise.
+	Progress *Progress   `json:"progress"`
+	Parts    []StatePart `json:"parts"`
+}
+
+// Progress is how far a copy of the home has come. What is 0 is not known, or not to be done.
+type Progress struct {
+	From          string `json:"from"` // node that the state is, or was, fetched from
+	FetchedBytes  int64  `json:"fetched_bytes"`
+	TotalBytes    int64  `json:"total_bytes"`
+	EntriesBehind uint64 `json:"entries_behind"`
 }
 
 // StatePart is what one part of the node says about itself.
@@ -381,6 +391,49 @@ type Counts struct {
 	Dropped     []DroppedCount
 	Commits     []Durations // from a proposal to its outcome on this node, by home
 	Fsyncs      []Durations // of a write of the log or the store, by what was synced
+	Nodes       []NodesCount
+	Homes       []HomeCounts
+	Siblings    []SiblingCounts
+}
+
+// NodesCount counts the nodes of the region that gossip has told of.
+type NodesCount struct {
+	Role  string
+	Seen  bool // now
+	Count int
+}
+
+// HomeCounts are what a node knows of a home it keeps a copy of.
+type HomeCounts struct {
+	Home  string
+	Votes int // configured
+	// Of the copy that is fetched, if one is, and of the log that is applied.
+	Fetched, FetchTotal int64 // bytes
+	Behind              uint64
+
+	Open       bool // the rest is known
+	Term       uint64
+	VotesHere  int
+	Stale      time.Duration // since the node might speak for its sessions; 0 while it may
+	NodeDowns  int64         // nodes that it declared dead
+	Mismatches []NodeCount   // digests of theirs that were not this copy's
+	Followers  []NodeCount   // entries they lack; on the leader only
+}
+
+// NodeCount is a number about another node of the region.
+type NodeCount struct {
+	Node  string
+	Count int64
+}
+
+// SiblingCounts are what passed between this node and another of its region, beside the log.
+type SiblingCounts struct {
+	Node                          string
+	Connected                     bool
+	QueuedBytes                   int64
+	Sent, Dropped, Received       int64 // messages that are in no log
+	Streams, Malformed            int64
+	Asked, Answered, Gone, Lapsed int64 // questions whether it has given up a session, and how they ended
 }
 
 // Durations is a distribution of seconds. Counts are by bucket, not cumulative; there is one more

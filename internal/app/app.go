@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"causeway/broker"
@@ -59,8 +58,7 @@ type App struct {
 	auth     *broker.Auth
 	started  time.Time
 
-	home      homeService
-	takeovers atomic.Int64
+	home homeService
 }
 
 // New builds a node from its configuration. It reads files and binds the device
@@ -80,6 +78,7 @@ func New(o Options) (_ *App, err error) {
 	a.health = health.New(a.log)
 	a.metrics = admin.NewMetrics(o.Build)
 	a.home.a = a
+	a.home.progress.Store(&replica.Progress{})
 	a.tree = supervise.New(supervise.Options{Logger: a.log, StopTimeout: 30 * time.Second})
 	for _, part := range []func() error{a.newIdentities, a.newCluster, a.newLinks, a.newBroker, a.newAdmin, a.supervise} {
 		if err := part(); err != nil {

@@ -113,6 +113,15 @@ func (a *App) members() []cluster.Member {
 	return a.cluster.Members()
 }
 
+func (n node) member(name string) (m cluster.Member) {
+	for _, m = range n.a.members() {
+		if m.Node == name {
+			return m
+		}
+	}
+	return cluster.Member{}
+}
+
 // ChangeCluster does what an operator asks of the nodes of the region.
 func (n node) ChangeCluster(ctx context.Context, act admin.ClusterAct, target string, dryRun bool) ([]string, error) {
 	a := n.a
@@ -147,7 +156,11 @@ func (n node) ChangeCluster(ctx context.Context, act admin.ClusterAct, target st
 	case admin.ClusterTransfer:
 		return []string{"another node leads the home; its devices notice nothing"}, nil
 	case admin.ClusterLeave:
-		return []string{"node " + target + " holds no copy of the home any more; stop it, then remove its data directory"}, nil
+		if m := n.member(target); m.Alive {
+			return []string{"node " + target + " has no vote any more; while it runs it is let in again without one",
+				"stop it, then do this again and remove its data directory"}, nil
+		}
+		return []string{"node " + target + " holds no copy of the home any more; remove its data directory"}, nil
 	}
 	return []string{"node " + target + " has no place in the home any more; if it comes back it is let in as another"}, nil
 }

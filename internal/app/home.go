@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,8 @@ type homeService struct {
 	live atomic.Pointer[replica.Replica] // while it serves
 	ran  atomic.Bool
 
+	progress atomic.Pointer[replica.Progress] // of this run
+
 	mu  sync.Mutex
 	why string     // why there is none; guarded by mu
 	dir *store.Dir // while it is open; guarded by mu
@@ -47,6 +50,7 @@ func (h *homeService) current() *replica.Replica { return h.live.Load() }
 func (h *homeService) run(ctx context.Context) error {
 	h.a.health.Register("home", h.check)
 	err := h.serve(ctx)
+	h.progress.Store(&replica.Progress{})
 	if err == nil {
 		return nil
 	}
@@ -73,7 +77,9 @@ func (h *homeService) serve(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	ro := replica.Options{Home: home.ID(cfg.Region), Epoch: home.Epoch{Number: 1, Host: cfg.Region}, Node: home.NodeID(cfg.Node),
+	progress := &replica.Progress{}
+	h.progress.Store(progress)
+	ro := replica.Options{Progress: progress, Home: home.ID(cfg.Region), Epoch: home.Epoch{Number: 1, Host: cfg.Region}, Node: home.NodeID(cfg.Node),
 		Incarnation: home.Incarnation(dir.Incarnation()), FS: o.FS, Dir: at, Sink: sink{h.a}, Logger: h.a.log.With("component", "home"),
 		OnFatal: func(err error) { h.leave(err) }, Disk: string(dir.DiskUUID()), Voters: cfg.Cluster.Voters, Waiting: h.waiting}
 	if h.a.cluster != nil {
@@ -192,6 +198,7 @@ func (h *homeService) waiting(why string) {
 // leave makes the node say at once that it does not serve, and why.
 func (h *homeService) leave(err error) {
 	h.live.Store(nil)
+	h.progress.Store(&replica.Progress{})
 	h.setWhy(err.Error())
 	h.a.log.Error("the home stopped", "reason", err)
 }
@@ -216,17 +223,35 @@ func (h *homeService) check() health.Condition {
 		return health.OK()
 	}
 	c := health.Condition{State: health.Starting, Reason: h.reason()}
-	if r := h.live.Load(); r != nil {
-		if _, c.Reason = r.Ready(); h.a.cluster != nil && !r.Fresh() {
-			c.State, c.Next = health.Isolated, "look at the other nodes and the network between them: causeway ctl cluster status"
-		}
-	} else if h.ran.Load() {
+	p := h.progress.Load().Read()
+	switch r := h.live.Load(); {
+	case r == nil && (p.From != "" || p.Applying):
+		h.catchingUp(&c, p)
+	case r == nil && h.ran.Load():
 		// Not failed: the node mends this by itself, and who restarts processes
 		// should leave it alone.
 		c.Reason = "the home stopped: " + c.Reason
 		c.Next = "remove the cause; the home is opened again by itself (causeway ctl services)"
+	case r == nil:
+	case h.a.cluster != nil && r.CatchingUp():
+		_, c.Reason = r.Ready()
+		h.catchingUp(&c, p)
+	case h.a.cluster != nil && !r.Fresh():
+		_, c.Reason = r.Ready()
+		c.State, c.Next = health.Isolated, "look at the other nodes and the network between them: causeway ctl cluster status"
+	default:
+		_, c.Reason = r.Ready()
 	}
 	return c
+}
+
+// catchingUp says how far this copy of the home is.
+func (h *homeService) catchingUp(c *health.Condition, p replica.CatchUp) {
+	c.State, c.Next = health.CatchingUp, "wait; causeway ctl status --watch shows the progress"
+	c.Progress = &health.Progress{From: string(p.From), Fetched: p.Fetched, Total: p.Total, Behind: p.Behind}
+	if p.Behind > 0 {
+		c.Reason += fmt.Sprintf("; %d entries behind", p.Behind)
+	}
 }
 
 // configure brings the home's limits, ack policies and peers to what the node

@@ -17,9 +17,6 @@ func (s sink) Queued(k home.SessionKey, e home.SessionEpoch, o home.Owner) {
 }
 
 func (s sink) Ended(k home.SessionKey, e home.SessionEpoch, o home.Owner, why home.EndReason) {
-	if why == home.EndTakenOver {
-		s.a.takeovers.Add(1)
-	}
 	s.a.broker.Ended(k, e, o, why)
 }
 

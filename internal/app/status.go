@@ -106,7 +106,11 @@ func (n node) Counts() (c admin.Counts) {
 	for q := range stats.Sent {
 		c.Messages = append(c.Messages, admin.MessagesCount{Sent: true, QoS: q, Count: stats.Sent[q].Load()}, admin.MessagesCount{QoS: q, Count: stats.Received[q].Load()})
 	}
-	c.Takeovers = []admin.TakeoversCount{{Scope: "node", Result: "ok", Count: n.a.takeovers.Load()}}
+	for r := range broker.Takeovers {
+		t := broker.Takeover(r)
+		c.Takeovers = append(c.Takeovers, admin.TakeoversCount{Scope: t.Scope(), Result: t.String(), Count: stats.Takeovers[r].Load()})
+	}
+	n.regionCounts(&c)
 	if n.a.links != nil {
 		for _, l := range n.a.links.Status() {
 			for r, count := range l.Counters.Dropped {

@@ -36,10 +36,14 @@ type Node struct {
 	asked  uint64 // numbers the rounds of questions
 	told   uint64 // the newest round that is in last
 	last   Report
+	logged time.Time // when last was written to the log
 }
 
 // interval is how often Run asks, so that a change is noticed although nobody reads.
 const interval = time.Second
+
+// logEvery is how often a reason that changes is written to the log while the state stays.
+const logEvery = 10 * time.Second
 
 // New returns a node that is Starting until its first check is registered.
 func New(log *slog.Logger) *Node {
@@ -137,7 +141,9 @@ func (n *Node) settle(round uint64, parts []Part) Report {
 	}
 	n.told = round
 	next := gravest(parts, n.last, time.Now())
-	if next.State != n.last.State || next.Reason != n.last.Reason {
+	// Reasons hold figures that move: one line now and then will do while the state stays.
+	if next.State != n.last.State || next.Reason != n.last.Reason && time.Since(n.logged) >= logEvery {
+		n.logged = time.Now()
 		n.log.Info("node state", "state", next.State, "reason", next.Reason,
 			"was", n.last.State, "for", next.Since.Sub(n.last.Since).Round(time.Millisecond))
 	}

@@ -125,7 +125,11 @@ func TestRun_LogsEachChangeOnce(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- n.Run(ctx) }()
-		time.Sleep(10 * time.Second)
+		for i := range 9 { // figures in the reason that move
+			n.Set("replica", Condition{State: CatchingUp, Reason: strings.Repeat("*", i)})
+			n.Report()
+		}
+		time.Sleep(9 * time.Second)
 		synctest.Wait()
 		n.Set("replica", OK())
 		time.Sleep(10 * time.Second)

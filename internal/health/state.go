@@ -37,6 +37,15 @@ type Condition struct {
 	Reason string
 	// Next is the command or act that helps, if one is known.
 	Next string
+	// Progress says how far a part is that is CatchingUp; nil otherwise.
+	Progress *Progress
+}
+
+// Progress is how far a copy of the home has come. Zero fields are not known, or not to be done.
+type Progress struct {
+	From           string // node that the state is fetched from
+	Fetched, Total int64  // bytes of it
+	Behind         uint64 // entries of the log to be applied, as far as known
 }
 
 // OK is the Condition of a part without trouble.

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"maps"
 	"sync"
 
 	"causeway/internal/home"
@@ -23,10 +24,12 @@ type digests struct {
 	ring       [16]digest // by index
 	last       digest
 	others     map[home.NodeID]digest // their newest
-	mismatches uint64
+	mismatches map[home.NodeID]uint64
 }
 
-func newDigests() *digests { return &digests{others: map[home.NodeID]digest{}} }
+func newDigests() *digests {
+	return &digests{others: map[home.NodeID]digest{}, mismatches: map[home.NodeID]uint64{}}
+}
 
 func (d *digests) slot(index uint64) *digest { return &d.ring[index/digestEvery%uint64(len(d.ring))] }
 
@@ -54,7 +57,7 @@ func (d *digests) compare(node home.NodeID, theirs digest) (diverged bool) {
 	if theirs.index == 0 || mine.index != theirs.index || mine.sum == theirs.sum {
 		return false
 	}
-	d.mismatches++
+	d.mismatches[node]++
 	return !d.outvoted(node, theirs)
 }
 
@@ -81,8 +84,9 @@ func (d *digests) alone() bool {
 	return false
 }
 
-func (d *digests) count() uint64 {
+// counts are the mismatches, by the node whose digest was not ours.
+func (d *digests) counts() map[home.NodeID]uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.mismatches
+	return maps.Clone(d.mismatches)
 }

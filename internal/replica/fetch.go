@@ -191,6 +191,7 @@ func (f *fetching) files(p *parcel) error {
 	if free, ok, err := store.FreeBytes(f.r.opts.FS, f.r.opts.Dir); err == nil && ok && uint64(total) > free {
 		return fmt.Errorf("the state takes %d MiB, and %s has %d MiB free: make room", total>>20, f.r.opts.Dir, free>>20)
 	}
+	f.r.opts.Progress.fetched(f.from, 0, total)
 	for _, x := range p.Files {
 		if f.have(x.Name) != x.Size {
 			if err := f.file(x); err != nil {
@@ -198,6 +199,7 @@ func (f *fetching) files(p *parcel) error {
 			}
 		}
 		done += x.Size
+		f.r.opts.Progress.fetched(f.from, done, total)
 		f.r.wait(fmt.Sprintf("the state is being fetched from %s: %d of %d MiB", f.from, done>>20, total>>20))
 	}
 	return nil

@@ -415,6 +415,7 @@ func (r *Replica) register(ctx context.Context) error {
 		return r.opening(ctx, err)
 	}
 	r.wait("the log is being applied")
+	r.opts.Progress.open.Store(r)
 	if r.state.ID() == "" {
 		if err := r.Propose(&home.Genesis{Home: r.opts.Home, Epoch: r.opts.Epoch}, nil); err != nil {
 			return err

@@ -31,6 +31,8 @@ type Options struct {
 	RaiseIncarnation func(home.Incarnation) (home.Incarnation, error)
 	// Waiting is told what Open waits for, in words.
 	Waiting func(string)
+	// Progress, if set, is kept up to date.
+	Progress *Progress
 
 	FS   store.FS
 	Dir  string    // belongs to the replica alone; created if need be
@@ -109,6 +111,9 @@ func (o Options) withDefaults() Options {
 	o.Logger = o.Logger.With("home", string(o.Home))
 	if o.Waiting == nil {
 		o.Waiting = func(string) {}
+	}
+	if o.Progress == nil {
+		o.Progress = &Progress{}
 	}
 	if o.OnFatal == nil {
 		o.OnFatal = func(error) {}

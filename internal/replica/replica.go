@@ -200,7 +200,7 @@ func (r *Replica) WaitApplied(ctx context.Context, index uint64) error {
 // Stats reads the figures.
 func (r *Replica) Stats() Stats {
 	s := Stats{
-		Leader: r.Leads(), Fresh: r.fresh.now(), Mismatches: r.digests.count(), Applied: r.fsm.index.Load(),
+		Leader: r.Leads(), Fresh: r.fresh.now(), Mismatches: r.digests.counts(), NodeDowns: r.stats.nodeDowns.Load(), Applied: r.fsm.index.Load(),
 		Flushed: r.store.Applied().Index, Durable: r.store.DurableApplied(),
 		QueueLimit: r.opts.QueueBytes,
 		Ops:        r.stats.ops.Load(), OpsFailed: r.stats.opsFailed.Load(), Refused: r.stats.refused.Load(),

@@ -5,6 +5,8 @@ import (
 	"sort"
 	"sync/atomic"
 	"time"
+
+	"causeway/internal/home"
 )
 
 // Stats are the replica's figures at one moment. Times are in seconds, sizes in
@@ -15,7 +17,8 @@ type Stats struct {
 	Leader bool
 	Fresh  bool // may speak for its sessions
 
-	Mismatches uint64 // digests of other copies that were not this one's
+	Mismatches map[home.NodeID]uint64 // digests of other copies that were not this one's, by node
+	NodeDowns  uint64                 // nodes that this one, leading, declared dead
 
 	// Applied is the last index applied, Flushed the one the store has, Durable
 	// the one a crash cannot take from the store.
@@ -115,6 +118,7 @@ func powers(from, factor float64, n int) []float64 {
 // stats is what the parts count.
 type stats struct {
 	ops, opsFailed, refused, snapshots atomic.Uint64
+	nodeDowns                          atomic.Uint64
 	flushedBytes                       atomic.Uint64
 	resident                           atomic.Int64
 

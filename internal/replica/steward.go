@@ -191,7 +191,9 @@ func (r *Replica) declareDead(ctx context.Context) {
 		// Refused only when the home stops or is full; then it is tried again.
 		if err := r.Propose(&home.NodeDown{Owner: n.Owner}, nil); err != nil {
 			r.silence.undeclare(n.Owner)
+			continue
 		}
+		r.stats.nodeDowns.Add(1)
 	}
 }
 

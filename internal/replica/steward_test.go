@@ -58,10 +58,10 @@ func TestDigests(t *testing.T) {
 	if d.newest() != (digest{2048, 8}) {
 		t.Errorf("newest is %v", d.newest())
 	}
-	if d.compare("b", digest{2048, 8}) || d.compare("b", digest{4096, 9}) || d.compare("b", digest{}) || d.count() != 0 {
+	if d.compare("b", digest{2048, 8}) || d.compare("b", digest{4096, 9}) || d.compare("b", digest{}) || d.counts()["b"] != 0 {
 		t.Error("an equal, an unknown or no digest counts as a difference")
 	}
-	if !d.compare("b", digest{2048, 9}) || d.count() != 1 {
+	if !d.compare("b", digest{2048, 9}) || d.counts()["b"] != 1 {
 		t.Error("a copy that differs is not told")
 	}
 	if d.alone() {

@@ -1,0 +1,53 @@
+package app
+
+import (
+	"causeway/internal/admin"
+)
+
+// regionCounts adds what there is to count of the nodes of a region and of the home they keep.
+func (n node) regionCounts(c *admin.Counts) {
+	a := n.a
+	group, err := n.Cluster()
+	if err != nil {
+		return
+	}
+	for _, role := range []string{"core", "replicant"} {
+		for _, seen := range []bool{true, false} {
+			k := admin.NodesCount{Role: role, Seen: seen}
+			for _, x := range group.Nodes {
+				if x.Role == role && x.Alive == seen {
+					k.Count++
+				}
+			}
+			c.Nodes = append(c.Nodes, k)
+		}
+	}
+	h := admin.HomeCounts{Home: group.Home, Votes: group.Voters}
+	p := a.home.progress.Load().Read()
+	h.Fetched, h.FetchTotal, h.Behind = p.Fetched, p.Total, p.Behind
+	if r := a.home.current(); r != nil {
+		st := r.Stats()
+		h.Open, h.Term, h.VotesHere, h.Stale, h.NodeDowns = true, group.Term, group.Quorum.Have, r.Stale(), int64(st.NodeDowns)
+		for with, k := range st.Mismatches {
+			h.Mismatches = append(h.Mismatches, admin.NodeCount{Node: string(with), Count: int64(k)})
+		}
+		for _, x := range group.Nodes {
+			if st.Leader && (x.State == "voter" || x.State == "learner") {
+				h.Followers = append(h.Followers, admin.NodeCount{Node: x.Node, Count: int64(x.Lag)})
+			}
+		}
+	}
+	c.Homes = []admin.HomeCounts{h}
+	n.siblingCounts(c)
+}
+
+func (n node) siblingCounts(c *admin.Counts) {
+	if n.a.siblings == nil {
+		return
+	}
+	for _, s := range n.a.siblings.Status() {
+		c.Siblings = append(c.Siblings, admin.SiblingCounts{Node: string(s.Node), Connected: s.Connected, QueuedBytes: int64(s.Queued),
+			Sent: int64(s.Sent), Dropped: int64(s.Dropped), Received: int64(s.Received), Streams: int64(s.Streams), Malformed: int64(s.Malformed),
+			Asked: int64(s.Yields.Asked), Answered: int64(s.Yields.Answered), Gone: int64(s.Yields.Gone), Lapsed: int64(s.Yields.Lapsed)})
+	}
+}
