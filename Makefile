@@ -7,10 +7,10 @@ GO      := go
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test check fmt vet lint arch unit sim e2e deps soak bench fuzz clean
+.PHONY: help up build test check fmt vet lint arch unit sim e2e deps soak bench bench-region fuzz clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: build ## build, then run two linked regions on this machine until Ctrl-C
 	@$(GO) build -o bin/up ./cmd/up && exec bin/up
@@ -45,8 +45,11 @@ soak: ## many more seeds of both simulators and of the replicas (SOAK_SEEDS, def
 	$(GO) test -timeout 120m ./internal/replica -run TestRegion_Seeds -region.seeds $${SOAK_REGION_SEEDS:-500} -region.seed $${SOAK_SEED:-100001}
 	$(GO) test -timeout 120m ./internal/simlab -run 'TestSeeds$$' -simlab.seeds $${SOAK_LAB_SEEDS:-1000} -simlab.seed $${SOAK_SEED:-100001}
 
-bench: ## benchmarks
+bench: ## benchmarks of the parts
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-region: build ## a region of three nodes beside three of NATS, and its failures: figures against the goals (ARGS='-run idle', ARGS=-help)
+	$(GO) run ./test/bench $(ARGS)
 
 fuzz: ## every fuzz target for FUZZTIME (default 20s)
 	@scripts/fuzz $${FUZZTIME:-20s}

@@ -98,7 +98,8 @@ func (f *Front) Up() (n int) {
 	return n
 }
 
-func (f *Front) start() error {
+// Start starts the load balancer, unless it runs.
+func (f *Front) Start() error {
 	if f.cmd != nil {
 		return nil
 	}

@@ -216,7 +216,7 @@ func (t *Trial) Node(region string) *Node { return t.Region(region)[0] }
 // Start starts every node that does not run, and what is in front of them.
 func (t *Trial) Start() error {
 	for _, f := range t.Fronts {
-		if err := f.start(); err != nil {
+		if err := f.Start(); err != nil {
 			return err
 		}
 	}

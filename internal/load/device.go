@@ -1,0 +1,469 @@
+package load
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"causeway/broker/packet"
+)
+
+// Options of a device.
+type Options struct {
+	Addr      string
+	ID        string
+	Clean     bool // its session ends with its connection
+	Reconnect bool // comes back, to Addr, when the connection is lost
+	QoS       byte
+
+	// A subscriber has a Filter, and the streams it gets by their number.
+	Filter  string
+	Streams map[uint32]*Stream
+	// OnMessage hears of each first arrival.
+	OnMessage func(number uint32, at time.Time)
+
+	// A publisher has a Topic, and Out, its stream, with its number.
+	Topic   string
+	Number  uint32
+	Out     *Stream
+	Window  int // messages in flight
+	Payload int // bytes
+	// OnAck hears of each acknowledgement.
+	OnAck func(at time.Time)
+}
+
+// Device is one MQTT 3.1.1 client. It sends again what was in flight when its
+// connection was lost, in order and with the same ids [MQTT-4.4.0-1], and takes
+// in a QoS 2 message once [MQTT-4.3.3-10].
+type Device struct {
+	Options
+
+	mu         sync.Mutex
+	conn       net.Conn
+	out        *bufio.Writer
+	ready      chan struct{} // closed once connected, and subscribed if it has a filter; another after each loss
+	subscribed bool
+	allowed    uint64 // numbers below may be sent
+	next       uint64
+	due        func(n uint64) time.Time // nil: at once
+	flights    []flight                 // by id, from 1
+	free       []uint16
+	pending    map[uint16]bool
+	payload    []byte
+	buf        []byte
+	connects   int
+	found      bool // a session, at the first connection
+	lostState  int
+	problem    error
+	losses     []Loss
+	acks, lat  Histogram // until the acknowledgement; until the arrival
+	since      time.Time // latencies of what was due before do not count
+	stopped    bool
+
+	done chan struct{}
+}
+
+// flight is a message that is not acknowledged.
+type flight struct {
+	n        uint64
+	due      time.Time
+	on       bool
+	received bool // PUBREC came
+}
+
+// Loss is a lost connection: when, and when a message came again.
+type Loss struct{ At, Message time.Time }
+
+// redial is what a device waits before it comes back.
+const redial = 20 * time.Millisecond
+
+// connectIn bounds a connection up to its CONNACK and SUBACK.
+const connectIn = 20 * time.Second
+
+// Start connects the device, subscribes it if it has a filter, and leaves it
+// running until Stop. It waits until that is done.
+func Start(ctx context.Context, o Options) (*Device, error) {
+	d := &Device{Options: o, ready: make(chan struct{}), pending: map[uint16]bool{}, done: make(chan struct{})}
+	d.flights = make([]flight, o.Window+1)
+	for id := o.Window; id >= 1; id-- {
+		d.free = append(d.free, uint16(id))
+	}
+	d.payload = make([]byte, max(o.Payload, stampBytes))
+	ctx, cancel := context.WithTimeout(ctx, connectIn)
+	defer cancel()
+	go d.run()
+	return d, d.Ready(ctx)
+}
+
+// Ready waits until the device is connected and subscribed.
+func (d *Device) Ready(ctx context.Context) error {
+	d.mu.Lock()
+	ready := d.ready
+	d.mu.Unlock()
+	select {
+	case <-ready:
+		return nil
+	case <-d.done:
+	case <-ctx.Done():
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return fmt.Errorf("device %s is not connected to %s: %w", d.ID, d.Addr, errors.Join(d.problem, ctx.Err()))
+}
+
+func (d *Device) run() {
+	defer close(d.done)
+	for {
+		err := d.connection()
+		d.mu.Lock()
+		d.problem = err
+		stopped := d.stopped
+		d.mu.Unlock()
+		if stopped || !d.Reconnect {
+			return
+		}
+		time.Sleep(redial)
+	}
+}
+
+// connection is the life of one connection.
+func (d *Device) connection() error {
+	d.mu.Lock()
+	addr := d.Addr
+	d.mu.Unlock()
+	conn, err := net.DialTimeout("tcp", addr, 2*time.Second)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer d.lost()
+	if err := d.open(conn); err != nil {
+		return err
+	}
+	in := bufio.NewReaderSize(conn, 16<<10)
+	for {
+		if err := d.read(in); err != nil {
+			return err
+		}
+	}
+}
+
+func (d *Device) open(conn net.Conn) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopped {
+		return net.ErrClosed
+	}
+	d.conn, d.out = conn, bufio.NewWriterSize(conn, 16<<10)
+	_, err := conn.Write(packet.AppendConnect(nil, &packet.Connect{Version: packet.V311, ClientID: d.ID, CleanStart: d.Clean}))
+	return err
+}
+
+// lost notes the end of a connection.
+func (d *Device) lost() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	select {
+	case <-d.ready:
+		d.ready = make(chan struct{})
+		d.losses = append(d.losses, Loss{At: time.Now()})
+	default: // it had not come up
+	}
+	d.conn, d.out = nil, nil
+}
+
+// read takes in one packet. What it calls for is sent once there is nothing more
+// to read for now.
+func (d *Device) read(in *bufio.Reader) error {
+	h, n, err := header(in)
+	if err != nil {
+		return err
+	}
+	var body []byte
+	if n+h.Remaining <= in.Size() {
+		whole, err := in.Peek(n + h.Remaining)
+		if err != nil {
+			return err
+		}
+		body = whole[n:]
+		defer in.Discard(n + h.Remaining) //nolint:errcheck // it was peeked
+	} else {
+		_, _ = in.Discard(n)
+		body = make([]byte, h.Remaining)
+		if _, err := io.ReadFull(in, body); err != nil {
+			return err
+		}
+	}
+	idle := in.Buffered() <= n+h.Remaining
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.out == nil {
+		return net.ErrClosed
+	}
+	if err := d.heed(h, body); err != nil {
+		return err
+	}
+	if !idle {
+		return nil
+	}
+	d.fill()
+	return d.out.Flush()
+}
+
+func header(in *bufio.Reader) (packet.Header, int, error) {
+	for want := 2; ; want++ {
+		b, err := in.Peek(want)
+		if err != nil {
+			return packet.Header{}, 0, err
+		}
+		if h, n, err := packet.ReadHeader(b, packet.V311); err != nil || n > 0 {
+			return h, n, err
+		}
+	}
+}
+
+// heed takes in a packet. Guarded by mu, as all that follows.
+func (d *Device) heed(h packet.Header, body []byte) error {
+	const v = packet.V311
+	switch h.Type {
+	case packet.CONNACK:
+		c, err := packet.DecodeConnack(body, v)
+		if err == nil && c.Code.Failed() {
+			err = fmt.Errorf("CONNACK %v", c.Code)
+		}
+		if err != nil {
+			return err
+		}
+		d.connected(c.SessionPresent)
+		return nil
+	case packet.SUBACK:
+		s, err := packet.DecodeSuback(body, v)
+		if err == nil && s.Codes[0].Failed() {
+			err = fmt.Errorf("SUBACK %v", s.Codes)
+		}
+		if err != nil {
+			return err
+		}
+		d.subscribed = true
+		close(d.ready)
+		return nil
+	case packet.PUBLISH:
+		var p packet.Publish
+		if err := packet.DecodeServerPublish(h, body, v, &p); err != nil {
+			return err
+		}
+		return d.message(&p)
+	}
+	a, err := packet.DecodeAck(h, body, v)
+	if err != nil {
+		return err
+	}
+	d.ack(a)
+	return nil
+}
+
+// connected goes on where the last connection ended.
+func (d *Device) connected(present bool) {
+	switch d.connects++; {
+	case d.connects == 1:
+		d.found = present
+	case !present && !d.Clean:
+		d.lostState++
+	}
+	if d.Filter != "" && (!present || !d.subscribed) {
+		d.send(packet.AppendSubscribe(d.buf[:0], packet.V311, &packet.Subscribe{PacketID: 65535,
+			Filters: []packet.Subscription{{Filter: d.Filter, QoS: d.QoS}}}))
+	} else {
+		close(d.ready)
+	}
+	var again []uint16
+	for id := range d.flights {
+		if d.flights[id].on {
+			again = append(again, uint16(id))
+		}
+	}
+	slices.SortFunc(again, func(a, b uint16) int { return int(d.flights[a].n) - int(d.flights[b].n) })
+	for _, id := range again {
+		d.publish(id, true)
+	}
+}
+
+// send writes p, whose space is kept for the next packet.
+func (d *Device) send(p []byte) {
+	_, _ = d.out.Write(p) // the reader sees what went wrong
+	d.buf = p[:0]
+}
+
+// fill sends new messages up to the window.
+func (d *Device) fill() {
+	for len(d.free) > 0 && d.next < d.allowed {
+		id := d.free[len(d.free)-1]
+		d.free = d.free[:len(d.free)-1]
+		f := flight{n: d.next, on: true}
+		if d.due != nil {
+			f.due = d.due(d.next)
+		} else {
+			f.due = time.Now()
+		}
+		d.flights[id] = f
+		d.next++
+		d.Out.Sent.Add(1)
+		d.publish(id, false)
+	}
+}
+
+// stampBytes is the head of each payload: the stream, the message's number in it,
+// and when it was due.
+const stampBytes = 4 + 8 + 8
+
+func (d *Device) publish(id uint16, dup bool) {
+	f := &d.flights[id]
+	if f.received {
+		d.send(packet.AppendAck(d.buf[:0], packet.V311, packet.PUBREL, id, packet.Success))
+		return
+	}
+	binary.BigEndian.PutUint32(d.payload, d.Number)
+	binary.BigEndian.PutUint64(d.payload[4:], f.n)
+	binary.BigEndian.PutUint64(d.payload[12:], uint64(f.due.UnixNano()))
+	d.send(packet.AppendPublish(d.buf[:0], packet.V311, &packet.OutPublish{Topic: d.Topic, QoS: d.QoS, Dup: dup, PacketID: id, Payload: d.payload}))
+}
+
+func (d *Device) message(p *packet.Publish) error {
+	if len(p.Payload) < stampBytes {
+		return fmt.Errorf("a message of %d bytes on %s is none of this load's", len(p.Payload), p.Topic)
+	}
+	switch {
+	case p.QoS == 2:
+		known := d.pending[p.PacketID]
+		d.pending[p.PacketID] = true
+		d.send(packet.AppendAck(d.buf[:0], packet.V311, packet.PUBREC, p.PacketID, packet.Success))
+		if known {
+			return nil
+		}
+	case p.QoS == 1:
+		d.send(packet.AppendAck(d.buf[:0], packet.V311, packet.PUBACK, p.PacketID, packet.Success))
+	}
+	number, n := binary.BigEndian.Uint32(p.Payload), binary.BigEndian.Uint64(p.Payload[4:])
+	s := d.Streams[number]
+	if s == nil {
+		return fmt.Errorf("a message of stream %d on %s is none of this device's", number, p.Topic)
+	}
+	if !s.take(n) {
+		return nil
+	}
+	now := time.Now()
+	if due := time.Unix(0, int64(binary.BigEndian.Uint64(p.Payload[12:]))); !due.Before(d.since) {
+		d.lat.Add(now.Sub(due))
+	}
+	if i := len(d.losses) - 1; i >= 0 && d.losses[i].Message.IsZero() {
+		d.losses[i].Message = now
+	}
+	if d.OnMessage != nil {
+		d.OnMessage(number, now)
+	}
+	return nil
+}
+
+func (d *Device) ack(a packet.Ack) {
+	if a.Type == packet.PUBREL {
+		delete(d.pending, a.PacketID)
+		d.send(packet.AppendAck(d.buf[:0], packet.V311, packet.PUBCOMP, a.PacketID, packet.Success))
+		return
+	}
+	if int(a.PacketID) >= len(d.flights) || !d.flights[a.PacketID].on {
+		return // a second answer
+	}
+	f := &d.flights[a.PacketID]
+	if a.Type != packet.PUBCOMP && !f.received {
+		d.acked(f)
+	}
+	if a.Type == packet.PUBREC {
+		f.received = true
+		d.publish(a.PacketID, false)
+		return
+	}
+	*f = flight{}
+	d.free = append(d.free, a.PacketID)
+}
+
+func (d *Device) acked(f *flight) {
+	now := time.Now()
+	d.Out.acked.set(f.n)
+	d.Out.Acked.Add(1)
+	if !f.due.Before(d.since) {
+		d.acks.Add(now.Sub(f.due))
+	}
+	if d.OnAck != nil {
+		d.OnAck(now)
+	}
+}
+
+// Allow lets the device send messages below number n.
+func (d *Device) Allow(n uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.allowed = n
+	select {
+	case <-d.ready:
+	default:
+		return // sent once it is connected
+	}
+	d.fill()
+	_ = d.out.Flush() // the reader sees what went wrong
+}
+
+// Halt takes back what Allow gave and was not sent yet.
+func (d *Device) Halt() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.allowed = d.next
+}
+
+// measureFrom drops the latencies so far.
+func (d *Device) measureFrom(t time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.since, d.acks, d.lat = t, Histogram{}, Histogram{}
+}
+
+// Move has the device connect elsewhere the next time.
+func (d *Device) Move(addr string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.Addr = addr
+}
+
+// History says how often the device connected, how often the broker had
+// forgotten its session, and which connections were lost.
+func (d *Device) History() (connects, forgotten int, losses []Loss) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.connects, d.lostState, slices.Clone(d.losses)
+}
+
+// Stop ends the connection, with a DISCONNECT, and the device.
+func (d *Device) Stop() {
+	d.mu.Lock()
+	d.stopped = true
+	if d.conn != nil {
+		d.send(packet.AppendDisconnect(d.buf[:0], packet.Success, ""))
+		_ = d.out.Flush()
+		_ = d.conn.Close()
+	}
+	d.mu.Unlock()
+	<-d.done
+}
+
+// present says that the broker had the device's session at its first connection.
+func (d *Device) present() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.found
+}

@@ -1,0 +1,145 @@
+// Command bench measures a replicated region of three nodes, as processes with a
+// synced log each, beside a three-node NATS JetStream cluster on the same machine:
+// back to back, in rounds, since only ratios of such pairs hold. It prints what it
+// measured and which of the project's goals were met, as Markdown.
+//
+//	make bench-region                        everything
+//	make bench-region ARGS='-run load'       some cases: see -help
+//
+// It knows no more of the brokers than a device does, but for three things: the
+// CPU and memory of their processes, the times of causeway's commits (from its
+// metrics), and which of its nodes leads.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// bench is one run of the command.
+type bench struct {
+	binary string // causeway
+	nats   string // nats-server; "" without
+	dir    string
+	rounds int
+	length time.Duration // of a measurement of throughput
+	report report
+	serial int // of client ids and topics
+}
+
+// cases in the order in which they run.
+var cases = []struct {
+	name, what string
+	run        func(*bench, context.Context) error
+}{
+	{"load", "throughput and latency at QoS 1, beside NATS", (*bench).load},
+	{"offline", "100,000 messages for who is away, beside NATS", (*bench).offline},
+	{"storm", "attach of many sessions, and take-over by another node", (*bench).storm},
+	{"idle", "CPU of a region that does nothing", (*bench).idle},
+	{"failover", "kill of the leader to the next commit", (*bench).failover},
+	{"restart", "restart of a node with a million queued messages", (*bench).restart},
+	{"kills", "200 devices while each node in turn is killed, one wiped", (*bench).kills},
+	{"rolling", "200 devices while all nodes are restarted in turn, without and with a fourth", (*bench).rolling},
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	b := &bench{}
+	only := flag.String("run", "", "run the cases whose name matches this `regexp` only:\n"+listCases())
+	flag.StringVar(&b.binary, "causeway", "bin/causeway", "the causeway executable")
+	flag.StringVar(&b.nats, "nats", ".tools/nats-server", "the nats-server executable, which is installed there if it is not; - for none")
+	flag.StringVar(&b.dir, "dir", "run/bench", "everything is kept under this `directory`, which is emptied")
+	flag.IntVar(&b.rounds, "rounds", 3, "rounds of what is compared")
+	flag.DurationVar(&b.length, "for", 8*time.Second, "length of a measurement under load")
+	file := flag.String("json", "", "write the figures to this `file`, too")
+	flag.Parse()
+	match, err := regexp.Compile(*only)
+	if err != nil {
+		return fmt.Errorf("-run: %w", err)
+	}
+	if b.dir, err = filepath.Abs(b.dir); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(b.dir); err != nil {
+		return err
+	}
+	b.findNATS(ctx)
+	for _, c := range cases {
+		if !match.MatchString(c.name) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "%s %s: %s\n", time.Now().Format(time.TimeOnly), c.name, c.what)
+		if err := c.run(b, ctx); err != nil {
+			b.report.markdown(os.Stdout)
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+	}
+	b.report.markdown(os.Stdout)
+	if *file == "" {
+		return nil
+	}
+	out, err := json.MarshalIndent(&b.report, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(*file, append(out, '\n'), 0o644)
+}
+
+func listCases() string {
+	var s strings.Builder
+	for _, c := range cases {
+		fmt.Fprintf(&s, "%-9s %s\n", c.name, c.what)
+	}
+	return s.String()
+}
+
+// natsModule is the peer, in the version that the figures in docs/performance.md
+// are of.
+const natsModule = "github.com/nats-io/nats-server/v2@v2.15.2"
+
+// findNATS installs NATS if it is not there. Without it there is nothing to
+// compare with, and the rest is measured all the same.
+func (b *bench) findNATS(ctx context.Context) {
+	if b.nats == "-" {
+		b.nats = ""
+		return
+	}
+	path, err := filepath.Abs(b.nats)
+	if err == nil {
+		if _, err = os.Stat(path); err != nil {
+			install := exec.CommandContext(ctx, "go", "install", natsModule)
+			install.Env = append(os.Environ(), "GOBIN="+filepath.Dir(path))
+			install.Stderr = os.Stderr
+			err = install.Run()
+		}
+	}
+	b.nats = path
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench: without NATS, which cannot be installed:", err)
+		b.nats = ""
+	}
+}
+
+// name is of a run's topics and client ids, and never the same.
+func (b *bench) name() string {
+	b.serial++
+	return fmt.Sprintf("bench-%d", b.serial)
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"causeway/internal/load"
+)
+
+// probe is what is read of a broker's processes.
+type probe struct {
+	cpu     time.Duration
+	rss     int64
+	commits histogram // ours only
+}
+
+func (x *broker) probe() (p probe, err error) {
+	list, err := load.UsageOf(x.pids...)
+	if err != nil {
+		return p, err
+	}
+	for _, u := range list {
+		p.cpu += u.CPU
+		p.rss += u.RSS
+	}
+	if x.trial == nil {
+		return p, nil
+	}
+	p.commits = histogram{}
+	for _, n := range x.trial.Nodes[:len(x.pids)] {
+		if err := p.commits.scrape(n.Metrics, "causeway_home_commit_seconds"); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// histogram is a Prometheus histogram: how many were at most so many seconds.
+type histogram map[float64]float64
+
+// scrape adds what a node's metrics say.
+func (h histogram) scrape(addr, name string) error {
+	resp, err := http.Get("http://" + addr + "/metrics")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return h.read(resp.Body, name)
+}
+
+func (h histogram) read(r io.Reader, name string) error {
+	for in := bufio.NewScanner(r); in.Scan(); {
+		rest, ok := strings.CutPrefix(in.Text(), name+"_bucket{")
+		if !ok {
+			continue
+		}
+		labels, value, _ := strings.Cut(rest, "} ")
+		_, le, _ := strings.Cut(labels, `le="`)
+		le, _, _ = strings.Cut(le, `"`)
+		bound, err := strconv.ParseFloat(le, 64)
+		count, err2 := strconv.ParseFloat(value, 64)
+		if err != nil || err2 != nil {
+			return fmt.Errorf("metric %s: %q", name, in.Text())
+		}
+		h[bound] += count
+	}
+	if len(h) == 0 {
+		return fmt.Errorf("there is no metric %s", name)
+	}
+	return nil
+}
+
+func (h histogram) minus(o histogram) histogram {
+	d := histogram{}
+	for bound, n := range h {
+		d[bound] = n - o[bound]
+	}
+	return d
+}
+
+// quantile interpolates inside a bucket.
+func (h histogram) quantile(q float64) float64 {
+	var bounds []float64
+	for b := range h {
+		bounds = append(bounds, b)
+	}
+	sort.Float64s(bounds)
+	if len(bounds) == 0 {
+		return 0
+	}
+	want, under, from := q*h[bounds[len(bounds)-1]], 0.0, 0.0
+	for _, b := range bounds {
+		if h[b] >= want && h[b] > under {
+			return from + (b-from)*(want-under)/(h[b]-under)
+		}
+		under, from = h[b], b
+	}
+	return from
+}
