@@ -141,13 +141,16 @@ func wait(ctx context.Context, d time.Duration) bool {
 
 // isolatedAfter is for how long a node that may not speak for its sessions keeps
 // their connections: after it the devices are better off elsewhere. [C1]
-const isolatedAfter = 5 * time.Second
+const (
+	isolatedAfter  = 5 * time.Second
+	isolationEvery = time.Second
+)
 
 // watchIsolation closes the connections of a node that has been cut off from its
 // region.
 func (a *App) watchIsolation(ctx context.Context) error {
 	closed := false
-	for wait(ctx, officeEvery) {
+	for wait(ctx, isolationEvery) {
 		r := a.home.current()
 		isolated := r != nil && r.Stale() > isolatedAfter
 		if isolated && !closed {

@@ -152,16 +152,19 @@ func (h *homeService) keepConfigured(ctx context.Context, r *replica.Replica) er
 
 // watchOffice configures the home each time this node becomes its leader.
 func (h *homeService) watchOffice(ctx context.Context, r *replica.Replica) {
-	led := r.Leads()
-	for wait(ctx, officeEvery) {
-		leads := r.Leads()
-		if leads && !led {
-			if err := h.configure(ctx, r); err != nil && ctx.Err() == nil {
+	for r.WaitLeads(ctx, true) == nil {
+		if err := h.configure(ctx, r); err != nil {
+			if ctx.Err() == nil {
 				h.a.log.Warn("configure the home", "error", err)
-				leads = false
 			}
+			if !wait(ctx, officeEvery) {
+				return
+			}
+			continue
 		}
-		led = leads
+		if r.WaitLeads(ctx, false) != nil {
+			return
+		}
 	}
 }
 

@@ -232,18 +232,43 @@ func (r *Replica) sure(now time.Time) (commit uint64, held time.Time, ok bool) {
 // keepFresh asks the leader again and again what is committed. The leader asks
 // itself.
 func (r *Replica) keepFresh(ctx context.Context) {
-	t := time.NewTicker(askEvery)
+	t := time.NewTimer(0)
 	defer t.Stop()
 	var a asker
 	defer a.close()
 	for {
+		asked := time.Now()
 		r.freshenOnce(ctx, &a)
+		t.Reset(r.nextAsk())
+		if !r.untilAsk(ctx, asked, t) {
+			return
+		}
+	}
+}
+
+// nextAsk is when to ask again if no heartbeat comes before, which is a little
+// later than one should.
+func (r *Replica) nextAsk() time.Duration {
+	if r.leads() {
+		return r.beats().until(askEvery)
+	}
+	return askEvery + beat/2
+}
+
+// untilAsk waits until it is time to ask again; false when ctx ended.
+func (r *Replica) untilAsk(ctx context.Context, asked time.Time, t *time.Timer) bool {
+	for {
 		select {
+		case <-r.beatCame:
+			if time.Since(asked) < askEvery-beat/2 {
+				continue
+			}
 		case <-t.C:
 		case <-r.hurry:
 		case <-ctx.Done():
-			return
+			return false
 		}
+		return true
 	}
 }
 

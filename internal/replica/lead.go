@@ -41,12 +41,20 @@ func (r *Replica) leads() bool { return r.up.Load() && r.raft.State() == raft.Le
 // Leads says that this node leads and has applied all that was committed before.
 func (r *Replica) Leads() bool { return r.leads() && r.inOffice() }
 
+// WaitLeads waits until Leads says so. Errors: ctx's, ErrStopped.
+func (r *Replica) WaitLeads(ctx context.Context, leads bool) error {
+	return r.water.await(ctx, r.failed, func() bool { return r.Leads() == leads })
+}
+
 // inOffice says that this node leads and has applied what was committed before
 // it did.
 func (r *Replica) inOffice() bool { return r.entered.Load() && r.leads() }
 
 // servers is raft's newest configuration.
 func (r *Replica) servers() []raft.Server { return r.raft.GetConfiguration().Configuration().Servers }
+
+// lookEvery is how often a node looks who leads without being told.
+const lookEvery = 500 * time.Millisecond
 
 // watchLeader follows who leads. The batcher hears of every change, since a new
 // leader does not know what is under way.
@@ -63,7 +71,7 @@ func (r *Replica) watchLeader(ctx context.Context) {
 	defer r.raft.DeregisterObserver(obs)
 	// Observations may be lost when there are many; a look now and then makes up
 	// for it.
-	every := time.NewTicker(100 * time.Millisecond)
+	every := time.NewTicker(lookEvery)
 	defer every.Stop()
 	var now *office
 	var last raft.ServerID
@@ -140,6 +148,7 @@ func (r *Replica) takeOffice(ctx context.Context) *office {
 
 func (r *Replica) leaveOffice(o *office) {
 	r.entered.Store(false)
+	r.water.raise()
 	r.merger.lead(0)
 	o.end()
 	r.closeEntries()

@@ -21,9 +21,9 @@ const (
 	heartbeatTimeout   = 200 * time.Millisecond
 	electionTimeout    = 400 * time.Millisecond
 	leaderLeaseTimeout = 200 * time.Millisecond
-	commitTimeout      = 50 * time.Millisecond
-	maxAppendEntries   = 64  // a count without a byte bound: 16 MiB of full entries
-	logCache           = 128 // entries kept in memory for followers: 32 MiB of full ones
+	commitTimeout      = 250 * time.Millisecond // what is committed is pushed; this is for a push that got lost
+	maxAppendEntries   = 64                     // a count without a byte bound: 16 MiB of full entries
+	logCache           = 128                    // entries kept in memory for followers: 32 MiB of full ones
 )
 
 // Open opens the home in its folder, or creates it there: it opens store and
@@ -66,7 +66,7 @@ func newReplica(opts Options) *Replica {
 	return &Replica{opts: opts, log: opts.Logger, id: serverID(opts.Node, opts.Disk), failed: make(chan struct{}), stats: newStats(),
 		owner: home.Owner{Node: opts.Node, Incarnation: opts.Incarnation}, queue: newQueue(opts), contacts: newContacts(),
 		fresh: newFreshness(), digests: newDigests(), leaderCh: make(chan bool, 1), again: make(chan struct{}, 1), handing: newTurn(),
-		hurry: make(chan struct{}, 1), streams: map[*cluster.Stream]byte{}, checkpoints: checkpoints{mu: newTurn()}}
+		hurry: make(chan struct{}, 1), beatCame: make(chan struct{}, 1), streams: map[*cluster.Stream]byte{}, checkpoints: checkpoints{mu: newTurn()}}
 }
 
 // openCopy opens what is on the disk, after bringing it up to where the leader's

@@ -70,6 +70,7 @@ type Replica struct {
 	again     chan struct{} // holds one token: send again what is under way
 	handing   turn          // one hand-over at a time
 	hurry     chan struct{} // holds one token: ask now what is committed
+	beatCame  chan struct{} // holds one token: a heartbeat came
 	loops     sync.WaitGroup
 	stopLoops context.CancelFunc
 

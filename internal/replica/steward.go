@@ -27,12 +27,13 @@ const (
 
 // steward works until ctx ends, which is when this node does not lead any more.
 func (r *Replica) steward(ctx context.Context) {
-	t := time.NewTicker(stewardEvery)
+	t := time.NewTimer(0)
 	defer t.Stop()
 	for {
 		if err := r.stewardOnce(ctx); err != nil && ctx.Err() == nil {
 			r.log.Debug("change the group", "error", err)
 		}
+		t.Reset(r.beats().until(stewardEvery))
 		select {
 		case <-t.C:
 		case <-ctx.Done():

@@ -127,17 +127,20 @@ func (s *streams) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, 
 // sync up to maxAppendEntries full entries in it.
 const rpcTimeout = 3 * time.Second
 
-// transport is raft's NetworkTransport with four things added: it notes who
-// answered, it tells followers at once what was committed, it falls silent when
-// the disk hangs, and it takes no snapshots.
+// transport is raft's NetworkTransport with five things added: it notes who
+// answered, it tells followers at once what was committed, its heartbeats keep
+// the beat, it falls silent when the disk hangs, and it takes no snapshots.
 type transport struct {
 	*raft.NetworkTransport
 	self     raft.ServerID
 	contacts *contacts
 	hung     func() bool               // the disk has been hanging too long for a leader
-	behind   func()                    // the leader's log does not reach back to ours
+	lost     func()                    // the leader's log does not reach back to ours
 	holds    func(index uint64) bool   // what was committed up to there is applied, and on this disk
 	raft     atomic.Pointer[raft.Raft] // once it was made
+
+	hearts *hearts
+	beats  chan struct{} // holds one token: a heartbeat came
 
 	in   chan raft.RPC
 	stop chan struct{}
@@ -145,11 +148,13 @@ type transport struct {
 
 	mu    sync.Mutex
 	pipes map[*pipe]struct{}
+	taken map[raft.ServerID]raft.AppendEntriesRequest // what a copy took last that was sent by no pipe; without entries
 }
 
 func newTransport(s *streams, r *Replica) *transport {
 	t := &transport{self: s.self, contacts: r.contacts, in: make(chan raft.RPC), stop: make(chan struct{}),
-		pipes: map[*pipe]struct{}{}, hung: r.hung, behind: r.fallBehind,
+		pipes: map[*pipe]struct{}{}, taken: map[raft.ServerID]raft.AppendEntriesRequest{}, hung: r.hung, lost: r.fallBehind,
+		hearts: &hearts{beats: r.beats(), last: map[raft.ServerID]time.Time{}}, beats: r.beatCame,
 		holds: func(i uint64) bool { return r.fsm.index.Load() >= i }}
 	t.NetworkTransport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: s, MaxPool: 3,
 		MaxRPCsInFlight: 2, Timeout: rpcTimeout, Logger: raftLogger(r.log)})
@@ -161,6 +166,9 @@ var errHung = errors.New("the disk of this node hangs")
 
 // AppendEntries implements raft.Transport. It carries heartbeats, too.
 func (t *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) error {
+	if isHeartbeat(q) && !t.pause(t.hearts.wait(id, time.Now())) {
+		return raft.ErrTransportShutdown
+	}
 	if t.hung() {
 		return errHung
 	}
@@ -168,8 +176,48 @@ func (t *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *ra
 	err := t.NetworkTransport.AppendEntries(id, to, q, a)
 	if err == nil && a.Term <= q.Term {
 		t.contacts.answered(id, sent, reached(q, a))
+		if a.Success && !isHeartbeat(q) {
+			t.mu.Lock()
+			t.taken[id] = behind(q)
+			t.mu.Unlock()
+		}
 	}
 	return err
+}
+
+// isHeartbeat tells heartbeats as raft's own transport does.
+func isHeartbeat(q *raft.AppendEntriesRequest) bool {
+	return q.PrevLogEntry == 0 && q.PrevLogTerm == 0 && len(q.Entries) == 0 && q.LeaderCommitIndex == 0
+}
+
+// pause reports false if the transport was closed meanwhile.
+func (t *transport) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-t.stop:
+		return false
+	}
+}
+
+// SetHeartbeatHandler implements raft.Transport.
+func (t *transport) SetHeartbeatHandler(take func(raft.RPC)) {
+	t.NetworkTransport.SetHeartbeatHandler(func(rpc raft.RPC) {
+		take(rpc)
+		nudge(t.beats)
+	})
+}
+
+// behind is the empty request that follows q.
+func behind(q *raft.AppendEntriesRequest) raft.AppendEntriesRequest {
+	next := *q
+	if n := len(q.Entries); n > 0 {
+		next.PrevLogEntry, next.PrevLogTerm = q.Entries[n-1].Index, q.Entries[n-1].Term
+	}
+	next.Entries = nil
+	return next
 }
 
 // reached is the last index of a copy's log that the answer proves. Heartbeats
@@ -228,7 +276,7 @@ func (t *transport) offered(rpc raft.RPC, q *raft.InstallSnapshotRequest) {
 		return
 	}
 	rpc.Respond(&raft.InstallSnapshotResponse{}, errBehind)
-	t.behind()
+	t.lost()
 }
 
 // Close implements raft.WithClose.
@@ -250,6 +298,10 @@ func (t *transport) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAddres
 		stop: make(chan struct{}), mu: newTurn()}
 	t.mu.Lock()
 	t.pipes[p] = struct{}{}
+	if q, ok := t.taken[id]; ok {
+		p.last = &q
+		nudge(p.due) // what has been committed since then
+	}
 	t.mu.Unlock()
 	go p.answers()
 	go p.pushes()
@@ -366,11 +418,7 @@ func (p *pipe) pushOnce() error {
 		return nil
 	}
 	commit := p.t.committed(p.last.Term)
-	q := *p.last
-	if n := len(q.Entries); n > 0 {
-		q.PrevLogEntry, q.PrevLogTerm = q.Entries[n-1].Index, q.Entries[n-1].Term
-	}
-	q.Entries = nil
+	q := behind(p.last)
 	q.LeaderCommitIndex = min(commit, q.PrevLogEntry) // its log equals ours up to there
 	if q.LeaderCommitIndex <= p.last.LeaderCommitIndex {
 		return nil
