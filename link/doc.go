@@ -15,6 +15,6 @@
 //
 // What it is not: it does not match topics, decide what is spooled, or keep
 // messages. It does not relay: a frame must be of the home at the other end of
-// the tunnel, and what came by a link is refused by Forward. It knows quic-go in
-// one file; the rest would run over any transport with streams.
+// the tunnel, and what came by a link is refused by Forward. It knows quic-go and
+// yamux in one file each; the rest runs over any transport with streams.
 package link

@@ -2,8 +2,6 @@ package link
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -13,11 +11,7 @@ import (
 	"time"
 
 	"causeway/internal/home"
-	"causeway/link/wire"
 )
-
-// maxOpenings bounds the connections whose opening is not done.
-const maxOpenings = 64
 
 // Manager runs the links of a node. Forward, Spooled and Wanted never block and
 // may be called at any time, also before Run.
@@ -76,7 +70,11 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	m.transport.Store(tr)
 	g := newGroup(ctx)
-	g.do(func(ctx context.Context) error { return m.acceptAll(ctx, tr) })
+	a := &accepting{m: m, slots: make(chan struct{}, maxOpenings)}
+	g.do(func(ctx context.Context) error { return a.quic(ctx, tr.quic) })
+	if tr.tcp.listener != nil {
+		g.do(func(ctx context.Context) error { return a.tcp(ctx, tr.tcp) })
+	}
 	g.do(m.runPeers)
 	err = g.wait()
 	tr.close()
@@ -90,7 +88,15 @@ func (m *Manager) Run(ctx context.Context) error {
 // Addr is the socket's address while Run runs, otherwise nil.
 func (m *Manager) Addr() net.Addr {
 	if tr := m.transport.Load(); tr != nil {
-		return tr.socket.LocalAddr()
+		return tr.quic.socket.LocalAddr()
+	}
+	return nil
+}
+
+// AddrTCP is the address of the TCP listener while Run runs, nil without one.
+func (m *Manager) AddrTCP() net.Addr {
+	if tr := m.transport.Load(); tr != nil && tr.tcp.listener != nil {
+		return tr.tcp.listener.Addr()
 	}
 	return nil
 }
@@ -126,63 +132,6 @@ func (m *Manager) runPeers(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-// acceptAll takes tunnels that peers dial.
-func (m *Manager) acceptAll(ctx context.Context, tr *transport) error {
-	var all sync.WaitGroup
-	defer all.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	slots := make(chan struct{}, maxOpenings)
-	for {
-		c, err := tr.accept(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		select {
-		case slots <- struct{}{}:
-		default:
-			c.close(wire.GoodbyeFailed, "too many tunnels are being opened")
-			continue
-		}
-		all.Go(func() { m.serveAccepted(ctx, c, func() { <-slots }) })
-	}
-}
-
-// serveAccepted opens and serves one tunnel. Its failure is nobody else's.
-func (m *Manager) serveAccepted(ctx context.Context, c conn, opened func()) {
-	openCtx, cancel := context.WithTimeout(ctx, m.o.DialTimeout)
-	var t *tunnel
-	err := protect(func() (err error) {
-		t, err = m.acceptOpening(openCtx, c)
-		return err
-	})
-	cancel()
-	opened()
-	if err == nil {
-		t.p.serve(ctx, t)
-		return
-	}
-	if !expected(err) {
-		m.stranger(fmt.Errorf("%s: %w", c.remote(), err))
-	}
-	code := wire.GoodbyeProtocol
-	var no *refusal
-	if errors.As(err, &no) {
-		code = no.code
-		timer := time.NewTimer(refuseWait)
-		defer timer.Stop()
-		select {
-		case <-c.done():
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-	}
-	c.close(code, err.Error())
 }
 
 // strangerEvery bounds what those who may not open a tunnel can make us log.

@@ -32,7 +32,7 @@ func TestManager_Reconfigure(t *testing.T) {
 		if n := ap.status("eu").Counters.Tunnels; n != 1 {
 			t.Errorf("the link that stayed had %d tunnels", n)
 		}
-		if err := eu.m.Reconfigure([]Peer{{ID: "x", Dial: []string{"tcp://a:1"}}}); err == nil || !strings.Contains(err.Error(), `link to "x"`) {
+		if err := eu.m.Reconfigure([]Peer{{ID: "x", Dial: []string{"sctp://a:1"}}}); err == nil || !strings.Contains(err.Error(), `link to "x"`) {
 			t.Errorf("a bad configuration: %v", err)
 		}
 		if len(eu.m.Status()) != 1 {
@@ -59,7 +59,7 @@ func TestOptions_Validate(t *testing.T) {
 		{"itself", func(o *Options) { o.Peers[0].Region = "eu" }, "this region itself"},
 		{"twice", func(o *Options) { o.Peers = append(o.Peers, peerTo("us")) }, "configured twice"},
 		{"no name", func(o *Options) { o.Peers[0].ID = "" }, "name the peer"},
-		{"scheme", func(o *Options) { o.Peers[0].Dial = []string{"tcp://a:1"} }, `"tcp" is not supported`},
+		{"scheme", func(o *Options) { o.Peers[0].Dial = []string{"sctp://a:1"} }, `"sctp" is not supported`},
 		{"port", func(o *Options) { o.Peers[0].Dial = []string{"host"} }, "missing port"},
 		{"filter", func(o *Options) { o.Peers[0].In = []string{"a/#/b"} }, `filter "a/#/b"`},
 	} {

@@ -51,6 +51,15 @@ func ip(name string) string {
 
 func addrOf(name string) string { return "udp://" + ip(name) + ":7444" }
 
+func tcpAddrOf(name string) string { return "tcp://" + ip(name) + ":7445" }
+
+// peerToBoth has addresses of both networks.
+func peerToBoth(name string) Peer {
+	p := peerTo(name)
+	p.Dial = append(p.Dial, tcpAddrOf(name))
+	return p
+}
+
 // region adds a region and starts it.
 func (w *world) region(name string, peers ...Peer) *node {
 	return w.tuned(name, func(*Options) {}, peers...)
@@ -71,8 +80,15 @@ func (w *world) tuned(name string, tune func(*Options), peers ...Peer) *node {
 func (n *node) start(log [][]byte) {
 	n.home = openHome(n.t, n.name, log, (*nodeSink)(n))
 	o := Options{Region: n.name, Software: "test", Home: n.home, Full: errFull, Local: n, Identity: n.id, Peers: n.peers,
-		Listen:   func() (net.PacketConn, error) { return n.w.wan.listen(n.addr), nil },
+		Listen: func() (net.PacketConn, error) { return n.w.wan.listen(n.addr), nil },
+		ListenTCP: func() (net.Listener, error) {
+			return n.w.wan.listenTCP(&net.TCPAddr{IP: n.addr.IP, Port: 7445}), nil
+		},
+		DialTCP: func(ctx context.Context, to string) (net.Conn, error) {
+			return n.w.wan.dialTCP(ctx, n.addr.IP.String(), to)
+		},
 		ResetKey: [32]byte{1, 2, 3, n.addr.IP.To4()[3]}, Logger: logger(n.t, n.name)}
+	n.w.wan.resetTCP(n.addr.IP.String())
 	n.tune(&o)
 	m, err := New(o)
 	if err != nil {
@@ -112,6 +128,7 @@ func (n *node) crash() [][]byte {
 			n.w.wan.oneWay(ip(n.name), ip(name), true)
 		}
 	}
+	n.w.wan.crashTCP(ip(n.name))
 	log := n.stop()
 	time.Sleep(n.w.wan.delay + time.Millisecond)
 	for name := range n.w.nodes {

@@ -57,7 +57,7 @@ type Identity interface {
 type Peer struct {
 	ID       home.ID  // the peer region's home; also its name here
 	Region   string   // in the peer's certificate; empty means ID
-	Dial     []string // "udp://host:port" or "host:port"; empty means the peer dials
+	Dial     []string // "udp://host:port", "tcp://host:port" or "host:port", which is UDP; empty means the peer dials
 	In       []string // filters; empty means all
 	Out      []string // filters; empty means all
 	Never    []string // filters
@@ -83,13 +83,20 @@ type Options struct {
 
 	// Listen opens the UDP socket, at every start of Run, which closes it.
 	Listen func() (net.PacketConn, error)
+	// ListenTCP opens the TCP listener for peers whose UDP does not get through, at
+	// every start of Run, which closes it. Nil means none.
+	ListenTCP func() (net.Listener, error)
+	// DialTCP connects to a host:port. Nil means the system's way.
+	DialTCP func(ctx context.Context, address string) (net.Conn, error)
 	// ResetKey makes the resets by which a peer learns at once that this node
 	// was restarted. It must survive restarts.
 	ResetKey [32]byte
 
 	KeepAlive    time.Duration // default 1 s; below the mapping life of a NAT
 	IdleTimeout  time.Duration // default 4 s: a silent peer is gone
-	DialTimeout  time.Duration // default 5 s
+	DialTimeout  time.Duration // default 5 s; one round of all addresses
+	HeadStart    time.Duration // of UDP before TCP; default 1.5 s
+	ProbeEvery   time.Duration // how often a tunnel on TCP tries UDP at first; default 10 s, up to six times as long in vain
 	StreamWindow int           // bytes a peer may send ahead on a stream; default 16 MiB: twice the bandwidth-delay product
 	ConnWindow   int           // and on a tunnel; default 48 MiB
 	SendWindow   int           // bytes of frames a class may have unacknowledged; default 16 MiB
@@ -110,6 +117,8 @@ func (o *Options) Validate() error {
 		return errors.New("link: Home, Full, Local, Identity and Listen must be set")
 	case o.KeepAlive < 0 || o.KeepAlive > 10*time.Second:
 		return fmt.Errorf("link: KeepAlive %s: use at most 10s, since NATs forget a silent mapping soon after", o.KeepAlive)
+	case o.HeadStart != 0 && o.DialTimeout != 0 && o.HeadStart >= o.DialTimeout:
+		return fmt.Errorf("link: HeadStart %s leaves TCP nothing of DialTimeout %s", o.HeadStart, o.DialTimeout)
 	case o.IdleTimeout != 0 && o.IdleTimeout < 2*o.KeepAlive:
 		return fmt.Errorf("link: IdleTimeout %s is below twice KeepAlive %s: one lost packet would end a tunnel", o.IdleTimeout, o.KeepAlive)
 	}
@@ -138,7 +147,7 @@ func (p *Peer) validate(own string) error {
 		return errors.New("the peer is this region itself")
 	}
 	for _, e := range p.Dial {
-		if _, err := endpoint(e); err != nil {
+		if _, _, err := endpoint(e); err != nil {
 			return err
 		}
 	}
@@ -184,16 +193,19 @@ func matchesAny(filters []string, topic string) bool {
 	return false
 }
 
-// endpoint returns the host:port of an address to dial.
-func endpoint(s string) (string, error) {
-	addr := strings.TrimPrefix(s, "udp://")
-	if scheme, _, ok := strings.Cut(addr, "://"); ok {
-		return "", fmt.Errorf("address %q: %q is not supported, use udp://host:port", s, scheme)
+// endpoint returns network and host:port of an address to dial.
+func endpoint(s string) (network, string, error) {
+	n, addr := overUDP, s
+	if scheme, rest, ok := strings.Cut(s, "://"); ok {
+		n, addr = network(scheme), rest
+	}
+	if n != overUDP && n != overTCP {
+		return "", "", fmt.Errorf("address %q: %q is not supported, use udp://host:port or tcp://host:port", s, n)
 	}
 	if _, _, err := net.SplitHostPort(addr); err != nil {
-		return "", fmt.Errorf("address %q: %w; use udp://host:port", s, err)
+		return "", "", fmt.Errorf("address %q: %w; use %s://host:port", s, err, n)
 	}
-	return addr, nil
+	return n, addr, nil
 }
 
 // withDefaults returns a copy with every zero filled in.
@@ -211,6 +223,8 @@ func (o Options) withDefaults() Options {
 	orDuration(&o.KeepAlive, time.Second)
 	orDuration(&o.IdleTimeout, 4*time.Second)
 	orDuration(&o.DialTimeout, 5*time.Second)
+	orDuration(&o.HeadStart, 1500*time.Millisecond)
+	orDuration(&o.ProbeEvery, 10*time.Second)
 	orDuration(&o.DigestEvery, 10*time.Second)
 	orInt(&o.StreamWindow, 16<<20)
 	orInt(&o.ConnWindow, 48<<20)
@@ -218,6 +232,11 @@ func (o Options) withDefaults() Options {
 	orInt(&o.LiveQueue, 8192)
 	orInt(&o.LiveBytes, 16<<20)
 	orInt(&o.MaxMessage, wire.MaxMessageBytes)
+	if o.DialTCP == nil {
+		o.DialTCP = func(ctx context.Context, address string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", address)
+		}
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

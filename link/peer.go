@@ -17,7 +17,11 @@ const (
 	dialLeast = 200 * time.Millisecond
 	dialMost  = 5 * time.Second
 	stableFor = 5 * time.Second // a tunnel that lived so long was a good one
+	provenFor = time.Minute     // UDP that worked so long is tried again soon when it was blocked
 )
+
+// probeMost is how many times ProbeEvery the wait between probes in vain may become.
+const probeMost = 6
 
 // peer is a link to one region. It has at most one tunnel at a time:
 //
@@ -31,10 +35,11 @@ const (
 // Without addresses to dial it waits in down for the peer to dial.
 //
 // Both sides may dial at once. The rule then is the same on both: of two tunnels
-// of the same two runs the one dialled by the region with the smaller name stays.
-// A tunnel of a new run of the peer always replaces the old one, since that is
-// dead; so does a newer one of the same direction, since its dialler has given
-// the older one up. Who has a tunnel does not dial: no flapping.
+// of the same two runs the one on UDP stays, of two on the same network the one
+// dialled by the region with the smaller name. A tunnel of a new run of the peer
+// always replaces the old one, since that is dead; so does a newer one of the same
+// direction, since its dialler has given the older one up or moves from TCP to UDP.
+// Who has a tunnel on UDP does not dial: no flapping.
 type peer struct {
 	m      *Manager
 	log    *slog.Logger
@@ -47,6 +52,9 @@ type peer struct {
 	inbound sync.Map // class -> chan struct{} of capacity 1: one receiver at a time
 	classes atomic.Int32
 	up      atomic.Bool // state == Up, for forward
+
+	udpBlocked atomic.Bool // the last tunnel that we dialled came about over TCP
+	probing    backoff     // between probes of UDP; owned by run
 
 	senders atomic.Pointer[[]*sender] // of the tunnel in use
 	spooled chan struct{}             // the spool grew; a class may be new
@@ -70,6 +78,7 @@ func newPeer(m *Manager, cfg Peer) *peer {
 		wanted: make(chan struct{}, 1), changed: make(chan struct{}, 1), spooled: make(chan struct{}, 1),
 		state: Down, reason: notStarted, since: time.Now(),
 	}
+	p.probing = backoff{least: m.o.ProbeEvery, most: probeMost * m.o.ProbeEvery}
 	p.live.init(m.o.LiveQueue, m.o.LiveBytes)
 	p.cfg.Store(&cfg)
 	return p
@@ -100,20 +109,19 @@ func (p *peer) keepRunning(ctx context.Context) {
 // run keeps the link up until ctx ends.
 func (p *peer) run(ctx context.Context) {
 	p.start(true)
+	var serving sync.WaitGroup
+	defer serving.Wait()
 	defer p.stop()
+	serve := func(t *tunnel) { serving.Go(func() { p.serve(ctx, t) }) }
 	wait := backoff{least: dialLeast, most: dialMost}
 	for ctx.Err() == nil {
 		if t := p.current(); t != nil {
-			select {
-			case <-t.ended:
-			case <-ctx.Done():
-				t.close(wire.GoodbyeShutdown, "region "+p.m.o.Region+" stops the link")
-				<-t.ended
-			}
+			p.watch(ctx, t, serve)
 			if time.Since(t.began) > stableFor {
 				wait.reset()
+			} else if p.current() == nil {
+				_ = pause(ctx, wait.wait())
 			}
-			_ = pause(ctx, wait.wait())
 			continue
 		}
 		if len(p.config().Dial) == 0 {
@@ -129,18 +137,19 @@ func (p *peer) run(ctx context.Context) {
 			_ = pause(ctx, gatewayPoll)
 			continue
 		}
-		p.dialOnce(ctx, &wait)
+		p.setState(Dialing, "")
+		t, err := p.dial(ctx)
+		if err != nil {
+			p.dialFailed(ctx, err, &wait)
+			continue
+		}
+		p.udpBlocked.Store(t.c.network() == overTCP)
+		serve(t)
 	}
 }
 
-// dialOnce makes one attempt and serves what comes of it.
-func (p *peer) dialOnce(ctx context.Context, wait *backoff) {
-	p.setState(Dialing, "")
-	t, err := p.dial(ctx)
-	if err == nil {
-		p.serve(ctx, t)
-		return
-	}
+// dialFailed waits for the next attempt.
+func (p *peer) dialFailed(ctx context.Context, err error, wait *backoff) {
 	p.setDown(err)
 	if ctx.Err() != nil {
 		return
@@ -155,6 +164,69 @@ func (p *peer) dialOnce(ctx context.Context, wait *backoff) {
 	}
 }
 
+// watch waits for the end of t. While t is on TCP it tries UDP now and then; a
+// tunnel that comes of it replaces t.
+func (p *peer) watch(ctx context.Context, t *tunnel, serve func(*tunnel)) {
+	defer func() {
+		if t.c.network() == overUDP && time.Since(t.began) > provenFor {
+			p.probing.reset()
+		}
+	}()
+	probe := time.NewTimer(never)
+	defer probe.Stop()
+	planned := false
+	for {
+		if !planned && t.c.network() == overTCP && len(only(overUDP, p.config().Dial)) > 0 {
+			planned = true
+			probe.Reset(p.probing.wait())
+		}
+		select {
+		case <-t.ended:
+			return
+		case <-ctx.Done():
+			t.close(wire.GoodbyeShutdown, "region "+p.m.o.Region+" stops the link")
+			<-t.ended
+			return
+		case <-p.changed: // there may be other addresses
+		case <-probe.C:
+			planned = false
+			if n, err := p.probe(ctx, t); err == nil {
+				serve(n)
+			}
+		}
+	}
+}
+
+// never is longer than a tunnel lives.
+const never = 100 * 365 * 24 * time.Hour
+
+// probeGrace is how long a probe goes on after the tunnel on TCP has ended: the peer
+// ends that as soon as it takes the probe's, which we may not know yet.
+const probeGrace = time.Second
+
+// probe dials over UDP while t is in use; it gives up soon after t has ended.
+func (p *peer) probe(ctx context.Context, t *tunnel) (*tunnel, error) {
+	if !p.m.gateway() {
+		return nil, errNotGateway(p.m.o.Region)
+	}
+	p.counts.probes.Add(1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-t.ended:
+			_ = pause(ctx, probeGrace)
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	n, err := p.dialUDP(ctx)
+	if err == nil {
+		p.udpBlocked.Store(false)
+	}
+	return n, err
+}
+
 // adopt makes t the peer's tunnel, or refuses it by the rule above.
 func (p *peer) adopt(t *tunnel) error {
 	p.mu.Lock()
@@ -163,7 +235,7 @@ func (p *peer) adopt(t *tunnel) error {
 		p.mu.Unlock()
 		return refuse(wire.GoodbyeShutdown, "the link to %q is stopped", p.config().ID)
 	}
-	if old != nil && old.remote.Instance == t.remote.Instance && old.preferred() && !t.preferred() {
+	if old != nil && old.remote.Instance == t.remote.Instance && old.outranks(t) {
 		p.mu.Unlock()
 		return refuse(wire.GoodbyeReplaced, "another tunnel of the pair is in use")
 	}

@@ -7,77 +7,28 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"time"
 
 	"github.com/quic-go/quic-go"
-
-	"causeway/link/wire"
 )
 
-// The transport of tunnels. quic-go is known in this file only: another
-// transport with streams needs a conn of its own and nothing else.
+// QUIC over UDP. quic-go is known in this file only.
 
-// conn is a connection to a peer. Closing it ends every call on it and on its
-// streams.
-type conn interface {
-	open(ctx context.Context) (control, error)   // the dialling side's control stream
-	accept(ctx context.Context) (control, error) // the accepting side's
-	send(ctx context.Context) (sendStream, error)
-	receive(ctx context.Context) (receiveStream, error)
-	close(code uint64, reason string)
-	done() <-chan struct{}
-	tls() tls.ConnectionState
-	remote() net.Addr
-	stats() connStats
-}
-
-type control interface {
-	io.ReadWriter
-	closeWrite()
-}
-
-type sendStream interface {
-	io.Writer
-	done() <-chan struct{} // closed when the peer refuses to read on
-	reset()
-}
-
-type receiveStream interface {
-	io.Reader
-	refuse() // the peer's sendStream ends; so does Read
-}
-
-// connStats are the transport's own figures of one connection.
-type connStats struct {
-	rtt                  time.Duration
-	sent, received       uint64 // bytes
-	packets, packetsLost uint64
-}
-
-// resetCode is the error code of streams that are given up.
-const resetCode = 1
-
-// maxStreams bounds the unidirectional streams of a peer: the classes of its
-// spool and two more.
-const maxStreams = 256
-
-// transport is the socket of a Manager.
-type transport struct {
+// quicTransport is the UDP socket of a Manager.
+type quicTransport struct {
 	socket   net.PacketConn
 	quic     *quic.Transport
 	listener *quic.Listener
 	config   *quic.Config
 }
 
-// listen opens the socket. refused is told of handshakes that fail by the
-// peer's certificate; nothing else hears of them.
-func listen(o *Options, refused func(error)) (*transport, error) {
+// listenQUIC opens the socket.
+func listenQUIC(o *Options, server *tls.Config) (*quicTransport, error) {
 	socket, err := o.Listen()
 	if err != nil {
 		return nil, fmt.Errorf("open the link socket: %w", err)
 	}
 	key := quic.StatelessResetKey(o.ResetKey)
-	t := &transport{
+	t := &quicTransport{
 		socket: socket,
 		quic:   &quic.Transport{Conn: socket, StatelessResetKey: &key},
 		config: &quic.Config{
@@ -93,16 +44,6 @@ func listen(o *Options, refused func(error)) (*transport, error) {
 			MaxIncomingUniStreams:          maxStreams,
 		},
 	}
-	server := withALPN(o.Identity.ServerTLS())
-	if verify := server.VerifyConnection; verify != nil {
-		server.VerifyConnection = func(s tls.ConnectionState) error {
-			err := verify(s)
-			if err != nil {
-				refused(err)
-			}
-			return err
-		}
-	}
 	t.listener, err = t.quic.Listen(server, t.config)
 	if err != nil {
 		_ = t.quic.Close()
@@ -112,14 +53,8 @@ func listen(o *Options, refused func(error)) (*transport, error) {
 	return t, nil
 }
 
-func withALPN(c *tls.Config) *tls.Config {
-	c = c.Clone()
-	c.NextProtos = []string{wire.ALPN}
-	return c
-}
-
 // accept waits for a connection whose handshake is done.
-func (t *transport) accept(ctx context.Context) (conn, error) {
+func (t *quicTransport) accept(ctx context.Context) (conn, error) {
 	c, err := t.listener.Accept(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("accept a link: %w", err)
@@ -128,8 +63,8 @@ func (t *transport) accept(ctx context.Context) (conn, error) {
 }
 
 // dial returns a connection whose handshake is done.
-func (t *transport) dial(ctx context.Context, addr net.Addr, c *tls.Config) (conn, error) {
-	qc, err := t.quic.Dial(ctx, addr, withALPN(c), t.config)
+func (t *quicTransport) dial(ctx context.Context, addr net.Addr, c *tls.Config) (conn, error) {
+	qc, err := t.quic.Dial(ctx, addr, c, t.config)
 	if err = plain(err); errors.Is(err, errSilent) {
 		err = errNoAnswer
 	}
@@ -139,7 +74,7 @@ func (t *transport) dial(ctx context.Context, addr net.Addr, c *tls.Config) (con
 	return &quicConn{qc}, nil
 }
 
-func (t *transport) close() {
+func (t *quicTransport) close() {
 	_ = t.listener.Close()
 	_ = t.quic.Close()
 	_ = t.socket.Close()
@@ -183,6 +118,7 @@ func (q *quicConn) close(code uint64, reason string) {
 	_ = q.c.CloseWithError(quic.ApplicationErrorCode(code), reason[:min(len(reason), 512)])
 }
 
+func (q *quicConn) network() network         { return overUDP }
 func (q *quicConn) done() <-chan struct{}    { return q.c.Context().Done() }
 func (q *quicConn) tls() tls.ConnectionState { return q.c.ConnectionState().TLS }
 func (q *quicConn) remote() net.Addr         { return q.c.RemoteAddr() }
@@ -224,27 +160,6 @@ func (s quicReceive) Read(b []byte) (int, error) {
 }
 
 func (s quicReceive) refuse() { s.s.CancelRead(resetCode) }
-
-// A closedError says that the peer closed the tunnel, with one of the wire
-// package's codes.
-type closedError struct {
-	code   uint64
-	reason string
-}
-
-func (e *closedError) Error() string { return "the peer closed the tunnel: " + e.reason }
-
-// errNoAnswer is a dial that nothing came back from.
-var errNoAnswer = errors.New("no answer: nobody listens there, or UDP is blocked")
-
-// errSilent ends a tunnel whose peer was not heard for the idle time-out.
-var errSilent = errors.New("the peer is silent")
-
-// errRestarted ends a tunnel of which the peer knows nothing any more.
-var errRestarted = errors.New("the peer was restarted")
-
-// errStream is the end of one stream, not of its tunnel.
-var errStream = errors.New("the peer gave up the stream")
 
 // plain turns the transport's errors into ours.
 func plain(err error) error {

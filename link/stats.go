@@ -49,7 +49,7 @@ type counters struct {
 	rawOut, wireOut, rawIn, wireIn               atomic.Uint64
 	interestOut, interestIn                      atomic.Uint64
 	snapshotsOut, snapshotsIn, digestMismatches  atomic.Uint64
-	tunnels, dialFailures                        atomic.Uint64
+	tunnels, tunnelsTCP, probes, dialFailures    atomic.Uint64
 	resyncs, gapsOut, gapsIn, held               atomic.Uint64
 	drops                                        [7]atomic.Uint64
 }
@@ -75,6 +75,8 @@ type Counters struct {
 	SnapshotsOut, SnapshotsIn uint64
 	DigestMismatches          uint64 // what a peer wants was not what we held at that version
 	Tunnels, DialFailures     uint64
+	TunnelsTCP                uint64 // of Tunnels
+	Probes                    uint64 // of UDP while on TCP
 	Resyncs                   uint64 // streams begun again at the receiver's cursor
 	GapsOut, GapsIn           uint64 // spans of which a part was not in the spool any more
 	Held                      uint64 // times a class could not be sent; the log says why
@@ -88,7 +90,7 @@ func (c *counters) read() Counters {
 		RawOut: c.rawOut.Load(), WireOut: c.wireOut.Load(), RawIn: c.rawIn.Load(), WireIn: c.wireIn.Load(),
 		InterestOut: c.interestOut.Load(), InterestIn: c.interestIn.Load(),
 		SnapshotsOut: c.snapshotsOut.Load(), SnapshotsIn: c.snapshotsIn.Load(), DigestMismatches: c.digestMismatches.Load(),
-		Tunnels: c.tunnels.Load(), DialFailures: c.dialFailures.Load(),
+		Tunnels: c.tunnels.Load(), TunnelsTCP: c.tunnelsTCP.Load(), Probes: c.probes.Load(), DialFailures: c.dialFailures.Load(),
 		Resyncs: c.resyncs.Load(), GapsOut: c.gapsOut.Load(), GapsIn: c.gapsIn.Load(), Held: c.held.Load(),
 		Dropped: map[DropReason]uint64{},
 	}
@@ -105,6 +107,8 @@ type Status struct {
 	State   State
 	Reason  string    // why it is not up; while up: why a part of it does not work
 	Since   time.Time // of the state
+	Network string    // udp or tcp, while up
+	WhyTCP  string    // why it is not udp, while up
 	Address string    // of the peer's end, while up
 	Dialled bool      // by us, while up
 
@@ -133,6 +137,9 @@ func (p *peer) status() Status {
 	c := p.former
 	if t := p.tunnel; t != nil && p.state == Up {
 		st.Address, st.Dialled, st.Protocol, st.Software = t.c.remote().String(), t.dialled, t.agreed.Version, t.remote.Software
+		if st.Network = string(t.c.network()); t.c.network() == overTCP {
+			st.WhyTCP = t.whyTCP
+		}
 		c = c.plus(t.c.stats())
 		st.RTT = c.rtt
 		st.Reason = p.heldReason()
@@ -185,7 +192,13 @@ func (p *peer) setUp(t *tunnel) {
 	}
 	p.counts.tunnels.Add(1)
 	p.enter(Up, "")
-	p.log.Info("link up", "address", t.c.remote().String(), "dialled", t.dialled, "peer_version", t.remote.Software)
+	log := p.log.With("network", string(t.c.network()), "address", t.c.remote().String(), "dialled", t.dialled, "peer_version", t.remote.Software)
+	if t.c.network() == overUDP {
+		log.Info("link up")
+		return
+	}
+	p.counts.tunnelsTCP.Add(1)
+	log.Warn("link up over TCP", "reason", t.whyTCP)
 }
 
 // setEnded notes why t ended. If another tunnel has its place, the link is up.
@@ -234,6 +247,8 @@ func endReason(err error) string {
 		return errSilent.Error()
 	case errors.Is(err, errRestarted):
 		return errRestarted.Error()
+	case errors.Is(err, errCut):
+		return errCut.Error()
 	}
 	return err.Error()
 }
@@ -245,7 +260,7 @@ func (p *peer) setDown(err error) {
 	if p.tunnel != nil {
 		return
 	}
-	reason := strings.ReplaceAll(err.Error(), "\n", "; ") // several addresses failed
+	reason := oneLine(err)
 	if p.reason != reason {
 		p.log.Warn("link down", "reason", reason)
 	}

@@ -21,7 +21,8 @@ type tunnel struct {
 	r       *bufio.Reader
 	remote  wire.Hello
 	agreed  wire.Agreement
-	dialled bool // by us
+	dialled bool   // by us
+	whyTCP  string // why it is not on UDP; fixed before adopt
 	began   time.Time
 	ended   chan struct{} // closed when run has returned
 
@@ -35,7 +36,7 @@ type tunnel struct {
 func newTunnel(p *peer, st *home.State, c conn, s control, r *bufio.Reader, remote wire.Hello, agreed wire.Agreement, dialled bool) *tunnel {
 	return &tunnel{
 		p: p, st: st, c: c, s: s, r: r, remote: remote, agreed: agreed, dialled: dialled,
-		began: time.Now(), ended: make(chan struct{}),
+		began: time.Now(), ended: make(chan struct{}), whyTCP: "the peer dialled over TCP",
 		out: newOutbox(), asked: make(chan wire.InterestRequest, 1),
 	}
 }
@@ -44,6 +45,18 @@ func newTunnel(p *peer, st *home.State, c conn, s control, r *bufio.Reader, remo
 // the region with the smaller name.
 func (t *tunnel) preferred() bool {
 	return t.dialled == (t.p.m.o.Region < t.remote.Region)
+}
+
+// outranks says whether t stays although n, of the same two runs, was opened after
+// it. Both sides answer alike.
+func (t *tunnel) outranks(n *tunnel) bool {
+	switch {
+	case t.dialled == n.dialled: // its dialler gave it up, or moves
+		return false
+	case t.c.network() != n.c.network():
+		return t.c.network() == overUDP
+	}
+	return t.preferred()
 }
 
 func (t *tunnel) close(code uint64, reason string) { t.c.close(code, reason) }

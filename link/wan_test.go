@@ -19,10 +19,16 @@ type wan struct {
 	loss  float64
 	twice float64
 	delay time.Duration
+	noUDP bool
+
+	listeners map[string]*tcpListener
+	ports     int
+	ends      []*tcpEnd
 }
 
 func newWAN(oneWay time.Duration) *wan {
-	return &wan{rng: mrand.New(mrand.NewPCG(7, 11)), nodes: map[string]simnet.PacketReceiver{}, cut: map[[2]string]bool{}, delay: oneWay}
+	return &wan{rng: mrand.New(mrand.NewPCG(7, 11)), nodes: map[string]simnet.PacketReceiver{}, cut: map[[2]string]bool{}, delay: oneWay,
+		listeners: map[string]*tcpListener{}}
 }
 
 func ipOf(a net.Addr) string { return a.(*net.UDPAddr).IP.String() }
@@ -38,7 +44,7 @@ func (w *wan) SendPacket(p simnet.Packet) error {
 	to := w.nodes[p.To.String()]
 	copies := 1
 	switch {
-	case to == nil || w.cut[[2]string{ipOf(p.From), ipOf(p.To)}] || w.rng.Float64() < w.loss:
+	case to == nil || w.noUDP || w.cut[[2]string{ipOf(p.From), ipOf(p.To)}] || w.rng.Float64() < w.loss:
 		copies = 0
 	case w.rng.Float64() < w.twice:
 		copies = 2

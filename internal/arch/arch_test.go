@@ -114,6 +114,7 @@ var owners = []struct {
 	why     string
 }{
 	{"github.com/quic-go/quic-go", []string{"causeway/link", "causeway/internal/simlab"}, "simlab runs its simulated network"},
+	{"github.com/libp2p/go-yamux/v5", []string{"causeway/link"}, ""},
 	{"github.com/cockroachdb/pebble/v2", []string{"causeway/internal/store"}, ""},
 	{"github.com/hashicorp/raft", []string{"causeway/internal/replica/..."}, "raftlog is its log"},
 	{"github.com/hashicorp/memberlist", []string{"causeway/internal/cluster/..."}, "wires is its network in tests"},

@@ -63,6 +63,18 @@ const (
 	GoodbyeNotGateway   uint64 = 7 // another node of the region has its links: try the next address
 )
 
+// GoodbyeText is what a code says by itself: over TCP a connection is closed with
+// a code alone.
+func GoodbyeText(code uint64) string {
+	texts := []string{"it stops the link", "another tunnel of the pair is in use", "it has no link to this region", "no common version",
+		"it says that we broke the protocol; its log has more", "certificate and opening do not agree", "it gave the tunnel up",
+		"that node of the region has no links now"}
+	if code < uint64(len(texts)) {
+		return texts[code]
+	}
+	return fmt.Sprintf("code %d", code)
+}
+
 // Goodbye ends an opening: the accepting side does not take the tunnel. Later a
 // connection is closed with the same codes and a reason of its own.
 type Goodbye struct {

@@ -1,0 +1,116 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"causeway/link/wire"
+)
+
+// maxOpenings bounds the connections whose opening is not done.
+const maxOpenings = 64
+
+// accepting takes tunnels that peers dial.
+type accepting struct {
+	m     *Manager
+	slots chan struct{} // of openings under way
+}
+
+// opening takes a slot, or says that there is none.
+func (a *accepting) opening() bool {
+	select {
+	case a.slots <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (a *accepting) opened() { <-a.slots }
+
+func (a *accepting) quic(ctx context.Context, tr *quicTransport) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for {
+		c, err := tr.accept(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !a.opening() {
+			c.close(wire.GoodbyeFailed, "too many tunnels are being opened")
+			continue
+		}
+		all.Go(func() { a.m.serveAccepted(ctx, c, a.opened) })
+	}
+}
+
+func (a *accepting) tcp(ctx context.Context, tr *tcpTransport) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { _ = tr.listener.Close() })()
+	for {
+		raw, err := tr.accept(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("accept a link over TCP: %w", err)
+		}
+		if !a.opening() {
+			_ = raw.Close()
+			continue
+		}
+		all.Go(func() {
+			shakeCtx, done := context.WithTimeout(ctx, a.m.o.DialTimeout)
+			c, err := tr.welcome(shakeCtx, raw)
+			done()
+			if err != nil { // a refused certificate was told; the rest is scanners and health checks
+				a.opened()
+				return
+			}
+			a.m.serveAccepted(ctx, c, a.opened)
+		})
+	}
+}
+
+// serveAccepted opens and serves one tunnel. Its failure is nobody else's.
+func (m *Manager) serveAccepted(ctx context.Context, c conn, opened func()) {
+	openCtx, cancel := context.WithTimeout(ctx, m.o.DialTimeout)
+	var t *tunnel
+	err := protect(func() (err error) {
+		t, err = m.acceptOpening(openCtx, c)
+		return err
+	})
+	cancel()
+	opened()
+	if err == nil {
+		t.p.serve(ctx, t)
+		return
+	}
+	if !expected(err) {
+		m.stranger(fmt.Errorf("%s: %w", c.remote(), err))
+	}
+	code := wire.GoodbyeProtocol
+	var no *refusal
+	if errors.As(err, &no) {
+		code = no.code
+		timer := time.NewTimer(refuseWait)
+		defer timer.Stop()
+		select {
+		case <-c.done():
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	c.close(code, err.Error())
+}
