@@ -63,6 +63,9 @@ func (c *ctl) printLink(w io.Writer, d admin.LinkDetail) {
 	if l.State == admin.LinkUp {
 		tunnel = fmt.Sprintf("%s to %s, dialled %s, round trip %s", l.Transport, l.Address, how, seconds(l.RTTSeconds, true))
 	}
+	if l.TransportReason != "" {
+		tunnel += "; " + l.TransportReason
+	}
 	facts(w, "link", l.Name, "peer", l.Peer, "state", l.State+" for "+ago(c.now(), l.Since), "reason", l.Reason, "tunnel", tunnel,
 		"lag", fmt.Sprintf("%s, %d messages", seconds(l.LagSeconds, true), l.LagMessages),
 		"spool", fmt.Sprintf("%d messages, %s of %s (%s%s), %d dropped; when full: %s", l.SpoolMessages, admin.FormatBytes(l.SpoolBytes),

@@ -28,6 +28,9 @@ func TestMetrics_Page(t *testing.T) {
 	text := page(t, s)
 	for _, want := range []string{
 		`causeway_link_up{peer="us",reason="",transport="udp"} 1`,
+		`causeway_link_tunnels_total{peer="us",transport="tcp"} 2`,
+		`causeway_link_udp_probes_total{peer="us"} 5`,
+		`causeway_link_dial_failures_total{peer="us"} 7`,
 		`causeway_link_lag_seconds{peer="us"} 0.2`,
 		`causeway_link_lag_messages{peer="us"} 3`,
 		`causeway_link_spool_bytes{peer="us"} 300`,
@@ -84,6 +87,16 @@ func TestMetrics_Page(t *testing.T) {
 		if strings.Contains(text, secret) {
 			t.Errorf("%s is on the page", secret)
 		}
+	}
+}
+
+// Up over TCP is up, and the label says why it is not UDP.
+func TestMetrics_LinkOverTCP(t *testing.T) {
+	f := newFake()
+	f.links[0].Link.Transport, f.links[0].Link.Cause = "tcp", "udp_blocked"
+	f.st.Links = f.Links()
+	if text := page(t, fixture(t, f)); !strings.Contains(text, `causeway_link_up{peer="us",reason="udp_blocked",transport="tcp"} 1`) {
+		t.Errorf("the page does not say so:\n%s", text)
 	}
 }
 

@@ -18,14 +18,17 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // What a scrape asks the node for. Names are those of the operators' handbook and never change
 // their meaning.
 var (
-	descLinkUp        = desc("link_up", "1 while the link to the peer works, otherwise 0 with the reason.", "peer", "transport", "reason")
+	descLinkUp        = desc("link_up", "1 while the link to the peer works, otherwise 0; with the reason, also of being up over TCP.", "peer", "transport", "reason")
 	descLinkLag       = desc("link_lag_seconds", "Age of the oldest message the peer has not acknowledged.", "peer")
 	descLinkLagMsgs   = desc("link_lag_messages", "Messages the peer has not acknowledged.", "peer")
 	descLinkSpool     = desc("link_spool_bytes", "Bytes kept for the peer.", "peer")
 	descLinkSpoolMax  = desc("link_spool_capacity_bytes", "Bytes that may be kept for the peer.", "peer")
-	descLinkSpoolFull = desc("link_spool_full_in_seconds", "When the spool is full at the pace since its oldest message; absent if that cannot be said.", "peer")
 	descLinkBytes     = desc("link_bytes_total", "Bytes that crossed the link, raw and as on the wire.", "peer", "direction", "form")
 	descLinkRTT       = desc("link_rtt_seconds", "Round-trip time to the peer.", "peer")
+	descLinkTunnels   = desc("link_tunnels_total", "Tunnels opened, by either side.", "peer", "transport")
+	descLinkDials     = desc("link_dial_failures_total", "Rounds of dials in which no address gave a tunnel.", "peer")
+	descLinkProbes    = desc("link_udp_probes_total", "Attempts to move the tunnel from TCP to UDP.", "peer")
+	descLinkSpoolFull = desc("link_spool_full_in_seconds", "When the spool is full at the pace since its oldest message; absent if that cannot be said.", "peer")
 
 	descConnections = desc("connections", "Connected devices.", "listener", "protocol", "namespace")
 	descConnects    = desc("connects_total", "What became of accepted connections.", "listener", "result")
@@ -74,7 +77,7 @@ type scraper struct{ s *Server }
 // Describe names the metrics.
 func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descLinkUp, descLinkLag, descLinkLagMsgs, descLinkSpool, descLinkSpoolMax, descLinkSpoolFull, descLinkBytes,
-		descLinkRTT, descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
+		descLinkRTT, descLinkTunnels, descLinkDials, descLinkProbes, descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
 		descQueueBytes, descQueued, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed, descCommit, descFsync,
 		descNodes, descVotes, descVotesWant, descTerm, descStale, descBehind, descFetched, descFetchSize, descLag, descNodeDowns, descMismatch,
 		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
@@ -94,7 +97,7 @@ func (c *scraper) Collect(ch chan<- prometheus.Metric) {
 	n := samples{kind: prometheus.CounterValue}
 	n.counts(counts)
 	n.regionTotals(counts)
-	n.linkBytes(st.Links)
+	n.linkCounts(st.Links)
 	for _, s := range st.Services {
 		n.add(descRestarts, float64(s.Restarts), s.Name)
 	}
@@ -233,9 +236,12 @@ func (s *samples) regionTotals(c Counts) {
 func (s *samples) links(links []Link) {
 	for _, l := range links {
 		up := l.State == LinkUp
-		cause := ""
+		cause := l.Cause
 		if !up {
-			cause = causeWord(cmp.Or(l.Cause, l.State))
+			cause = cmp.Or(cause, l.State)
+		}
+		if cause != "" {
+			cause = causeWord(cause)
 		}
 		s.add(descLinkUp, oneIf(up), l.Peer, l.Transport, cause)
 		s.add(descLinkLag, float64(l.LagSeconds), l.Peer)
@@ -257,11 +263,15 @@ func causeWord(s string) string {
 	return s
 }
 
-func (s *samples) linkBytes(links []Link) {
+func (s *samples) linkCounts(links []Link) {
 	for _, l := range links {
 		for _, b := range l.Bytes {
 			s.add(descLinkBytes, float64(b.Bytes), l.Peer, b.Direction, b.Form)
 		}
+		s.add(descLinkTunnels, float64(l.TunnelsUDP), l.Peer, "udp")
+		s.add(descLinkTunnels, float64(l.TunnelsTCP), l.Peer, "tcp")
+		s.add(descLinkDials, float64(l.DialFailures), l.Peer)
+		s.add(descLinkProbes, float64(l.UDPProbes), l.Peer)
 	}
 }
 

@@ -240,12 +240,13 @@ type Link struct {
 	Peer               string      `json:"peer"`
 	Name               string      `json:"name"`
 	State              string      `json:"state"`  // up, dialing, down
-	Cause              string      `json:"cause"`  // why it is down, one lower-case word for metrics: timeout, identity, refused
-	Reason             string      `json:"reason"` // the same for people, with addresses and names
+	Cause              string      `json:"cause"`  // why it is down, or up over TCP; one lower-case word for metrics: timeout, identity, refused, udp_blocked
+	Reason             string      `json:"reason"` // why it is down, for people, with addresses and names
 	Since              time.Time   `json:"since"`
-	Transport          string      `json:"transport"` // udp, tcp; "" while down
-	Address            string      `json:"address"`   // of the peer
-	Dialled            bool        `json:"dialled"`   // by this side
+	Transport          string      `json:"transport"`        // udp, tcp; "" while down
+	TransportReason    string      `json:"transport_reason"` // why it is not udp
+	Address            string      `json:"address"`          // of the peer
+	Dialled            bool        `json:"dialled"`          // by this side
 	RTTSeconds         Seconds     `json:"rtt_seconds"`
 	LagSeconds         Seconds     `json:"lag_seconds"` // age of the oldest message not acknowledged by the peer
 	LagMessages        int         `json:"lag_messages"`
@@ -254,6 +255,10 @@ type Link struct {
 	SpoolCapacityBytes int64       `json:"spool_capacity_bytes"`
 	SpoolFullInSeconds Seconds     `json:"spool_full_in_seconds"` // at the pace since the oldest was spooled; 0 if that cannot be said
 	Dropped            int64       `json:"dropped"`               // from the spool, since the peer was added
+	TunnelsUDP         int64       `json:"tunnels_udp"`           // opened since the node started
+	TunnelsTCP         int64       `json:"tunnels_tcp"`
+	UDPProbes          int64       `json:"udp_probes"`    // while on TCP
+	DialFailures       int64       `json:"dial_failures"` // rounds of all addresses
 	Bytes              []LinkBytes `json:"bytes"`
 }
 

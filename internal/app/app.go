@@ -31,7 +31,7 @@ type Options struct {
 	// For tests, which bring a disk and a network of their own.
 
 	FS           store.FS                       // default the real one
-	ListenLinks  func() (net.PacketConn, error) // default UDP at link.listen
+	ListenLinks  func() (net.PacketConn, error) // default UDP at link.listen; links then have no TCP
 	Listeners    map[string]net.Listener        // by the name of the device listener
 	LinkIdentity link.Identity                  // default from identity
 	NodeIdentity cluster.Identity               // default from identity
@@ -281,6 +281,9 @@ func (a *App) newLinks() (err error) {
 	}
 	if o.Listen == nil {
 		o.Listen = a.listenLinks
+		if a.cfg.Link.ListenTCP != "" {
+			o.ListenTCP = a.listenLinksTCP
+		}
 	}
 	if a.cluster != nil { // Fresh, too: a leader that is cut off with a hanging disk believes that it leads
 		o.Gateway = func() bool { return a.home.leads() && a.home.Fresh() }
@@ -309,6 +312,15 @@ func (a *App) listenLinks() (net.PacketConn, error) {
 		return nil, fmt.Errorf("link.listen %q: %w; end what uses that UDP port, or choose another", at, err)
 	}
 	return c, nil
+}
+
+func (a *App) listenLinksTCP() (net.Listener, error) {
+	at := a.cfg.Link.ListenTCP
+	l, err := net.Listen("tcp", at)
+	if err != nil {
+		return nil, fmt.Errorf("link.listen_tcp %q: %w; end what uses that TCP port, choose another, or set it to \"\"", at, err)
+	}
+	return l, nil
 }
 
 // local gives what links bring to the broker, which is made after the links.

@@ -188,11 +188,10 @@ func (n node) link(s link.Status) admin.Link {
 		SpoolBytes: int64(s.LagBytes), Bytes: []admin.LinkBytes{
 			{Direction: "out", Form: "raw", Bytes: int64(s.Counters.RawOut)}, {Direction: "out", Form: "wire", Bytes: int64(s.Counters.WireOut)},
 			{Direction: "in", Form: "raw", Bytes: int64(s.Counters.RawIn)}, {Direction: "in", Form: "wire", Bytes: int64(s.Counters.WireIn)}}}
-	if s.State == link.Up {
-		out.Transport = "udp"
-	} else {
-		out.Cause = cause(s)
-	}
+	out.Transport, out.TransportReason = s.Network, s.WhyTCP
+	out.Cause = cause(s)
+	out.TunnelsUDP, out.TunnelsTCP = int64(s.Counters.Tunnels-s.Counters.TunnelsTCP), int64(s.Counters.TunnelsTCP)
+	out.UDPProbes, out.DialFailures = int64(s.Counters.Probes), int64(s.Counters.DialFailures)
 	if cfg != nil {
 		out.Name, out.SpoolCapacityBytes = cfg.Name, int64(cfg.Spool.Bytes)
 		out.SpoolFullInSeconds = admin.SecondsOf(fullIn(s.LagBytes, uint64(cfg.Spool.Bytes), s.LagAge))
@@ -220,11 +219,23 @@ func fullIn(bytes, capacity uint64, age time.Duration) time.Duration {
 // maxFullIn is as good as never.
 const maxFullIn = 10 * 365 * 24 * time.Hour
 
-// cause is the reason in a word that can be a label.
+// cause is the reason in a word that can be a label: why the link is down, or why it
+// is up over TCP.
 func cause(s link.Status) string {
+	if s.State == link.Up {
+		switch {
+		case s.WhyTCP == "":
+			return ""
+		case strings.HasPrefix(s.WhyTCP, "UDP"):
+			return "udp_blocked"
+		case s.Dialled:
+			return "tcp_only"
+		}
+		return "peer_dialled"
+	}
 	for _, c := range []struct{ in, word string }{
 		{"certificate", "identity"}, {"identity", "identity"}, {"silent", "timeout"}, {"timeout", "timeout"}, {"no answer", "timeout"},
-		{"refused", "refused"}, {"restarted", "restarted"}, {"waiting", "waiting"},
+		{"refused", "refused"}, {"cut", "cut"}, {"restarted", "restarted"}, {"waiting", "waiting"},
 	} {
 		if strings.Contains(s.Reason, c.in) {
 			return c.word

@@ -267,8 +267,9 @@ type Link struct {
 	Name string `mapstructure:"name"`
 	// Peer is the region at the other end, as named in its certificate; one link a peer.
 	Peer string `mapstructure:"peer"`
-	// Dial lists the peer's addresses, "udp://host:port", tried in order. Empty: this region
-	// waits for the peer to dial link.listen.
+	// Dial lists the addresses of the peer's nodes, "udp://host:port" and "tcp://host:port", tried
+	// all at once; TCP only where UDP does not get through. Empty: this region waits for the peer
+	// to dial link.listen or link.listen_tcp.
 	Dial []string `mapstructure:"dial"`
 	// In are the filters this region takes from the peer. Default "#".
 	In []string `mapstructure:"in"`
@@ -321,6 +322,9 @@ type LinkAccept struct {
 	// Listen is the UDP host:port where peers dial; empty accepts none. It is bound only when
 	// links are configured. Default "127.0.0.1:7444".
 	Listen string `mapstructure:"listen"`
+	// ListenTCP is the TCP host:port where peers dial whose UDP does not get through; empty accepts
+	// none. Default: port 7445 of the host of Listen if that has port 7444, otherwise "".
+	ListenTCP string `mapstructure:"listen_tcp"`
 }
 
 // Admin is the HTTP API.

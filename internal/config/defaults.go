@@ -57,6 +57,9 @@ func fillDefaults(cfg *Config, sources *Sources) {
 		cfg.Ack = []AckRule{{Filter: "#", Policy: AckRegion}}
 	}
 	cfg.Cluster.fill(unset)
+	if unset("link.listen_tcp") {
+		cfg.Link.ListenTCP = beside(cfg.Link.Listen)
+	}
 	for i := range cfg.Listeners {
 		cfg.Listeners[i].fill(fmt.Sprintf("listeners[%d].", i), unset)
 	}
@@ -92,6 +95,15 @@ func (c *Cluster) fill(unset func(string) bool) {
 			c.Join.Method = JoinDNS
 		}
 	}
+}
+
+// beside is where links listen on TCP if they listen on UDP at the usual port.
+func beside(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil || port != "7444" {
+		return ""
+	}
+	return net.JoinHostPort(host, "7445")
 }
 
 func (l *Listener) fill(key string, unset func(string) bool) {

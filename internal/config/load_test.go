@@ -51,7 +51,7 @@ func TestLoad_NothingGivesTheDefaults(t *testing.T) {
 		Limits: Limits{SessionExpiryMax: 14 * 24 * time.Hour, QueueMessages: 100000, QueueBytes: 256 << 20, Inflight: 1024,
 			Packet: 2 << 20, Subscriptions: 1000, TopicAliasMax: 32, ReceiveMaximum: 1024},
 		Ack:   []AckRule{{Filter: "#", Policy: AckRegion}},
-		Link:  LinkAccept{Listen: "127.0.0.1:7444"},
+		Link:  LinkAccept{Listen: "127.0.0.1:7444", ListenTCP: "127.0.0.1:7445"},
 		Admin: Admin{Socket: "data/admin.sock"},
 		Log:   Log{Level: LogInfo, Format: LogText},
 	}
@@ -222,7 +222,7 @@ func TestLoad_Errors(t *testing.T) {
 		{"upper case", "Region: eu\n", nil, nil,
 			[]string{"causeway.yaml:1: Region: unknown key; did you mean region?"}},
 		{"nothing like it", "link: {xylophone: 1}\n", nil, nil,
-			[]string{"causeway.yaml:1: link.xylophone: unknown key; known here are listen"}},
+			[]string{"causeway.yaml:1: link.xylophone: unknown key; known here are listen, listen_tcp"}},
 		{"set twice", "region: eu\nnode: a\nregion: us\n", nil, nil,
 			[]string{"causeway.yaml:3: region: set twice, first in line 1; keep one of them"}},
 		{"bad size", "limits:\n  packet: 2 Megs\n", nil, nil,

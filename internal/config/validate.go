@@ -208,6 +208,9 @@ func (v *validator) endpoints(c *Config) {
 	if c.Link.Listen != "" {
 		v.address("link.listen", c.Link.Listen)
 	}
+	if c.Link.ListenTCP != "" {
+		v.tcp("link.listen_tcp", c.Link.ListenTCP)
+	}
 	// sockaddr_un has 108 bytes with the closing zero.
 	v.check(len(c.Admin.Socket) <= 107, "admin.socket",
 		fmt.Sprintf("%q is longer than the 107 bytes a socket path may have", c.Admin.Socket), "name a shorter path, in /run for example")

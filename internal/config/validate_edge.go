@@ -113,18 +113,15 @@ func (v *validator) spoolClasses(key string, classes []SpoolClass) {
 }
 
 func (v *validator) linkDial(key string, l Link, c *Config) {
-	v.check(len(l.Dial) > 0 || c.Link.Listen != "", key+"dial", "is empty, and link.listen accepts nobody: the link can never come up",
+	v.check(len(l.Dial) > 0 || c.Link.Listen != "" || c.Link.ListenTCP != "", key+"dial", "is empty, and link.listen accepts nobody: the link can never come up",
 		"give the peer's address, or set link.listen for the peer to dial")
 	for i, raw := range l.Dial {
 		at := fmt.Sprintf("%sdial[%d]", key, i)
-		const want = "want udp://HOST:PORT such as udp://eu.example.com:7444"
 		u, err := url.Parse(raw)
-		switch {
-		case err == nil && u.Scheme == "tcp":
-			v.add(at, fmt.Sprintf("%q: links over TCP are not in this version", raw), want)
-		case err != nil || u.Scheme != "udp" || u.Hostname() == "" || raw != "udp://"+u.Host || !validPort(u.Port()):
-			v.add(at, fmt.Sprintf("%q is no peer address", raw), want)
-		}
+		ok := err == nil && (u.Scheme == "udp" || u.Scheme == "tcp") && u.Hostname() != "" && raw == u.Scheme+"://"+u.Host && validPort(u.Port())
+		v.check(ok, at, fmt.Sprintf("%q is no peer address", raw),
+			"want udp://HOST:PORT such as udp://eu.example.com:7444, or tcp://HOST:PORT for where UDP does not get through")
+		v.check(!slices.Contains(l.Dial[:i], raw), at, fmt.Sprintf("%q is listed twice", raw), "keep one of them")
 	}
 }
 
