@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,6 +27,21 @@ type forwarder struct {
 	stream *cluster.Stream
 	w      *bufio.Writer
 	buf    []byte
+
+	using atomic.Pointer[forwarding] // stream and to, for those who cannot wait for their turn
+}
+
+type forwarding struct {
+	*cluster.Stream
+	to home.NodeID
+}
+
+// turnTo ends what is being written to another node than the leader: a node that
+// is gone without a word may take nothing for as long as sendTimeout.
+func (f *forwarder) turnTo(leader home.NodeID) {
+	if u := f.using.Load(); u != nil && u.to != leader {
+		_ = u.SetDeadline(time.Unix(1, 0))
+	}
 }
 
 // sendTimeout bounds the writing of one batch to the leader. A leader that takes
@@ -64,6 +80,9 @@ func (f *forwarder) sendTo(leader home.NodeID, entries []home.Entry) error {
 	if err := f.stream.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
 		return err
 	}
+	if now, ok := f.r.Leader(); ok && now != leader { // and turnTo came before the deadline
+		return ErrNotLeader
+	}
 	for i := range entries {
 		f.buf = entries[i].Append(f.buf[:0])
 		var head [binary.MaxVarintLen64]byte
@@ -94,6 +113,7 @@ func (f *forwarder) dial(leader home.NodeID) error {
 		return err
 	}
 	f.stream, f.to, f.w = st, leader, bufio.NewWriterSize(st, 64<<10)
+	f.using.Store(&forwarding{st, leader})
 	// The leader says nothing on this stream: reading ends when it is gone, which
 	// a writer would learn only with its next entry.
 	go func() {
@@ -113,12 +133,14 @@ func (f *forwarder) ended(st *cluster.Stream) {
 	}
 }
 
-// drop closes the stream. Guarded by mu.
+// drop lets go of the stream. Closing it may take a while, since it says goodbye.
+// Guarded by mu.
 func (f *forwarder) drop() {
-	if f.stream != nil {
-		_ = f.stream.Close()
+	if st := f.stream; st != nil {
+		go func() { _ = st.Close() }()
 	}
 	f.stream, f.w = nil, nil
+	f.using.Store(nil)
 }
 
 func (f *forwarder) close() {

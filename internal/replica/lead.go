@@ -92,6 +92,10 @@ func (r *Replica) watchLeader(ctx context.Context) {
 		}
 		if leader != last {
 			last = leader
+			if leader != "" {
+				node, _ := splitID(string(leader))
+				r.forwarder.turnTo(node)
+			}
 			r.leaderChanged(leader != "")
 		}
 		select {

@@ -336,3 +336,37 @@ func TestRegion_Leave(t *testing.T) {
 		rg.await("the fourth to lead", 5*time.Second, func() bool { return rg.leader() == four })
 	})
 }
+
+// What a follower has under way fills its stream to a leader that is gone without a
+// word. It must not wait for that stream to break before it goes to the next one.
+func TestRegion_LeaderGone_WithItsStreamsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rg := newRegion(t, 3)
+		rg.start()
+		rg.await("three ready nodes", 20*time.Second, rg.allReady())
+		rg.subscribe()
+		was := rg.leader()
+		d := rg.others(was)[0]
+		for _, o := range rg.others(was) {
+			rg.net.Cut(was.name, o.name)
+		}
+		began := time.Now()
+		const all = 60
+		done := make(chan error, all)
+		for n := range uint32(all) {
+			if err := d.replica().Propose(numbered(9, n, 100<<10), func(_ home.Outcome, err error) { done <- err }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range all {
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began); took > sendTimeout/2 {
+			t.Errorf("it took %v", took)
+		}
+		rg.net.HealAll()
+		rg.await("three ready nodes again", 60*time.Second, rg.allReady())
+	})
+}

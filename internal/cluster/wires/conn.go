@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -21,6 +22,7 @@ type conn struct {
 	out, in       *lane
 
 	readBy, writeBy deadline
+	closed          atomic.Bool // at this end
 }
 
 // lane carries bytes one way, in order.
@@ -186,7 +188,11 @@ func (c *conn) await(d *deadline, wait time.Duration, changed, healed <-chan str
 func (c *conn) Write(b []byte) (int, error) {
 	done := 0
 	for done < len(b) {
-		n, changed, err := c.out.put(b[done:], c.net.delay())
+		if c.closed.Load() {
+			return done, net.ErrClosed
+		}
+		cut, healed := c.net.isCut(c.remote, c.local)
+		n, changed, err := c.out.put(b[done:], c.net.delay(), cut)
 		done += n
 		if err != nil {
 			return done, err
@@ -194,17 +200,18 @@ func (c *conn) Write(b []byte) (int, error) {
 		if n > 0 {
 			continue
 		}
-		if err := c.await(&c.writeBy, -1, changed, nil); err != nil {
+		if err := c.await(&c.writeBy, -1, changed, healed); err != nil {
 			return done, err
 		}
 	}
 	return done, nil
 }
 
-func (l *lane) put(b []byte, delay time.Duration) (n int, changed <-chan struct{}, err error) {
+// put adds what fits. deaf: that the other end is gone is not heard.
+func (l *lane) put(b []byte, delay time.Duration, deaf bool) (n int, changed <-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.end != nil {
+	if l.end != nil && !deaf {
 		return 0, nil, syscall.EPIPE
 	}
 	n = min(len(b), laneBytes-l.bytes)
@@ -224,6 +231,7 @@ func (l *lane) put(b []byte, delay time.Duration) (n int, changed <-chan struct{
 
 // Close implements net.Conn: the other end reads what is under way, then the end.
 func (c *conn) Close() error {
+	c.closed.Store(true)
 	c.out.close(io.EOF)
 	c.in.close(net.ErrClosed)
 	c.forget()
@@ -233,6 +241,7 @@ func (c *conn) Close() error {
 // reset ends the connection like a killed process: the other end hears it unless
 // the network is cut.
 func (c *conn) reset() {
+	c.closed.Store(true)
 	if cut, _ := c.net.isCut(c.local, c.remote); !cut {
 		c.out.close(errReset)
 	}
