@@ -147,21 +147,40 @@ const (
 )
 
 // watchIsolation closes the connections of a node that has been cut off from its
-// region.
+// region, or whose home has been closed for as long: it may be opened again soon,
+// or never, and a device that only listens would not notice.
 func (a *App) watchIsolation(ctx context.Context) error {
-	closed := false
+	var i isolation
 	for wait(ctx, isolationEvery) {
-		r := a.home.current()
-		isolated := r != nil && r.Stale() > isolatedAfter
-		if isolated && !closed {
-			if n := a.broker.CloseAll(); n > 0 {
-				_, why := r.Ready()
-				a.log.Warn("this node is isolated: its connections are closed, so that their devices go elsewhere", "connections", n, "reason", why)
-			}
+		if !i.begins(a.home.Fresh(), time.Now()) {
+			continue
 		}
-		closed = isolated
+		if n := a.broker.CloseAll(); n > 0 {
+			_, why := a.home.Ready()
+			a.log.Warn("this node is isolated: its connections are closed, so that their devices go elsewhere", "connections", n, "reason", why)
+		}
 	}
 	return nil
+}
+
+// isolation is that a node has not been fresh for isolatedAfter.
+type isolation struct {
+	since time.Time // not fresh; zero: it is
+	begun bool
+}
+
+// begins says, once, that it begins.
+func (i *isolation) begins(fresh bool, now time.Time) bool {
+	switch {
+	case fresh:
+		*i = isolation{}
+	case i.since.IsZero():
+		i.since = now
+	case !i.begun && now.Sub(i.since) > isolatedAfter:
+		i.begun = true
+		return true
+	}
+	return false
 }
 
 var errNoDir = errors.New("the data directory is not open")
@@ -190,6 +209,16 @@ func (h *homeService) Applied() uint64 {
 		return r.Applied()
 	}
 	return 0
+}
+
+// Alive are the runs of nodes that the home has not declared dead.
+func (h *homeService) Alive() (list []home.Owner) {
+	for _, n := range h.State().Nodes() {
+		if !n.Down {
+			list = append(list, n.Owner)
+		}
+	}
+	return list
 }
 
 // WaitApplied waits until an index is applied here.
