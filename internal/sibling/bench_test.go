@@ -80,10 +80,16 @@ func (l *loop) Members() []cluster.Member {
 func (l *loop) Watch() (<-chan struct{}, func())          { return nil, func() {} }
 func (l *loop) Applied() uint64                           { return 1 }
 func (l *loop) WaitApplied(context.Context, uint64) error { return nil }
-func (l *loop) Owner() home.Owner                         { return home.Owner{Node: home.NodeID(l.name), Incarnation: 1} }
-func (l *loop) DeliverFromSibling(*home.Message)          { <-l.slots }
-func (l *loop) DeliverToSession(home.Delivery)            { <-l.slots }
-func (l *loop) Yield(home.SessionKey, home.SessionEpoch)  {}
+func (l *loop) Alive() (list []home.Owner) {
+	for name := range l.peers {
+		list = append(list, home.Owner{Node: home.NodeID(name), Incarnation: 1})
+	}
+	return list
+}
+func (l *loop) Owner() home.Owner                        { return home.Owner{Node: home.NodeID(l.name), Incarnation: 1} }
+func (l *loop) DeliverFromSibling(*home.Message)         { <-l.slots }
+func (l *loop) DeliverToSession(home.Delivery)           { <-l.slots }
+func (l *loop) Yield(home.SessionKey, home.SessionEpoch) {}
 
 func await(ok func() bool) {
 	for !ok() {

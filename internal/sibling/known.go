@@ -9,10 +9,10 @@ import (
 
 // Known calls done, once, when every sibling has applied what this node has
 // applied now, or has lost its freshness: after Lapse and a round's gathering at
-// the latest. Without siblings it calls at once. done is called without locks,
+// the latest. While nothing runs it calls at once. done is called without locks,
 // one after the other, and must not block.
 func (s *Siblings) Known(done func()) {
-	if s.alone() || !s.known.add(done) {
+	if !s.known.add(done) {
 		done()
 	}
 }
@@ -135,15 +135,22 @@ func (k *known) close(open map[*round]struct{}) {
 	}
 }
 
-// begin asks all siblings whether they have applied what is applied here.
+// begin asks the siblings that may be fresh whether they have applied what is
+// applied here. Who they are is in what is applied: a run that was declared dead
+// is not fresh, and one that registers later will have applied all this.
 func (k *known) begin(waiting []func()) *round {
 	s := k.s
-	others := s.others()
-	r := &round{k: k, waiting: waiting, began: time.Now()}
-	r.left.Store(int64(len(others)) + 1)
 	index := s.o.Log.Applied()
-	for _, n := range others {
-		q := &question{f: frame{kind: kindApplied, index: index}, done: r.answered}
+	runs := s.o.Log.Alive()
+	r := &round{k: k, waiting: waiting, began: time.Now()}
+	r.left.Store(int64(len(runs)) + 1)
+	for _, o := range runs {
+		n := s.node(o.Node)
+		if n == nil { // this one
+			r.answered()
+			continue
+		}
+		q := &question{f: frame{kind: kindApplied, index: index}, run: o.Incarnation, done: r.answered}
 		r.asked = append(r.asked, asked{n, n.ask(q)})
 	}
 	r.lapse = time.AfterFunc(s.o.Lapse, r.end)

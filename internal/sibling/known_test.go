@@ -192,3 +192,22 @@ func TestRun_Again(t *testing.T) {
 		}
 	})
 }
+
+// A machine that is gone for good holds up nobody once it was declared dead.
+func TestKnown_OneWasDeclaredDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "a", "b", "c")
+		a := l.nodes["a"]
+		l.net.Cut("a", "c")
+		l.nodes["c"].mu.Lock()
+		l.nodes["c"].down = true
+		l.nodes["c"].mu.Unlock()
+		a.apply(20)
+		l.nodes["b"].apply(20)
+		known := make(chan time.Duration, 1)
+		a.asks(known)
+		if d := <-known; d > 2*rtt {
+			t.Errorf("known after %s", d)
+		}
+	})
+}

@@ -38,6 +38,7 @@ type fake struct {
 
 	mu          sync.Mutex
 	incarnation uint64
+	down        bool // declared dead
 	serve       func(context.Context, *cluster.Stream)
 	applied     uint64
 	moved       chan struct{} // closed when applied moves
@@ -153,8 +154,21 @@ func (f *fake) Handle(_ string, serve func(context.Context, *cluster.Stream)) {
 }
 
 func (f *fake) Members() (list []cluster.Member) {
-	for n := range f.lab.nodes {
-		list = append(list, cluster.Member{Node: n})
+	for n, o := range f.lab.nodes {
+		o.mu.Lock()
+		list = append(list, cluster.Member{Node: n, Incarnation: max(o.incarnation, 1)})
+		o.mu.Unlock()
+	}
+	return list
+}
+
+func (f *fake) Alive() (list []home.Owner) {
+	for n, o := range f.lab.nodes {
+		o.mu.Lock()
+		if !o.down {
+			list = append(list, owner(n, home.Incarnation(max(o.incarnation, 1))))
+		}
+		o.mu.Unlock()
 	}
 	return list
 }

@@ -155,7 +155,7 @@ func (n *node) run(ctx context.Context) {
 	wait := leastWait
 	for ctx.Err() == nil {
 		drain(n.dial)
-		began := time.Now()
+		began, told := time.Now(), n.told()
 		st, err := n.s.o.Streams.Dial(ctx, string(n.id), "", Protocol)
 		switch {
 		case err == nil:
@@ -164,7 +164,7 @@ func (n *node) run(ctx context.Context) {
 				continue // the node may have died: the next dial tells
 			}
 		case cluster.Dead(err):
-			n.dead(began)
+			n.dead(began, told)
 		}
 		if err != nil {
 			n.s.log.Debug("dial a sibling", "peer", n.id, "error", err)
@@ -201,13 +201,24 @@ func (n *node) needed() bool {
 	return len(n.questions) > 0
 }
 
+// told is the run of the node whose address gossip has told, or a later one.
+func (n *node) told() home.Incarnation {
+	for _, m := range n.s.o.Streams.Members() {
+		if m.Node == string(n.id) {
+			return home.Incarnation(m.Incarnation)
+		}
+	}
+	return 0
+}
+
 // dead notes that nobody listened at the node's address when a dial was made,
-// which began at that time: the runs that were asked before it are over.
-func (n *node) dead(began time.Time) {
+// which began at that time: the runs that were asked before it are over. One that
+// is later than what gossip had told may be at another address.
+func (n *node) dead(began time.Time, told home.Incarnation) {
 	var settled []*question
 	n.mu.Lock()
 	for number, q := range n.questions {
-		if began.After(q.since) {
+		if began.After(q.since) && q.run <= told {
 			settled = append(settled, q)
 			delete(n.questions, number)
 		}

@@ -48,6 +48,9 @@ type Log interface {
 	// WaitApplied returns nil once an index is applied here.
 	WaitApplied(ctx context.Context, index uint64) error
 	Owner() home.Owner
+	// Alive are the runs of nodes that are registered and not declared dead, this
+	// one among them or not.
+	Alive() []home.Owner
 }
 
 // Options of Siblings.
@@ -170,12 +173,6 @@ func (s *Siblings) others() []*node {
 		list = append(list, n)
 	}
 	return list
-}
-
-func (s *Siblings) alone() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.nodes) == 0
 }
 
 // Deliver hands a message that is in no log to another node, for its devices. At

@@ -234,3 +234,19 @@ func TestYield_TooMany(t *testing.T) {
 		all.Wait()
 	})
 }
+
+// The owner is a run that gossip has not told of: it may be at another address
+// than the one that refuses.
+func TestYield_RefusedAtTheAddressOfAnEarlierRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "a", "b")
+		a := l.nodes["a"]
+		l.nodes["b"].stop()
+		if d := a.took(owner("b", 2)); d != time.Second {
+			t.Errorf("took %s, want the lapse", d)
+		}
+		if d := a.took(owner("b", 1)); d >= time.Second {
+			t.Errorf("the run of that address: took %s", d)
+		}
+	})
+}
