@@ -9,20 +9,20 @@ import (
 
 // check holds what every subscriber saw against what every publisher was told.
 func (w *World) check() error {
+	if err := w.checkCopies(); err != nil {
+		return err
+	}
 	for _, p := range w.devices {
 		if p.publishes() && len(p.acked) != p.messages() {
 			return w.failf("%s: %d of %d messages acknowledged after a long calm (%d pending)", p.id, len(p.acked), p.messages(), len(p.pending))
-		}
-		if p.role != publisher {
-			continue
 		}
 		for _, s := range w.devices {
 			if err := w.checkPair(p, s); err != nil {
 				return err
 			}
 		}
-		for _, n := range w.nodes {
-			if err := w.checkGroup(p, n); err != nil {
+		for _, r := range w.regions {
+			if err := w.checkGroup(p, r); err != nil {
 				return err
 			}
 		}
@@ -30,14 +30,71 @@ func (w *World) check() error {
 	return w.checkRetained()
 }
 
+// settled says that nothing is under way any more, as far as one can see.
+func (w *World) settled() bool {
+	for _, d := range w.devices {
+		if len(d.pending) > 0 || d.publishes() && d.next < d.messages() || d.role.listens() && d.role != mortal && (!d.on || !d.subscribed) {
+			return false
+		}
+	}
+	for _, r := range w.regions {
+		l := r.leader()
+		if l == nil || w.checkCopies() != nil {
+			return false
+		}
+		for _, p := range l.state.Peers() {
+			if p.Spooled > 0 {
+				return false
+			}
+		}
+		for _, d := range w.devices {
+			x, _ := l.state.Session(d.key)
+			if d.r == r && (d.role != mortal && x.Queued > 0 || d.role == mortal && x.Owner != home.Owner{}) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// checkCopies wants every node back, with a copy that has done what the others
+// have.
+func (w *World) checkCopies() error {
+	if w.opt.Outside {
+		return nil
+	}
+	for _, r := range w.regions {
+		l := r.leader()
+		if l == nil {
+			return w.failf("%s has no leader after a long calm", r.id)
+		}
+		records, sum := l.state.Chain()
+		g := l.disk.log.group()
+		if g.voters() != r.voters {
+			return w.failf("%s has %d voters after a long calm, not %d", r.id, g.voters(), r.voters)
+		}
+		for _, n := range r.nodes {
+			if _, here := g.find(n.server()); !n.up || !here {
+				return w.failf("%s is no member of %s after a long calm", n.name, r.id)
+			}
+			if had, did := n.state.Chain(); had == records && did != sum {
+				return w.failf("%s differs from %s after %d records", n.name, l.name, records)
+			} else if had < records && n.applied+caughtUp < l.applied {
+				return w.failf("%s has applied %d records after a long calm, %s %d", n.name, had, l.name, records)
+			}
+		}
+	}
+	return nil
+}
+
 func (w *World) checkPair(p, s *device) error {
-	switch s.role {
-	case subscriber:
-		if err := w.checkWills(p, s); err != nil {
+	if s.role == subscriber || s.role == twin {
+		if err := w.checkWills(p, s); err != nil || p.role != publisher {
 			return err
 		}
 		return w.checkSeen(p, s, p.acked)
-	case hopper:
+	}
+	if s.role == hopper && p.role == publisher {
 		return w.checkSeen(p, s, surely(p, s))
 	}
 	return nil
@@ -73,30 +130,39 @@ func (w *World) checkSeen(p, s *device, must []int) error {
 // acknowledged while s was subscribed.
 func surely(p, s *device) (list []int) {
 	for _, num := range p.acked {
-		if p.n == s.n && slices.ContainsFunc(s.spans, func(h hop) bool { return h.from <= p.sentAt[num] && p.ackedAt[num] <= h.to }) {
+		if p.r == s.r && slices.ContainsFunc(s.spans, func(h hop) bool { return h.from <= p.sentAt[num] && p.ackedAt[num] <= h.to }) {
 			list = append(list, num)
 		}
 	}
 	return list
 }
 
-// checkGroup wants each message at one member of each region's group; at QoS 2
-// once, whatever became of the members meanwhile.
-func (w *World) checkGroup(p *device, n *node) error {
-	count := map[int]int{}
+// checkGroup wants each message at one member of each shared subscription of a
+// region; at QoS 2 once, whatever became of the members meanwhile.
+func (w *World) checkGroup(p *device, r *region) error {
+	if p.role != publisher {
+		return nil
+	}
+	count, other := map[int]int{}, map[int]int{}
 	for _, m := range w.devices {
-		if m.role == member && m.n == n {
-			for _, num := range m.seen["t/"+p.id] {
+		if m.r != r {
+			continue
+		}
+		for _, num := range m.seen["t/"+p.id] {
+			switch m.role {
+			case member:
 				count[num]++
+			case steady, mortal:
+				other[num]++
 			}
 		}
 	}
 	for _, num := range p.acked {
 		switch {
-		case count[num] == 0:
-			return w.failf("no member in %s got message %d of %s, though it was acknowledged", n.id, num, p.id)
+		case count[num] == 0, other[num] == 0 && len(r.nodes) > 1:
+			return w.failf("no member in %s got message %d of %s, though it was acknowledged", r.id, num, p.id)
 		case count[num] > 1 && p.qos == 2:
-			return w.failf("members in %s got message %d of %s %d times at QoS 2", n.id, num, p.id, count[num])
+			return w.failf("members in %s got message %d of %s %d times at QoS 2", r.id, num, p.id, count[num])
 		}
 	}
 	return nil
@@ -105,6 +171,9 @@ func (w *World) checkGroup(p *device, n *node) error {
 // checkWills wants the will of each connection that was open and ended, once at
 // QoS 2. One that the device never saw open may have left a will, too.
 func (w *World) checkWills(p, s *device) error {
+	if !p.wills() {
+		return nil
+	}
 	seen := s.seen[p.willTopic()]
 	for life := 1; life <= p.life; life++ {
 		n := 0
@@ -139,14 +208,22 @@ func (w *World) checkRetained() error {
 		}
 	}
 	for _, topic := range topics {
-		first, _ := w.nodes[0].state.RetainedMessage("", topic)
-		for _, n := range w.nodes {
+		at := w.regions[0].leader()
+		if at == nil {
+			return w.failf("%s has no leader after a long calm", w.regions[0].id)
+		}
+		first, _ := at.state.RetainedMessage("", topic)
+		for _, r := range w.regions {
+			n := r.leader()
+			if n == nil {
+				return w.failf("%s has no leader after a long calm", r.id)
+			}
 			got, _ := n.state.RetainedMessage("", topic)
 			if string(got.Payload) != string(first.Payload) {
-				return w.failf("%s retains %s for %s, %s retains %s", n.id, said(got), topic, w.nodes[0].id, said(first))
+				return w.failf("%s retains %s for %s, %s retains %s", n.name, said(got), topic, at.name, said(first))
 			}
 			if topic != commonTopic && string(got.Payload) != want[topic] {
-				return w.failf("%s retains %s for %s, last written was %q", n.id, said(got), topic, want[topic])
+				return w.failf("%s retains %s for %s, last written was %q", n.name, said(got), topic, want[topic])
 			}
 		}
 	}

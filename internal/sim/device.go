@@ -2,28 +2,28 @@ package sim
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"causeway/internal/home"
 )
 
-func timeOf(ns int64) time.Duration { return time.Duration(ns) }
-
-// device is a client. It keeps what MQTT asks a client to keep, and reconnects at
-// once.
+// device is a client. It keeps what MQTT asks a client to keep, and comes back at
+// once, through the load balancer.
 type device struct {
 	w    *World
-	n    *node
+	r    *region
 	id   string
 	key  home.SessionKey
 	qos  byte
 	role role
-	life int
+	life int // counts connections
 	conn *conn
 	on   bool // CONNACK seen
+	been bool // ever
 
-	inbox, outbox lane
+	heard time.Duration // when something came last
+	onAt  time.Duration // when its connection was accepted
+	old   *conn         // twin: an earlier connection that it has not closed
 
 	// Publisher.
 	publishing bool
@@ -50,26 +50,53 @@ type role int
 const (
 	publisher  role = iota // of numbered messages to a topic of its own, with a will
 	subscriber             // of everything
-	member                 // of a shared subscription to everything; one of two in a region
+	twin                   // a subscriber that now and then has two connections at once
+	member                 // of a shared subscription to everything
+	steady                 // of another one, at QoS 1
+	mortal                 // a member of that one, with a will: once its connection is lost it never comes back
 	keeper                 // publishes retained messages and deletes them
 	hopper                 // subscribes and unsubscribes, over and over
+	manual                 // does what a scenario says
 )
+
+// actor is a part in the cast of a region.
+type actor struct {
+	id   string
+	qos  byte
+	role role
+	hops bool
+}
+
+// cast lists the devices of a region; a region of one node needs no twin.
+func cast(id home.ID, several bool) (list []actor) {
+	name := func(what string) string { return fmt.Sprintf("%s-%s", id, what) }
+	list = []actor{
+		{name("pub0"), 1, publisher, false}, {name("pub1"), 2, publisher, false},
+		{name("sub0"), 1, subscriber, false}, {name("sub1"), 2, subscriber, false},
+		{name("member0"), 2, member, false}, {name("member1"), 2, member, true},
+		{name("keeper"), 1, keeper, false}, {name("hopper"), 2, hopper, true},
+	}
+	if several {
+		list = append(list, actor{name("twin"), 2, twin, false}, actor{name("steady"), 1, steady, false}, actor{name("mortal"), 1, mortal, false})
+	}
+	return list
+}
 
 // hop is a time in which a device was surely subscribed.
 type hop struct{ from, to time.Duration }
 
-func (d *device) listens() bool   { return d.role == subscriber || d.role == member || d.role == hopper }
-func (d *device) publishes() bool { return d.role == publisher || d.role == keeper }
-
-// hops says whether the device gives up its subscription now and then. The other
-// member of a group stays, so the group does.
-func (d *device) hops() bool {
-	return d.role == hopper || d.role == member && strings.HasSuffix(d.id, "1")
+func (r role) listens() bool {
+	return r == subscriber || r == twin || r == member || r == steady || r == mortal || r == hopper
 }
+func (d *device) publishes() bool { return d.role == publisher || d.role == keeper }
+func (d *device) wills() bool     { return d.role == publisher || d.role == mortal }
 
 func (d *device) filter() string {
-	if d.role == member {
+	switch d.role {
+	case member:
 		return "$share/g/t/#"
+	case steady, mortal:
+		return "$share/h/t/#"
 	}
 	return "t/#"
 }
@@ -81,18 +108,21 @@ type outgoing struct {
 	payload  string
 	num      int
 	id       uint16
+	qos      byte
+	retain   bool
 	released bool // PUBREC seen
 }
 
-func newDevice(w *World, n *node, id string, qos byte, r role) *device {
-	return &device{w: w, n: n, id: id, key: home.SessionKey{ClientID: id}, qos: qos, role: r, wanted: true,
+func newDevice(r *region, a actor) *device {
+	return &device{w: r.w, r: r, id: a.id, key: home.SessionKey{ClientID: a.id}, qos: a.qos, role: a.role, wanted: true,
 		received: map[uint16]bool{}, seen: map[string][]int{}, sentAt: map[int]time.Duration{}, ackedAt: map[int]time.Duration{}, kept: map[string]string{}}
 }
 
+// connect opens a connection to whichever node the load balancer picks.
 func (d *device) connect() {
-	d.life++
-	life := d.life
-	if !d.n.up {
+	n := d.r.balance()
+	if n == nil {
+		life := d.life
 		d.w.after(20*time.Millisecond, func() {
 			if d.life == life {
 				d.connect()
@@ -100,29 +130,76 @@ func (d *device) connect() {
 		})
 		return
 	}
-	d.on = false
-	d.inbox, d.outbox = lane{}, lane{}
-	d.conn = &conn{n: d.n, device: d, life: life, started: d.n.started, ids: map[uint16]uint64{}}
-	hello := packet{kind: "connect"}
-	if d.role == publisher {
-		hello.will = fmt.Sprint(d.life)
+	will := ""
+	if d.wills() {
+		will = fmt.Sprint(d.life + 1)
 	}
-	d.send(hello)
+	d.dial(n, will)
+}
+
+func (d *device) dial(n *node, will string) {
+	d.life++
+	d.on, d.heard = false, d.w.now
+	d.conn = &conn{n: n, device: d, life: d.life, run: n.life, ids: map[uint16]uint64{}}
+	d.send(packet{kind: "connect", will: will})
 }
 
 // cut breaks the connection: what is on the way is lost.
 func (d *device) cut() {
-	if d.conn != nil {
+	if c := d.conn; c != nil {
 		d.w.logf("%s is cut", d.id)
-		d.conn.close()
+		d.lost(c)
+		c.close()
 	}
 }
 
-func (d *device) lost() {
-	if d.on && d.publishing { // before that nobody had to be subscribed
+// vanish leaves the connection without a word: its node still thinks that the
+// device is there, and sends.
+func (d *device) vanish() {
+	if c := d.conn; c != nil {
+		d.w.logf("%s vanishes from %s", d.id, c.n.name)
+		d.lost(c)
+		c.expire()
+	}
+}
+
+// expire lets the keep-alive find out that nobody is there.
+func (c *conn) expire() {
+	c.n.w.after(keepAlive, func() { c.close() })
+}
+
+// double opens another connection beside the one there is.
+func (d *device) double() {
+	if d.conn == nil || !d.on || d.old != nil {
+		return
+	}
+	if d.w.opt.Hurry {
+		d.vanish()
+		return
+	}
+	d.w.logf("%s has a second connection beside that to %s", d.id, d.conn.n.name)
+	d.old = d.conn
+	d.connect()
+}
+
+// lost finds that a connection has ended.
+func (d *device) lost(c *conn) {
+	c.gone = true
+	if d.old == c {
+		d.old = nil
+	}
+	if d.conn != c {
+		return
+	}
+	if d.on && d.publishing && d.wills() { // before that nobody had to be subscribed
 		d.lived = append(d.lived, d.life)
 	}
+	on := d.on
 	d.conn, d.on = nil, false
+	switch {
+	case d.role == manual, d.role == mortal && d.publishing && on:
+		return
+	}
 	life := d.life
 	d.w.after(d.w.upTo(30*time.Millisecond), func() {
 		if d.life == life {
@@ -131,39 +208,63 @@ func (d *device) lost() {
 	})
 }
 
-func (d *device) send(p packet) {
-	c := d.conn
-	if c == nil || c.closed {
-		return
+// patience is how long a device waits for an answer before it tries another
+// connection.
+const patience = 2500 * time.Millisecond
+
+// watch gives up a connection that owes an answer and is silent.
+func (d *device) watch() {
+	owed := !d.on || len(d.pending) > 0 || d.role.listens() && d.subscribed != d.wanted
+	if d.conn != nil && owed && d.w.now-d.heard > patience {
+		d.vanish()
 	}
-	d.w.deliver(&d.outbox, func() { c.accept(p) })
+	d.w.after(time.Second, d.watch)
 }
 
-func (d *device) receive(p packet) {
+func (d *device) send(p packet) { d.over(d.conn, p) }
+
+// over sends a packet on a connection.
+func (d *device) over(c *conn, p packet) {
+	if c != nil && !c.gone {
+		d.w.deliver(&c.outbox, 0, func() { c.accept(p) })
+	}
+}
+
+func (d *device) receive(c *conn, p packet) {
+	d.heard = d.w.now
+	d.w.saw(d, c, p)
 	switch p.kind {
 	case "connack":
-		d.connacked()
+		if c == d.conn {
+			d.connacked(p)
+		}
 	case "suback", "unsuback":
-		d.settled(p.kind == "suback")
+		if c == d.conn {
+			d.settled(p.kind == "suback")
+		}
 	case "publish":
-		d.message(p)
+		d.message(c, p)
 	case "pubrel":
 		delete(d.received, p.id)
-		d.send(packet{kind: "pubcomp", id: p.id})
+		d.over(c, packet{kind: "pubcomp", id: p.id})
 	case "puback", "pubcomp":
 		d.finished(p.id)
 	case "pubrec":
 		if o := d.find(p.id); o != nil {
 			o.released = true
 		}
-		d.send(packet{kind: "pubrel", id: p.id})
+		d.over(c, packet{kind: "pubrel", id: p.id})
 	}
 }
 
 // connacked subscribes, or sends again what is pending: same ids, in order.
-func (d *device) connacked() {
-	d.on = true
-	if d.listens() {
+func (d *device) connacked(p packet) {
+	d.on, d.onAt = true, d.w.now
+	if d.been && !p.present {
+		d.w.violate("%s came back and its session was not there", d.id)
+	}
+	d.been = true
+	if d.role.listens() {
 		d.ask()
 		return
 	}
@@ -191,6 +292,9 @@ func (d *device) ask() {
 
 // settled hears that the subscription is there, or gone.
 func (d *device) settled(on bool) {
+	if d.role == manual {
+		return
+	}
 	d.subscribed = on
 	if on {
 		d.spans = append(d.spans, hop{from: d.w.now, to: never})
@@ -221,14 +325,22 @@ func (d *device) hop() {
 func (d *device) step() {
 	for d.publishing && d.on && d.publishes() && len(d.pending) < 4 && d.next < d.messages() {
 		d.next++
-		d.nextID = d.nextID%200 + 1
-		o := &outgoing{num: d.next, id: d.nextID, topic: "t/" + d.id, payload: fmt.Sprint(d.next)}
+		o := &outgoing{num: d.next, id: d.freeID(), qos: d.qos, retain: d.role == keeper, topic: "t/" + d.id, payload: fmt.Sprint(d.next)}
 		if d.role == keeper {
 			d.keep(o)
 		}
 		d.pending = append(d.pending, o)
 		d.sentAt[o.num] = d.w.now
 		d.emit(o, false)
+	}
+}
+
+// freeID reuses packet ids as soon as it may.
+func (d *device) freeID() uint16 {
+	for {
+		if d.nextID = d.nextID%6 + 1; d.find(d.nextID) == nil {
+			return d.nextID
+		}
 	}
 }
 
@@ -253,7 +365,7 @@ func (d *device) keep(o *outgoing) {
 const commonTopic = "r/common"
 
 func (d *device) emit(o *outgoing, dup bool) {
-	d.send(packet{kind: "publish", id: o.id, qos: d.qos, dup: dup, topic: o.topic, payload: o.payload, retain: d.role == keeper})
+	d.send(packet{kind: "publish", id: o.id, qos: o.qos, dup: dup, topic: o.topic, payload: o.payload, retain: o.retain})
 }
 
 func (d *device) find(id uint16) *outgoing {
@@ -276,24 +388,31 @@ func (d *device) finished(id uint16) {
 	}
 	pause := 300 * time.Millisecond
 	if d.role == keeper {
-		pause = 4 * time.Second
+		pause = 2 * time.Second
 	}
 	d.w.after(d.w.upTo(pause), d.step)
 }
 
+// slack is how long a packet may be on the way to a device.
+const slack = 6 * time.Millisecond
+
 // message notes what came. At QoS 2 the id tells a copy from a new message; a
 // client that kept the id does not hand the copy on.
-func (d *device) message(p packet) {
+func (d *device) message(c *conn, p packet) {
+	if c != d.conn && d.on && d.w.now-d.onAt > slack {
+		d.w.violate("%s got %s %s from %s, %v after %s had answered it that the session is there", d.id, p.topic, p.payload,
+			c.n.name, d.w.now-d.onAt, d.conn.n.name)
+	}
 	if p.qos == 2 {
 		if !d.received[p.id] {
 			d.received[p.id] = true
 			d.note(p)
 		}
-		d.send(packet{kind: "pubrec", id: p.id})
+		d.over(c, packet{kind: "pubrec", id: p.id})
 		return
 	}
 	d.note(p)
-	d.send(packet{kind: "puback", id: p.id})
+	d.over(c, packet{kind: "puback", id: p.id})
 }
 
 func (d *device) note(p packet) {

@@ -6,11 +6,13 @@ import (
 	"causeway/internal/home"
 )
 
-// link is one direction between two regions: interest comes, frames go.
+// link is one direction between two regions: interest comes, frames go. It runs
+// between the nodes that lead, and begins anew when one of them changes.
 type link struct {
 	w        *World
-	from, to *node
+	from, to *region
 	up       bool
+	a, b     *office // its ends
 	life     int
 	sent     home.Seq // last number put into a frame
 	started  bool     // the receiver said where it stands
@@ -20,7 +22,12 @@ type link struct {
 	back     lane
 }
 
-func newLink(w *World, from, to *node) *link { return &link{w: w, from: from, to: to, up: true} }
+func newLink(w *World, from, to *region) *link {
+	l := &link{w: w, from: from, to: to, up: true}
+	from.links = append(from.links, l)
+	l.tick()
+	return l
+}
 
 func (l *link) cut() {
 	l.w.logf("link %s->%s is cut", l.from.id, l.to.id)
@@ -33,49 +40,54 @@ func (l *link) heal() {
 		l.up = true
 		l.broken()
 	}
-	l.restart()
 }
 
-// broken forgets the tunnel: what was on the way is lost.
-func (l *link) broken() { l.life++; l.started, l.base = false, false }
-
-func (l *link) restart() {
-	l.broken()
+// broken forgets the tunnel. What a frame carried may still arrive.
+func (l *link) broken() {
+	l.life++
+	l.started, l.base = false, false
 	l.there, l.back = lane{}, lane{}
-	life := l.life
-	var tick func()
-	tick = func() {
-		if l.life == life {
-			l.step()
-			l.w.after(5*time.Millisecond+l.w.upTo(10*time.Millisecond), tick)
-		}
-	}
-	tick()
+	l.a, l.b = nil, nil
 }
 
-func (l *link) open() bool { return l.up && l.from.up && l.to.up && l.to.state.ID() != "" }
+func (l *link) tick() {
+	l.w.after(8*time.Millisecond+l.w.upTo(16*time.Millisecond), l.tick)
+	a, b := l.from.leader(), l.to.leader()
+	if !l.up || a == nil || b == nil {
+		return
+	}
+	if l.a != a.office || l.b != b.office {
+		l.broken()
+		l.a, l.b = a.office, b.office
+	}
+	l.step()
+}
+
+// open says that both ends still are what they were when the tunnel was opened.
+func (l *link) open() bool {
+	return l.up && l.a != nil && l.a.n.office == l.a && l.b.n.office == l.b
+}
 
 // over does something at the other end, in order, if the tunnel still stands.
 func (l *link) over(lane *lane, do func()) {
 	life := l.life
-	l.w.deliver(lane, func() {
+	l.w.deliver(lane, 0, func() {
 		if l.life == life && l.open() {
 			do()
 		}
 	})
 }
 
-func (l *link) source() home.Source { return home.Source{Home: l.from.id, Epoch: l.from.state.Epoch()} }
+func (l *link) source() home.Source {
+	return home.Source{Home: l.from.id, Epoch: l.a.n.state.Epoch()}
+}
 
 // step syncs interest and sends a frame if anything waits.
 func (l *link) step() {
-	if !l.open() {
-		return
-	}
 	l.interest()
 	if !l.started {
 		l.started = true
-		at, _ := l.to.state.Cursor(l.source(), "")
+		at, _ := l.b.n.state.Cursor(l.source(), "")
 		l.over(&l.back, func() { l.sent = at; l.send() })
 		return
 	}
@@ -83,20 +95,22 @@ func (l *link) step() {
 }
 
 func (l *link) interest() {
-	version, _ := l.to.state.Wanted()
+	state := l.b.n.state
+	version, _ := state.Wanted()
 	if l.base && version == l.told {
 		return
 	}
-	op := &home.Interest{Peer: l.to.id, Epoch: l.to.state.Epoch(), Version: version}
-	if delta, ok := l.to.state.WantedSince(l.told); ok && l.base {
+	op := &home.Interest{Peer: l.to.id, Epoch: state.Epoch(), Version: version}
+	if delta, ok := state.WantedSince(l.told); ok && l.base {
 		op.Base, op.Add, op.Remove = l.told, delta.Add, delta.Remove
 	} else {
-		op.Full, op.Add = true, l.to.state.WantedSnapshot().Filters
+		op.Full, op.Add = true, state.WantedSnapshot().Filters
 	}
 	l.base, l.told = true, version
 	l.over(&l.back, func() {
-		l.from.propose(op, func(o home.Outcome) {
-			if o.Code != home.CodeOK {
+		life := l.life
+		l.a.n.propose(op, func(o home.Outcome) {
+			if o.Code != home.CodeOK && l.life == life {
 				l.base = false // ask for all of it
 			}
 		})
@@ -104,7 +118,8 @@ func (l *link) interest() {
 }
 
 func (l *link) send() {
-	waiting := l.from.state.Spool(l.to.id, "", l.sent, 1+l.w.rnd.IntN(8), 1<<20, nil)
+	n := l.a.n
+	waiting := n.state.Spool(l.to.id, "", l.sent, 1+l.w.rnd.IntN(8), 1<<20, nil)
 	if len(waiting) == 0 {
 		return
 	}
@@ -112,7 +127,7 @@ func (l *link) send() {
 	for _, s := range waiting {
 		m := s.Message
 		if s.Evicted {
-			m = l.from.body(s.Seq)
+			m = n.body(s.Seq)
 		}
 		f.Messages = append(f.Messages, home.FrameMessage{Seq: s.Seq, Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, Live: s.Live, RetainVersion: s.RetainVersion})
 	}
@@ -129,14 +144,18 @@ func (l *link) send() {
 	if l.w.rnd.IntN(10) == 0 {
 		copies = 2 // a re-sent frame meets itself
 	}
+	to, life, run := l.b.n, l.life, l.b.n.life
 	for range copies {
-		l.over(&l.there, func() { l.receive(f) })
+		l.w.deliver(&l.there, 0, func() {
+			if to.life == run && (l.life == life || l.w.rnd.IntN(2) == 0) {
+				l.receive(to, f, life)
+			}
+		})
 	}
 }
 
-func (l *link) receive(f *home.Frame) {
-	life := l.life
-	l.to.propose(f, func(o home.Outcome) {
+func (l *link) receive(n *node, f *home.Frame, life int) {
+	n.propose(f, func(o home.Outcome) {
 		if l.life != life {
 			return
 		}
@@ -151,5 +170,5 @@ func (l *link) receive(f *home.Frame) {
 }
 
 func (l *link) trim(to home.Seq) {
-	l.from.propose(&home.Trim{Peer: l.to.id, Epoch: l.from.state.Epoch(), To: to}, nil)
+	l.a.n.propose(&home.Trim{Peer: l.to.id, Epoch: l.a.n.state.Epoch(), To: to}, nil)
 }

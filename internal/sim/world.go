@@ -10,30 +10,18 @@ import (
 	"causeway/internal/home"
 )
 
-// Fault is a mistake planted on purpose.
-type Fault int
-
-// The faults a test plants to see that the checker can fail.
-const (
-	NoFault         Fault = iota
-	NoSync                // a crash loses what was committed after the last flush
-	AckFirst              // PUBACK and PUBREC go out before the commit
-	TrimOnSend            // the link drops a frame's messages when it was sent
-	ForgetCursors         // a restarted home has no link cursors: known frames count again
-	NewPacketIDs          // after a reconnect the queue gets fresh packet ids
-	NoWills               // a connection that is cut takes its will along
-	AckOnCut              // what was sent on a connection that is cut counts as acknowledged
-	NoVersions            // retained messages cross without their version
-	LateUnsubscribe       // an UNSUBSCRIBE takes effect before it was sent
-)
-
 // Options of a run.
 type Options struct {
 	Seed     uint64
-	Regions  int // 1 to 3; each has one node
-	Messages int // from each publisher
-	Faults   int // crashes and cuts
+	Regions  int  // 1 to 3
+	Nodes    int  // of each region; 3 of them have a vote
+	Aged     bool // sessions have lived for long: packet ids begin again
+	Hurry    bool // home time runs fast
+	Messages int  // from each publisher
+	Faults   int  // crashes, cuts and the like
+	Trace    int  // lines of what happened that a failure shows; 60 and more
 	Plant    Fault
+	Outside  bool // only what devices saw counts, not what copies find out about themselves
 }
 
 // World is one run.
@@ -43,108 +31,150 @@ type World struct {
 	now     time.Duration
 	events  events
 	order   uint64
-	nodes   []*node
+	disks   int
+	regions []*region
 	links   []*link
+	cuts    map[[2]*node]int // directions in which nothing goes
 	devices []*device
 	calm    bool // no more faults; everything may settle
 	trace   []string
+	said    []string // for a scenario
+	bad     error    // the first violation
 }
 
 // Run runs a world to its end and returns what the checker found; nil is good.
 func Run(opt Options) error {
-	w := &World{opt: opt, rnd: rand.New(rand.NewPCG(opt.Seed, 0xCA05E))}
-	w.build()
-	w.run(2 * time.Second) // sessions, subscriptions and interest settle
-	for _, d := range w.devices {
-		if d.listens() && !d.subscribed {
-			return w.failf("%s is not subscribed after two quiet seconds", d.id)
-		}
+	_, err := play(opt)
+	return err
+}
+
+func play(opt Options) (*World, error) {
+	w := newWorld(opt)
+	w.people()
+	if err := w.begin(); err != nil {
+		return w, err
 	}
 	for _, d := range w.devices {
 		d.publishing = true
 		w.after(0, d.step)
-		if d.hops() {
+		d.watch()
+		if d.role == hopper || strings.HasSuffix(d.id, "member1") {
 			w.after(w.upTo(time.Second), d.hop)
 		}
 	}
 	for range opt.Faults {
-		w.after(w.upTo(3*time.Second), w.fault)
+		w.after(w.upTo(troubles), w.fault)
 	}
-	w.run(w.now + 4*time.Second)
-	w.calm = true
-	for _, n := range w.nodes {
-		n.start()
+	w.run(w.now + troubles + time.Second)
+	w.relent()
+	for end := w.now + 30*time.Second; w.now < end && !w.settled(); {
+		w.run(w.now + 500*time.Millisecond)
 	}
-	for _, l := range w.links {
-		l.heal()
+	w.run(w.now + time.Second)
+	if w.bad != nil {
+		return w, w.bad
 	}
-	w.run(w.now + 20*time.Second)
-	return w.check()
+	return w, w.check()
 }
 
-func (w *World) build() {
-	names := []string{"eu", "us", "ap"}[:w.opt.Regions]
-	for _, name := range names {
-		w.nodes = append(w.nodes, newNode(w, home.ID(name)))
+// begin lets leaders be elected, and sessions, subscriptions and interest settle.
+func (w *World) begin() error {
+	w.run(2 * time.Second)
+	for range 8 {
+		for _, d := range w.devices {
+			if d.role.listens() && !d.subscribed {
+				w.run(w.now + 500*time.Millisecond)
+				break
+			}
+		}
 	}
-	for _, from := range w.nodes {
-		for _, to := range w.nodes {
+	for _, d := range w.devices {
+		if d.role.listens() && !d.subscribed {
+			return w.failf("%s is not subscribed after six quiet seconds", d.id)
+		}
+	}
+	return w.bad
+}
+
+// troubles is how long things go wrong.
+const troubles = 3 * time.Second
+
+func newWorld(opt Options) *World {
+	w := &World{opt: opt, rnd: rand.New(rand.NewPCG(opt.Seed, 0xCA05E)), cuts: map[[2]*node]int{}}
+	for _, name := range []home.ID{"eu", "us", "ap"}[:opt.Regions] {
+		w.regions = append(w.regions, newRegion(w, name, opt.Nodes))
+	}
+	for _, from := range w.regions {
+		for _, to := range w.regions {
 			if from != to {
 				w.links = append(w.links, newLink(w, from, to))
 			}
 		}
 	}
-	for _, n := range w.nodes {
+	for _, n := range w.nodes() {
 		n.start()
-		for i := range 2 {
-			w.devices = append(w.devices,
-				newDevice(w, n, fmt.Sprintf("%s-pub%d", n.id, i), byte(i+1), publisher),
-				newDevice(w, n, fmt.Sprintf("%s-sub%d", n.id, i), byte(i+1), subscriber),
-				newDevice(w, n, fmt.Sprintf("%s-member%d", n.id, i), 2, member))
+	}
+	return w
+}
+
+// hurry is how much faster home time runs than the wires, in some runs: what a home
+// remembers for a day, it forgets within the run. It forgets within milliseconds,
+// too, from whom a session was taken a moment ago, so there are no twins then.
+func (w *World) hurry() time.Duration {
+	if w.opt.Hurry {
+		return 10_000
+	}
+	return 1
+}
+
+func (w *World) nodes() (list []*node) {
+	for _, r := range w.regions {
+		list = append(list, r.nodes...)
+	}
+	return list
+}
+
+func (w *World) people() {
+	for _, r := range w.regions {
+		for _, a := range cast(r.id, w.opt.Nodes > 1) {
+			w.devices = append(w.devices, newDevice(r, a))
 		}
-		w.devices = append(w.devices, newDevice(w, n, fmt.Sprintf("%s-keeper", n.id), 1, keeper),
-			newDevice(w, n, fmt.Sprintf("%s-hopper", n.id), 2, hopper))
 	}
 	for _, d := range w.devices {
 		d.connect()
 	}
 }
 
-// fault does one bad thing and, most times, mends it later.
-func (w *World) fault() {
-	if w.calm {
-		return
-	}
-	switch w.rnd.IntN(6) {
-	case 0, 1:
-		n := w.nodes[w.rnd.IntN(len(w.nodes))]
-		n.crash()
-		w.after(w.upTo(500*time.Millisecond), n.start)
-	case 2, 3:
-		w.devices[w.rnd.IntN(len(w.devices))].cut()
-	default:
-		if len(w.links) == 0 {
-			return
-		}
-		l := w.links[w.rnd.IntN(len(w.links))]
-		l.cut()
-		w.after(w.upTo(time.Second), l.heal)
-	}
-}
+// reaches says that what a node sends arrives at another.
+func (w *World) reaches(from, to *node) bool { return w.cuts[[2]*node{from, to}] == 0 }
 
 func (w *World) upTo(d time.Duration) time.Duration { return time.Duration(w.rnd.Int64N(int64(d))) }
 
-// latency is a delay on the wire or the disk.
+// latency is a delay on the wire.
 func (w *World) latency() time.Duration { return 100*time.Microsecond + w.upTo(5*time.Millisecond) }
 
 func (w *World) logf(format string, args ...any) {
 	if len(w.trace) < 20000 {
-		w.trace = append(w.trace, fmt.Sprintf("%10v ", w.now)+fmt.Sprintf(format, args...))
+		w.trace = append(w.trace, fmt.Sprintf("%10v ", w.now.Round(10*time.Microsecond))+fmt.Sprintf(format, args...))
+	}
+}
+
+// violate notes that a promise was broken, and ends the run.
+func (w *World) violate(format string, args ...any) {
+	if w.bad == nil {
+		w.bad = w.failf(format, args...)
+	}
+}
+
+// inside notes what a copy finds out about itself. Devices need not notice.
+func (w *World) inside(format string, args ...any) {
+	if !w.opt.Outside {
+		w.violate(format, args...)
 	}
 }
 
 func (w *World) failf(format string, args ...any) error {
-	tail := w.trace[max(0, len(w.trace)-40):]
+	tail := w.trace[max(0, len(w.trace)-max(w.opt.Trace, 60)):]
 	return fmt.Errorf("seed %d: %s\n%s", w.opt.Seed, fmt.Sprintf(format, args...), strings.Join(tail, "\n"))
 }
 
@@ -175,9 +205,9 @@ func (w *World) after(d time.Duration, do func()) {
 	heap.Push(&w.events, event{w.now + d, w.order, do})
 }
 
-// run does what happens until a time.
+// run does what happens until a time, or until a promise is broken.
 func (w *World) run(until time.Duration) {
-	for len(w.events) > 0 && w.events[0].at <= until {
+	for len(w.events) > 0 && w.events[0].at <= until && w.bad == nil {
 		e := heap.Pop(&w.events).(event)
 		w.now = e.at
 		e.do()

@@ -1,0 +1,104 @@
+package sim
+
+import (
+	"fmt"
+
+	"causeway/internal/home"
+)
+
+// region is a home and the nodes that keep it, behind a load balancer.
+type region struct {
+	w        *World
+	id       home.ID
+	nodes    []*node
+	voters   int
+	founders *group
+	links    []*link // from here
+}
+
+func newRegion(w *World, id home.ID, nodes int) *region {
+	r := &region{w: w, id: id, voters: min(nodes, 3), founders: &group{}}
+	for i := range nodes {
+		n := newNode(r, fmt.Sprintf("%s-%d", id, i+1))
+		r.nodes = append(r.nodes, n)
+		r.founders.members = append(r.founders.members, holder{n.server(), i < r.voters})
+	}
+	for _, n := range r.nodes {
+		n.found()
+	}
+	return r
+}
+
+func (r *region) named(name home.NodeID) *node {
+	for _, n := range r.nodes {
+		if n.name == name {
+			return n
+		}
+	}
+	return nil
+}
+
+// elected is the node that leads, whether or not it has committed anything yet.
+func (r *region) elected() (l *node) {
+	for _, n := range r.nodes {
+		if n.office != nil && (l == nil || n.office.term > l.office.term) {
+			l = n
+		}
+	}
+	return l
+}
+
+// leader is the node that leads and has applied all that was committed before;
+// nil if none does.
+func (r *region) leader() (l *node) {
+	for _, n := range r.nodes {
+		if n.office != nil && n.office.entered && (l == nil || n.office.term > l.office.term) {
+			l = n
+		}
+	}
+	return l
+}
+
+// balance picks a node as a load balancer does that asks nodes whether they are
+// ready, and is a little behind.
+func (r *region) balance() *node {
+	var ready, up []*node
+	for _, n := range r.nodes {
+		if n.up {
+			up = append(up, n)
+			if r.w.now-n.fresh.until < heardLately {
+				ready = append(ready, n)
+			}
+		}
+	}
+	if len(ready) == 0 {
+		ready = up
+	}
+	if len(ready) == 0 {
+		return nil
+	}
+	return ready[r.w.rnd.IntN(len(ready))]
+}
+
+// whole says that every voter has the disk it has its vote on, and has caught up:
+// another disk may be lost.
+func (r *region) whole() bool {
+	l := r.leader()
+	if l == nil {
+		return false
+	}
+	g := l.disk.log.group()
+	for _, m := range g.members {
+		if m.votes && (!m.node.up || m.node.disk.uuid != m.disk || m.node.disk.log.synced < l.committed) {
+			return false
+		}
+	}
+	return g.voters() == r.voters && l.committed >= l.office.changed
+}
+
+// setPeers tells the home of the regions it is linked with.
+func (o *office) setPeers() {
+	for _, l := range o.n.r.links {
+		o.n.propose(&home.SetPeer{Peer: l.to.id, Retained: true}, nil)
+	}
+}
