@@ -174,6 +174,9 @@ func (r *Replica) Ready() (ok bool, reason string) {
 // leader, sure of its office, said was committed a moment ago. [C1]
 func (r *Replica) Fresh() bool { return r.fresh.now() }
 
+// Stale is for how long the node has not been fresh; 0 if it is.
+func (r *Replica) Stale() time.Duration { return r.fresh.age() }
+
 // stale says why the node is not fresh.
 func (r *Replica) stale() string {
 	age := r.fresh.age().Round(100 * time.Millisecond)
