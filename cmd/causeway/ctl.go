@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -153,7 +154,7 @@ func pages[T any](c *ctl, cmd *cobra.Command, l lister, feature, path string, pa
 	if l.limit < 0 {
 		return usageError(cmd, fmt.Errorf("--limit is %d; use a number, or 0 for all", l.limit))
 	}
-	all := admin.Page[json.RawMessage]{Items: []json.RawMessage{}, Next: l.after}
+	all := listing[json.RawMessage]{Page: admin.Page[json.RawMessage]{Items: []json.RawMessage{}, Next: l.after}}
 	for {
 		size := pageSize
 		if l.limit > 0 {
@@ -165,11 +166,12 @@ func pages[T any](c *ctl, cmd *cobra.Command, l lister, feature, path string, pa
 		if err != nil {
 			return err
 		}
-		var page admin.Page[json.RawMessage]
+		var page listing[json.RawMessage]
 		if err := json.Unmarshal(b, &page); err != nil {
 			return fmt.Errorf("the answer of the node is not understood: %w", err)
 		}
 		all.Items, all.Next = append(all.Items, page.Items...), page.Next
+		all.missing(page.Unanswered)
 		if all.Next == "" || l.limit > 0 && len(all.Items) >= l.limit {
 			break
 		}
@@ -178,12 +180,34 @@ func pages[T any](c *ctl, cmd *cobra.Command, l lister, feature, path string, pa
 	if err != nil {
 		return fmt.Errorf("join the pages: %w", err)
 	}
-	return show(c, cmd, b, func(w io.Writer, page admin.Page[T]) {
+	return show(c, cmd, b, func(w io.Writer, page listing[T]) {
 		table(w, page.Items)
+		printUnanswered(cmd.ErrOrStderr(), page.Unanswered)
 		if page.Next != "" {
 			fmt.Fprintf(cmd.ErrOrStderr(), "there are more: --after %s, or --limit 0 for all\n", page.Next)
 		}
 	})
+}
+
+// listing is a list that may lack what nodes know that did not answer.
+type listing[T any] struct {
+	admin.Page[T]
+	Unanswered []admin.Unanswered `json:"unanswered,omitempty"`
+}
+
+// missing adds the nodes that did not answer for one page.
+func (l *listing[T]) missing(nodes []admin.Unanswered) {
+	for _, n := range nodes {
+		if !slices.ContainsFunc(l.Unanswered, func(u admin.Unanswered) bool { return u.Node == n.Node }) {
+			l.Unanswered = append(l.Unanswered, n)
+		}
+	}
+}
+
+func printUnanswered(w io.Writer, nodes []admin.Unanswered) {
+	for _, u := range nodes {
+		fmt.Fprintf(w, "node %s is missing here: %s\n", clean(u.Node), clean(u.Reason))
+	}
 }
 
 func setParam(v url.Values, name, value string) {

@@ -17,18 +17,20 @@ const defaultNamespace = "default"
 
 func (c *ctl) clientsCommand() *cobra.Command {
 	var l lister
-	var namespace, prefix, listener string
-	list := leaf("list", "The devices connected to this node", func(cmd *cobra.Command, _ []string) error {
+	var namespace, prefix, listener, node string
+	list := leaf("list", "The devices connected to the nodes of the region", func(cmd *cobra.Command, _ []string) error {
 		params := url.Values{}
 		setParam(params, "namespace", namespace)
 		setParam(params, "prefix", prefix)
 		setParam(params, "listener", listener)
+		setParam(params, "node", node)
 		return pages(c, cmd, l, "clients", admin.Path("clients"), params, c.printClients)
 	})
 	l.flags(list)
 	namespaceFlag(list, &namespace, "", "only this namespace")
 	list.Flags().StringVar(&prefix, "prefix", "", "only client ids that begin so")
 	list.Flags().StringVar(&listener, "listener", "", "only those of this listener")
+	list.Flags().StringVar(&node, "node", "", "only those of this node")
 
 	var ns string
 	show := leaf("show ID", "One connected device", func(cmd *cobra.Command, args []string) error {
@@ -40,13 +42,16 @@ func (c *ctl) clientsCommand() *cobra.Command {
 	for _, cmd := range []*cobra.Command{show, kick} {
 		namespaceFlag(cmd, &ns, defaultNamespace, "namespace of the client")
 	}
-	return alias("client", group("clients", "Connected devices", "", "", list, show, kick))
+	return alias("client", group("clients", "Connected devices",
+		`Any node can be asked: it asks the others, each for two seconds, and names
+those that did not answer.`, `  causeway ctl clients list --node eu-2
+  causeway ctl clients kick car-1 --namespace cars`, list, show, kick))
 }
 
 func (c *ctl) printClients(w io.Writer, clients []admin.Client) {
-	t := c.table("NAMESPACE", "CLIENT", "LISTENER", "ADDRESS", "MQTT", "-CONNECTED", "-IN FLIGHT", "-WAITING", "-RECEIVED", "-SENT")
+	t := c.table("NAMESPACE", "CLIENT", "NODE", "LISTENER", "ADDRESS", "MQTT", "-CONNECTED", "-IN FLIGHT", "-WAITING", "-RECEIVED", "-SENT")
 	for _, x := range clients {
-		t.row(x.Namespace, x.ClientID, x.Listener, x.Address, x.Protocol, ago(c.now(), x.ConnectedAt), x.InFlight, x.Waiting, x.Received, x.Sent)
+		t.row(x.Namespace, x.ClientID, x.Node, x.Listener, x.Address, x.Protocol, ago(c.now(), x.ConnectedAt), x.InFlight, x.Waiting, x.Received, x.Sent)
 	}
 	t.print(w, "no clients")
 }

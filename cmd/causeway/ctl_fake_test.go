@@ -124,7 +124,16 @@ func answers() map[string]any {
 		"GET /v1/config": admin.Page[admin.ConfigValue]{Items: []admin.ConfigValue{{Key: "region", Value: "eu", Source: "causeway.yaml:1"},
 			{Key: "limits.packet", Value: "2MiB", Source: "default"}}},
 
-		"GET /v1/clients?limit=100":                   admin.Page[admin.Client]{Items: []admin.Client{client, evil}},
+		"GET /v1/nodes": admin.NodePage{Items: []admin.NodeSummary{
+			{Node: "eu-1", Version: "v0.1.0", StartedAt: noon.Add(-3 * time.Hour), State: "ready", Since: noon.Add(-2 * time.Hour), Leading: true, Connections: 3},
+			{Node: "eu-2", Version: "v0.1.0", StartedAt: noon.Add(-time.Minute), State: "catching_up", Since: noon.Add(-time.Minute),
+				Progress: &admin.Progress{From: "eu-1", FetchedBytes: 1 << 30, TotalBytes: 4 << 30, EntriesBehind: 900}},
+			{Node: "eu-3", Version: "v0.1.0", StartedAt: noon.Add(-time.Hour), State: "isolated", Since: noon.Add(-time.Second),
+				Trouble: &admin.Trouble{Summary: "the node is isolated: no leader is heard", Since: noon, Next: "look"}}},
+			Unanswered: []admin.Unanswered{{Node: "eu-4", Reason: "it is not seen"}}},
+		"GET /v1/clients?limit=100": admin.ClientPage{Items: []admin.Client{client, evil},
+			Unanswered: []admin.Unanswered{{Node: "eu-2", Reason: "not available now: node eu-2 does not answer: timeout"}}},
+		"GET /v1/clients?limit=100&node=eu-1":         admin.ClientPage{Items: []admin.Client{client}, Unanswered: []admin.Unanswered{}},
 		"GET /v1/clients?limit=1":                     admin.Page[admin.Client]{Items: []admin.Client{client}, Next: "Y2Fyc_"},
 		"GET /v1/clients?limit=1000":                  admin.Page[admin.Client]{Items: []admin.Client{client}, Next: "Y2Fyc_"},
 		"GET /v1/clients?after=Y2Fyc_&limit=1000":     admin.Page[admin.Client]{Items: []admin.Client{evil}},

@@ -14,28 +14,34 @@ import (
 )
 
 func (c *ctl) statusCommand() *cobra.Command {
-	var watch bool
+	var watch, region bool
 	cmd := leaf("status", "One page: the state, the one thing wrong, and the next command", func(cmd *cobra.Command, _ []string) error {
-		if watch {
-			return c.watch(cmd)
+		switch {
+		case watch && region:
+			return watching(c, cmd, "nodes", admin.Path("nodes"), c.printNodes)
+		case watch:
+			return watching(c, cmd, "status", admin.Path("status"), c.printStatus)
+		case region:
+			return get(c, cmd, "nodes", admin.Path("nodes"), nil, c.printNodes)
 		}
 		return get(c, cmd, "status", admin.Path("status"), nil, c.printStatus)
 	})
+	cmd.Flags().BoolVarP(&region, "region", "r", false, "a line for each node of the region")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again and again until interrupted")
 	cmd.Flags().DurationVar(&c.interval, "interval", 2*time.Second, "how often --watch asks")
 	return cmd
 }
 
-// watch shows the page until interrupted. A node that does not answer is shown too: it may come
+// watching shows the page until interrupted. A node that does not answer is shown too: it may come
 // back, and that is what one watches for.
-func (c *ctl) watch(cmd *cobra.Command) error {
+func watching[T any](c *ctl, cmd *cobra.Command, feature, path string, table func(io.Writer, T)) error {
 	if c.interval < 100*time.Millisecond {
 		return usageError(cmd, fmt.Errorf("--interval is %s; use 100ms or more", c.interval))
 	}
 	tick := time.NewTicker(c.interval)
 	defer tick.Stop()
 	for {
-		b, err := c.call(cmd, http.MethodGet, "status", admin.Path("status"), nil, nil)
+		b, err := c.call(cmd, http.MethodGet, feature, path, nil, nil)
 		if cmd.Context().Err() != nil {
 			return nil
 		}
@@ -50,7 +56,7 @@ func (c *ctl) watch(cmd *cobra.Command) error {
 		case err != nil:
 			return err
 		default:
-			if err := show(c, cmd, b, c.printStatus); err != nil {
+			if err := show(c, cmd, b, table); err != nil {
 				return err
 			}
 		}
@@ -98,6 +104,24 @@ func (c *ctl) printStatus(w io.Writer, s admin.Status) {
 		c.printLinks(s.Now)(w, s.Links)
 	}
 	c.printTroubled(w, s)
+}
+
+func (c *ctl) printNodes(w io.Writer, p admin.NodePage) {
+	t := c.table("NODE", "STATE", "-FOR", "LEADS", "-CONNECTIONS", "-UP", "VERSION", "WHAT IS WRONG")
+	for _, n := range p.Items {
+		wrong := "-"
+		switch {
+		case n.Progress != nil:
+			wrong = progressLine(n.Progress)
+		case n.Trouble != nil:
+			wrong = n.Trouble.Summary
+		}
+		t.row(n.Node, n.State, ago(c.now(), n.Since), yesNo(n.Leading), n.Connections, ago(c.now(), n.StartedAt), n.Version, wrong)
+	}
+	for _, u := range p.Unanswered {
+		t.row(u.Node, "no answer", "-", "-", "-", "-", "-", u.Reason)
+	}
+	t.print(w, "no nodes")
 }
 
 func progressLine(p *admin.Progress) string {

@@ -22,7 +22,7 @@ const APIVersion = "v1"
 // Features are what this API can do; a client asks for the one its command needs. A name is never
 // given another meaning.
 func Features() []string {
-	return []string{"clients", "cluster", "config", "links", "peers", "retained", "routes", "services", "sessions", "status"}
+	return []string{"clients", "cluster", "config", "links", "nodes", "peers", "retained", "routes", "services", "sessions", "status"}
 }
 
 // maxBody bounds the body of a request, in bytes.
@@ -35,6 +35,7 @@ type route struct {
 	params       []string // of the query; any other is refused
 	handle       func(*http.Request, *query) (any, error)
 	raw          http.HandlerFunc // in place of handle, for what is not JSON
+	peers        bool             // served to the other nodes of the region too
 }
 
 // api answers requests, whoever they come from.
@@ -77,7 +78,11 @@ type admitted struct {
 func (a *api) serve(rt route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		who, _ := r.Context().Value(callerKey{}).(admitted)
-		if p := authorize(who, rt.role); p != nil {
+		p := authorize(who, rt.role)
+		if p == nil && who.peer && !rt.peers {
+			p = problem(http.StatusForbidden, ProblemRole, "ask the node itself", "this is not served to %s", who.name)
+		}
+		if p != nil {
 			writeProblem(w, r, p)
 			return
 		}

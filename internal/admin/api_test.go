@@ -97,7 +97,7 @@ func TestChanges(t *testing.T) {
 		did                string
 		effect             string
 	}{
-		{"DELETE", Path("clients", "cars", "a/b"), "", "kick cars/a/b", "the connection from 10.1.2.3:4567 closes"},
+		{"DELETE", Path("clients", "cars", "a/b"), "", "kick cars/a/b", "the connection from 10.1.2.3:4567 to node eu-1 closes"},
 		{"DELETE", Path("sessions", "cars", "car-1"), "", "delete session cars/car-1 will=false", "its will is not published"},
 		{"DELETE", Path("sessions", "cars", "car-1") + "?publish_will=true", "", "delete session cars/car-1 will=true", "its will is published"},
 		{"DELETE", Path("retained", "cars", "fleet/a"), "", "delete retained cars/fleet/a", "the retained message of 2 bytes is removed, here and at the peers"},

@@ -1,8 +1,12 @@
 package admin
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -17,21 +21,105 @@ func selects(k Key, namespace, prefix string) bool {
 	return (namespace == "" || k.Namespace == namespace) && strings.HasPrefix(k.Name, prefix)
 }
 
-func (a *api) listClients(_ *http.Request, q *query) (any, error) {
-	namespace, prefix, listener := q.text("namespace"), q.text("prefix"), q.text("listener")
+// listClients lists the devices of the whole region, or of one node.
+func (a *api) listClients(r *http.Request, q *query) (any, error) {
+	namespace, prefix, listener, node := q.text("namespace"), q.text("prefix"), q.text("listener"), q.text("node")
 	after, limit := q.after(), q.limit()
 	if q.err != nil {
 		return nil, q.err
 	}
-	return collect(after, limit, func(c Client) bool {
+	params := r.URL.Query()
+	params.Del("node")
+	if node != "" && node != a.name {
+		return a.clientsOf(r, node, params)
+	}
+	own, err := collect(after, limit, func(c Client) bool {
 		return selects(c.Key(), namespace, prefix) && (listener == "" || c.Listener == listener)
 	}, a.node.ClientsAfter)
+	page := ClientPage{Items: own.Items, Next: own.Next, Unanswered: []Unanswered{}}
+	if err != nil || node == a.name && node != "" || a.alone(r) {
+		return page, err
+	}
+	others, unanswered, err := askOthers[ClientPage](r.Context(), a, Path("clients"), params)
+	if err != nil {
+		return nil, fmt.Errorf("clients: %w", err)
+	}
+	page = mergeClients(append(others, page), limit)
+	page.Unanswered = list(unanswered)
+	return page, nil
+}
+
+func (a *api) clientsOf(r *http.Request, node string, params url.Values) (page ClientPage, err error) {
+	nodes, unanswered, err := []string(nil), []Unanswered(nil), error(nil)
+	if !a.alone(r) {
+		nodes, unanswered, err = a.others()
+	}
+	switch {
+	case err != nil:
+	case slices.Contains(nodes, node):
+		err = a.ask(r.Context(), node, http.MethodGet, Path("clients"), params, &page)
+	case slices.ContainsFunc(unanswered, func(u Unanswered) bool { return u.Node == node }):
+		err = fmt.Errorf("%w: node %s is not seen", ErrUnavailable, node)
+	default:
+		err = fmt.Errorf("node %s: %w", node, ErrNotFound)
+	}
+	return page, err
+}
+
+// mergeClients makes one page of those of several nodes. Of a node whose list goes on, what comes behind its page is not
+// known, so the page ends where the first of them does.
+func mergeClients(pages []ClientPage, limit int) ClientPage {
+	all := ClientPage{Items: []Client{}}
+	var end *Key
+	for _, p := range pages {
+		all.Items = append(all.Items, p.Items...)
+		if k, ok := parseCursor(p.Next); ok && p.Next != "" && (end == nil || k.Compare(*end) < 0) {
+			end = &k
+		}
+	}
+	slices.SortStableFunc(all.Items, func(x, y Client) int { return x.Key().Compare(y.Key()) })
+	if end != nil {
+		all.Items = slices.DeleteFunc(all.Items, func(c Client) bool { return c.Key().Compare(*end) > 0 })
+		all.Next = cursor(*end)
+	}
+	if len(all.Items) > limit {
+		all.Items = all.Items[:limit]
+		all.Next = cursor(all.Items[limit-1].Key())
+	}
+	return all
+}
+
+// holder is the other node that has a client's connection, as the home knows; "" if it can only be this one.
+func (a *api) holder(r *http.Request, k Key) (string, error) {
+	if a.alone(r) {
+		return "", nil
+	}
+	if _, err := a.node.Client(k); err == nil {
+		return "", nil
+	}
+	switch s, err := a.node.Session(k); {
+	case errors.Is(err, ErrUnavailable):
+		return "", err
+	case err != nil || s.Session.Owner == a.name:
+		return "", nil
+	default:
+		return s.Session.Owner, nil
+	}
 }
 
 func (a *api) getClient(r *http.Request, _ *query) (any, error) {
-	c, err := a.node.Client(clientKey(r))
+	k := clientKey(r)
+	node, err := a.holder(r, k)
+	var c Client
+	switch {
+	case err != nil:
+	case node != "":
+		err = a.ask(r.Context(), node, http.MethodGet, Path("clients", k.Namespace, k.Name), nil, &c)
+	default:
+		c, err = a.node.Client(k)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("client %s: %w", clientKey(r), err)
+		return nil, fmt.Errorf("client %s: %w", k, err)
 	}
 	return c, nil
 }
@@ -41,16 +129,29 @@ func (a *api) kickClient(r *http.Request, q *query) (any, error) {
 	if q.err != nil {
 		return nil, q.err
 	}
-	c, err := a.node.Client(k)
-	if err == nil && !dry {
-		err = a.node.Kick(r.Context(), k)
+	node, err := a.holder(r, k)
+	var done Change
+	switch {
+	case err != nil:
+	case node != "":
+		err = a.ask(r.Context(), node, http.MethodDelete, Path("clients", k.Namespace, k.Name), r.URL.Query(), &done)
+	default:
+		done, err = a.kickHere(r.Context(), k, dry)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("client %s: %w", k, err)
 	}
+	return done, nil
+}
+
+func (a *api) kickHere(ctx context.Context, k Key, dry bool) (Change, error) {
+	c, err := a.node.Client(k)
+	if err == nil && !dry {
+		err = a.node.Kick(ctx, k)
+	}
 	return Change{Action: "kick", Target: k.String(), DryRun: dry, Effects: []string{
-		fmt.Sprintf("the connection from %s closes", c.Address), "a persistent session stays",
-	}}, nil
+		fmt.Sprintf("the connection from %s to node %s closes", c.Address, c.Node), "a persistent session stays",
+	}}, err
 }
 
 func (a *api) listSessions(_ *http.Request, q *query) (any, error) {

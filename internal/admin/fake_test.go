@@ -30,6 +30,7 @@ type fake struct {
 	links    []LinkDetail
 	retained []RetainedDetail
 	config   []ConfigValue
+	nodes    []ClusterNode
 	route    Route
 	down     error // answered by every call that can fail
 	refuse   *Refused
@@ -215,7 +216,7 @@ func fixture(t *testing.T, f *fake, change ...func(*Options)) *Server {
 	t.Helper()
 	h := health.New(quiet())
 	h.Set("replica", health.OK())
-	o := Options{Node: f, Health: h, Metrics: NewMetrics(Build{"v0.1.0", "abc"}), Build: Build{"v0.1.0", "abc"}, Logger: quiet(),
+	o := Options{Node: f, Name: "eu-1", Health: h, Metrics: NewMetrics(Build{"v0.1.0", "abc"}), Build: Build{"v0.1.0", "abc"}, Logger: quiet(),
 		Services: func() []supervise.Status {
 			return []supervise.Status{{Name: "replica", State: supervise.StateRunning, Since: noon},
 				{Name: "link/us", State: supervise.StateRunning, Since: noon, Restarts: 2, LastError: "dial: timeout", LastErrorAt: noon}}
@@ -233,7 +234,10 @@ func fixture(t *testing.T, f *fake, change ...func(*Options)) *Server {
 func (f *fake) Cluster() (Cluster, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return Cluster{Home: "eu", Nodes: []ClusterNode{{Node: "eu-1", State: "leader"}}}, f.down
+	if f.nodes == nil {
+		return Cluster{Home: "eu", Nodes: []ClusterNode{{Node: "eu-1", State: "leader"}}}, f.down
+	}
+	return Cluster{Home: "eu", Nodes: f.nodes}, f.down
 }
 
 func (f *fake) ChangeCluster(_ context.Context, act ClusterAct, target string, dryRun bool) ([]string, error) {

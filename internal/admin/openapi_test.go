@@ -135,7 +135,7 @@ func TestDocument_SchemasAreTheStructs(t *testing.T) {
 		"LinkInterest": LinkInterest{}, "LinkSpool": LinkSpool{}, "LinkCursor": LinkCursor{}, "Route": Route{}, "Target": Target{},
 		"Retained": Retained{}, "RetainedDetail": RetainedDetail{}, "ConfigValue": ConfigValue{}, "Change": Change{},
 		"Progress": Progress{}, "Cluster": Cluster{}, "ClusterNode": ClusterNode{}, "Quorum": Quorum{}, "ForgetRequest": ForgetRequest{}, "Health": healthBody{}, "Refusal": Refusal{}, "Problem": Problem{},
-		"ClientPage": Page[Client]{}, "SessionPage": Page[Session]{}, "QueuedMessagePage": Page[QueuedMessage]{}, "LinkPage": Page[Link]{},
+		"ClientPage": ClientPage{}, "Unanswered": Unanswered{}, "NodePage": NodePage{}, "NodeSummary": NodeSummary{}, "SessionPage": Page[Session]{}, "QueuedMessagePage": Page[QueuedMessage]{}, "LinkPage": Page[Link]{},
 		"RetainedPage": Page[Retained]{}, "ConfigValuePage": Page[ConfigValue]{}, "ServicePage": Page[Service]{}}
 	schemas := at(t, doc, doc, "components", "schemas")
 	for name := range schemas {
@@ -233,6 +233,7 @@ func TestDocument_AnswersMatch(t *testing.T) {
 		{"GET", "/readyz", "/readyz", "", 200},
 		{"GET", "/v1/version", "/v1/version", "", 200},
 		{"GET", "/v1/status", "/v1/status", "", 200},
+		{"GET", "/v1/nodes", "/v1/nodes", "", 200},
 		{"GET", "/v1/services", "/v1/services", "", 200},
 		{"GET", "/v1/config", "/v1/config", "", 200},
 		{"GET", "/v1/clients", "/v1/clients", "", 200},

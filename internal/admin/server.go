@@ -25,6 +25,8 @@ type Build struct {
 // Options configure a Server.
 type Options struct {
 	Node    Node         // required
+	Name    string       // of the node
+	Peers   Peers        // nil: the node is its region's only one
 	Health  *health.Node // required
 	Metrics *Metrics     // required; it belongs to this server from now on
 	Build   Build
@@ -48,6 +50,9 @@ type Options struct {
 type Server struct {
 	// fixed after New
 	node       Node
+	name       string
+	peers      Peers
+	api        *api
 	health     *health.Node
 	metrics    *Metrics
 	supervised func() []supervise.Status
@@ -78,7 +83,7 @@ func New(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	s := &Server{node: o.Node, health: o.Health, metrics: o.Metrics, supervised: o.Services, build: o.Build, log: o.Logger}
+	s := &Server{node: o.Node, name: o.Name, peers: o.Peers, health: o.Health, metrics: o.Metrics, supervised: o.Services, build: o.Build, log: o.Logger}
 	if s.node == nil || s.health == nil || s.metrics == nil {
 		return nil, errors.New("admin: Options.Node, Health and Metrics must be set")
 	}
@@ -86,6 +91,7 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
 	a := newAPI(s)
+	s.api = a
 	if o.Socket != "" {
 		s.add(EndpointSocket, func() (net.Listener, error) { return listenSocket(o.Socket) }, a.handler(viaSocket))
 	}

@@ -63,6 +63,7 @@ func ParseRole(s string) (Role, error) { return parseRole(s) }
 type caller struct {
 	name string
 	role Role
+	peer bool // another node of the region, for a caller of its own
 }
 
 // tokenEntry is one line of the token file: name, role and the SHA-256 of the token. Tokens are 32

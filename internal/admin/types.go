@@ -182,6 +182,33 @@ type Client struct {
 // Key is the client's key.
 func (c Client) Key() Key { return Key{c.Namespace, c.ClientID} }
 
+// ClientPage is a part of the list of connected devices, in the order of their keys.
+type ClientPage struct {
+	Items      []Client     `json:"items"`
+	Next       string       `json:"next"`       // pass as after to go on; "" at the end
+	Unanswered []Unanswered `json:"unanswered"` // nodes whose devices are missing
+}
+
+// NodeSummary is a node of the region in one line.
+type NodeSummary struct {
+	Node        string    `json:"node"`
+	Version     string    `json:"version"`
+	StartedAt   time.Time `json:"started_at"`
+	State       string    `json:"state"`
+	Reason      string    `json:"reason"`
+	Since       time.Time `json:"since"`
+	Progress    *Progress `json:"progress"` // of a node that is catching up; null otherwise
+	Trouble     *Trouble  `json:"trouble"`  // null when nothing is wrong
+	Leading     bool      `json:"leading"`
+	Connections int       `json:"connections"`
+}
+
+// NodePage is all nodes of the region.
+type NodePage struct {
+	Items      []NodeSummary `json:"items"`
+	Unanswered []Unanswered  `json:"unanswered"`
+}
+
 // Session is what the home keeps of a device.
 type Session struct {
 	Namespace     string     `json:"namespace"`

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"time"
 
 	"causeway/internal/admin"
+	"causeway/internal/cluster"
 	"causeway/internal/home"
 	"causeway/internal/store"
 	meshtls "causeway/tls"
@@ -30,10 +32,25 @@ func (a *App) newAdmin() (err error) {
 	if o.Listen != "" {
 		o.Tokens = a.cfg.Admin.Tokens.Path()
 	}
+	o.Name = a.cfg.Node
+	if a.cluster != nil {
+		o.Peers = peers{a}
+	}
 	if a.admin, err = admin.New(o); err != nil {
 		return err
 	}
+	if a.cluster != nil {
+		a.cluster.Handle(admin.PeerProtocol, func(ctx context.Context, st *cluster.Stream) { a.admin.ServePeer(ctx, st, st.Peer.Node) })
+	}
 	return a.admin.Listen()
+}
+
+// peers reach the APIs of the other nodes of the region.
+type peers struct{ a *App }
+
+// Dial implements admin.Peers.
+func (p peers) Dial(ctx context.Context, node string) (net.Conn, error) {
+	return p.a.cluster.Dial(ctx, node, "", admin.PeerProtocol)
 }
 
 // node answers the admin API.
