@@ -8,6 +8,9 @@
 // answer names the version and the features of the node, every error is an RFC 9457 problem with
 // the fix in it.
 //
+// Any node speaks for its region: what another node knows (its devices' connections, its state) is
+// asked there, by the same API on streams between the nodes, which serves a few routes to them.
+//
 // What it is not: it knows no broker, home or link. It asks the node through the Node interface in
 // plain structs of its own; the app implements it. It decides nothing about the node.
 //

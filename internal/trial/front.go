@@ -77,25 +77,50 @@ func (t *Trial) Front(region string) *Front {
 
 // Up is how many nodes the load balancer sends devices to.
 func (f *Front) Up() (n int) {
-	conn, err := net.Dial("unix", f.stats)
-	if err != nil {
-		return 0
-	}
-	defer conn.Close()
-	if _, err := io.WriteString(conn, "show stat\n"); err != nil {
-		return 0
-	}
-	rows, err := csv.NewReader(conn).ReadAll()
-	if err != nil {
-		return 0
-	}
-	const backend, server, state = 0, 1, 17
-	for _, r := range rows {
-		if len(r) > state && r[backend] == "nodes" && r[server] != "BACKEND" && strings.HasPrefix(r[state], "UP") {
+	for _, r := range f.servers() {
+		if r.up {
 			n++
 		}
 	}
 	return n
+}
+
+// Server says whether the load balancer sends devices to a node, and the word of its last check: HANA is a connection
+// that failed.
+func (f *Front) Server(name string) (up bool, check string) {
+	for _, r := range f.servers() {
+		if r.name == name {
+			return r.up, r.check
+		}
+	}
+	return false, ""
+}
+
+type server struct {
+	name, check string
+	up          bool
+}
+
+func (f *Front) servers() (list []server) {
+	conn, err := net.Dial("unix", f.stats)
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "show stat\n"); err != nil {
+		return nil
+	}
+	rows, err := csv.NewReader(conn).ReadAll()
+	if err != nil {
+		return nil
+	}
+	const backend, name, state, check = 0, 1, 17, 36
+	for _, r := range rows {
+		if len(r) > check && r[backend] == "nodes" && r[name] != "BACKEND" {
+			list = append(list, server{r[name], strings.TrimPrefix(r[check], "* "), strings.HasPrefix(r[state], "UP")})
+		}
+	}
+	return list
 }
 
 // Start starts the load balancer, unless it runs.
