@@ -171,11 +171,10 @@ func (d *Dir) Sub(name string) (string, error) {
 // disk's UUID stands for the votes that were given on it [B1], so a folder that is gone is an error,
 // and not a new copy. A home that was never here is remembered only once its folder is durable.
 func (d *Dir) Home(name string) (string, error) {
-	b, err := ReadFile(d.fs, d.fs.PathJoin(d.path, homesFile), maxSmallFile)
-	if err != nil && !IsNotExist(err) {
-		return "", fmt.Errorf("%w: %w", ErrDamagedDir, err)
+	homes, err := d.homes()
+	if err != nil {
+		return "", err
 	}
-	homes := strings.Fields(string(b))
 	if slices.Contains(homes, name) {
 		there, err := Exists(d.fs, d.fs.PathJoin(d.path, name))
 		if err != nil {
@@ -191,8 +190,61 @@ func (d *Dir) Home(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	homes = append(homes, name)
-	return path, ExplainDiskError(d.fs, d.path, WriteFileAtomic(d.fs, d.path, homesFile, []byte(strings.Join(homes, "\n")+"\n")))
+	return path, ExplainDiskError(d.fs, d.path, d.writeHomes(append(homes, name)))
+}
+
+// homes are the homes that have had a copy here.
+func (d *Dir) homes() ([]string, error) {
+	b, err := ReadFile(d.fs, d.fs.PathJoin(d.path, homesFile), maxSmallFile)
+	if err != nil && !IsNotExist(err) {
+		return nil, fmt.Errorf("%w: %w", ErrDamagedDir, err)
+	}
+	return strings.Fields(string(b)), nil
+}
+
+func (d *Dir) writeHomes(homes []string) error {
+	return WriteFileAtomic(d.fs, d.path, homesFile, []byte(strings.Join(homes, "\n")+"\n"))
+}
+
+// asideSuffix is added to the name of a home's folder that was set aside.
+const asideSuffix = ".aside"
+
+// SetAside makes the disk count as wiped: the copy of a home has lost something that others were told
+// it holds, so its votes must not count any more [B1]. The directory gets another UUID, and the copy's
+// folder, with why in it, is kept under another name for who wants to look into it; one set aside
+// earlier goes. Stores and logs in the folder must be closed. Cut short, it may be called again: the
+// UUID goes first.
+func (d *Dir) SetAside(home, why string) error {
+	return ExplainDiskError(d.fs, d.path, d.setAside(home, why))
+}
+
+func (d *Dir) setAside(home, why string) error {
+	f := d.format
+	f.DiskUUID = newDiskUUID()
+	if err := WriteFileAtomic(d.fs, d.path, formatFile, f.encode()); err != nil {
+		return err
+	}
+	was := d.format.DiskUUID
+	f.CRC32C = f.sum()
+	d.format = f
+	from, to := d.fs.PathJoin(d.path, home), d.fs.PathJoin(d.path, home+asideSuffix)
+	if err := WriteFileAtomic(d.fs, from, "WHY", fmt.Appendf(nil, "disk %s: %s\n", was, why)); err != nil {
+		return err
+	}
+	homes, err := d.homes()
+	if err != nil {
+		return err
+	}
+	if err := d.writeHomes(slices.DeleteFunc(homes, func(name string) bool { return name == home })); err != nil {
+		return err
+	}
+	if err := d.fs.RemoveAll(to); err != nil {
+		return err
+	}
+	if err := d.fs.Rename(from, to); err != nil {
+		return err
+	}
+	return SyncDir(d.fs, d.path)
 }
 
 func validName(name string) bool {

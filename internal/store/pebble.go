@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -11,6 +12,9 @@ import (
 // pebbleFormat is the on-disk format that new stores are written in. Raising it is one-way for a
 // directory, so it does not follow Pebble's newest by itself.
 const pebbleFormat = pebble.FormatTableFormatV6
+
+// corruptionPause is the pace at which Pebble may run into a damaged table again.
+const corruptionPause = 50 * time.Millisecond
 
 // pebbleOptions sizes Pebble for a process that also runs a broker, and sends everything that means
 // "this disk cannot be trusted" to fail.
@@ -30,6 +34,11 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) { s.fail(fmt.Errorf("background write: %w", err)) },
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
+				if s.Err() != nil {
+					// A compaction over a damaged table is begun again and again, without a pause, until
+					// the store is closed. No lock is held here.
+					time.Sleep(corruptionPause)
+				}
 				s.fail(fmt.Errorf("damaged table %s: %w", i.Path, i.Details))
 			},
 			WriteStallBegin: func(i pebble.WriteStallBeginInfo) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -74,6 +75,9 @@ func (s *Store) ScanRange(start, end []byte, fn func(key, value []byte) error) e
 // readError stops the store: what cannot be read is damaged or on a broken disk, and a replica that
 // answers from the rest would diverge from its siblings.
 func (s *Store) readError(err error) error {
+	if isAny(err, syscall.EIO) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
 	s.fail(fmt.Errorf("read: %w", err))
 	return s.Err()
 }

@@ -17,6 +17,8 @@ var (
 	ErrNotFound = errors.New("store: key not found")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("store: closed")
+	// ErrDamaged: what the store reads is not what it wrote. The state is to be brought from elsewhere.
+	ErrDamaged = errors.New("store: damaged")
 	// ErrStop, returned by the function of a scan, ends the scan without an error.
 	ErrStop = errors.New("store: stop scanning")
 )
@@ -144,11 +146,11 @@ func Open(fs FS, dir string, opts Options) (*Store, error) {
 	s := newStore(fs, dir, opts)
 	db, err := pebble.Open(dir, s.pebbleOptions())
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", dir, ExplainDiskError(fs, dir, err))
+		return nil, fmt.Errorf("open store %s: %w", dir, judge(ExplainDiskError(fs, dir, err)))
 	}
 	s.db = db
 	if s.applied, err = readApplied(db); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store %s: %w", dir, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", dir, judge(err)), db.Close())
 	}
 	// Without a WAL everything that came back was in a synced table.
 	s.durable.Store(s.applied.Index)
@@ -179,6 +181,47 @@ func ReadApplied(fs FS, dir string) (Position, error) {
 		return Position{}, fmt.Errorf("read applied index of %s: %w", dir, err)
 	}
 	return p, nil
+}
+
+// Verify reads all of the store or checkpoint in dir, and with it the checksum of each block, without
+// changing it, and returns the position it holds. The store must not be open. Damage matches
+// ErrDamaged.
+func Verify(fs FS, dir string) (p Position, err error) {
+	s := newStore(fs, dir, Options{})
+	o := s.pebbleOptions()
+	o.ReadOnly, o.ErrorIfNotExists = true, true
+	db, err := pebble.Open(dir, o)
+	if err != nil {
+		return p, fmt.Errorf("verify store %s: %w", dir, judge(err))
+	}
+	p, err = readApplied(db)
+	if err == nil {
+		err = readAll(db)
+	}
+	if err = errors.Join(err, db.Close(), s.Err()); err != nil {
+		return p, fmt.Errorf("verify store %s: %w", dir, judge(err))
+	}
+	return p, nil
+}
+
+func readAll(db *pebble.DB) error {
+	it, err := db.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		_, err = it.ValueAndErr() // values may lie elsewhere than keys
+	}
+	return errors.Join(err, it.Close())
+}
+
+// judge adds ErrDamaged to what Pebble says when it finds a table, a manifest or one of their blocks
+// damaged or gone.
+func judge(err error) error {
+	if err == nil || errors.Is(err, ErrDamaged) || !pebble.IsCorruptionError(err) && !IsNotExist(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
 func readApplied(db *pebble.DB) (Position, error) {
@@ -233,7 +276,7 @@ func (s *Store) Err() error {
 // fail stops the store for good. Pebble may hold locks here, so OnFatal gets its own goroutine.
 func (s *Store) fail(err error) {
 	s.failOnce.Do(func() {
-		s.failure = fmt.Errorf("store %s stopped: %w", s.dir, ExplainDiskError(s.fs, s.dir, err))
+		s.failure = fmt.Errorf("store %s stopped: %w", s.dir, judge(ExplainDiskError(s.fs, s.dir, err)))
 		close(s.failed)
 		if s.opts.OnFatal != nil && s.opened.Load() {
 			go s.opts.OnFatal(s.failure)
