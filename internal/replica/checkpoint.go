@@ -34,8 +34,8 @@ type checkpoints struct {
 }
 
 // checkpointLife is how long an unused checkpoint is kept: until whoever fetched
-// it has caught up by the log.
-const checkpointLife = 30 * time.Second
+// it has loaded it, and is heard as one that follows the log.
+const checkpointLife = 2 * time.Minute
 
 // held says that the log must keep what follows a checkpoint.
 func (c *checkpoints) held() bool { return c.kept.Load() }
@@ -57,6 +57,11 @@ func (r *Replica) sendCopy(ctx context.Context, st *cluster.Stream) error {
 	var q fetchRequest
 	if err := readRequest(st, in, &q); err != nil {
 		return ignoreEnd(err)
+	}
+	if q.Damaged {
+		if err := r.doubtCheckpoint(); err != nil {
+			return err
+		}
 	}
 	p, err := r.borrowCheckpoint(ctx, q.Have)
 	if err != nil {
@@ -132,11 +137,27 @@ func (r *Replica) borrowCheckpoint(ctx context.Context, begun string) (*parcel, 
 	}
 	p, err := r.makeCheckpoint(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("make a checkpoint: %w", err)
+		return nil, fmt.Errorf("make a checkpoint: %w", errors.Join(err, r.dropCheckpoint()))
 	}
 	c.parcel, c.users = p, 1
-	c.kept.Store(true)
 	return p, nil
+}
+
+// doubtCheckpoint is called when a node says that the checkpoint fails its
+// checksums. If it does so here, then so does this node's state, whose files they
+// are.
+func (r *Replica) doubtCheckpoint() error {
+	c := &r.checkpoints
+	c.mu.lock()
+	defer c.mu.unlock()
+	if c.parcel == nil {
+		return nil
+	}
+	_, err := store.Verify(r.opts.FS, r.path(checkpointDir))
+	if errors.Is(err, store.ErrDamaged) {
+		r.fail(fmt.Errorf("the state of this node is damaged: %w", err))
+	}
+	return err
 }
 
 func (r *Replica) returnCheckpoint() {
@@ -153,6 +174,7 @@ func (r *Replica) makeCheckpoint(ctx context.Context) (*parcel, error) {
 	if err := r.dropCheckpoint(); err != nil {
 		return nil, err
 	}
+	r.checkpoints.kept.Store(true) // before there is a place in the log that must be kept
 	if err := await(ctx, r.raft.Snapshot()); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		return nil, err
 	}

@@ -92,7 +92,9 @@ type answer struct {
 	Holds  bool        `json:"holds,omitempty"` // it has a copy, with log or state
 	Leader home.NodeID `json:"leader,omitempty"`
 	// join: the answer of the leader.
-	First       uint64           `json:"first,omitempty"` // first index of its log
+	First uint64 `json:"first,omitempty"` // first index of its log
+	Lost  string `json:"lost,omitempty"`  // the asking disk has lost what it held: this
+	// Both: the highest run of the asking node that the home knows.
 	Incarnation home.Incarnation `json:"incarnation,omitempty"`
 }
 
@@ -147,10 +149,10 @@ func (r *Replica) serveControl(ctx context.Context, st *cluster.Stream) error {
 	var a answer
 	switch q.Kind {
 	case "who":
-		a = r.who()
+		a = r.who(home.NodeID(st.Peer.Node))
 	case "join":
 		var err error
-		if a, err = r.admit(ctx, st.Peer); err != nil {
+		if a, err = r.admit(ctx, st.Peer, q.Last); err != nil {
 			a.Error = err.Error()
 		}
 	case "leave", "force-leave", "transfer":
@@ -168,8 +170,11 @@ func (r *Replica) serveControl(ctx context.Context, st *cluster.Stream) error {
 }
 
 // who says what this node knows of the group.
-func (r *Replica) who() answer {
+func (r *Replica) who(asks home.NodeID) answer {
 	a := answer{Holds: r.holds.Load()}
+	if r.up.Load() { // from then on the state stays the same one
+		a.Incarnation, _ = r.state.Incarnation(asks)
+	}
 	a.Leader, _ = r.Leader()
 	return a
 }

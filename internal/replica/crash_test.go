@@ -270,7 +270,7 @@ func TestTrailing_IsBoundedByBytes(t *testing.T) {
 		bytes   int64
 		want    uint64
 	}{{0, 0, 1000}, {100, 100, 1000}, {100, 100 << 10, 1000}, {100, 100 << 20, 1}, {100, 10 << 20, 10}} {
-		if got := trailing(o, tc.entries, tc.bytes); got != tc.want {
+		if got := trailing(o.TrailingEntries, o.TrailingBytes, tc.entries, tc.bytes); got != tc.want {
 			t.Errorf("after %d entries of %d bytes: keeps %d, want %d", tc.entries, tc.bytes, got, tc.want)
 		}
 	}
@@ -373,23 +373,34 @@ func TestUnknownRecord_StopsTheHome(t *testing.T) {
 func TestBelong(t *testing.T) {
 	for _, tc := range []struct {
 		applied, snap, first, last, fetched uint64
-		want                                string // part of the error; "" means fine
+		lost, torn                          string // part of the error; "" means fine
 	}{
-		{0, 0, 0, 0, 0, ""},
-		{5, 0, 1, 9, 0, ""},
-		{9, 9, 0, 9, 0, ""},
-		{12, 9, 5, 20, 0, ""},
-		{8, 9, 5, 20, 0, "a snapshot says 9"},
-		{21, 9, 5, 20, 0, "the log ends at 20"},
-		{5, 0, 3, 20, 0, "begins at index 3"},
-		{12, 9, 11, 20, 0, "begins at index 11"},
-		{12, 9, 10, 20, 0, ""},
-		{21, 9, 0, 9, 21, ""}, // fetched, and the log has not caught up
-		{21, 9, 0, 9, 20, "the log ends at 9"},
+		{0, 0, 0, 0, 0, "", ""},
+		{5, 0, 1, 9, 0, "", ""},
+		{9, 9, 0, 9, 0, "", ""},
+		{12, 9, 5, 20, 0, "", ""},
+		{8, 9, 5, 20, 0, "", "a snapshot says 9"},
+		{21, 9, 5, 20, 0, "the log ends at 20", ""},
+		{5, 0, 3, 20, 0, "", "begins at index 3"},
+		{12, 9, 11, 20, 0, "", "begins at index 11"},
+		{12, 9, 10, 20, 0, "", ""},
+		{21, 9, 0, 9, 21, "", ""}, // fetched, and the log has not caught up
+		{21, 9, 0, 9, 20, "the log ends at 9", ""},
 	} {
-		err := belong(tc.applied, tc.snap, tc.first, tc.last, tc.fetched)
-		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
-			t.Errorf("store %d, snapshot %d, log %d-%d: %v, want %q", tc.applied, tc.snap, tc.first, tc.last, err, tc.want)
+		h := holdings{applied: store.Position{Index: tc.applied, Term: 3}, snap: store.Position{Index: tc.snap, Term: 2},
+			first: tc.first, last: tc.last, term: 3, fetched: tc.fetched}
+		lost, torn := belong(h)
+		for _, x := range []struct {
+			err  error
+			want string
+		}{{lost, tc.lost}, {torn, tc.torn}} {
+			if (x.err == nil) != (x.want == "") || x.err != nil && !strings.Contains(x.err.Error(), x.want) {
+				t.Errorf("store %d, snapshot %d, log %d-%d: %v, want %q", tc.applied, tc.snap, tc.first, tc.last, x.err, x.want)
+			}
+		}
+		h.term = 2 // raft's own is forgotten: the store has applied what is of term 3
+		if lost, _ := belong(h); lost == nil || !strings.Contains(lost.Error(), "votes are lost") {
+			t.Errorf("a log that has forgotten its term: %v", lost)
 		}
 	}
 }

@@ -25,9 +25,10 @@ import (
 const CopyProtocol = "causeway-copy/1"
 
 type fetchRequest struct {
-	Have string `json:"have,omitempty"` // checkpoint begun
-	File string `json:"file,omitempty"`
-	From int64  `json:"from,omitempty"`
+	Have    string `json:"have,omitempty"`    // checkpoint begun
+	Damaged bool   `json:"damaged,omitempty"` // it was fetched, and fails its checksums
+	File    string `json:"file,omitempty"`
+	From    int64  `json:"from,omitempty"`
 }
 
 const (
@@ -42,11 +43,13 @@ const (
 // streams and changes of the leader until ctx ends. t is what this copy's own log
 // held: the parcel must reach beyond what this copy has acknowledged.
 func (r *Replica) fetch(ctx context.Context, t tail) error {
-	if err := r.opts.FS.MkdirAll(r.path(incomingDir, stateDir), 0o755); err != nil {
+	if err := store.MkdirAll(r.opts.FS, r.path(incomingDir, stateDir)); err != nil {
 		return err
 	}
+	damaged := false
 	for {
-		p, err := r.fetchOnce(ctx, t)
+		p, err := r.fetchOnce(ctx, t, damaged)
+		err = store.ExplainDiskError(r.opts.FS, r.opts.Dir, err)
 		if err == nil {
 			r.log.Info("a copy of the state was fetched", "index", p.Applied.Index, "files", len(p.Files))
 			return r.install(p)
@@ -55,6 +58,7 @@ func (r *Replica) fetch(ctx context.Context, t tail) error {
 		if errors.As(err, &full) {
 			return err
 		}
+		damaged = errors.Is(err, store.ErrDamaged)
 		r.wait("the state is being fetched from another node: " + err.Error())
 		r.log.Debug("fetch the state", "error", err)
 		select {
@@ -65,7 +69,7 @@ func (r *Replica) fetch(ctx context.Context, t tail) error {
 	}
 }
 
-func (r *Replica) fetchOnce(ctx context.Context, t tail) (*parcel, error) {
+func (r *Replica) fetchOnce(ctx context.Context, t tail, damaged bool) (*parcel, error) {
 	here := r.askAround(ctx)
 	if here.leader == "" {
 		return nil, errors.New("no leader is here to fetch it from")
@@ -78,17 +82,24 @@ func (r *Replica) fetchOnce(ctx context.Context, t tail) (*parcel, error) {
 	release := context.AfterFunc(ctx, func() { _ = st.Close() })
 	defer release()
 	f := &fetching{r: r, st: st, in: bufio.NewReaderSize(st, 256<<10), from: here.leader}
-	p, err := f.parcel()
+	p, err := f.parcel(damaged)
 	if err != nil {
 		return nil, err
 	}
-	if p.Index < t.last && t.torn == nil {
+	if !p.covers(t) {
 		return nil, fmt.Errorf("the copy of %s is of index %d, and this one has voted for entries up to %d", here.leader, p.Index, t.last)
 	}
 	if err := f.files(p); err != nil {
-		return nil, store.ExplainDiskError(r.opts.FS, r.opts.Dir, err)
+		return nil, err
 	}
 	return p, f.complete(p)
+}
+
+// covers says that nothing committed of a log that ended at t is missing in p: it
+// is at least as up to date, in raft's sense. An index alone would not do, since a
+// log may end in entries of an old term that came to nothing.
+func (p *parcel) covers(t tail) bool {
+	return p.Term > t.term || p.Term == t.term && p.Index >= t.last
 }
 
 // fetching is one stream of a fetch.
@@ -97,6 +108,9 @@ type fetching struct {
 	st   *cluster.Stream
 	in   *bufio.Reader
 	from home.NodeID
+
+	total, done int64 // bytes of the parcel, and of it here
+	told        time.Time
 }
 
 func (f *fetching) ask(q fetchRequest) error {
@@ -108,13 +122,13 @@ func (f *fetching) ask(q fetchRequest) error {
 
 // parcel asks what there is. A parcel other than the one begun begins anew: a
 // table of the same name and size may be another's.
-func (f *fetching) parcel() (*parcel, error) {
+func (f *fetching) parcel(damaged bool) (*parcel, error) {
 	r, fs := f.r, f.r.opts.FS
 	var begun parcel
-	if b, err := store.ReadFile(fs, r.path(incomingDir, "PARCEL"), maxParcel); err == nil {
+	if b, err := store.ReadFile(fs, r.path(incomingDir, parcelName), maxParcel); err == nil {
 		_ = json.Unmarshal(b, &begun)
 	}
-	if err := f.ask(fetchRequest{Have: begun.ID}); err != nil {
+	if err := f.ask(fetchRequest{Have: begun.ID, Damaged: damaged}); err != nil {
 		return nil, err
 	}
 	// Making the checkpoint takes the leader a while.
@@ -135,7 +149,7 @@ func (f *fetching) parcel() (*parcel, error) {
 			return nil, err
 		}
 	}
-	return &p, store.WriteFileAtomic(fs, r.path(incomingDir), "PARCEL", line)
+	return &p, store.WriteFileAtomic(fs, r.path(incomingDir), parcelName, line)
 }
 
 func readLine(in *bufio.Reader, most int) ([]byte, error) {
@@ -184,25 +198,35 @@ func (f *fetching) have(name string) int64 {
 }
 
 func (f *fetching) files(p *parcel) error {
-	var total, done int64
+	var missing []parcelFile
 	for _, x := range p.Files {
-		total += x.Size
-	}
-	if free, ok, err := store.FreeBytes(f.r.opts.FS, f.r.opts.Dir); err == nil && ok && uint64(total) > free {
-		return fmt.Errorf("the state takes %d MiB, and %s has %d MiB free: make room", total>>20, f.r.opts.Dir, free>>20)
-	}
-	f.r.opts.Progress.fetched(f.from, 0, total)
-	for _, x := range p.Files {
-		if f.have(x.Name) != x.Size {
-			if err := f.file(x); err != nil {
-				return fmt.Errorf("file %s: %w", x.Name, err)
-			}
+		f.total += x.Size
+		if f.have(x.Name) == x.Size {
+			f.done += x.Size
+		} else {
+			missing = append(missing, x)
 		}
-		done += x.Size
-		f.r.opts.Progress.fetched(f.from, done, total)
-		f.r.wait(fmt.Sprintf("the state is being fetched from %s: %d of %d MiB", f.from, done>>20, total>>20))
+	}
+	if free, ok, err := store.FreeBytes(f.r.opts.FS, f.r.opts.Dir); err == nil && ok && uint64(f.total-f.done) > free {
+		return fmt.Errorf("%d MiB of the state are still to come, and %s has %d MiB free: make room", (f.total-f.done)>>20, f.r.opts.Dir, free>>20)
+	}
+	f.r.opts.Progress.fetched(f.from, f.done, f.total)
+	for _, x := range missing {
+		if err := f.file(x); err != nil {
+			return fmt.Errorf("file %s: %w", x.Name, err)
+		}
 	}
 	return nil
+}
+
+// progress says how far the fetch is, once a second.
+func (f *fetching) progress(n int) {
+	f.done += int64(n)
+	f.r.opts.Progress.fetched(f.from, f.done, f.total)
+	if now := time.Now(); now.Sub(f.told) >= time.Second {
+		f.told = now
+		f.r.wait(fmt.Sprintf("the state is being fetched from %s: %d of %d MiB", f.from, f.done>>20, f.total>>20))
+	}
 }
 
 // file fetches one file: a broken stream costs what was written of it.
@@ -239,6 +263,7 @@ func (f *fetching) copy(out io.Writer, size int64) error {
 				return werr
 			}
 			left -= int64(n)
+			f.progress(n)
 		}
 		if err != nil && left > 0 {
 			return err
@@ -247,10 +272,14 @@ func (f *fetching) copy(out io.Writer, size int64) error {
 	return nil
 }
 
-// complete makes the parcel ready to be installed.
+// complete makes the parcel ready to be installed. All of it is read first: what
+// the wire or the other node's disk did to it must not become this copy.
 func (f *fetching) complete(p *parcel) error {
 	fs, dir := f.r.opts.FS, f.r.path(incomingDir)
-	at, err := store.ReadApplied(fs, f.r.path(incomingDir, stateDir))
+	at, err := store.Verify(fs, f.r.path(incomingDir, stateDir))
+	if errors.Is(err, store.ErrDamaged) {
+		return errors.Join(fmt.Errorf("the copy of %s fails its checksums: %w", f.from, err), f.beginAnew())
+	}
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,8 @@ import (
 // buffer while the process was stopped proves nothing. [C1]
 type freshness struct {
 	started time.Time
-	until   atomic.Int64 // nanoseconds since started
+	until   atomic.Int64  // nanoseconds since started
+	newest  atomic.Uint64 // highest index heard to be committed
 
 	mu      sync.Mutex
 	waiting []heard // answers about what is not applied yet, oldest first
@@ -49,6 +50,7 @@ func (f *freshness) hear(h heard, reached func(uint64) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.waiting = append(f.waiting, h)
+	f.newest.Store(max(f.newest.Load(), h.commit))
 	f.settle(reached)
 	if over := len(f.waiting) - maxHeard; over > 0 {
 		f.waiting = append(f.waiting[:0], f.waiting[over:]...)

@@ -24,15 +24,17 @@ type region struct {
 	net   *wires.Net
 	nodes []*node
 	opts  func(*Options)
+	every time.Duration // between two publishes of a node
 	tr    *traffic
 }
 
 // node is one of them, over all its lives and disks.
 type node struct {
-	rg   *region
-	name string
-	fs   *store.CrashFS
-	port *wires.Node
+	rg     *region
+	name   string
+	fs     *store.CrashFS
+	port   *wires.Node
+	copies copies
 
 	mu       sync.Mutex
 	self     cluster.Self
@@ -120,7 +122,11 @@ func (d *node) Dial(ctx context.Context, name, disk, protocol string) (*cluster.
 	}
 	_ = nc.SetDeadline(time.Time{})
 	p.Wall = time.Now()
-	return &cluster.Stream{Conn: nc, Peer: p}, nil
+	st := &cluster.Stream{Conn: nc, Peer: p}
+	if protocol == CopyProtocol {
+		st = d.copies.dialled(st)
+	}
+	return st, nil
 }
 
 // oneByte keeps fmt from reading ahead.
@@ -216,8 +222,13 @@ func (d *node) live(ctx context.Context, fs *store.CrashFS) error {
 	d.mu.Unlock()
 	o := Options{Home: "eu", Epoch: home.Epoch{Number: 1, Host: "eu"}, Node: home.NodeID(d.name), Incarnation: home.Incarnation(dir.Incarnation()),
 		Disk: string(dir.DiskUUID()), Cluster: d, Voters: 3, FS: fs, Dir: "/data/home-eu", Sink: deaf{}, SegmentBytes: 256 << 10,
-		Store:            store.Options{MemTableBytes: 256 << 10, CacheBytes: 256 << 10},
-		RaiseIncarnation: func(i home.Incarnation) (home.Incarnation, error) { return i, dir.RaiseIncarnation(uint64(i)) },
+		Store: store.Options{MemTableBytes: 256 << 10, CacheBytes: 256 << 10},
+		RaiseIncarnation: func(i home.Incarnation) (home.Incarnation, error) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.self.Incarnation = max(d.self.Incarnation, uint64(i))
+			return i, dir.RaiseIncarnation(uint64(i))
+		},
 		Waiting: func(s string) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
@@ -229,7 +240,15 @@ func (d *node) live(ctx context.Context, fs *store.CrashFS) error {
 	if d.rg.opts != nil {
 		d.rg.opts(&o)
 	}
+	at, err := dir.Home("home-eu")
+	if err != nil {
+		return err
+	}
+	o.Dir = at
 	r, err := Open(ctx, o)
+	if errors.Is(err, ErrLost) {
+		return errors.Join(err, dir.SetAside("home-eu", err.Error()))
+	}
 	if err != nil {
 		return err
 	}

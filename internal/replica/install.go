@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/raft"
 
@@ -14,8 +15,11 @@ import (
 // Names in the home's folder while a copy is fetched, and after.
 //
 //	incoming/state/   files of the leader's checkpoint
-//	incoming/COMPLETE all of them are here, synced; holds the parcel
+//	incoming/PARCEL   what is to come
+//	incoming/COMPLETE all of it is here, synced; holds the parcel
 //	FETCHED           how far the store was when it was installed
+//	ASIDE             why the state is not to be used; the log is good
+//	state.aside/      such a state, once another took its place
 const (
 	incomingDir  = "incoming"
 	stateDir     = "state"
@@ -23,8 +27,9 @@ const (
 	snapshotsDir = "snapshots"
 	completeFile = "COMPLETE"
 	fetchedFile  = "FETCHED"
-	divergedFile = "DIVERGED"
-	divergedDir  = "state.diverged"
+	parcelName   = "PARCEL"
+	asideFile    = "ASIDE"
+	asideDir     = "state.aside"
 	maxParcel    = 16 << 20
 )
 
@@ -52,11 +57,14 @@ func (r *Replica) path(elem ...string) string {
 	return r.opts.FS.PathJoin(append([]string{r.opts.Dir}, elem...)...)
 }
 
-// recoverCopy finishes an installation that was cut short, and sets a copy aside
-// that was found to differ from the others.
+// recoverCopy finishes an installation that was cut short.
 func (r *Replica) recoverCopy() error {
 	fs := r.opts.FS
 	if err := store.MkdirAll(fs, r.opts.Dir); err != nil {
+		return err
+	}
+	// A checkpoint made for others in an earlier run is nobody's any more.
+	if err := fs.RemoveAll(r.path(checkpointDir)); err != nil {
 		return err
 	}
 	b, err := store.ReadFile(fs, r.path(incomingDir, completeFile), maxParcel)
@@ -85,55 +93,80 @@ func (r *Replica) install(p *parcel) error {
 	return nil
 }
 
-func (r *Replica) installState(*parcel) error {
+func (r *Replica) installState(p *parcel) error {
 	fs := r.opts.FS
 	there, err := store.Exists(fs, r.path(incomingDir, stateDir))
-	if err != nil || !there {
-		return err // moved already
-	}
-	if err := r.dropState(); err != nil {
-		return err
-	}
-	if err := fs.Rename(r.path(incomingDir, stateDir), r.path(stateDir)); err != nil {
-		return err
-	}
-	return errors.Join(store.SyncDir(fs, r.path(incomingDir)), store.SyncDir(fs, r.opts.Dir))
-}
-
-// dropState removes the old state, or keeps one that differed from the others for
-// who wants to find out why.
-func (r *Replica) dropState() error {
-	fs := r.opts.FS
-	diverged, err := store.Exists(fs, r.path(divergedFile))
 	if err != nil {
 		return err
 	}
+	if there { // not moved yet
+		if err := r.dropState(); err != nil {
+			return err
+		}
+		if err := fs.Rename(r.path(incomingDir, stateDir), r.path(stateDir)); err != nil {
+			return err
+		}
+	}
+	// The new name first: a loss of power between the two leaves both, never none.
+	for _, dir := range []string{r.opts.Dir, r.path(incomingDir)} {
+		if err := store.SyncDir(fs, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropState removes the old state, or keeps one that was set aside for who wants
+// to find out why.
+func (r *Replica) dropState() error {
+	fs := r.opts.FS
 	there, err := store.Exists(fs, r.path(stateDir))
 	if err != nil || !there {
 		return err
 	}
-	if diverged {
-		if err := fs.RemoveAll(r.path(divergedDir)); err != nil {
+	aside, err := r.isAside()
+	if err != nil {
+		return err
+	}
+	if aside {
+		if err := fs.RemoveAll(r.path(asideDir)); err != nil {
 			return err
 		}
-		return fs.Rename(r.path(stateDir), r.path(divergedDir))
+		return fs.Rename(r.path(stateDir), r.path(asideDir))
 	}
 	return fs.RemoveAll(r.path(stateDir))
 }
 
+// emptyLog removes the entries, all of which the parcel covers, and raises raft's
+// term to the parcel's: a store or snapshot of a later term than raft's tells of
+// a log that lost its votes.
 func (r *Replica) emptyLog(p *parcel) error {
 	logs, err := raftlog.Open(r.opts.FS, r.path(logDir), raftlog.Options{SegmentBytes: r.opts.SegmentBytes, Logger: r.log})
 	if err != nil {
 		return err
 	}
+	return errors.Join(emptyLog(logs, max(p.Term, p.Applied.Term)), logs.Close())
+}
+
+func emptyLog(logs *raftlog.Log, term uint64) error {
 	first, err := logs.FirstIndex()
-	if err == nil && first > 0 {
-		var last uint64
-		if last, err = logs.LastIndex(); err == nil {
-			err = logs.DeleteRange(first, last)
+	if err != nil {
+		return err
+	}
+	last, err := logs.LastIndex()
+	if err != nil {
+		return err
+	}
+	if last > 0 {
+		if err := logs.DeleteRange(first, last); err != nil {
+			return err
 		}
 	}
-	return errors.Join(err, logs.Close())
+	now, err := logs.GetUint64(termKey)
+	if err != nil || now >= term {
+		return err
+	}
+	return logs.SetUint64(termKey, term)
 }
 
 func (r *Replica) installMarker(p *parcel) error {
@@ -178,25 +211,41 @@ func (r *Replica) fetchedTo() uint64 {
 
 func (r *Replica) removeIncoming(*parcel) error {
 	fs := r.opts.FS
-	for _, name := range []string{divergedFile, fs.PathJoin(incomingDir, completeFile)} {
+	for _, name := range []string{asideFile, fs.PathJoin(incomingDir, completeFile)} {
 		if err := fs.Remove(r.path(name)); err != nil && !store.IsNotExist(err) {
 			return err
 		}
 	}
-	if err := store.SyncDir(fs, r.path(incomingDir)); err != nil {
-		return err
+	for _, dir := range []string{r.opts.Dir, r.path(incomingDir)} {
+		if err := store.SyncDir(fs, dir); err != nil {
+			return err
+		}
 	}
-	if err := fs.RemoveAll(r.path(incomingDir)); err != nil {
-		return err
-	}
-	return store.SyncDir(fs, r.opts.Dir)
+	return r.forgetIncoming()
 }
 
-// setAside marks a copy that differs from the others, so that the next start
-// fetches another.
-func (r *Replica) setAside() error {
-	return store.WriteFileAtomic(r.opts.FS, r.opts.Dir, divergedFile, []byte(errDiverged.Error()+"\n"))
+// forgetIncoming removes what was fetched and not installed.
+func (r *Replica) forgetIncoming() error {
+	if err := r.opts.FS.RemoveAll(r.path(incomingDir)); err != nil {
+		return err
+	}
+	return store.SyncDir(r.opts.FS, r.opts.Dir)
 }
 
-// isAside says that this copy was found to differ from the others.
-func (r *Replica) isAside() (bool, error) { return store.Exists(r.opts.FS, r.path(divergedFile)) }
+// setAside marks the state as one not to be used, so that the next start fetches
+// another.
+func (r *Replica) setAside(why error) error {
+	return store.WriteFileAtomic(r.opts.FS, r.opts.Dir, asideFile, []byte(why.Error()+"\n"))
+}
+
+// isAside says that the state of this copy was set aside.
+func (r *Replica) isAside() (bool, error) { return store.Exists(r.opts.FS, r.path(asideFile)) }
+
+// whyAside is why it was.
+func (r *Replica) whyAside() string {
+	b, err := store.ReadFile(r.opts.FS, r.path(asideFile), maxControl)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(b))
+}

@@ -41,7 +41,7 @@ func (r *Replica) takeSeat(ctx context.Context, t tail) (seat, error) {
 	r.holds.Store(!t.empty())
 	r.opts.Cluster.Handle(LogProtocol, r.serveLog)
 	for {
-		s, sure, err := r.look(ctx, t)
+		s, sure, err := r.look(ctx, &t)
 		if sure || err != nil {
 			return s, err
 		}
@@ -54,13 +54,29 @@ func (r *Replica) takeSeat(ctx context.Context, t tail) (seat, error) {
 }
 
 // look asks around once. sure: s is the answer.
-func (r *Replica) look(ctx context.Context, t tail) (s seat, sure bool, err error) {
+func (r *Replica) look(ctx context.Context, t *tail) (s seat, sure bool, err error) {
 	here := r.askAround(ctx)
+	if t.lost == nil && !t.empty() {
+		t.lost = r.isRestored(here.known)
+	}
+	if t.lost != nil {
+		// While the others have no leader, this disk may be needed to mend the home by
+		// hand.
+		if here.leader != "" {
+			return seat{}, true, fmt.Errorf("%w: %w", ErrLost, t.lost)
+		}
+		r.wait(fmt.Sprintf("this disk has lost what others were told it holds (%v); it gives no votes, and rejoins as an empty one once the others have a leader", t.lost))
+		return seat{}, false, nil
+	}
 	if here.leader != "" {
 		a, err := r.ask(ctx, here.leader, control{Kind: "join", Last: t.last})
+		if err == nil && a.Lost != "" {
+			return seat{}, true, fmt.Errorf("%w: %s", ErrLost, a.Lost)
+		}
 		if err == nil {
 			err = r.seated(a)
-			return seat{fetch: t.torn != nil || t.aside || a.First > t.last+1}, true, err
+			// Raft sends what follows the last entry only if it has that one, too.
+			return seat{fetch: t.torn != nil || a.First > max(t.last, 1)}, true, err
 		}
 		r.wait("the leader does not take this copy in: " + err.Error())
 		if t.empty() || t.torn != nil {
@@ -68,11 +84,8 @@ func (r *Replica) look(ctx context.Context, t tail) (s seat, sure bool, err erro
 		}
 	}
 	switch {
-	case t.aside:
-		r.wait("this copy differs from the others, and no leader is here to bring another from")
-		return seat{}, false, nil
 	case t.torn != nil:
-		r.wait(fmt.Sprintf("this copy is not whole (%v), and no leader is here to bring another from", t.torn))
+		r.wait(fmt.Sprintf("the state of this copy is not to be used (%v), and no leader is here to bring another from", t.torn))
 		return seat{}, false, nil
 	case !t.empty():
 		return seat{}, true, nil
@@ -104,12 +117,30 @@ func (r *Replica) seated(a answer) error {
 	return nil
 }
 
+// isRestored compares this run's number with the highest that others know of this
+// node: a copy is not empty, and yet its directory has counted fewer starts than
+// they have seen. It was taken back to an earlier time, before votes it gave.
+func (r *Replica) isRestored(known home.Incarnation) error {
+	if known < r.owner.Incarnation {
+		return nil
+	}
+	return fmt.Errorf("the others know run %d of this node, and its data directory counts %d: it was restored or copied", known, r.owner.Incarnation)
+}
+
+// restored says that a peer is at an earlier run than the home knows of its node:
+// its data directory was restored, and it has forgotten votes.
+func (r *Replica) restored(p cluster.Peer) bool {
+	known, _ := r.state.Incarnation(home.NodeID(p.Node))
+	return p.Incarnation < uint64(known)
+}
+
 // around is who was found.
 type around struct {
-	leader  home.NodeID // of the group, if somebody knows
-	holders int         // other nodes that hold a copy
-	cores   int         // core nodes that answered, this one among them
-	first   bool        // this node's name is the first of them
+	known   home.Incarnation // highest run of this node that another knows
+	leader  home.NodeID      // of the group, if somebody knows
+	holders int              // other nodes that hold a copy
+	cores   int              // core nodes that answered, this one among them
+	first   bool             // this node's name is the first of them
 	names   []string
 }
 
@@ -132,6 +163,7 @@ func (r *Replica) askAround(ctx context.Context) around {
 		if w.Holds {
 			a.holders++
 		}
+		a.known = max(a.known, w.Incarnation)
 		if w.Leader != "" && w.Leader != r.opts.Node {
 			a.leader = w.Leader
 		}
@@ -161,8 +193,11 @@ func (r *Replica) seek(ctx context.Context) {
 		if here.leader == "" || ctx.Err() != nil {
 			continue
 		}
-		if _, err := r.ask(ctx, here.leader, control{Kind: "join", Last: r.raft.LastIndex()}); err != nil {
+		switch a, err := r.ask(ctx, here.leader, control{Kind: "join", Last: r.raft.LastIndex()}); {
+		case err != nil:
 			r.log.Debug("ask to be let in", "leader", here.leader, "error", err)
+		case a.Incarnation > r.owner.Incarnation:
+			r.fail(r.isRestored(a.Incarnation)) // the next start sees to it
 		}
 	}
 }

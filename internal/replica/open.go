@@ -72,10 +72,7 @@ func newReplica(opts Options) *Replica {
 // openCopy opens what is on the disk, after bringing it up to where the leader's
 // log goes on from, if need be.
 func (r *Replica) openCopy(ctx context.Context) (raft.SnapshotStore, tail, error) {
-	if err := r.recoverCopy(); err != nil {
-		return nil, tail{}, err
-	}
-	snapshots, t, err := r.openFiles()
+	snapshots, t, err := r.openFound()
 	if err != nil {
 		return nil, t, err
 	}
@@ -83,42 +80,71 @@ func (r *Replica) openCopy(ctx context.Context) (raft.SnapshotStore, tail, error
 	if err != nil {
 		return nil, t, err
 	}
-	if seat.fetch {
-		if err := r.closeCopy(); err != nil {
-			return nil, t, err
-		}
-		if err := r.fetch(ctx, t); err != nil {
-			return nil, t, err
-		}
-		if snapshots, t, err = r.openFiles(); err != nil {
-			return nil, t, err
-		}
+	if !seat.fetch {
+		t.found = seat.found
+		return snapshots, t, r.forgetIncoming()
 	}
-	t.found = seat.found
-	return snapshots, t, nil
+	if err := r.closeCopy(); err != nil {
+		return nil, t, err
+	}
+	if err := r.fetch(ctx, t); err != nil {
+		return nil, t, err
+	}
+	return r.openFiles()
+}
+
+// openFound opens what the last run left. What a group's copy has lost others
+// have: that is noted in the tail, and not an error.
+func (r *Replica) openFound() (snapshots raft.SnapshotStore, t tail, err error) {
+	if err = r.recoverCopy(); err == nil {
+		snapshots, t, err = r.openFiles()
+	}
+	switch {
+	case r.opts.Cluster == nil:
+		return snapshots, t, err
+	case errors.Is(err, raftlog.ErrDamaged):
+		_ = r.closeCopy()
+		return nil, tail{lost: err}, nil
+	case errors.Is(err, store.ErrDamaged):
+		_ = r.closeCopy() // says again what is wrong with it
+		r.log.Error("the state of this copy is damaged: it is set aside and another is fetched", "error", err)
+		if err := r.setAside(err); err != nil {
+			return nil, t, err
+		}
+		return r.openFiles()
+	}
+	return snapshots, t, err
 }
 
 // openFiles opens store, log and snapshots, and checks that they belong
-// together.
+// together. A store that was set aside is not opened.
 func (r *Replica) openFiles() (snapshots raft.SnapshotStore, t tail, err error) {
-	if err := r.openState(); err != nil {
+	aside, err := r.isAside()
+	if err != nil {
+		return nil, t, err
+	}
+	if aside {
+		r.state, r.flushed, t.torn = home.New(), store.Position{}, errors.New(r.whyAside())
+	} else if err := r.openState(); err != nil {
 		return nil, t, err
 	}
 	if snapshots, err = r.openLog(); err != nil {
 		return nil, t, err
 	}
-	if t, err = r.inspect(snapshots); err != nil {
-		return nil, t, err
-	}
-	t.aside, err = r.isAside()
-	return snapshots, t, err
+	return snapshots, t, r.inspect(&t, snapshots)
 }
 
 // closeCopy closes what openFiles opened.
 func (r *Replica) closeCopy() error {
-	err := errors.Join(r.logs.Close(), r.store.Close())
+	var errs []error
+	if r.logs != nil {
+		errs = append(errs, r.logs.Close())
+	}
+	if r.store != nil {
+		errs = append(errs, r.store.Close())
+	}
 	r.logs, r.store = nil, nil
-	return err
+	return errors.Join(errs...)
 }
 
 // abandon closes what a failed Open had opened.
@@ -129,14 +155,10 @@ func (r *Replica) abandon() error {
 	}
 	r.stopServing()
 	r.handBack(ErrStopped)
-	var errs []error
-	if r.logs != nil {
-		errs = append(errs, r.logs.Close())
+	if c, ok := r.transport.(raft.WithClose); ok { // raft did not start
+		_ = c.Close()
 	}
-	if r.store != nil {
-		errs = append(errs, r.store.Close())
-	}
-	return errors.Join(errs...)
+	return r.closeCopy()
 }
 
 // openState opens the store and loads the state it holds.
@@ -167,7 +189,7 @@ func (r *Replica) openState() (err error) {
 func (r *Replica) openLog() (raft.SnapshotStore, error) {
 	fs := r.opts.FS
 	logs, err := raftlog.Open(fs, fs.PathJoin(r.opts.Dir, "log"),
-		raftlog.Options{SegmentBytes: r.opts.SegmentBytes, Logger: r.log})
+		raftlog.Options{SegmentBytes: r.opts.SegmentBytes, VerifySealed: r.opts.Cluster != nil, Logger: r.log})
 	if err != nil {
 		return nil, err
 	}
@@ -185,62 +207,91 @@ func (r *Replica) openLog() (raft.SnapshotStore, error) {
 	return raftlog.OpenSnapshots(fs, fs.PathJoin(r.opts.Dir, "snapshots"), r.log)
 }
 
-// tail is what Open learns of the log before raft does.
+// tail is what Open learns of the copy before raft does.
 type tail struct {
-	last     uint64    // last index of log and snapshots
-	commands bool      // the log holds records
-	time     home.Time // of the last record, if there is one
-	torn     error     // log and store do not belong together
-	aside    bool      // the copy was found to differ from the others
-	found    bool      // this node is to found the group
+	term, last uint64    // of the last entry in log and snapshots
+	commands   bool      // the log holds records
+	time       home.Time // of the last record, if there is one
+	torn       error     // the state is not to be used; the log is good
+	lost       error     // the log lost something that others were told it holds
+	found      bool      // this node is to found the group
 }
 
 // empty says that nothing was ever kept here.
-func (t *tail) empty() bool { return t.last == 0 && t.torn == nil }
+func (t *tail) empty() bool { return t.last == 0 && t.torn == nil && t.lost == nil }
 
-// inspect checks that log, snapshots and store belong together.
-func (r *Replica) inspect(snapshots raft.SnapshotStore) (t tail, err error) {
-	list, err := snapshots.List()
-	if err != nil {
-		return t, fmt.Errorf("list snapshots: %w", err)
-	}
-	first, err := r.guard.FirstIndex()
-	if err != nil {
-		return t, fmt.Errorf("first index of the log: %w", err)
-	}
-	if t.last, err = r.guard.LastIndex(); err != nil {
-		return t, fmt.Errorf("last index of the log: %w", err)
-	}
-	var snap uint64
-	if len(list) > 0 {
-		snap = list[0].Index
-	}
-	end := t.last
-	t.last = max(t.last, snap)
-	if t.torn = belong(r.flushed.Index, snap, first, t.last, r.fetchedTo()); t.torn != nil {
-		if r.opts.Cluster == nil {
-			return t, t.torn
-		}
-		return t, nil // another copy has it all
-	}
-	return t, r.inspectRecords(&t, first, end)
+// holdings are what log, snapshots and store hold.
+type holdings struct {
+	applied, snap store.Position
+	first, last   uint64 // of the log; last also of the snapshots
+	term          uint64 // raft's
+	fetched       uint64 // how far the store was when it was fetched
 }
 
-// belong says whether a store at applied, the newest snapshot at snap and a log
-// from first to last are of one home at one time. Whatever raft was told is on
-// disk must be in one of them. A store that was fetched is ahead of the log until
-// that has caught up.
-func belong(applied, snap, first, last, fetched uint64) error {
-	const restore = "it was restored or damaged in part; restore the whole folder, or remove all of it and let the node rejoin"
-	switch {
-	case applied < snap:
-		return fmt.Errorf("the store has applied index %d, but a snapshot says %d and the log may be gone up to there: %s", applied, snap, restore)
-	case applied > last && applied > fetched:
-		return fmt.Errorf("the store has applied index %d, but the log ends at %d: %s", applied, last, restore)
-	case first > snap+1:
-		return fmt.Errorf("the log begins at index %d, but the newest snapshot is of %d: %s", first, snap, restore)
+// inspect checks that log, snapshots and store belong together.
+func (r *Replica) inspect(t *tail, snapshots raft.SnapshotStore) error {
+	list, err := snapshots.List()
+	if err != nil {
+		return fmt.Errorf("list snapshots: %w", err)
 	}
-	return nil
+	h := holdings{applied: r.flushed, fetched: r.fetchedTo()}
+	if h.first, err = r.guard.FirstIndex(); err != nil {
+		return fmt.Errorf("first index of the log: %w", err)
+	}
+	if h.last, err = r.guard.LastIndex(); err != nil {
+		return fmt.Errorf("last index of the log: %w", err)
+	}
+	if h.term, err = r.guard.GetUint64(termKey); err != nil {
+		return fmt.Errorf("raft's term: %w", err)
+	}
+	end := h.last
+	if len(list) > 0 {
+		h.snap = store.Position{Index: list[0].Index, Term: list[0].Term}
+		h.last = max(h.last, h.snap.Index)
+	}
+	if t.last, t.term = h.last, h.snap.Term; end >= t.last && end > 0 {
+		var l raft.Log
+		if err := r.guard.GetLog(end, &l); err != nil {
+			return fmt.Errorf("read entry %d of the log: %w", end, err)
+		}
+		t.term = l.Term
+	}
+	switch lost, torn := belong(h); {
+	case lost != nil && r.opts.Cluster == nil:
+		return lost
+	case torn != nil && r.opts.Cluster == nil:
+		return torn
+	case lost != nil: // another copy has it all
+		t.lost = lost
+		return nil
+	case torn != nil && t.torn == nil:
+		t.torn = torn
+	}
+	if t.torn != nil {
+		return nil
+	}
+	return r.inspectRecords(t, h.first, end)
+}
+
+// belong says whether a store, the newest snapshot, a log and raft's term are of
+// one home at one time. Whatever raft was told is on disk must be in one of them.
+// A store that was fetched is ahead of the log until that has caught up. lost: the
+// log does not hold what others were told it holds. torn: the state is not whole,
+// but the log is.
+func belong(h holdings) (lost, torn error) {
+	const restore = "it was restored or damaged in part; restore the whole folder, or remove all of it and let the node rejoin"
+	switch seen := max(h.applied.Term, h.snap.Term); {
+	case h.term < seen:
+		return fmt.Errorf("the log knows of term %d, but store and snapshots are of term %d: its votes are lost: %s", h.term, seen, restore), nil
+	case h.applied.Index > h.last && h.applied.Index > h.fetched:
+		return fmt.Errorf("the store has applied index %d, but the log ends at %d: %s", h.applied.Index, h.last, restore), nil
+	case h.applied.Index < h.snap.Index:
+		return nil, fmt.Errorf("the store has applied index %d, but a snapshot says %d and the log may be gone up to there: %s",
+			h.applied.Index, h.snap.Index, restore)
+	case h.first > h.snap.Index+1:
+		return nil, fmt.Errorf("the log begins at index %d, but the newest snapshot is of %d: %s", h.first, h.snap.Index, restore)
+	}
+	return nil, nil
 }
 
 // inspectRecords looks at the first and the last record of the log: whose they
@@ -304,7 +355,7 @@ func (r *Replica) startRaft(snapshots raft.SnapshotStore, t tail) (err error) {
 	if r.opts.Cluster == nil {
 		_, r.transport = raft.NewInmemTransport(raft.ServerAddress(r.id))
 	} else {
-		r.transport = newTransport(newStreams(r.opts.Cluster, r.id), r)
+		r.transport = newTransport(newStreams(r.opts.Cluster, r.id, r.restored), r)
 	}
 	if t.found {
 		if err := r.bootstrap(raft.Server{ID: r.id, Address: raft.ServerAddress(r.id)}); err != nil {

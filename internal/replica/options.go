@@ -62,8 +62,9 @@ type Options struct {
 	// first; 20000 and 64 MiB.
 	SnapshotEntries uint64
 	SnapshotBytes   int64
-	// TrailingEntries and TrailingBytes bound the log kept below a snapshot; 256
-	// and 16 MiB. One voter needs none of it.
+	// TrailingEntries and TrailingBytes bound the log kept below a snapshot, so that
+	// a node that starts again catches up by it; 20000 and 64 MiB. One voter needs
+	// none of it, and keeps 256.
 	TrailingEntries uint64
 	TrailingBytes   int64
 	// SegmentBytes is the size of a file of the log; raftlog's default if 0.
@@ -96,8 +97,11 @@ func (o Options) withDefaults() Options {
 	set(&o.FlushEvery, time.Second)
 	set(&o.SnapshotEntries, 20_000)
 	set(&o.SnapshotBytes, 64<<20)
-	set(&o.TrailingEntries, 256)
-	set(&o.TrailingBytes, 16<<20)
+	if o.Cluster == nil {
+		set(&o.TrailingEntries, 256)
+	}
+	set(&o.TrailingEntries, 20_000)
+	set(&o.TrailingBytes, 64<<20)
 	set(&o.DrainTimeout, 2*time.Second)
 	set(&o.Batching.MaxOps, 512)
 	set(&o.Batching.MaxBytes, 256<<10)

@@ -33,7 +33,7 @@ func (rg *region) traffic() *traffic {
 					tr.acked[m] = true
 					tr.mu.Unlock()
 				}
-				time.Sleep(3 * time.Millisecond)
+				time.Sleep(rg.every)
 			}
 		})
 	}
@@ -101,9 +101,14 @@ func (rg *region) check(tr *traffic) {
 // under runs what is done to a region of three ready nodes under load, then lets
 // everything heal and checks.
 func under(t *testing.T, opts func(*Options), do func(rg *region)) {
+	underLoad(t, 3*time.Millisecond, opts, do)
+}
+
+// underLoad is under with a publish of each node every so often.
+func underLoad(t *testing.T, every time.Duration, opts func(*Options), do func(rg *region)) {
 	synctest.Test(t, func(t *testing.T) {
 		rg := newRegion(t, 3)
-		rg.opts = opts
+		rg.opts, rg.every = opts, every
 		rg.start()
 		rg.await("three ready nodes", 20*time.Second, rg.allReady())
 		rg.subscribe()

@@ -26,6 +26,10 @@ var (
 	ErrStopped = errors.New("the home's replica has stopped")
 	// ErrTooLarge: the operation is larger than MaxOpBytes.
 	ErrTooLarge = errors.New("the operation is too large for the log")
+	// ErrLost: this disk has lost something that the others were told it holds, and
+	// they have a leader without it. Its votes must not count any more: set the copy
+	// aside, as another disk (store.Dir.SetAside), and open again. [B1]
+	ErrLost = errors.New("the disk counts as wiped")
 	// ErrNoBody: the message is referred to no more.
 	ErrNoBody = errors.New("the message's body is gone")
 )
@@ -164,6 +168,8 @@ func (r *Replica) Ready() (ok bool, reason string) {
 		return false, "starting"
 	case !r.fresh.now():
 		return false, r.stale()
+	case r.unseated() != "":
+		return false, r.unseated()
 	case r.guard.Stalled(hungDisk):
 		return false, fmt.Sprintf("the disk at %s has not answered a write for more than %s", r.opts.Dir, hungDisk)
 	}
@@ -187,7 +193,40 @@ func (r *Replica) stale() string {
 	case leader == r.opts.Node:
 		return fmt.Sprintf("this node leads, but no majority has answered it for %s: %s", age, r.whoAnswers())
 	}
-	return fmt.Sprintf("what leader %s says was committed is not applied here, for %s", leader, age)
+	return fmt.Sprintf("catching up: %d entries that leader %s says were committed are not applied here, for %s", r.behind(), leader, age)
+}
+
+// behind is how many entries were heard to be committed and are not applied here.
+func (r *Replica) behind() uint64 {
+	newest, applied := r.fresh.newest.Load(), r.fsm.index.Load()
+	return newest - min(newest, applied)
+}
+
+// unseated says why this copy does not count as one of the home's yet: it has no
+// vote while the home lacks one, or a former disk of this node has one. Who
+// replaces disks one after the other goes by what is ready, and must not take the
+// next before this one's vote is in its place.
+func (r *Replica) unseated() string {
+	if r.opts.Cluster == nil {
+		return ""
+	}
+	voters, own, former := 0, false, false
+	for _, s := range r.servers() {
+		if s.Suffrage != raft.Voter {
+			continue
+		}
+		voters++
+		node, _ := splitID(string(s.ID))
+		own = own || s.ID == r.id
+		former = former || s.ID != r.id && node == r.opts.Node
+	}
+	switch {
+	case !own && (former || voters < r.opts.Voters):
+		return fmt.Sprintf("catching up: this copy has no vote yet; it is %d entries behind", r.behind())
+	case own && former:
+		return "catching up: this copy votes, and the vote of the node's former disk is still to go"
+	}
+	return ""
 }
 
 // Applied is the index of the log applied here.
@@ -224,8 +263,8 @@ func (r *Replica) Stats() Stats {
 // any goroutine and with locks of raft or store held.
 func (r *Replica) fail(err error) {
 	r.failOnce.Do(func() {
-		if errors.Is(err, errDiverged) {
-			err = errors.Join(err, r.setAside())
+		if errors.Is(err, errDiverged) || r.opts.Cluster != nil && errors.Is(err, store.ErrDamaged) {
+			err = errors.Join(err, r.setAside(err))
 		}
 		err = store.ExplainDiskError(r.opts.FS, r.opts.Dir, err)
 		r.failErr = err

@@ -61,15 +61,46 @@ func (s *snapshot) Release() {}
 // snapshotDue says that the log after the newest snapshot is worth dropping.
 func (r *Replica) snapshotDue() bool {
 	size := &r.fsm.sinceSnap
-	if r.checkpoints.held() && size.bytes.Load() < maxHeldLog {
+	if r.checkpoints.held() && size.bytes.Load() < r.mayHold() {
 		return false
 	}
 	return size.entries.Load() >= r.opts.SnapshotEntries || size.bytes.Load() >= r.opts.SnapshotBytes
 }
 
-// maxHeldLog bounds the log that is kept for a node that fetches the state. One
-// that takes longer begins again.
+// maxHeldLog bounds the log that is kept for nodes that fetch the state, or follow
+// and are behind. One that takes longer begins again.
 const maxHeldLog = 4 << 30
+
+// mayHold is how many bytes of log may be kept for others: nobody's catching up
+// fills this node's disk.
+func (r *Replica) mayHold() int64 {
+	if free, ok, err := store.FreeBytes(r.opts.FS, r.opts.Dir); err == nil && ok {
+		return int64(min(maxHeldLog, free/2))
+	}
+	return maxHeldLog
+}
+
+// followsFor is for how long a copy that was heard counts as one that follows: it
+// may be starting again.
+const followsFor = time.Minute
+
+// lagging is how many entries the copies that follow this leader still need: the
+// last one they have among them, which raft compares.
+func (r *Replica) lagging() (need uint64) {
+	if r.opts.Cluster == nil || !r.inOffice() {
+		return 0
+	}
+	last, first := r.raft.LastIndex(), uint64(0)
+	if f, err := r.guard.FirstIndex(); err == nil {
+		first = f
+	}
+	for _, s := range r.survey() {
+		if s.ID != r.id && s.last < last && s.last >= first && time.Since(s.sent) < followsFor {
+			need = max(need, last-s.last+1)
+		}
+	}
+	return need
+}
 
 // takeSnapshot takes one and lets raft drop the log below it, but for the
 // trailing part. Trailing is bounded by bytes through the average entry.
@@ -77,7 +108,8 @@ func (r *Replica) takeSnapshot() {
 	size := &r.fsm.sinceSnap
 	entries, bytes := size.entries.Load(), size.bytes.Load()
 	conf := r.raft.ReloadableConfig()
-	conf.TrailingLogs = trailing(r.opts, entries, bytes)
+	conf.TrailingLogs = max(trailing(r.opts.TrailingEntries, r.opts.TrailingBytes, entries, bytes),
+		trailing(r.lagging(), r.mayHold(), entries, bytes))
 	if err := r.raft.ReloadConfig(conf); err != nil {
 		r.log.Warn("set trailing log", "error", err)
 	}
@@ -94,11 +126,12 @@ func (r *Replica) takeSnapshot() {
 	r.log.Debug("snapshot taken", "entries", entries, "bytes", bytes, "took", time.Since(start))
 }
 
-// trailing is how many entries to keep below a snapshot.
-func trailing(o Options, entries uint64, bytes int64) uint64 {
+// trailing is how many entries to keep below a snapshot: at most those, and of so
+// many bytes, by the average of what came after the one before.
+func trailing(most uint64, mostBytes int64, entries uint64, bytes int64) uint64 {
 	if entries == 0 || bytes <= 0 {
-		return o.TrailingEntries
+		return most
 	}
 	average := max(1, bytes/int64(entries))
-	return max(1, min(o.TrailingEntries, uint64(o.TrailingBytes/average)))
+	return max(1, min(most, uint64(mostBytes/average)))
 }

@@ -131,13 +131,16 @@ func tend(all []server, voters, want int, last uint64, now time.Time) (server, c
 
 // admit serves a copy's wish to belong to the group. It comes in without a vote;
 // the steward sees to the rest.
-func (r *Replica) admit(ctx context.Context, p cluster.Peer) (answer, error) {
+func (r *Replica) admit(ctx context.Context, p cluster.Peer, last uint64) (answer, error) {
 	if !r.inOffice() {
 		leader, _ := r.Leader()
 		return answer{Leader: leader}, ErrNotLeader
 	}
 	node := home.NodeID(p.Node)
 	id := serverID(node, p.Disk)
+	if _, held := r.contacts.of(id); last < held {
+		return answer{Lost: fmt.Sprintf("this disk has acknowledged entries up to %d to leader %s, and its log ends at %d", held, r.opts.Node, last)}, nil
+	}
 	if p.Role == cluster.Core {
 		if err := r.letIn(ctx, id, node); err != nil {
 			return answer{}, err

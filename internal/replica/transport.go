@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -39,13 +40,17 @@ func splitID(id string) (node home.NodeID, disk string) {
 type streams struct {
 	net  Cluster
 	self raft.ServerID
-	ctx  context.Context
-	end  context.CancelFunc
-	in   chan net.Conn
+	// restored says that a node's data directory was taken back to an earlier time:
+	// neither its votes nor its requests count.
+	restored func(cluster.Peer) bool
+
+	ctx context.Context
+	end context.CancelFunc
+	in  chan net.Conn
 }
 
-func newStreams(c Cluster, self raft.ServerID) *streams {
-	s := &streams{net: c, self: self, in: make(chan net.Conn)}
+func newStreams(c Cluster, self raft.ServerID, restored func(cluster.Peer) bool) *streams {
+	s := &streams{net: c, self: self, restored: restored, in: make(chan net.Conn)}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	c.Handle(RaftProtocol, s.take)
 	return s
@@ -54,6 +59,10 @@ func newStreams(c Cluster, self raft.ServerID) *streams {
 // take hands an accepted stream to raft and stays until one of the two is done
 // with it.
 func (s *streams) take(ctx context.Context, st *cluster.Stream) {
+	if s.restored(st.Peer) {
+		_ = st.Close()
+		return
+	}
 	c := &raftConn{Conn: st, closed: make(chan struct{})}
 	defer c.Close()
 	select {
@@ -120,6 +129,9 @@ func (s *streams) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
+	if s.restored(st.Peer) {
+		return nil, errors.Join(fmt.Errorf("the data directory of %s was restored", node), st.Close())
+	}
 	return st, nil
 }
 
@@ -132,12 +144,12 @@ const rpcTimeout = 3 * time.Second
 // the beat, it falls silent when the disk hangs, and it takes no snapshots.
 type transport struct {
 	*raft.NetworkTransport
-	self     raft.ServerID
-	contacts *contacts
-	hung     func() bool               // the disk has been hanging too long for a leader
-	lost     func()                    // the leader's log does not reach back to ours
-	holds    func(index uint64) bool   // what was committed up to there is applied, and on this disk
-	raft     atomic.Pointer[raft.Raft] // once it was made
+	self       raft.ServerID
+	contacts   *contacts
+	hung       func() bool               // the disk has been hanging too long for a leader
+	fellBehind func()                    // the leader's log does not reach back to ours
+	holds      func(index uint64) bool   // what was committed up to there is applied, and raft's log goes on from there
+	raft       atomic.Pointer[raft.Raft] // once it was made
 
 	hearts *hearts
 	beats  chan struct{} // holds one token: a heartbeat came
@@ -153,9 +165,12 @@ type transport struct {
 
 func newTransport(s *streams, r *Replica) *transport {
 	t := &transport{self: s.self, contacts: r.contacts, in: make(chan raft.RPC), stop: make(chan struct{}),
-		pipes: map[*pipe]struct{}{}, taken: map[raft.ServerID]raft.AppendEntriesRequest{}, hung: r.hung, lost: r.fallBehind,
-		hearts: &hearts{beats: r.beats(), last: map[raft.ServerID]time.Time{}}, beats: r.beatCame,
-		holds: func(i uint64) bool { return r.fsm.index.Load() >= i }}
+		pipes: map[*pipe]struct{}{}, taken: map[raft.ServerID]raft.AppendEntriesRequest{}, hung: r.hung, fellBehind: r.fallBehind,
+		hearts: &hearts{beats: r.beats(), last: map[raft.ServerID]time.Time{}}, beats: r.beatCame}
+	t.holds = func(i uint64) bool {
+		raft := t.raft.Load()
+		return raft != nil && r.fsm.index.Load() >= i && raft.LastIndex() >= i
+	}
 	t.NetworkTransport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: s, MaxPool: 3,
 		MaxRPCsInFlight: 2, Timeout: rpcTimeout, Logger: raftLogger(r.log)})
 	go t.receive()
@@ -276,7 +291,7 @@ func (t *transport) offered(rpc raft.RPC, q *raft.InstallSnapshotRequest) {
 		return
 	}
 	rpc.Respond(&raft.InstallSnapshotResponse{}, errBehind)
-	t.lost()
+	t.fellBehind()
 }
 
 // Close implements raft.WithClose.
