@@ -55,7 +55,7 @@ func (h *homeService) run(ctx context.Context) error {
 		return nil
 	}
 	h.setWhy(err.Error())
-	if !h.ran.Load() {
+	if !h.ran.Load() && !errors.Is(err, replica.ErrLost) {
 		return &supervise.Fatal{Err: err}
 	}
 	return err
@@ -73,7 +73,8 @@ func (h *homeService) serve(ctx context.Context) (err error) {
 		h.setDir(nil)
 		err = errors.Join(err, dir.Close())
 	}()
-	at, err := dir.Home("home-" + cfg.Region)
+	folder := "home-" + cfg.Region
+	at, err := dir.Home(folder)
 	if err != nil {
 		return err
 	}
@@ -94,6 +95,9 @@ func (h *homeService) serve(ctx context.Context) (err error) {
 		o.Replica(&ro)
 	}
 	r, err := replica.Open(ctx, ro)
+	if errors.Is(err, replica.ErrLost) {
+		return errors.Join(err, h.setAside(dir, folder, err))
+	}
 	if err != nil {
 		return err
 	}
@@ -185,6 +189,15 @@ func (h *homeService) raise(dir *store.Dir) func(home.Incarnation) (home.Incarna
 		h.a.cluster.Refresh()
 		return i, err
 	}
+}
+
+// setAside makes the disk count as wiped: the next run joins the region with an
+// empty copy, as another disk.
+func (h *homeService) setAside(dir *store.Dir, folder string, why error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.a.log.Error("this node's copy of the home is set aside, and the node rejoins as one with a new disk", "kept", folder+".aside", "reason", why)
+	return dir.SetAside(folder, why.Error())
 }
 
 func (h *homeService) setDir(d *store.Dir) {
