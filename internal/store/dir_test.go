@@ -260,3 +260,49 @@ func TestDir_HomeRemoved(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Power fails at each step of setting a copy aside: the copy is in its place, or
+// the directory has another UUID. An empty folder under the old one would give its
+// votes again. [B1]
+func TestDir_SetAside(t *testing.T) {
+	fs := NewCrashFS()
+	d := openDir(t, fs, "/d")
+	was := d.DiskUUID()
+	path, err := d.Home("home-eu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFileAtomic(fs, path, "log", []byte("votes")); err != nil {
+		t.Fatal(err)
+	}
+	var disks []*CrashFS
+	fs.BeforeOp(func(op Op) { disks = append(disks, fs.Crash(), fs.CrashKeeping(uint64(op.N), 50)) })
+	if err := d.SetAside("home-eu", "its log is damaged"); err != nil {
+		t.Fatal(err)
+	}
+	fs.BeforeOp(nil)
+	end := fs.Crash()
+	whole := 0
+	for i, disk := range append(disks, end) {
+		d := openDir(t, disk, "/d")
+		path, err := d.Home("home-eu")
+		if err != nil {
+			t.Fatalf("image %d: %v", i, err)
+		}
+		there, err := Exists(disk, path+"/log")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if there {
+			whole++
+		} else if d.DiskUUID() == was {
+			t.Errorf("image %d: an empty copy under the former disk's name", i)
+		}
+	}
+	if d.DiskUUID() == was || whole == 0 || whole == len(disks)+1 {
+		t.Errorf("disk %s, was %s; the copy was found in %d of %d images", d.DiskUUID(), was, whole, len(disks))
+	}
+	if b, err := ReadFile(end, "/d/home-eu.aside/WHY", 1<<10); err != nil || !strings.Contains(string(b), string(was)) || !strings.Contains(string(b), "its log is damaged") {
+		t.Errorf("WHY: %q, %v", b, err)
+	}
+}

@@ -440,6 +440,30 @@ func TestOpen_MakesDurableWhatAKilledProcessWrote(t *testing.T) {
 			t.Fatalf("the log answered for %d entries and held %d after the power failure", last, now)
 		}
 	})
+	t.Run("entries whose sync failed", func(t *testing.T) {
+		// The kernel counts pages whose sync failed as written: it syncs them only once they are
+		// written again.
+		fs := store.NewCrashFS()
+		l := open(t, fs)
+		add(t, l, entries(1, 5, 1, 100))
+		fs.FailMatching(func(op store.Op) bool { return op.Kind == store.OpSync }, 0, kill)
+		if err := l.StoreLogs(entries(6, 5, 1, 100)); !errors.Is(err, kill) {
+			t.Fatal(err)
+		}
+		closeLog(t, l)
+		fs.Heal()
+		clean := true
+		fs.BeforeOp(func(op store.Op) { clean = clean && op.Kind != store.OpWrite })
+		fs.IgnoreSyncs(func(string) bool { return clean })
+		l = open(t, fs)
+		_, last := bounds(t, l)
+		closeLog(t, l)
+		l = open(t, fs.Crash())
+		defer closeLog(t, l)
+		if _, now := bounds(t, l); now != last {
+			t.Fatalf("the log answered for %d entries and held %d after the power failure", last, now)
+		}
+	})
 	t.Run("name of a segment", func(t *testing.T) {
 		fs := store.NewCrashFS()
 		l := open(t, fs)

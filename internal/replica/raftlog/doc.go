@@ -25,7 +25,8 @@
 //
 // Open makes durable what it is about to answer for. A batch or vote that a killed process wrote but
 // did not sync is in the page cache and reads back well; raft would count it as held, and power loss
-// would take it. So the tail segment and the directory are synced before the log is used.
+// would take it. So the last batch is written again, and the tail segment and the directory are synced,
+// before the log is used. (Written again, since a failed sync leaves pages that the next one skips.)
 //
 // # What Open adds to raft-wal v0.4.2
 //

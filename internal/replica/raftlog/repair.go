@@ -84,8 +84,9 @@ func (r repair) tail(state types.PersistentState) error {
 	return r.finishRotation(state, scan)
 }
 
-// clear writes zeros over what follows the last whole batch and syncs the file, which also makes
-// durable what a killed process had written and not synced.
+// clear writes zeros over what follows the last whole batch, writes that batch again and syncs the
+// file. That makes durable what a former process had written and not synced; a sync alone would not
+// when its own had failed, since the kernel counts those pages as written, whatever the disk holds.
 func (r repair) clear(f store.File, info types.SegmentInfo) (segmentScan, error) {
 	st, err := f.Stat()
 	if err != nil {
@@ -103,7 +104,25 @@ func (r repair) clear(f store.File, info types.SegmentInfo) (segmentScan, error)
 		r.log.Warn("dropped an unfinished write that was never acknowledged", "segment", segment.FileName(info),
 			"after_index", info.BaseIndex+scan.entries-1, "blocks", cleared)
 	}
+	if err := rewrite(f, scan.begin, scan.end); err != nil {
+		return scan, err
+	}
 	return scan, f.Sync()
+}
+
+// rewrite writes what is in [from, to) again.
+func rewrite(f store.File, from, to int64) error {
+	buf := make([]byte, min(to-from, 256<<10))
+	for off := from; off < to; off += int64(len(buf)) {
+		p := buf[:min(int64(len(buf)), to-off)]
+		if _, err := f.ReadAt(p, off); err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(p, off); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // zero overwrites with zeros the blocks of [from, to) that are not zero, and says how many were.

@@ -31,8 +31,8 @@ const (
 
 // segmentScan is what a segment file holds, checked.
 type segmentScan struct {
-	// end is the offset behind the last whole batch; 0 if there is none.
-	end int64
+	// begin and end are the offsets of the last whole batch; end is 0 if there is none.
+	begin, end int64
 	// entries is how many entries the whole batches hold.
 	entries uint64
 	// indexStart is the offset of the index when the last whole batch sealed the segment, else 0.
@@ -83,7 +83,7 @@ func scanBatches(r io.ReaderAt, size int64, info types.SegmentInfo) (s segmentSc
 				}
 			}
 			off += frameHeaderLen
-			s = segmentScan{end: off, entries: s.entries + batch.entries, indexStart: batch.indexStart}
+			s = segmentScan{begin: s.end, end: off, entries: s.entries + batch.entries, indexStart: batch.indexStart}
 			sum, batch = 0, segmentScan{}
 		case kind == frameEntry || kind == frameIndex:
 			n := (int64(arg) + 7) &^ 7
