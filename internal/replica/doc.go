@@ -2,12 +2,10 @@
 // commits it, applies it to the home's state machine and keeps that state on
 // disk.
 //
-// One Replica is one home on one node. Today its raft group has one voter, this
-// node; the parts are cut so that siblings are an addition: the batcher hands
-// numbered entries to whoever leads (now always this node), a proposal is
-// completed by this node's own apply and never by raft's answer, and an entry
-// that was not applied is sent again with the same number when leadership
-// changed. [A2]
+// One Replica is one home on one node: the only copy, or one of a group's. The
+// batcher hands numbered entries to whoever leads, a proposal is completed by this
+// node's own apply and never by raft's answer, and an entry that was not applied is
+// sent again with the same number when leadership changed. [A2]
 //
 //	Propose -> queue -> batcher -> stamp, encode -> raft log (fsync) -> apply -> done
 //	                                                                      |
@@ -26,9 +24,14 @@
 // about once a second, with the index applied in the same batch; what was not
 // flushed is applied again at the next start. A raft snapshot is a marker
 // without data: before it exists the store has flushed that index, so raft may
-// drop the log below it [B2]. Open refuses a store that is behind the newest
-// snapshot, or ahead of the log. The folder holds state/ (internal/store), log/
-// and snapshots/ (raftlog).
+// drop the log below it [B2]. The folder holds state/ (internal/store), log/ and
+// snapshots/ (raftlog); see install.go for the rest.
+//
+// Open checks that they belong together. What a single copy has lost is an error.
+// A group's copy brings another state from the leader (fetch.go) if its own is
+// damaged or behind the log. If the log lost what others were told it holds, its
+// votes must not count any more: Open waits until the others have a leader, and
+// returns ErrLost, upon which the caller sets the copy aside. [B1]
 //
 // # Failing
 //

@@ -37,7 +37,7 @@ func (b *breaker) check() error {
 
 var (
 	// ErrDamaged: the log lost something it had acknowledged. Its disk counts as wiped: the node must
-	// not vote with it, and joins again with an empty one.
+	// not vote with it, and joins again with an empty one, as another disk.
 	ErrDamaged = errors.New("raft log is damaged")
 	// ErrClosed: the log was closed.
 	ErrClosed = errors.New("raft log is closed")
