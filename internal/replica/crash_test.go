@@ -346,6 +346,24 @@ func TestDiskFails_NothingAcknowledgedAfterwards(t *testing.T) {
 	}
 }
 
+// The only copy says which file is damaged, and what to do.
+func TestOnlyCopy_DamagedIsRefused(t *testing.T) {
+	fs := store.NewCrashFS()
+	r := start(t, busy(fs, 1))
+	r.subscribe()
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for path, at := range map[string]int64{"/log/meta": -3, strings.TrimPrefix(files(t, fs, "/data/homes/eu/state", ".sst")[0], "/data/homes/eu"): 40} {
+		disk := fs.Crash()
+		flip(t, disk, "/data/homes/eu"+path, at)
+		_, err := Open(t.Context(), busy(disk, 2))
+		if err == nil || !strings.Contains(err.Error(), "restore the whole data directory") || !strings.Contains(err.Error(), "/data/homes/eu") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 func TestUnknownRecord_StopsTheHome(t *testing.T) {
 	fs := store.NewCrashFS()
 	o := options(fs, 1)

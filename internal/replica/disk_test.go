@@ -35,6 +35,9 @@ func (rg *region) behind() *node {
 	return d
 }
 
+// light is the load under which a disk fails: the schedules of seeds have more.
+const light = 50 * time.Millisecond
+
 // tiny is small for a light load.
 func tiny(o *Options) {
 	small(o)
@@ -104,7 +107,7 @@ func (d *node) why() string {
 // A node that fetches and installs a copy loses power before each operation on
 // its disk. What it finds is the old copy or the new one, and its promises.
 func TestFetch_KilledAtEveryStep(t *testing.T) {
-	underLoad(t, 20*time.Millisecond, tiny, func(rg *region) {
+	underLoad(t, light, tiny, func(rg *region) {
 		d := rg.behind()
 		old := lookAt(t, d.fs.Crash())
 		type image struct {
@@ -170,7 +173,7 @@ func TestFetch_DiskFails(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			underLoad(t, 20*time.Millisecond, tiny, func(rg *region) {
+			underLoad(t, light, tiny, func(rg *region) {
 				d := rg.behind()
 				plant(d.fs)
 				d.start()
@@ -231,7 +234,7 @@ func spoilt(st *cluster.Stream, after int64, flip bool) *cluster.Stream {
 
 // A stream that breaks again and again costs the file that was on its way.
 func TestFetch_StreamBreaks(t *testing.T) {
-	underLoad(t, 20*time.Millisecond, tiny, func(rg *region) {
+	underLoad(t, light, tiny, func(rg *region) {
 		d := rg.behind()
 		d.copies.spoil = func(n int, st *cluster.Stream) *cluster.Stream {
 			if n > 5 {
@@ -261,7 +264,7 @@ func TestFetch_StreamBreaks(t *testing.T) {
 
 // What the wire changes is noticed before it is installed.
 func TestFetch_DamagedOnTheWay(t *testing.T) {
-	underLoad(t, 20*time.Millisecond, tiny, func(rg *region) {
+	underLoad(t, light, tiny, func(rg *region) {
 		d := rg.behind()
 		d.copies.spoil = func(n int, st *cluster.Stream) *cluster.Stream {
 			if n > 1 {
@@ -294,6 +297,7 @@ func TestFetch_LeadersDiskIsDamaged(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		time.Sleep(2 * time.Second) // the log is cut
 		was := rg.leader()
 		if _, err := was.replica().flush(); err != nil {
 			t.Fatal(err)
@@ -318,7 +322,7 @@ func TestFetch_LeadersDiskIsDamaged(t *testing.T) {
 func TestFetch_LeaderGoes(t *testing.T) {
 	for name, leave := range map[string]func(*node){"killed": (*node).kill, "hands over": func(d *node) { d.replica().HandOver() }} {
 		t.Run(name, func(t *testing.T) {
-			underLoad(t, 20*time.Millisecond, tiny, func(rg *region) {
+			underLoad(t, light, tiny, func(rg *region) {
 				d := rg.behind()
 				was := rg.leader()
 				var n atomic.Int32
@@ -340,9 +344,76 @@ func TestFetch_LeaderGoes(t *testing.T) {
 	}
 }
 
+// Two nodes that fetch at the same time share a checkpoint.
+func TestFetch_TwoAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rg := newRegion(t, 5)
+		rg.opts = tiny
+		three, spares := rg.nodes[:3], rg.nodes[3:]
+		for _, d := range three {
+			d.start()
+		}
+		rg.await("three ready nodes", 20*time.Second, rg.allReady(three...))
+		rg.subscribe()
+		for n := range uint32(100) {
+			if _, err := rg.leader().propose(numbered(1, n, 100)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(2 * time.Second) // the log is cut
+		var made atomic.Int32
+		rg.leader().fs.BeforeOp(func(op store.Op) {
+			if op.Kind == store.OpMkdir && strings.HasSuffix(op.Path, "/home-eu/checkpoint") {
+				made.Add(1)
+			}
+		})
+		for _, d := range spares {
+			d.start()
+		}
+		rg.await("five ready nodes", time.Minute, rg.allReady())
+		rg.await("equal copies", 20*time.Second, func() bool { return rg.same() })
+		if made.Load() != 1 {
+			t.Errorf("%d checkpoints were made", made.Load())
+		}
+	})
+}
+
+// A node fetches no more than fits, and counts what it has already.
+func TestFetch_NeedsRoom(t *testing.T) {
+	underLoad(t, light, tiny, func(rg *region) {
+		d := rg.behind()
+		d.fs.SetFree(2 << 10)
+		d.copies.spoil = func(n int, st *cluster.Stream) *cluster.Stream {
+			if n > 3 {
+				return st
+			}
+			return spoilt(st, 7<<10, false) // some of it comes
+		}
+		d.start()
+		time.Sleep(3 * time.Second)
+		if why := d.why(); d.ready() || !strings.Contains(why, "make room") {
+			t.Errorf("ready %v; %s", d.ready(), why)
+		}
+		d.fs.SetFree(1 << 30)
+	})
+}
+
+// The log that is kept for others takes at most half of what is free.
+func TestMayHold(t *testing.T) {
+	fs := store.NewCrashFS()
+	r := newReplica(member(fs).withDefaults())
+	if got := r.mayHold(); got != maxHeldLog {
+		t.Errorf("where nothing is known of the disk: %d", got)
+	}
+	fs.SetFree(1000)
+	if got := r.mayHold(); got != 500 {
+		t.Errorf("of 1000 bytes: %d", got)
+	}
+}
+
 // A checkpoint that nobody fetches any more goes, and what a crash left of one.
 func TestCheckpoint_IsNotLeftBehind(t *testing.T) {
-	underLoad(t, 20*time.Millisecond, tiny, func(rg *region) {
+	underLoad(t, light, tiny, func(rg *region) {
 		d := rg.behind()
 		was := rg.leader()
 		d.start()
@@ -363,7 +434,7 @@ func TestCheckpoint_IsNotLeftBehind(t *testing.T) {
 // A copy that is behind, and followed a moment ago, goes on by the log, which the
 // leader keeps for it beyond its trailing part, instead of fetching the state.
 func TestRegion_LogIsKeptForWhoFollows(t *testing.T) {
-	underLoad(t, 20*time.Millisecond, tiny, func(rg *region) {
+	underLoad(t, light, tiny, func(rg *region) {
 		l := rg.leader()
 		d := rg.others(l)[0]
 		run := d.peer().Incarnation
@@ -397,7 +468,7 @@ func TestRegion_DiskFails(t *testing.T) {
 	} {
 		for _, leads := range []bool{true, false} {
 			t.Run(fmt.Sprint(name, ", leader ", leads), func(t *testing.T) {
-				underLoad(t, 20*time.Millisecond, tiny, func(rg *region) {
+				underLoad(t, light, tiny, func(rg *region) {
 					d := rg.leader()
 					if !leads {
 						d = rg.others(d)[0]
@@ -430,7 +501,7 @@ func TestRegion_StateDamaged(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			underLoad(t, 20*time.Millisecond, tiny, func(rg *region) {
+			underLoad(t, light, tiny, func(rg *region) {
 				rg.more(100)
 				d := rg.others(rg.leader())[0]
 				disk := d.disk()
@@ -469,7 +540,7 @@ func TestRegion_LogDamaged(t *testing.T) {
 		"tail cut away": cutTail,
 	} {
 		t.Run(name, func(t *testing.T) {
-			underLoad(t, 20*time.Millisecond, tiny, func(rg *region) {
+			underLoad(t, light, tiny, func(rg *region) {
 				rg.more(100)
 				d := rg.others(rg.leader())[0]
 				disk := d.disk()
@@ -554,7 +625,7 @@ func TestRegion_LogDamagedAndNoLeader(t *testing.T) {
 func TestRegion_DirectoryRestored(t *testing.T) {
 	for name, runs := range map[string]int{"by its runs": 2, "by its log": 0} {
 		t.Run(name, func(t *testing.T) {
-			underLoad(t, 20*time.Millisecond, tiny, func(rg *region) {
+			underLoad(t, light, tiny, func(rg *region) {
 				d := rg.others(rg.leader())[0]
 				backup, disk := d.fs.Crash(), d.disk()
 				for range runs {
@@ -616,7 +687,7 @@ func TestRegion_RestoredVoterDoesNotVote(t *testing.T) {
 // A new disk at the same address while the leader is cut off from everybody: the
 // other two cannot lead without its vote, which it does not have.
 func TestRegion_NewDiskWhileTheLeaderIsCut(t *testing.T) {
-	underLoad(t, 20*time.Millisecond, nil, func(rg *region) {
+	underLoad(t, light, nil, func(rg *region) {
 		a := rg.leader()
 		b, c := rg.others(a)[0], rg.others(a)[1]
 		for _, o := range rg.others(a) {
@@ -637,7 +708,7 @@ func TestRegion_NewDiskWhileTheLeaderIsCut(t *testing.T) {
 // Disks are replaced one after the other, the next as soon as the node before it
 // says that it is ready: never is there less than a majority.
 func TestRegion_DisksReplacedByReadiness(t *testing.T) {
-	underLoad(t, 20*time.Millisecond, tiny, func(rg *region) {
+	underLoad(t, light, tiny, func(rg *region) {
 		for _, d := range slices.Clone(rg.nodes) {
 			d.kill()
 			d.wipe()

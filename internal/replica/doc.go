@@ -47,6 +47,6 @@
 // and those of Run: the batcher, the keeper (flushes, snapshots) and the ticker.
 // All end with Run.
 //
-// What it is not: it knows no sockets and no peers, and does not decide who may
-// speak for a session; the home does.
+// What it is not: it knows no sockets, for its streams to other nodes come from
+// a Cluster, and does not decide who may speak for a session; the home does.
 package replica

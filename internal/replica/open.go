@@ -43,6 +43,9 @@ func Open(ctx context.Context, opts Options) (_ *Replica, err error) {
 		if err != nil {
 			err = fmt.Errorf("open home %s in %s: %w", opts.Home, opts.Dir, errors.Join(err, r.abandon()))
 		}
+		if opts.Cluster == nil && (errors.Is(err, store.ErrDamaged) || errors.Is(err, raftlog.ErrDamaged)) {
+			err = fmt.Errorf("%w; there is no other copy of this home: restore the whole data directory from a backup", err)
+		}
 	}()
 	start := time.Now()
 	snapshots, t, err := r.openCopy(ctx)

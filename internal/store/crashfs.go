@@ -51,6 +51,7 @@ type CrashFS struct {
 	before func(Op)
 	ignore func(path string) bool
 	faults []*fault
+	free   uint64 // what GetDiskUsage says; 0: it does not
 }
 
 // fault is a planted error: the operations it matches fail once skip of them have passed.
@@ -111,6 +112,13 @@ func (c *CrashFS) Heal() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.faults = nil
+}
+
+// SetFree has the disk say that it has so many bytes free; nothing else changes.
+func (c *CrashFS) SetFree(bytes uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.free = bytes
 }
 
 // IgnoreSyncs drops the syncs of files and directories whose path matches: they report success and
@@ -273,7 +281,14 @@ func (c *CrashFS) PathJoin(elem ...string) string { return c.mem.PathJoin(elem..
 func (c *CrashFS) PathDir(path string) string { return c.mem.PathDir(path) }
 
 // GetDiskUsage implements FS.
-func (c *CrashFS) GetDiskUsage(path string) (vfs.DiskUsage, error) { return c.mem.GetDiskUsage(path) }
+func (c *CrashFS) GetDiskUsage(path string) (vfs.DiskUsage, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.free > 0 {
+		return vfs.DiskUsage{AvailBytes: c.free}, nil
+	}
+	return c.mem.GetDiskUsage(path)
+}
 
 // Unwrap implements FS. It returns nil: looking under the faults would miss the point.
 func (c *CrashFS) Unwrap() vfs.FS { return nil }
