@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"strings"
 	"sync/atomic"
@@ -99,16 +100,16 @@ func (r *Replica) sendFile(st *cluster.Stream, p *parcel, q fetchRequest) error 
 			file = &p.Files[i]
 		}
 	}
-	if file == nil || q.From < 0 || q.From > file.Size {
-		return fmt.Errorf("%s asks for %q from %d, which is not in the parcel", st.Peer.Node, q.File, q.From)
+	if file == nil {
+		return fmt.Errorf("%s asks for %q, which is not in the parcel", st.Peer.Node, q.File)
 	}
 	f, err := r.opts.FS.Open(r.path(checkpointDir, file.Name))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	buf := make([]byte, 256<<10)
-	for at := q.From; at < file.Size; {
+	buf, sum := make([]byte, 256<<10), crc32.New(castagnoli)
+	for at := int64(0); at < file.Size; {
 		n, err := f.ReadAt(buf[:min(int64(len(buf)), file.Size-at)], at)
 		if n == 0 {
 			return errors.Join(err, io.ErrUnexpectedEOF)
@@ -117,9 +118,11 @@ func (r *Replica) sendFile(st *cluster.Stream, p *parcel, q fetchRequest) error 
 		if _, err := st.Write(buf[:n]); err != nil {
 			return err
 		}
+		_, _ = sum.Write(buf[:n]) // never fails
 		at += int64(n)
 	}
-	return nil
+	_, err = st.Write(sum.Sum(nil))
+	return err
 }
 
 // borrowCheckpoint returns the checkpoint there is if it is the one begun, or

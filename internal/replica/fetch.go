@@ -3,9 +3,11 @@ package replica
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"strings"
 	"time"
@@ -19,17 +21,20 @@ import (
 //
 // The fetching node sends one JSON request a line. The first asks for a parcel
 // and names the checkpoint it has begun to fetch, if any; the answer is the
-// parcel, as one line of JSON. Every later one asks for a file from an offset on;
-// the answer is its rest. A stream that breaks is opened again, and goes on where
-// it was.
+// parcel, as one line of JSON. Every later one asks for a file; the answer is its
+// bytes and their CRC-32C. A stream that breaks is opened again, and costs the
+// file that was on its way.
 const CopyProtocol = "causeway-copy/1"
 
 type fetchRequest struct {
 	Have    string `json:"have,omitempty"`    // checkpoint begun
 	Damaged bool   `json:"damaged,omitempty"` // it was fetched, and fails its checksums
 	File    string `json:"file,omitempty"`
-	From    int64  `json:"from,omitempty"`
 }
+
+// castagnoli is the CRC-32C that follows a file: not all that a store consists of
+// has checksums of its own.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 const (
 	fetchIdle     = 20 * time.Second // a stream on which nothing moves for so long is given up
@@ -254,7 +259,7 @@ func (f *fetching) file(x parcelFile) (err error) {
 }
 
 func (f *fetching) copy(out io.Writer, size int64) error {
-	buf := make([]byte, 256<<10)
+	buf, sum := make([]byte, 256<<10), crc32.New(castagnoli)
 	for left := size; left > 0; {
 		_ = f.st.SetDeadline(time.Now().Add(fetchIdle))
 		n, err := f.in.Read(buf[:min(left, int64(len(buf)))])
@@ -262,12 +267,20 @@ func (f *fetching) copy(out io.Writer, size int64) error {
 			if _, werr := out.Write(buf[:n]); werr != nil {
 				return werr
 			}
+			_, _ = sum.Write(buf[:n]) // never fails
 			left -= int64(n)
 			f.progress(n)
 		}
 		if err != nil && left > 0 {
 			return err
 		}
+	}
+	var want [crc32.Size]byte
+	if _, err := io.ReadFull(f.in, want[:]); err != nil {
+		return err
+	}
+	if got := sum.Sum32(); got != binary.BigEndian.Uint32(want[:]) {
+		return fmt.Errorf("it was damaged on the way: its checksum is %08x, the sender's %x", got, want)
 	}
 	return nil
 }

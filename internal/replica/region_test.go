@@ -119,7 +119,7 @@ func underLoad(t *testing.T, every time.Duration, opts func(*Options), do func(r
 		rg.net.HealAll()
 		rg.await("three ready nodes again", 60*time.Second, rg.allReady())
 		time.Sleep(300 * time.Millisecond)
-		if n := tr.end(); n < 100 {
+		if n := tr.end(); n < int(300*time.Millisecond/every) {
 			t.Errorf("only %d messages were acknowledged: the test is none", n)
 		}
 		rg.check(tr)
