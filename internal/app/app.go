@@ -199,6 +199,18 @@ func (a *App) State() *home.State {
 	return nil
 }
 
+// Replica is this node's copy of the home, nil while it is not open.
+func (a *App) Replica() *replica.Replica { return a.home.current() }
+
+// Disk is the UUID of the data directory, empty while it is not open.
+func (a *App) Disk() string {
+	s, err := a.home.self()
+	if err != nil {
+		return ""
+	}
+	return s.Disk
+}
+
 func (a *App) newBroker() (err error) {
 	a.auth, err = broker.NewAuth(broker.AuthOptions{PasswordFile: a.cfg.Auth.PasswordFile, ACLFile: a.cfg.Auth.ACLFile})
 	if err != nil {

@@ -55,7 +55,7 @@ func (h *homeService) run(ctx context.Context) error {
 		return nil
 	}
 	h.setWhy(err.Error())
-	if !h.ran.Load() && !errors.Is(err, replica.ErrLost) {
+	if !h.ran.Load() && !errors.Is(err, replica.ErrLost) && !errors.Is(err, replica.ErrBehind) {
 		return &supervise.Fatal{Err: err}
 	}
 	return err

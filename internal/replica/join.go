@@ -40,6 +40,9 @@ func (r *Replica) takeSeat(ctx context.Context, t tail) (seat, error) {
 	}
 	r.holds.Store(!t.empty())
 	r.opts.Cluster.Handle(LogProtocol, r.serveLog)
+	if !t.empty() {
+		r.meet(ctx)
+	}
 	for {
 		s, sure, err := r.look(ctx, &t)
 		if sure || err != nil {
@@ -49,6 +52,31 @@ func (r *Replica) takeSeat(ctx context.Context, t tail) (seat, error) {
 		case <-time.After(seatEvery):
 		case <-ctx.Done():
 			return seat{}, fmt.Errorf("%s: %w", r.waits(), ctx.Err())
+		}
+	}
+}
+
+// meetIn is how long a copy that knows the group looks for somebody to ask.
+const meetIn = 2 * time.Second
+
+// meet waits until another core node is known, for a while: a node that has just
+// started knows nobody, and a copy that is too old would take that for nobody's
+// being there, and go on without asking.
+func (r *Replica) meet(ctx context.Context) {
+	changed, stop := r.opts.Cluster.Watch()
+	defer stop()
+	over := time.NewTimer(meetIn)
+	defer over.Stop()
+	for !slices.ContainsFunc(r.opts.Cluster.Members(), func(m cluster.Member) bool {
+		return m.Node != string(r.opts.Node) && m.Role == cluster.Core
+	}) {
+		r.wait("the other core nodes are looked for")
+		select {
+		case <-changed:
+		case <-over.C:
+			return
+		case <-ctx.Done():
+			return
 		}
 	}
 }
@@ -202,11 +230,12 @@ func (r *Replica) seek(ctx context.Context) {
 	}
 }
 
-// errBehindLog ends a run whose log ends before the leader's begins.
-var errBehindLog = errors.New("this copy was away for too long: the others' log does not reach back to it; it fetches the state")
+// ErrBehind ends a run whose log ends before the leader's begins: the next one
+// fetches the state.
+var ErrBehind = errors.New("this copy was away for too long: the others' log does not reach back to it; it fetches the state")
 
 // fallBehind is called when the leader's log does not reach back to ours.
-func (r *Replica) fallBehind() { r.fail(errBehindLog) }
+func (r *Replica) fallBehind() { r.fail(ErrBehind) }
 
 // hung says that a leader's disk has been hanging for too long, while enough
 // others answer to elect another leader. [one leader with a hung disk never
