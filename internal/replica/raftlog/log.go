@@ -56,8 +56,9 @@ type Log struct {
 	counter *metrics.AtomicCollector
 
 	// writeMu is held by everything that changes entries. raft-wal panics when it is closed under a
-	// writer.
-	writeMu sync.Mutex
+	// writer. It is a channel and no mutex because a disk may hang while it is held: who waits for it
+	// does not keep a virtual clock from moving.
+	writeMu chan struct{}
 	// readMu keeps truncation and Close, which close files, away from readers. A write that hangs
 	// does not hold it: what is in the log can still be read and sent.
 	readMu sync.RWMutex
@@ -83,7 +84,7 @@ func Open(fs store.FS, dir string, o Options) (*Log, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	l := &Log{
+	l := &Log{writeMu: make(chan struct{}, 1),
 		fs: fs, dir: dir, brk: &breaker{fs: fs, dir: dir},
 		counter: metrics.NewAtomicCollector(wal.MetricDefinitions),
 	}
@@ -201,8 +202,8 @@ func (l *Log) DeleteRange(min, max uint64) error {
 
 // write runs do as the log's one writer.
 func (l *Log) write(what string, do func() error) error {
-	l.writeMu.Lock()
-	defer l.writeMu.Unlock()
+	l.writeMu <- struct{}{}
+	defer func() { <-l.writeMu }()
 	if l.closed {
 		return ErrClosed
 	}
@@ -294,8 +295,8 @@ func (l *Log) DiskBytes() (int64, error) {
 // Close waits for the write and the reads in progress and releases the files. It syncs nothing: what
 // was acknowledged is durable. A hanging write makes it hang. Closing twice does nothing.
 func (l *Log) Close() error {
-	l.writeMu.Lock()
-	defer l.writeMu.Unlock()
+	l.writeMu <- struct{}{}
+	defer func() { <-l.writeMu }()
 	l.readMu.Lock()
 	defer l.readMu.Unlock()
 	if l.closed {
