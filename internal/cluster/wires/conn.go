@@ -238,13 +238,11 @@ func (c *conn) Close() error {
 	return nil
 }
 
-// reset ends the connection like a killed process: the other end hears it unless
-// the network is cut.
+// reset ends the connection like a killed process: the other end hears it, unless
+// the network is cut: then once it heals, or when that end gives up.
 func (c *conn) reset() {
 	c.closed.Store(true)
-	if cut, _ := c.net.isCut(c.local, c.remote); !cut {
-		c.out.close(errReset)
-	}
+	c.net.died(c.local, c.remote, c.out)
 	c.in.close(net.ErrClosed)
 	c.forget()
 }

@@ -4,7 +4,9 @@
 //
 // A cut holds bytes back, as a network without a route does: they arrive when it
 // heals, if the connection still lives. The death of a node resets its
-// connections, and refuses new ones, as a killed process does.
+// connections, and refuses new ones, as a killed process does. Of the death of a
+// node that was cut off the other ends hear when the network heals, or after five
+// seconds.
 //
 // It is for tests; nothing of it runs in a node.
 package wires

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -23,6 +24,13 @@ type Net struct {
 	cut     map[[2]string]bool // from, to
 	conns   map[*conn]struct{}
 	changed chan struct{} // closed when cuts changed
+	half    []halfOpen
+}
+
+// halfOpen is a connection whose one end died without the other's hearing of it.
+type halfOpen struct {
+	from, to string
+	lane     *lane
 }
 
 // New returns a network without nodes. Each packet takes oneWay, and up to jitter
@@ -80,8 +88,7 @@ func (n *Net) Heal(a, b string) {
 	defer n.mu.Unlock()
 	delete(n.cut, [2]string{a, b})
 	delete(n.cut, [2]string{b, a})
-	close(n.changed)
-	n.changed = make(chan struct{})
+	n.healed()
 }
 
 // HealAll undoes all cuts.
@@ -89,8 +96,36 @@ func (n *Net) HealAll() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	clear(n.cut)
+	n.healed()
+}
+
+// healed wakes who waits for the network, and lets the living ends of connections
+// hear that the others died. Guarded by mu.
+func (n *Net) healed() {
+	n.half = slices.DeleteFunc(n.half, func(h halfOpen) bool {
+		if n.cut[[2]string{h.from, h.to}] {
+			return false
+		}
+		h.lane.close(errReset)
+		return true
+	})
 	close(n.changed)
 	n.changed = make(chan struct{})
+}
+
+// deadHost is after how long the living end of a connection gives up one whose
+// other end is silent, as a node's sockets do.
+const deadHost = 5 * time.Second
+
+func (n *Net) died(from, to string, l *lane) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.cut[[2]string{from, to}] {
+		l.close(errReset)
+		return
+	}
+	n.half = append(n.half, halfOpen{from, to, l})
+	time.AfterFunc(deadHost, func() { l.close(errReset) })
 }
 
 // Kill ends a node without warning: its connections are reset where the network
