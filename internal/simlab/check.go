@@ -32,20 +32,20 @@ func (l *Lab) Settle(within time.Duration) error {
 
 // told says whether every other region's home has what a region wants.
 func (l *Lab) told(r *Region) bool {
-	a := r.App()
-	if a == nil || a.State() == nil {
+	here := r.State()
+	if here == nil {
 		return false
 	}
-	version, _ := a.State().Wanted()
+	version, _ := here.Wanted()
 	for _, other := range l.regions {
 		if other == r {
 			continue
 		}
-		b := other.App()
-		if b == nil || b.State() == nil {
+		there := other.State()
+		if there == nil {
 			return false
 		}
-		if p, ok := b.State().Peer(home.ID(r.Name)); !ok || p.Version != version {
+		if p, ok := there.Peer(home.ID(r.Name)); !ok || p.Version != version {
 			return false
 		}
 	}
@@ -87,6 +87,14 @@ func (l *Lab) Check() error {
 		for _, p := range devices {
 			errs = append(errs, checkPair(p, s))
 		}
+		if s.opt.Wills != "" {
+			errs = append(errs, checkWills(s, devices))
+		}
+	}
+	for _, members := range groups(devices) {
+		for _, p := range devices {
+			errs = append(errs, checkGroup(p, members))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -94,8 +102,17 @@ func (l *Lab) Check() error {
 func (d *Device) rules() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Clone(d.broken)
+	broken := slices.Clone(d.broken)
+	for _, c := range d.conns {
+		if c.behind && !c.over() && !c.dead.IsZero() && time.Since(c.dead) > closedIn {
+			broken = append(broken, fmt.Sprintf("%s: connection %d is still open %s after the session went to another", d.ID, c.num, time.Since(c.dead)))
+		}
+	}
+	return broken
 }
+
+// closedIn is how long a connection may stay open whose session is elsewhere.
+const closedIn = 30 * time.Second
 
 // ledger copies what a device sent.
 func (d *Device) ledger() []Sent {
@@ -116,10 +133,21 @@ func (d *Device) expects(m *Sent) (qos byte, may, must bool) {
 	for _, w := range d.wishes {
 		if matches(w.filter, m.Topic) {
 			qos, may = max(qos, min(w.qos, m.QoS)), true
-			must = must || !w.settled.IsZero() && !m.At.Before(w.settled)
+			must = must || w.group == "" && w.since(m.At)
 		}
 	}
 	return qos, may, must && qos > 0 && !m.Acked.IsZero()
+}
+
+// since says that the subscription had settled by then.
+func (w *wish) since(at time.Time) bool { return !w.settled.IsZero() && !at.Before(w.settled) }
+
+// ordered says that messages of a topic come in order: what a member of a group
+// left unacknowledged comes late to another.
+func (d *Device) ordered(topic string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !slices.ContainsFunc(d.wishes, func(w *wish) bool { return w.group != "" && matches(w.filter, topic) })
 }
 
 // checkPair checks what s saw of p.
@@ -139,6 +167,9 @@ func checkPair(p, s *Device) error {
 			continue
 		}
 		lane := min(m.QoS, 1)
+		if !s.ordered(m.Topic) {
+			continue
+		}
 		if m.Num < last[lane] {
 			return fmt.Errorf("%s got message %d of %s after %d", s.ID, m.Num, p.ID, last[lane])
 		}

@@ -1,6 +1,7 @@
 package simlab
 
 import (
+	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -16,11 +17,17 @@ type connection struct {
 	d    *Device
 	line *line
 	v    packet.Version
+	num  int // of the device's connections, from 1
 	more chan struct{}
-	done chan struct{}
+	done chan struct{} // closed when the line broke
+	left chan struct{} // closed when the device went away from it
 
-	open bool   // CONNACK seen
-	out  []byte // to be written
+	open   bool      // CONNACK seen
+	opened time.Time // when
+	ended  time.Time // when the device noticed, or went away
+	behind bool      // left behind
+	dead   time.Time // when the device was first answered on a later one
+	out    []byte    // to be written
 }
 
 // serve connects, reads until the line breaks, and waits for the writer.
@@ -32,7 +39,7 @@ func (c *connection) serve() {
 	}()
 	c.d.mu.Lock()
 	c.send(packet.AppendConnect(nil, &packet.Connect{Version: c.v, ClientID: c.d.ID, SessionExpiry: packet.SessionNeverExpires,
-		ReceiveMaximum: math.MaxUint16, RequestProblemInfo: true, Will: c.d.opt.Will}))
+		ReceiveMaximum: math.MaxUint16, RequestProblemInfo: true, Will: c.will()}))
 	c.d.mu.Unlock()
 	_ = c.line.device().SetReadDeadline(time.Now().Add(answerIn))
 	c.read()
@@ -40,6 +47,29 @@ func (c *connection) serve() {
 	close(c.done)
 	<-written
 }
+
+// over says that the line broke.
+func (c *connection) over() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// will is what the connection leaves.
+func (c *connection) will() *packet.Will {
+	o := &c.d.opt
+	if o.Wills == "" {
+		return o.Will
+	}
+	return &packet.Will{Topic: o.Wills, Payload: []byte(text(testator(c.d.ID), c.num, 0)), QoS: 2, Delay: o.WillDelay}
+}
+
+// testator is who a will says that it is from: its numbers are those of
+// connections.
+func testator(id string) string { return id + "!" }
 
 // send queues bytes for the writer. The device's mu is held.
 func (c *connection) send(b []byte) {
@@ -75,7 +105,11 @@ func (c *connection) read() {
 			return
 		}
 		c.d.mu.Lock()
-		err = c.take(h, body)
+		if c.behind {
+			err = c.haunt(h)
+		} else {
+			err = c.take(h, body)
+		}
 		if err != nil {
 			c.d.fault("%s: %v", h.Type, err)
 		}
@@ -113,6 +147,24 @@ func readPacket(r io.Reader) (packet.Header, []byte, error) {
 	return h, body, err
 }
 
+// rivalled says that an earlier CONNECT of the device was not answered: it may get
+// through late, and take the session away again. The device's mu is held.
+func (c *connection) rivalled() bool {
+	return slices.ContainsFunc(c.d.conns[:c.num-1], func(old *connection) bool { return !old.open })
+}
+
+// echo is how long something may be on the way to a connection that was left.
+const echo = 50 * time.Millisecond
+
+// haunt sees what the node sends to a connection that was left behind: nothing,
+// once the device was answered on another. [C1]
+func (c *connection) haunt(h packet.Header) error {
+	if h.Type == packet.DISCONNECT || c.dead.IsZero() || time.Since(c.dead) < echo {
+		return nil
+	}
+	return fmt.Errorf("sent %s after the device was answered on another connection", time.Since(c.dead))
+}
+
 // take handles one packet. The device's mu is held.
 func (c *connection) take(h packet.Header, body []byte) error {
 	switch h.Type {
@@ -132,7 +184,7 @@ func (c *connection) take(h packet.Header, body []byte) error {
 		return err
 	case packet.DISCONNECT:
 		p, err := packet.DecodeServerDisconnect(body)
-		if err == nil {
+		if err == nil && (p.Code != packet.SessionTakenOver || !c.rivalled()) {
 			c.d.fault("DISCONNECT %s: %s", p.Code, p.ReasonString)
 		}
 		return err
@@ -166,7 +218,12 @@ func (c *connection) connack(body []byte) error {
 	if d.known && !p.SessionPresent {
 		d.fault("its session was forgotten")
 	}
-	d.known, c.open = true, true
+	d.known, c.open, c.opened = true, true, time.Now()
+	for _, old := range d.conns[:c.num-1] {
+		if old.dead.IsZero() {
+			old.dead = c.opened
+		}
+	}
 	_ = c.line.device().SetReadDeadline(time.Time{})
 	for i, w := range d.wishes {
 		if !w.granted {
@@ -189,7 +246,7 @@ const subscribeIDs = 1000
 
 func (c *connection) subscribe(n int, w *wish) {
 	c.send(packet.AppendSubscribe(nil, c.v, &packet.Subscribe{PacketID: uint16(subscribeIDs + n),
-		Filters: []packet.Subscription{{Filter: w.filter, QoS: w.qos}}}))
+		Filters: []packet.Subscription{{Filter: w.asked(), QoS: w.qos}}}))
 }
 
 func (c *connection) suback(body []byte) error {

@@ -49,7 +49,7 @@ func TestKillNode_QoS2Once(t *testing.T) {
 		publish(pub, 600, Message{Topic: "t/a", QoS: 2, Size: 200})
 		// when either side is killed ten times, each time between two steps of its disk
 		for i := range 20 {
-			r := l.Regions()[i%2]
+			r := l.Nodes()[i%2]
 			select {
 			case <-r.CrashAtOp(5 + 7*i):
 			case <-time.After(20 * time.Second): // nothing more to write
@@ -81,7 +81,7 @@ func TestLostAcknowledgements_QoS2Once(t *testing.T) {
 			pub.LoseNext()
 			subs[i%2].LoseNext()
 			if i%10 == 9 {
-				l.crashAt(l.Regions()[i/10%2].Name, 3, 100*time.Millisecond)
+				l.crashAt(l.Nodes()[i/10%2], 3, 100*time.Millisecond)
 			}
 			time.Sleep(60 * time.Millisecond)
 		}
@@ -144,7 +144,7 @@ func TestDiskForgets_LosesAcknowledged(t *testing.T) {
 				sub.Offline()
 				// when messages are acknowledged, and then the power goes
 				if tt.forgets {
-					l.Region("eu").Disk().IgnoreSyncs(inLog)
+					l.Node("eu-1").Disk().IgnoreSyncs(inLog)
 				}
 				publish(pub, 10, Message{Topic: "t/a", QoS: 1})
 				await(t, l, "the acknowledgements", pub.Idle)
@@ -166,7 +166,7 @@ func TestDiskForgets_LosesAcknowledged(t *testing.T) {
 
 func TestDiskFull_StopsServingSaysWhy(t *testing.T) {
 	in(t, Options{}, func(t *testing.T, l *Lab) {
-		eu := l.Region("eu")
+		eu := l.Node("eu-1")
 		pub, sub := publisher(l, "eu", "pub"), subscriber(l, "us", "sub", 2, "t/#")
 		settle(t, l)
 		// given a disk that gets full
@@ -194,12 +194,12 @@ func TestDiskFull_StopsServingSaysWhy(t *testing.T) {
 
 func TestFailedSync_AcknowledgesNothingThatIsNotKept(t *testing.T) {
 	in(t, Options{}, func(t *testing.T, l *Lab) {
-		eu := l.Region("eu")
+		eu := l.Node("eu-1")
 		pub, sub := publisher(l, "eu", "pub"), subscriber(l, "eu", "sub", 2, "t/#")
 		settle(t, l)
 		publish(pub, 100, Message{Topic: "t/a", QoS: 2})
 		// given one failed sync of the log, which takes the home down
-		eu.FailSyncOnce(errors.New("input/output error"))
+		eu.Disk().FailSyncOnce(errors.New("input/output error"))
 		await(t, l, "the node to stop serving", func() bool { ok, _ := eu.Ready(); return !ok })
 		// when the power goes as well
 		eu.Crash()
@@ -216,7 +216,7 @@ func TestFailedSync_AcknowledgesNothingThatIsNotKept(t *testing.T) {
 
 func TestInterestBitFlip_RepairedByDigest(t *testing.T) {
 	in(t, Options{}, func(t *testing.T, l *Lab) {
-		eu := l.Region("eu")
+		eu := l.Node("eu-1")
 		pub, sub := publisher(l, "eu", "pub"), subscriber(l, "us", "sub", 1, "wanted/x")
 		settle(t, l)
 		// given one bit of what us wants, flipped on eu's disk while the link is cut
@@ -250,9 +250,9 @@ func TestInterestBitFlip_RepairedByDigest(t *testing.T) {
 
 // flip replaces a filter in the keys of a stopped home's store by one that
 // differs in a bit.
-func flip(t *testing.T, disk *store.CrashFS, old, other string) {
+func flip(t *testing.T, disk *disk, old, other string) {
 	t.Helper()
-	s, err := store.Open(disk, "/data/home-eu/state", store.Options{})
+	s, err := store.Open(disk.CrashFS, "/data/home-eu/state", store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

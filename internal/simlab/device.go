@@ -25,7 +25,11 @@ type DeviceOptions struct {
 	ID      string
 	Version packet.Version // default 5
 	Will    *packet.Will
-	Away    bool // begins off line
+	// Wills is the topic of wills: each connection leaves one of its own.
+	Wills     string
+	WillDelay uint32 // of those, in seconds
+	Away      bool   // begins off line
+	Node      string // connects to this one only, past the balancer
 }
 
 // Device is an MQTT client with a persistent session. It keeps what MQTT asks a
@@ -42,8 +46,9 @@ type Device struct {
 	mu      sync.Mutex
 	wanted  bool // on line
 	changed chan struct{}
-	conn    *connection // after CONNECT was written, until it breaks
-	known   bool        // CONNACK was seen once: the session exists
+	conn    *connection   // after CONNECT was written, until it breaks
+	conns   []*connection // that ever were, in order
+	known   bool          // CONNACK was seen once: the session exists
 	wishes  []*wish
 	broken  []string // rules that the other side broke
 	lose    bool     // the next acknowledgement, either way, is lost with the connection
@@ -83,7 +88,7 @@ func (d *Device) Subscribe(qos byte, filters ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, f := range filters {
-		w := &wish{filter: f, qos: qos}
+		w := newWish(f, qos)
 		d.wishes = append(d.wishes, w)
 		if d.online() {
 			d.conn.subscribe(len(d.wishes), w)
@@ -149,7 +154,7 @@ func (d *Device) Seen() []Seen {
 func (d *Device) Cut() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.conn != nil {
+	if d.conn != nil && !d.conn.behind {
 		d.conn.line.cut()
 	}
 }
@@ -160,6 +165,36 @@ func (d *Device) LoseNext() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lose = true
+}
+
+// Roam leaves the connection behind, as a device does that goes from one network
+// to another: the node is told nothing, and still reaches who is not there any
+// more. The device connects anew.
+func (d *Device) Roam() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c := d.conn; c != nil && !c.behind {
+		c.behind = true
+		close(c.left)
+	}
+}
+
+// Move makes the device connect to that node only, past the balancer, from the
+// next connection on.
+func (d *Device) Move(node string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.opt.Node = node
+}
+
+// end takes the device off for good.
+func (d *Device) end() {
+	d.Offline()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range d.conns {
+		c.line.cut()
+	}
 }
 
 // Offline breaks the connection without a word and stays away.
@@ -201,29 +236,50 @@ func (d *Device) live() {
 	}
 }
 
-// connect serves one connection to its end.
+// connect serves one connection until it ends or is left behind.
 func (d *Device) connect() {
-	line, err := d.region.dial()
+	line, err := d.dial()
 	if err != nil {
 		return // a node that is down, or stops, does not answer
 	}
-	defer line.cut()
-	c := &connection{d: d, line: line, v: d.opt.Version, more: make(chan struct{}, 1), done: make(chan struct{})}
 	d.mu.Lock()
 	if !d.wanted {
 		d.mu.Unlock()
+		line.cut()
 		return
 	}
+	c := &connection{d: d, line: line, v: d.opt.Version, num: len(d.conns) + 1, more: make(chan struct{}, 1), done: make(chan struct{}),
+		left: make(chan struct{})}
+	d.conns = append(d.conns, c)
 	d.conn = c
 	d.mu.Unlock()
-	c.serve()
+	d.lab.lives.Go(c.serve)
+	select {
+	case <-c.done:
+	case <-c.left:
+	}
 	d.mu.Lock()
 	d.conn = nil
+	c.ended = time.Now()
 	d.mu.Unlock()
 }
 
+// dial connects through the balancer, if there is one and no node is named.
+func (d *Device) dial() (*line, error) {
+	d.mu.Lock()
+	node := d.opt.Node
+	d.mu.Unlock()
+	switch b := d.region.balancer; {
+	case node != "":
+		return d.lab.Node(node).dial()
+	case b != nil:
+		return b.dial()
+	}
+	return d.region.nodes[0].dial()
+}
+
 // online is called with mu held.
-func (d *Device) online() bool { return d.conn != nil && d.conn.open }
+func (d *Device) online() bool { return d.conn != nil && d.conn.open && !d.conn.behind }
 
 // pump sends what the window allows. mu is held.
 func (d *Device) pump() {

@@ -12,10 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"causeway/internal/cluster"
 	"causeway/link"
 )
 
-// authority issues the regions' certificates, of the form that package tls
+// authority issues the nodes' certificates, of the form that package tls
 // makes, but in memory and valid on a virtual clock, which begins in 2000.
 type authority struct {
 	cert *x509.Certificate
@@ -51,58 +52,77 @@ func sign(t, parent *x509.Certificate, pub ed25519.PublicKey, key ed25519.Privat
 	return x509.ParseCertificate(der)
 }
 
-func (a *authority) issue(region string) (*identity, error) {
+// issue makes the certificate of a node.
+func (a *authority) issue(region, node string) (*identity, error) {
 	pub, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("issue a certificate for %s: %w", region, err)
+		return nil, fmt.Errorf("issue a certificate for %s: %w", node, err)
 	}
 	t := certificate(2)
-	t.URIs = []*url.URL{{Scheme: "causeway", Host: "region", Path: "/" + region}}
+	t.URIs = []*url.URL{{Scheme: "causeway", Host: "region", Path: "/" + region + "/" + node}}
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	cert, err := sign(t, a.cert, pub, a.key)
 	if err != nil {
-		return nil, fmt.Errorf("issue a certificate for %s: %w", region, err)
+		return nil, fmt.Errorf("issue a certificate for %s: %w", node, err)
 	}
-	return &identity{pool: a.pool, cert: tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}}, nil
+	return &identity{region: region, pool: a.pool, cert: tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}}, nil
 }
 
-// identity is a region's certificate, as links use it.
+// identity is a node's certificate, as links and the streams between nodes use
+// it.
 type identity struct {
-	pool *x509.CertPool
-	cert tls.Certificate
+	region string
+	pool   *x509.CertPool
+	cert   tls.Certificate
 }
 
-var _ link.Identity = (*identity)(nil)
+var (
+	_ link.Identity    = (*identity)(nil)
+	_ cluster.Identity = (*identity)(nil)
+)
 
 // ServerTLS accepts every region of the lab.
-func (id *identity) ServerTLS() *tls.Config { return id.config("") }
+func (id *identity) ServerTLS() *tls.Config { return id.config("", "") }
 
 // ClientTLS accepts one region.
-func (id *identity) ClientTLS(wantRegion string) *tls.Config { return id.config(wantRegion) }
+func (id *identity) ClientTLS(wantRegion string) *tls.Config { return id.config(wantRegion, "") }
+
+// NodeServerTLS accepts every node of our region.
+func (id *identity) NodeServerTLS() *tls.Config { return id.config(id.region, "") }
+
+// NodeClientTLS accepts one node of our region.
+func (id *identity) NodeClientTLS(node string) *tls.Config { return id.config(id.region, node) }
 
 // PeerRegion reads the region from a certificate.
 func (id *identity) PeerRegion(s tls.ConnectionState) (string, error) {
-	if len(s.PeerCertificates) == 0 || len(s.PeerCertificates[0].URIs) == 0 {
-		return "", errors.New("the certificate names no region")
-	}
-	return strings.TrimPrefix(s.PeerCertificates[0].URIs[0].Path, "/"), nil
+	region, _, err := id.PeerNode(s)
+	return region, err
 }
 
-// config verifies the chain by hand, since regions are named by URI and not by
+// PeerNode reads region and node from a certificate.
+func (id *identity) PeerNode(s tls.ConnectionState) (region, node string, err error) {
+	if len(s.PeerCertificates) == 0 || len(s.PeerCertificates[0].URIs) == 0 {
+		return "", "", errors.New("the certificate names no region")
+	}
+	region, node, _ = strings.Cut(strings.TrimPrefix(s.PeerCertificates[0].URIs[0].Path, "/"), "/")
+	return region, node, nil
+}
+
+// config verifies the chain by hand, since nodes are named by URI and not by
 // host.
-func (id *identity) config(want string) *tls.Config {
+func (id *identity) config(region, node string) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, ClientAuth: tls.RequireAnyClientCert,
-		Certificates: []tls.Certificate{id.cert}, SessionTicketsDisabled: true,
+		Certificates: []tls.Certificate{id.cert}, SessionTicketsDisabled: true, CurvePreferences: []tls.CurveID{tls.X25519},
 		VerifyConnection: func(s tls.ConnectionState) error {
-			saw, err := id.PeerRegion(s)
+			r, n, err := id.PeerNode(s)
 			if err != nil {
 				return err
 			}
 			if _, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: id.pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
-				return fmt.Errorf("region %q: %w", saw, err)
+				return fmt.Errorf("region %q: %w", r, err)
 			}
-			if want != "" && saw != want {
-				return fmt.Errorf("wanted region %q, saw %q", want, saw)
+			if region != "" && r != region || node != "" && n != node {
+				return fmt.Errorf("wanted region %q node %q, saw %q %q", region, node, r, n)
 			}
 			return nil
 		}}

@@ -6,12 +6,13 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"causeway/internal/app"
+	"causeway/internal/cluster/wires"
 	"causeway/internal/config"
-	"causeway/internal/store"
 	"causeway/link"
 )
 
@@ -19,6 +20,7 @@ import (
 type Options struct {
 	Seed     uint64
 	Regions  []string      // default eu and us
+	Nodes    []int         // core nodes of each region; 1 where nothing is said
 	OneWay   time.Duration // latency between regions; default 20 ms
 	Jitter   time.Duration // on top of it, up to; packets then overtake each other
 	OneSided bool          // of two regions only the first dials; otherwise both do
@@ -61,28 +63,57 @@ func New(o Options) (*Lab, error) {
 		return nil, err
 	}
 	for i, name := range o.Regions {
-		r := &Region{Name: name, lab: l, addr: &net.UDPAddr{IP: net.IPv4(10, 0, 0, byte(i+1)), Port: linkPort}, disk: store.NewCrashFS()}
-		if r.id, err = ca.issue(name); err != nil {
+		if err := l.newRegion(i, name, ca); err != nil {
 			return nil, err
 		}
-		l.Net.names[r.addr.IP.String()] = name
-		l.regions = append(l.regions, r)
 	}
 	for i, r := range l.regions {
-		r.cfg = l.config(i)
+		for _, n := range r.nodes {
+			n.cfg = l.config(i, n)
+		}
+	}
+	for _, r := range l.regions {
 		if err := r.Start(); err != nil {
 			return nil, errors.Join(err, l.Stop())
+		}
+		if r.balancer != nil {
+			l.lives.Go(r.balancer.run)
 		}
 	}
 	return l, nil
 }
 
-// config is that of a region: one listener for ServeConn, a link to each other
+func (l *Lab) newRegion(i int, name string, ca *authority) error {
+	size := 1
+	if i < len(l.opt.Nodes) {
+		size = l.opt.Nodes[i]
+	}
+	r := &Region{Name: name, lab: l, wires: wires.New(l.opt.Seed+uint64(i), wireOneWay, wireJitter), voters: size - (size+1)%2}
+	for k := range size {
+		addr := &net.UDPAddr{IP: net.IPv4(10, 0, byte(i), byte(k+1)), Port: linkPort}
+		l.Net.names[addr.IP.String()] = name
+		if err := r.newNode(ca, addr); err != nil {
+			return err
+		}
+	}
+	if size > 1 {
+		r.balancer = newBalancer(r)
+	}
+	l.regions = append(l.regions, r)
+	return nil
+}
+
+// config is that of a node: one listener for ServeConn, a link to each other
 // region.
-func (l *Lab) config(self int) *config.Config {
+func (l *Lab) config(self int, n *Node) *config.Config {
 	c := config.Default()
 	r := l.regions[self]
-	c.Region, c.Node, c.DataDir = r.Name, r.Name+"-1", "/data"
+	c.Region, c.Node, c.DataDir = r.Name, n.Name, "/data"
+	if c.Cluster.Voters = r.voters; len(r.nodes) > 1 {
+		for _, o := range r.nodes {
+			c.Cluster.Join.Nodes = append(c.Cluster.Join.Nodes, o.port.Addr())
+		}
+	}
 	c.Listeners = []config.Listener{{Name: listener, Type: config.ListenerMQTT, Namespace: "default",
 		Auth: []config.AuthMethod{config.AuthAnonymous}, ConnectTimeout: 10 * time.Second}}
 	for i, peer := range l.regions {
@@ -92,7 +123,9 @@ func (l *Lab) config(self int) *config.Config {
 		k := config.Link{Name: peer.Name, Peer: peer.Name, In: []string{"#"}, Out: []string{"#"}, Retained: true,
 			Compression: config.CompressionZstd, Spool: config.Spool{Bytes: 64 << 20, Age: 72 * time.Hour}}
 		if !l.opt.OneSided || self < i {
-			k.Dial = []string{"udp://" + peer.addr.String()}
+			for _, o := range peer.nodes {
+				k.Dial = append(k.Dial, "udp://"+o.addr.String())
+			}
 		}
 		c.Links = append(c.Links, k)
 	}
@@ -120,6 +153,21 @@ func (l *Lab) Region(name string) *Region {
 	return l.regions[i]
 }
 
+// Node is the node of that name: its region's, a dash and its number.
+func (l *Lab) Node(name string) *Node {
+	region, _, _ := strings.Cut(name, "-")
+	nodes := l.Region(region).nodes
+	return nodes[slices.IndexFunc(nodes, func(n *Node) bool { return n.Name == name })]
+}
+
+// Nodes are those of all regions.
+func (l *Lab) Nodes() (list []*Node) {
+	for _, r := range l.regions {
+		list = append(list, r.nodes...)
+	}
+	return list
+}
+
 // Regions are all of them.
 func (l *Lab) Regions() []*Region { return l.regions }
 
@@ -131,17 +179,31 @@ func (l *Lab) Stop() error {
 	devices := slices.Clone(l.devices)
 	l.mu.Unlock()
 	for _, d := range devices {
-		d.Offline()
+		d.end()
 	}
-	var errs []error
 	for _, r := range l.regions {
-		if err := r.Stop(); err != nil {
-			errs = append(errs, fmt.Errorf("stop region %s: %w", r.Name, err))
-		}
+		r.Heal()
 	}
+	var stopping sync.WaitGroup
+	nodes := l.Nodes()
+	errs := make([]error, len(nodes))
+	for i, n := range nodes {
+		n.Disk().Heal()
+		stopping.Go(func() {
+			if err := n.Stop(); err != nil {
+				errs[i] = fmt.Errorf("stop node %s: %w", n.Name, err)
+			}
+		})
+	}
+	stopping.Wait()
 	l.lives.Wait()
+	time.Sleep(gossipEnds)
 	return errors.Join(errs...)
 }
+
+// gossipEnds is after how long the last probe of a gossip that was stopped has
+// ended by itself.
+const gossipEnds = time.Minute
 
 func (l *Lab) stopped() bool {
 	select {
@@ -178,9 +240,14 @@ func (l *Lab) Linked(region, peer string) bool {
 	return ok && s.State == link.Up
 }
 
-// Link is the state of a region's link; false while the node is down.
+// Link is the state of a region's link, at the node that has it; false without a
+// leader.
 func (l *Lab) Link(region, peer string) (link.Status, bool) {
-	a := l.Region(region).App()
+	n := l.Region(region).Leader()
+	if n == nil {
+		return link.Status{}, false
+	}
+	a := n.App()
 	if a == nil || a.Links() == nil {
 		return link.Status{}, false
 	}

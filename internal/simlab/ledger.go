@@ -1,6 +1,7 @@
 package simlab
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -56,10 +57,24 @@ func (s *Seen) parse(payload string) {
 // wish is a subscription of a device.
 type wish struct {
 	filter  string
+	group   string // the shared subscription it is of, as it was asked for; else empty
 	qos     byte
 	granted bool      // SUBACK came
 	settled time.Time // from when on every message must come; zero: not yet
 }
+
+// newWish reads what is asked for.
+func newWish(asked string, qos byte) *wish {
+	w := &wish{filter: asked, qos: qos}
+	if rest, ok := strings.CutPrefix(asked, "$share/"); ok {
+		w.group = asked
+		_, w.filter, _ = strings.Cut(rest, "/")
+	}
+	return w
+}
+
+// asked is the filter of SUBSCRIBE.
+func (w *wish) asked() string { return cmp.Or(w.group, w.filter) }
 
 // matches knows the filters that the lab uses: a topic, or a prefix and #.
 func matches(filter, topic string) bool {

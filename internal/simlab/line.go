@@ -3,6 +3,7 @@ package simlab
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,6 +13,7 @@ import (
 type line struct {
 	ends  [4]net.Conn // device, its pipe's other end, the node's pipe's other end, node
 	delay func() time.Duration
+	lost  atomic.Bool // what is on the way gets nowhere
 	once  sync.Once
 	done  chan struct{}
 	wg    sync.WaitGroup
@@ -38,6 +40,9 @@ func (l *line) carry(to, from net.Conn) {
 		if err != nil || !l.wait() {
 			return
 		}
+		if l.lost.Load() {
+			continue
+		}
 		if _, err := to.Write(b[:n]); err != nil {
 			return
 		}
@@ -54,6 +59,12 @@ func (l *line) wait() bool {
 	case <-l.done:
 		return false
 	}
+}
+
+// lose carries nothing any more, and cuts the line after a while.
+func (l *line) lose(cutIn time.Duration) {
+	l.lost.Store(true)
+	time.AfterFunc(cutIn, l.cut)
 }
 
 // cut breaks the line at once. It does not block.

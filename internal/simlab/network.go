@@ -1,13 +1,18 @@
 package simlab
 
 import (
+	"context"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go/testutils/simnet"
+
+	"causeway/internal/cluster"
+	"causeway/internal/cluster/wires"
 )
 
 // Network is what lies between the regions: latency, loss, doubled packets, and
@@ -100,11 +105,25 @@ func (n *Network) latency(simnet.Packet) time.Duration {
 	return n.oneWay + time.Duration(n.rnd.Int64N(int64(n.jitter)))
 }
 
-// plug connects one life of a node with the network. Once pulled, nothing gets
-// out or in, whatever that life still does.
+// plug connects one life of a node with the network between regions, and with
+// the one of its region. Once pulled, nothing gets out or in, whatever that life
+// still does.
 type plug struct {
+	*wires.Node
 	net    *Network
 	pulled atomic.Bool
+}
+
+var _ cluster.Network = (*plug)(nil)
+
+// DialStream implements cluster.Network.
+func (p *plug) DialStream(ctx context.Context, addr string) (net.Conn, error) {
+	c, err := p.Node.DialStream(ctx, addr)
+	if err == nil && p.pulled.Load() {
+		_ = c.Close()
+		err = os.ErrDeadlineExceeded
+	}
+	return c, err
 }
 
 func (p *plug) AddNode(a net.Addr, r simnet.PacketReceiver) { p.net.AddNode(a, plugIn{p, r}) }

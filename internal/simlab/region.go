@@ -2,223 +2,214 @@ package simlab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
-	"causeway/internal/app"
-	"causeway/internal/config"
+	"causeway/internal/cluster/wires"
+	"causeway/internal/home"
+	"causeway/internal/replica"
 	"causeway/internal/store"
 )
 
-// linkPort is where all regions listen for links, each at its own address.
-const linkPort = 7444
+// Between the nodes of a region.
+const (
+	wireOneWay = 200 * time.Microsecond
+	wireJitter = 300 * time.Microsecond
+)
 
-// listener is the name of the nodes' only device listener.
-const listener = "devices"
-
-// Region is a region of one node. Its methods may be called from any goroutine;
-// Crash also from the disk's hook.
+// Region is the core nodes of a region, the network between them and, if they
+// are several, the load balancer in front. Its methods may be called from any
+// goroutine.
 type Region struct {
 	// fixed after New
-	Name string
-	lab  *Lab
-	id   *identity
-	addr *net.UDPAddr
-	cfg  *config.Config
+	Name     string
+	lab      *Lab
+	wires    *wires.Net
+	nodes    []*Node
+	balancer *balancer // nil with one node
+	voters   int
 
-	mu   sync.Mutex
-	disk *store.CrashFS // of the life that is, or for the next one
-	life *life          // nil while the node is down
+	// wiping is held from the loss of a disk until its place is taken: the loss of
+	// another one would be one too many.
+	wiping sync.Mutex
 }
 
-// life is one run of a region's node.
-type life struct {
-	app    *app.App
-	plug   *plug
-	cancel context.CancelFunc
-	ended  chan struct{}
-	err    error // of Run; after ended
-	lines  map[*line]struct{}
-}
+// Nodes are all of them.
+func (r *Region) Nodes() []*Node { return r.nodes }
 
-// errDown is what Dial says of a node that is not there.
-var errDown = errors.New("the node is down")
-
-// Start starts the node from its disk. It does nothing when it runs, or when the
-// lab has stopped.
-func (r *Region) Start() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.life != nil || r.lab.stopped() {
+// Leader is the node that leads the home, or nil.
+func (r *Region) Leader() *Node {
+	i := slices.IndexFunc(r.nodes, (*Node).Leads)
+	if i < 0 {
 		return nil
 	}
-	l := &life{plug: &plug{net: r.lab.Net}, ended: make(chan struct{}), lines: map[*line]struct{}{}}
-	if r.lab.opt.Lying {
-		r.disk.IgnoreSyncs(inLog)
-	}
-	a, err := app.New(app.Options{Config: r.cfg, Logger: r.lab.log.logger(), FS: r.disk, LinkIdentity: r.id, NoAdmin: true,
-		ListenLinks: func() (net.PacketConn, error) { return l.plug.listen(r.addr), nil },
-		Replica:     func(o *app.ReplicaOptions) { r.lab.sizes(o) }})
-	if err != nil {
-		return fmt.Errorf("start region %s: %w", r.Name, err)
-	}
-	l.app = a
-	ctx, cancel := context.WithCancel(context.Background())
-	l.cancel = cancel
-	r.life = l
-	r.lab.lives.Go(func() {
-		l.err = a.Run(ctx)
-		close(l.ended)
-		if ctx.Err() == nil {
-			r.exited(l)
+	return r.nodes[i]
+}
+
+// Others are the nodes of the region but one.
+func (r *Region) Others(than *Node) []*Node {
+	return slices.DeleteFunc(slices.Clone(r.nodes), func(n *Node) bool { return n == than })
+}
+
+// State is the home as its leader has it, or nil.
+func (r *Region) State() *home.State {
+	if n := r.Leader(); n != nil {
+		if c := n.Replica(); c != nil {
+			return c.State()
 		}
-	})
+	}
 	return nil
 }
 
-// restartIn is how long after its end a node is started again that ended by
-// itself, as systemd would.
-const restartIn = time.Second
-
-// exited notes that a life ended by itself, as on a disk that is full at the
-// start, and sees to the next one.
-func (r *Region) exited(l *life) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.life != l {
-		return
-	}
-	r.life = nil
-	l.plug.pulled.Store(true)
-	r.lab.log.note(r.Name, fmt.Sprintf("the node exited: %v", l.err))
-	r.lab.after(restartIn, func() { r.lab.start(r.Name) })
-}
-
-// Crash is kill -9 and loss of power: first nobody hears the node any more, then
-// its disk is what was synced. What runs is ended in the background.
-func (r *Region) Crash() { r.crash(r.Disk(), (*store.CrashFS).Crash) }
-
-// CrashKeeping is Crash on a disk that had written some of what was not synced:
-// each block with a chance of percent, drawn from seed.
-func (r *Region) CrashKeeping(seed uint64, percent int) {
-	r.crash(r.Disk(), func(fs *store.CrashFS) *store.CrashFS { return fs.CrashKeeping(seed, percent) })
-}
-
-// crash ends the life that runs on a disk, if it still does.
-func (r *Region) crash(disk *store.CrashFS, lose func(*store.CrashFS) *store.CrashFS) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	l := r.life
-	if l == nil || r.disk != disk {
-		return
-	}
-	r.life = nil
-	l.plug.pulled.Store(true)
-	for line := range l.lines {
-		line.cut()
-	}
-	r.disk = lose(disk)
-	disk.BeforeOp(nil)
-	l.cancel()
-	r.lab.log.note(r.Name, "crash")
-}
-
-// CrashAtOp crashes the node just before its n-th disk operation from now (sync,
-// write, rename and so on). It returns a channel that is closed then.
-func (r *Region) CrashAtOp(n int) <-chan struct{} {
-	crashed := make(chan struct{})
-	disk := r.Disk()
-	var mu sync.Mutex
-	disk.BeforeOp(func(store.Op) {
-		mu.Lock()
-		n--
-		now := n == 0
-		mu.Unlock()
-		if now {
-			r.crash(disk, (*store.CrashFS).Crash)
-			close(crashed)
-		}
-	})
-	return crashed
-}
-
-// Stop stops the node gracefully and returns what its Run did.
-func (r *Region) Stop() error {
-	r.mu.Lock()
-	l := r.life
-	r.life = nil
-	r.mu.Unlock()
-	if l == nil {
-		return nil
-	}
-	l.cancel()
-	<-l.ended
-	return l.err
-}
-
-// Disk is the region's disk as it is now. A crash replaces it.
-func (r *Region) Disk() *store.CrashFS {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.disk
-}
-
-// App is the running node, or nil.
-func (r *Region) App() *app.App {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.life == nil {
-		return nil
-	}
-	return r.life.app
-}
-
-// Ready says whether the node serves devices, and if not, why.
+// Ready says whether all nodes serve devices, and if not, which does not and why.
 func (r *Region) Ready() (bool, string) {
-	if a := r.App(); a != nil {
-		return a.Ready()
-	}
-	return false, errDown.Error()
-}
-
-// dial connects a device.
-func (r *Region) dial() (*line, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	l := r.life
-	if l == nil {
-		return nil, errDown
-	}
-	line := newLine(r.lab.lineDelay)
-	l.lines[line] = struct{}{}
-	r.lab.lives.Go(func() { // both pipes are closed when either is
-		line.wg.Wait()
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(l.lines, line)
-	})
-	if err := l.app.Broker().ServeConn(line.node(), listener); err != nil {
-		line.cut()
-		return nil, fmt.Errorf("connect to %s: %w", r.Name, err)
-	}
-	return line, nil
-}
-
-// inLog says whether a file is one of the home's log.
-func inLog(path string) bool { return strings.Contains(path, "/log/") }
-
-// FailSyncOnce makes the next sync of the home's log fail with err; those after
-// it succeed.
-func (r *Region) FailSyncOnce(err error) {
-	var once sync.Once
-	r.Disk().FailMatching(func(op store.Op) (fail bool) {
-		if op.Kind == store.OpSync && inLog(op.Path) {
-			once.Do(func() { fail = true })
+	for _, n := range r.nodes {
+		if ok, why := n.Ready(); !ok {
+			return false, n.Name + ": " + why
 		}
-		return fail
-	}, 0, err)
+	}
+	return true, ""
+}
+
+// Start starts all nodes that are down.
+func (r *Region) Start() error {
+	for _, n := range r.nodes {
+		if err := n.Start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Crash is the loss of power of all nodes at once.
+func (r *Region) Crash() {
+	for _, n := range r.nodes {
+		n.Crash()
+	}
+}
+
+// Cut cuts a node off from the others, both ways; devices and balancer reach it.
+func (r *Region) Cut(n *Node) {
+	for _, o := range r.Others(n) {
+		r.wires.Cut(n.Name, o.Name)
+	}
+}
+
+// CutOneWay ends what goes from one node to another.
+func (r *Region) CutOneWay(from, to *Node) { r.wires.CutOneWay(from.Name, to.Name) }
+
+// Heal undoes the cuts between nodes, but not those of machines without power.
+func (r *Region) Heal() {
+	for _, n := range r.nodes {
+		r.rejoin(n)
+	}
+}
+
+// rejoin undoes the cuts of one node.
+func (r *Region) rejoin(n *Node) {
+	if n.silent.Load() {
+		return
+	}
+	for _, o := range r.Others(n) {
+		if !o.silent.Load() {
+			r.wires.Heal(n.Name, o.Name)
+		}
+	}
+}
+
+// Change does what an operator asks of the group, at whichever node: "leave",
+// "force-leave" or "transfer".
+func (r *Region) Change(act string, node *Node) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	err := fmt.Errorf("%s %s: no node of %s has a home", act, node.Name, r.Name)
+	for _, n := range r.nodes {
+		if c := n.Replica(); c != nil {
+			if err = c.Change(ctx, act, home.NodeID(node.Name), false); err == nil {
+				return nil
+			}
+		}
+	}
+	return err
+}
+
+// Wipe crashes a node and takes its disk, unless the region has not got over the
+// last loss of a disk. It reports whether it did.
+func (r *Region) Wipe(n *Node) bool {
+	if !r.whole() || !r.wiping.TryLock() {
+		return false
+	}
+	n.Wipe()
+	r.lab.lives.Go(func() {
+		defer r.wiping.Unlock()
+		for !r.lab.stopped() && !r.whole() {
+			time.Sleep(pollMost)
+		}
+	})
+	return true
+}
+
+// whole says that every node is there and has a vote under the disk it has, and
+// nobody else has.
+func (r *Region) whole() bool {
+	l := r.Leader()
+	if l == nil {
+		return false
+	}
+	c := l.Replica()
+	if c == nil {
+		return false
+	}
+	_, servers := c.Group()
+	votes := 0
+	for _, s := range servers {
+		if s.Voter {
+			votes++
+		}
+	}
+	return votes == r.voters && len(servers) == len(r.nodes) && !slices.ContainsFunc(r.nodes, func(n *Node) bool { return !n.holds(servers) })
+}
+
+// holds says that one of the servers is this node with the disk it has.
+func (n *Node) holds(servers []replica.Server) bool {
+	a := n.App()
+	return a != nil && slices.ContainsFunc(servers, func(s replica.Server) bool { return string(s.Node) == n.Name && s.Disk == a.Disk() })
+}
+
+// same says that all copies of the home are equal. The error is what can never
+// be: two that applied the same and differ.
+func (r *Region) same() (bool, error) {
+	first := r.nodes[0].Replica()
+	if first == nil {
+		return false, nil
+	}
+	at, want := first.Applied(), first.State().Digest()
+	for _, n := range r.nodes[1:] {
+		c := n.Replica()
+		if c == nil || c.Applied() != at {
+			return false, nil
+		}
+		got := c.State().Digest()
+		if c.Applied() != at || first.Applied() != at {
+			return false, nil
+		}
+		if got != want {
+			return false, fmt.Errorf("%s and %s applied the same %d entries and differ", r.nodes[0].Name, n.Name, at)
+		}
+	}
+	return true, nil
+}
+
+// newNode makes a node that does not run yet.
+func (r *Region) newNode(ca *authority, addr *net.UDPAddr) (err error) {
+	n := &Node{Name: fmt.Sprintf("%s-%d", r.Name, len(r.nodes)+1), lab: r.lab, region: r, addr: addr, disk: newDisk(store.NewCrashFS())}
+	n.port = r.wires.Node(n.Name)
+	if n.id, err = ca.issue(r.Name, n.Name); err != nil {
+		return err
+	}
+	r.nodes = append(r.nodes, n)
+	return nil
 }
