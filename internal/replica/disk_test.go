@@ -169,7 +169,7 @@ func TestFetch_DiskFails(t *testing.T) {
 			fs.FailMatching(func(op store.Op) bool { return strings.Contains(op.Path, "/home-eu/snapshots") }, 0, syscall.ENOSPC)
 		},
 		"directories": func(fs *store.CrashFS) {
-			fs.FailMatching(func(op store.Op) bool { return op.Kind == store.OpDirSync && incoming(op.Path) }, 3, syscall.EIO)
+			fs.FailMatching(func(op store.Op) bool { return op.Kind == store.OpDirSync && incoming(op.Path) }, 1, syscall.EIO)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -687,7 +687,7 @@ func TestRegion_RestoredVoterDoesNotVote(t *testing.T) {
 // A new disk at the same address while the leader is cut off from everybody: the
 // other two cannot lead without its vote, which it does not have.
 func TestRegion_NewDiskWhileTheLeaderIsCut(t *testing.T) {
-	underLoad(t, light, nil, func(rg *region) {
+	underLoad(t, 10*time.Millisecond, nil, func(rg *region) {
 		a := rg.leader()
 		b, c := rg.others(a)[0], rg.others(a)[1]
 		for _, o := range rg.others(a) {

@@ -241,6 +241,7 @@ func (f *fetching) file(x parcelFile) (err error) {
 		return err
 	}
 	// Under another name until it is whole and synced: its size alone says that it is.
+	// A name that is lost with the power costs fetching it again; complete syncs them.
 	tmp, name := f.r.path(incomingDir, "PART"), f.r.path(incomingDir, stateDir, x.Name)
 	out, err := store.Create(fs, tmp)
 	if err != nil {
@@ -252,10 +253,7 @@ func (f *fetching) file(x parcelFile) (err error) {
 	if err := errors.Join(out.Sync(), out.Close()); err != nil {
 		return err
 	}
-	if err := fs.Rename(tmp, name); err != nil {
-		return err
-	}
-	return store.SyncDir(fs, f.r.path(incomingDir, stateDir))
+	return fs.Rename(tmp, name)
 }
 
 func (f *fetching) copy(out io.Writer, size int64) error {
@@ -299,7 +297,7 @@ func (f *fetching) complete(p *parcel) error {
 	if at != p.Applied {
 		return fmt.Errorf("the fetched store is at %+v, the parcel says %+v", at, p.Applied)
 	}
-	if err := errors.Join(store.SyncDir(fs, f.r.path(incomingDir, stateDir)), store.SyncDir(fs, dir)); err != nil {
+	if err := store.SyncDir(fs, f.r.path(incomingDir, stateDir)); err != nil {
 		return err
 	}
 	b, err := json.Marshal(p)

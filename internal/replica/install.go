@@ -224,13 +224,9 @@ func (r *Replica) removeIncoming(*parcel) error {
 	return r.forgetIncoming()
 }
 
-// forgetIncoming removes what was fetched and not installed.
-func (r *Replica) forgetIncoming() error {
-	if err := r.opts.FS.RemoveAll(r.path(incomingDir)); err != nil {
-		return err
-	}
-	return store.SyncDir(r.opts.FS, r.opts.Dir)
-}
+// forgetIncoming removes what was fetched and is not complete. Should a loss of
+// power bring it back, it is as good as before.
+func (r *Replica) forgetIncoming() error { return r.opts.FS.RemoveAll(r.path(incomingDir)) }
 
 // setAside marks the state as one not to be used, so that the next start fetches
 // another.

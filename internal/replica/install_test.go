@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/hashicorp/raft"
+
 	"causeway/internal/cluster"
 	"causeway/internal/home"
 	"causeway/internal/replica/raftlog"
@@ -237,5 +239,46 @@ func TestInstall_KilledAtEveryStep(t *testing.T) {
 	})
 	if steps < 60 {
 		t.Errorf("only %d moments: the test is none", steps)
+	}
+}
+
+// What the log takes after an installation stays: the parcel that was installed
+// does not come back with a loss of power, and empty it again.
+func TestInstall_IsDoneOnce(t *testing.T) {
+	disk, p := behindAndAhead(t)
+	lookAt(t, disk)
+	l, err := raftlog.Open(disk, member(disk).Dir+"/log", raftlog.Options{SegmentBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.StoreLog(&raft.Log{Index: p.Index + 1, Term: promised.term, Type: raft.LogNoop}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := lookAt(t, disk.Crash()); got.last != p.Index+1 || got.torn != nil || got.lost != nil {
+		t.Errorf("the log ends at %d, %v, %v; it took %d", got.last, got.torn, got.lost, p.Index+1)
+	}
+}
+
+// A store that was set aside is not installed over: it is kept beside the new one,
+// and the mark of it goes.
+func TestInstall_KeepsWhatWasSetAside(t *testing.T) {
+	disk, p := behindAndAhead(t)
+	r := newReplica(member(disk).withDefaults())
+	if err := r.setAside(errDiverged); err != nil {
+		t.Fatal(err)
+	}
+	if got := lookAt(t, disk.Crash()); got.applied != p.Applied || got.torn != nil {
+		t.Errorf("found %+v, %v", got.applied, got.torn)
+	}
+	lookAt(t, disk)
+	end := disk.Crash()
+	if got := lookAt(t, end); got.torn != nil {
+		t.Errorf("the new state counts as set aside: %v", got.torn)
+	}
+	if at, err := store.ReadApplied(end, r.path(asideDir)); err != nil || at.Index == 0 || at.Index >= p.Applied.Index {
+		t.Errorf("beside it lies a state at %+v, %v", at, err)
 	}
 }

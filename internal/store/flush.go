@@ -74,12 +74,7 @@ func (s *Store) checkpoint(dir string) (Position, error) {
 	if err := s.Err(); err != nil { // part of the copy may have gone to a shut gate
 		return Position{}, err
 	}
-	pos, err := ReadApplied(s.fs, dir)
-	if err != nil {
-		return Position{}, err
-	}
-	// Pebble has synced the copy and its parent; reading it left a lock file.
-	return pos, SyncDir(s.fs, dir)
+	return ReadApplied(s.fs, dir) // Pebble has synced the copy and its parent
 }
 
 func (f *flushStats) add(d time.Duration) {

@@ -69,16 +69,14 @@ func preallocate(f store.File, size int64) error {
 }
 
 // Delete implements types.VFS. A segment that is gone already is no error: a crash may have come
-// between its removal and the next start's.
+// between its removal and the next start's. One that a loss of power brings back is not in the meta
+// file, and goes when the log is opened.
 func (w walFS) Delete(dir, name string) error {
 	if err := w.brk.check(); err != nil {
 		return err
 	}
 	path := w.fs.PathJoin(dir, name)
 	if err := w.fs.Remove(path); err != nil && !store.IsNotExist(err) {
-		return w.brk.trip("remove segment "+path, err)
-	}
-	if err := store.SyncDir(w.fs, dir); err != nil {
 		return w.brk.trip("remove segment "+path, err)
 	}
 	return nil
