@@ -362,6 +362,12 @@ func TestOnlyCopy_DamagedIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
+	if err := newReplica(busy(fs, 2).withDefaults()).setAside(errDiverged); err != nil { // while it was one of several
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), busy(fs, 2)); err == nil || !strings.Contains(err.Error(), errDiverged.Error()) {
+		t.Errorf("a state that was set aside: %v", err)
+	}
 }
 
 func TestUnknownRecord_StopsTheHome(t *testing.T) {

@@ -126,6 +126,9 @@ func (r *Replica) openFiles() (snapshots raft.SnapshotStore, t tail, err error) 
 	if err != nil {
 		return nil, t, err
 	}
+	if aside && r.opts.Cluster == nil {
+		return nil, t, fmt.Errorf("its state was set aside (%s): %w", r.whyAside(), store.ErrDamaged)
+	}
 	if aside {
 		r.state, r.flushed, t.torn = home.New(), store.Position{}, errors.New(r.whyAside())
 	} else if err := r.openState(); err != nil {
