@@ -124,7 +124,7 @@ func (r *Replica) tick(ctx context.Context) {
 }
 
 func (r *Replica) tickDue(idle time.Duration) bool {
-	if idle < tickEvery {
+	if idle < tickEvery || r.state.ID() == "" { // nothing comes before Genesis, however long the home is being founded
 		return false
 	}
 	at, ok := r.state.NextTimer()

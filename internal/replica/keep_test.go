@@ -29,6 +29,14 @@ func TestNextFlush(t *testing.T) {
 	}
 }
 
+// A home that takes long to be founded, since a node is missing, carries no time on before its first entry.
+func TestTickDue_NotBeforeGenesis(t *testing.T) {
+	r := newReplica(options(store.NewCrashFS(), 1).withDefaults())
+	if r.state = home.New(); r.tickDue(time.Hour) {
+		t.Error("a tick is due before Genesis")
+	}
+}
+
 // Bodies beyond the budget leave memory and are read from the store.
 func TestMemoryBudget_BodiesComeFromTheStore(t *testing.T) {
 	o := options(store.NewCrashFS(), 1)
