@@ -241,6 +241,8 @@ func (h *homeService) check() health.Condition {
 	c := health.Condition{State: health.Starting, Reason: h.reason()}
 	p := h.progress.Load().Read()
 	switch r := h.live.Load(); {
+	case r != nil && !r.Fresh() && r.FreshWithin(pauseFor):
+		return health.OK()
 	case r == nil && (p.From != "" || p.Applying):
 		h.catchingUp(&c, p)
 	case r == nil && h.ran.Load():
@@ -260,6 +262,12 @@ func (h *homeService) check() health.Condition {
 	}
 	return c
 }
+
+// pauseFor is for how long a node may not know what is committed and still counts
+// as ready. An election takes half a second or so, and all nodes of the region wait
+// for it: if they called themselves isolated at once, the load balancer would close
+// the connections of all their devices.
+const pauseFor = 2 * time.Second
 
 // catchingUp says how far this copy of the home is.
 func (h *homeService) catchingUp(c *health.Condition, p replica.CatchUp) {

@@ -54,6 +54,9 @@ func (r *Replica) CatchingUp() bool {
 	return heard || r.fresh.never() && time.Since(r.fresh.started) < openedLately
 }
 
+// FreshWithin says that the home is Fresh, or was at most d ago.
+func (r *Replica) FreshWithin(d time.Duration) bool { return !r.fresh.never() && r.fresh.age() <= d }
+
 // openedLately is for how long a home that was never fresh is not cut off yet.
 const openedLately = 10 * time.Second
 
