@@ -73,7 +73,7 @@ func TestSpool_RunsAreWhatWasSpooled(t *testing.T) {
 		r.sub("dev", e, Subscription{Filter: "a/#", QoS: 1})
 		twin := New()
 		at := 0
-		for i := range rapid.IntRange(20, 200).Draw(rt, "ops") {
+		for i := range rapid.IntRange(20, 100).Draw(rt, "ops") {
 			switch rnd.IntN(12) {
 			case 0:
 				to := Seq(rnd.IntN(int(r.s.HighSeq()) + 2))
