@@ -12,7 +12,11 @@ import (
 // flushAcks proposes what was gathered, if no Ack is in the log's hands, and what was skipped.
 func (c *conn) flushAcks() {
 	c.mu.Lock()
-	ack := c.takeAcks()
+	var ack *home.Ack
+	if !c.acking && c.gathered > 0 {
+		ack = c.takeAcks(false)
+		c.acking = true
+	}
 	skips := c.takeSkips()
 	c.mu.Unlock()
 	for _, op := range skips {
@@ -23,32 +27,32 @@ func (c *conn) flushAcks() {
 	}
 }
 
-// takeAcks builds the next Ack operation, or returns nil.
-func (c *conn) takeAcks() *home.Ack {
-	if c.acking || c.gathered == 0 {
-		return nil
-	}
+// takeAcks builds the next Ack operation; with again, from what an earlier one says, too.
+func (c *conn) takeAcks(again bool) *home.Ack {
 	op := &home.Ack{Session: c.key, Epoch: c.epoch}
 	for i := range c.win {
-		switch r := &c.win[i]; r.state {
-		case refDone:
+		switch r := &c.win[i]; {
+		case r.state == refDone, again && r.state == refDoneLogged:
 			r.state = refDoneLogged
 			op.Done = appendRef(op.Done, r.ref)
-		case refReceived:
+		case r.state == refReceived, again && r.state == refReceivedLogged:
 			r.state = refReceivedLogged
 			op.Received = appendRef(op.Received, r.ref)
 		}
 	}
-	c.gathered, c.acking = 0, true
+	c.gathered = 0
 	return op
 }
 
 // lastAcks proposes, at the end of the connection, what the device acknowledged and no operation has said yet. They
-// must be in the log before the Detach: a device that acknowledges and says goodbye must not get the message again.
+// must be in the log before the Detach: a device that acknowledges and says goodbye must not get the message again. An
+// operation that waits for room might come after it, so what that one says is said again.
 func (c *conn) lastAcks() {
 	c.mu.Lock()
-	c.acking = false
-	ack := c.takeAcks()
+	var ack *home.Ack
+	if c.gathered > 0 || c.stuck {
+		ack = c.takeAcks(c.stuck)
+	}
 	skips := c.takeSkips()
 	c.mu.Unlock()
 	for _, op := range skips {
@@ -67,11 +71,20 @@ func (c *conn) proposeAck(op *home.Ack) {
 	}
 	// No room. Nobody may wait here: not the reader, whose device would be slowed for what others do, and not the
 	// apply goroutine. The operation has the connection's only ack slot, so one goroutine a connection waits.
+	c.setStuck(true)
 	c.s.spawn(func() {
 		if c.s.propose(op, c.acksCommitted) != nil {
 			c.lost()
+			return
 		}
+		c.setStuck(false)
 	})
+}
+
+func (c *conn) setStuck(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stuck = on
 }
 
 // acksCommitted runs in the home's apply goroutine.
@@ -101,8 +114,9 @@ func (c *conn) acksCommitted(o home.Outcome, err error) {
 	if c.win = kept; len(kept) == 0 && cap(kept) > 2*ringKeep {
 		c.win = nil
 	}
-	// The home holds back what is so far ahead of an unacknowledged reference that its packet id would come round.
-	if head != 0 && c.pulled-head >= queuedIDs/2 && (len(kept) == 0 || kept[0].ref != head) {
+	// The home holds back what is so far ahead of an unacknowledged reference that its packet id would come round. With
+	// nothing left in the window it may be anywhere: what was between has expired.
+	if head != 0 && (len(kept) == 0 || c.pulled-head >= queuedIDs/2 && kept[0].ref != head) {
 		c.more = true
 	}
 	if c.more || c.memN.len() > 0 || c.controlBytes() > 0 {

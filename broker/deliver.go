@@ -23,6 +23,7 @@ type outbound struct {
 	win      []sentRef // references sent and not removed by a committed Ack, in order
 	gathered int       // of them: acknowledged, and not proposed yet
 	acking   bool      // an Ack operation is in the log's hands
+	stuck    bool      // or waits for room there
 	// References not delivered, to be proposed; skipping counts them until the home has removed them. Until then they
 	// are among those the home takes for possibly sent, so they keep their places in the window.
 	skipExpired, skipLarge []home.Range

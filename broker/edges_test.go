@@ -193,6 +193,41 @@ func TestDeliver_AcksWaitForRoom(t *testing.T) {
 	eventually(t, "the large one is skipped", func() bool { x, _ := l.home.state.Session(key("dev")); return x.Queued == 0 })
 }
 
+// A device acknowledges and goes while its Ack waits for room in the log: it does not get the message again.
+func TestDeliver_AcksThatWaitForRoomComeBeforeTheDetach(t *testing.T) {
+	l := newLab(t)
+	devices := make([]*device, 20)
+	for i := range devices {
+		devices[i] = l.connect(packet.V5, fmt.Sprint("dev", i), persistent)
+		devices[i].subscribe(1, "a")
+	}
+	l.connect(packet.V5, "sender").publish1("a", "x", 1)
+	l.home.hold()
+	l.home.setRoom(0)
+	for i, d := range devices {
+		d.acknowledge(d.wantMessage("x"))
+		c := l.s.sessions.get(key(fmt.Sprint("dev", i)))
+		eventually(t, "its Ack waits", func() bool {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.stuck
+		})
+		d.nc.Close()
+		eventually(t, "it is gone", func() bool { return l.s.sessions.get(c.key) == nil })
+	}
+	l.home.setRoom(1 << 20)
+	l.home.release()
+	for i := range devices {
+		eventually(t, "detached", func() bool {
+			x, _ := l.home.state.Session(key(fmt.Sprint("dev", i)))
+			return x.Owner == (home.Owner{})
+		})
+		if x, _ := l.home.state.Session(key(fmt.Sprint("dev", i))); x.Queued != 0 {
+			t.Errorf("dev%d acknowledged, and is sent the message again", i)
+		}
+	}
+}
+
 // Two Attach of one client id in one record: the first is over before its outcome is told.
 func TestSessions_EndedBeforeTheOutcomeOfAttach(t *testing.T) {
 	l := newLab(t)
