@@ -137,7 +137,7 @@ func (s *State) genesis(r *Record, op *Genesis) Outcome {
 }
 
 func (s *State) nodeDown(op *NodeDown) Outcome {
-	if !s.alive(op.Owner) {
+	if !s.alive(op.Owner) || op.Until != 0 && s.time > op.Until {
 		return Outcome{Code: CodeVoid}
 	}
 	s.proposers[op.Owner.Node].down = true

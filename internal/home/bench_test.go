@@ -165,7 +165,7 @@ func BenchmarkApply_NodeDown(b *testing.B) {
 			e.Ops = append(e.Ops, &Attach{Session: keys[i], Expiry: 3600})
 		}
 		r.take(b, (&Record{Home: "eu", Time: Time(r.n), Entries: []Entry{e}}).Append(nil))
-		record := r.record(&NodeDown{e.Owner})
+		record := r.record(&NodeDown{Owner: e.Owner})
 		b.StartTimer()
 		r.take(b, record)
 	}

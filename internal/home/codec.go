@@ -205,7 +205,7 @@ func (r *reader) decode(kind Kind) Op {
 	case KindNodeUp:
 		return &NodeUp{}
 	case KindNodeDown:
-		return &NodeDown{Owner{NodeID(r.string()), Incarnation(r.uvarint())}}
+		return &NodeDown{Owner{NodeID(r.string()), Incarnation(r.uvarint())}, Time(r.uvarint())}
 	case KindAttach:
 		return r.attach()
 	case KindDetach:
@@ -261,7 +261,8 @@ func (op *Genesis) append(b []byte) []byte {
 
 func (op *NodeDown) append(b []byte) []byte {
 	b = appendString(b, string(op.Owner.Node))
-	return binary.AppendUvarint(b, uint64(op.Owner.Incarnation))
+	b = binary.AppendUvarint(b, uint64(op.Owner.Incarnation))
+	return binary.AppendUvarint(b, uint64(op.Until))
 }
 
 func (op *Attach) append(b []byte) []byte {

@@ -34,7 +34,7 @@ func TestShared_MemberOnADeadNode(t *testing.T) {
 	r.s.Flush(kept.put, kept.del)
 	mirror, at := kept.load(t), len(r.log)
 
-	r.as(owners[1], &NodeDown{owners[0]})
+	r.as(owners[1], &NodeDown{Owner: owners[0]})
 	r.want("waiting, with what came back", r.s.Groups()[0].Queued, 5)
 	r.want("attached", r.s.Groups()[0].Attached, 2)
 	ackAll := func(i int) {
@@ -121,7 +121,7 @@ func TestOwner_FollowsTheSession(t *testing.T) {
 	kept := store{}
 	r.s.Flush(kept.put, kept.del)
 	r.want("owner after a restart", kept.load(t).Match("", "t", nil)[0].Owner(), b)
-	r.as(a, &NodeDown{b})
+	r.as(a, &NodeDown{Owner: b})
 	owners(Owner{})
 	r.as(a, &EndSession{Session: k})
 	r.want("owner of a session that ended", plain.Owner(), Owner{})

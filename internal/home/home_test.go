@@ -254,7 +254,7 @@ func TestWill(t *testing.T) {
 			r.now += Time(time.Second)
 			r.do(&Tick{})
 		}, 1},
-		{"the node is declared down", 0, func(r *rig, e SessionEpoch) { r.as(Owner{"n2", 1}, &NodeDown{r.owner}) }, 1},
+		{"the node is declared down", 0, func(r *rig, e SessionEpoch) { r.as(Owner{"n2", 1}, &NodeDown{Owner: r.owner}) }, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, "eu")

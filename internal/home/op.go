@@ -53,7 +53,12 @@ type Genesis struct {
 type NodeUp struct{}
 
 // NodeDown removes an incarnation: its sessions are detached, their wills armed.
-type NodeDown struct{ Owner Owner }
+// It is void after Until, unless that is 0: a leader's word that was held up while
+// others led is not about the node as it is now.
+type NodeDown struct {
+	Owner Owner
+	Until Time
+}
 
 // Will is what is published for a session whose connection ends without a
 // DISCONNECT of reason 0. [MQTT-3.1.2-8]

@@ -127,7 +127,7 @@ func TestLateProposals_OfAFormerOwnerAreVoid(t *testing.T) {
 	r.want("seen", r.queue("watch", watch), []string{"x", "new"})
 	r.want("still queued", r.queue("dev", now), []string{"x"})
 
-	r.as(n3, &NodeDown{n2})
+	r.as(n3, &NodeDown{Owner: n2})
 	before, _ := r.s.Chain()
 	records, seq := before, r.s.HighSeq()
 	r.as(n2, &Publish{Topic: "dead", QoS: 1}, &Attach{Session: k})

@@ -94,8 +94,8 @@ func TestAttach_NamesAllWhoMayStillSend(t *testing.T) {
 	}{
 		{"taken", func(*rig, SessionEpoch) {}, []Owner{a, b}},
 		{"given back", func(r *rig, e SessionEpoch) { r.as(b, &Detach{Session: key, Epoch: e}) }, []Owner{a}},
-		{"its node died", func(r *rig, _ SessionEpoch) { r.as(c, &NodeDown{b}) }, []Owner{a}},
-		{"both died", func(r *rig, _ SessionEpoch) { r.as(c, &NodeDown{b}, &NodeDown{a}) }, nil},
+		{"its node died", func(r *rig, _ SessionEpoch) { r.as(c, &NodeDown{Owner: b}) }, []Owner{a}},
+		{"both died", func(r *rig, _ SessionEpoch) { r.as(c, &NodeDown{Owner: b}, &NodeDown{Owner: a}) }, nil},
 		{"ended", func(r *rig, _ SessionEpoch) { r.as(c, &EndSession{Session: key}) }, []Owner{a, b}},
 		{"a moment ago", func(r *rig, _ SessionEpoch) { r.now += Time(formerFor - 1) }, []Owner{a, b}},
 		{"long ago", func(r *rig, _ SessionEpoch) { r.now += Time(formerFor) }, []Owner{b}},
@@ -146,6 +146,19 @@ func TestAttach_HeldUp_TakesNothing(t *testing.T) {
 	r.want("queue", r.queue("d", again.Epoch), "[acknowledged]")
 }
 
+// A leader declares a node dead, loses its office, and its word is committed when
+// the node has long been well again.
+func TestNodeDown_HeldUp(t *testing.T) {
+	r := newRig(t, "eu")
+	o := Owner{"n2", 1}
+	e := r.as(o, &Attach{Session: SessionKey{ClientID: "d"}}).Epoch
+	until := r.now + Time(seconds(2))
+	r.now = until + 1
+	r.want("a late word", r.do(&NodeDown{Owner: o, Until: until}).Code, CodeVoid)
+	r.want("what the node says", r.as(o, &Publish{Session: SessionKey{ClientID: "d"}, Epoch: e, Topic: "t"}).Code, CodeNoSubscribers)
+	r.want("a timely word", r.do(&NodeDown{Owner: o, Until: r.now}).Code, CodeOK)
+}
+
 // The chain tells replicas apart that did the same in another way. Each fault is
 // planted behind the home's back; it shows by the time something was done that
 // rests on it.
@@ -168,7 +181,7 @@ func TestChain_Differs(t *testing.T) {
 		}
 		r.do(&Ack{Session: dev, Epoch: o.Epoch, Received: []Range{{1, 1}}, Done: []Range{{2, 4}}})
 		r.do(&Trim{Peer: "us", Epoch: r.s.Epoch(), To: 4})
-		r.as(Owner{"n2", 1}, &NodeDown{r.owner})
+		r.as(Owner{"n2", 1}, &NodeDown{Owner: r.owner})
 		r.owner = Owner{"n2", 1}
 		r.now += Time(seconds(60))
 		r.do(&Tick{})

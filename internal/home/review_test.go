@@ -262,7 +262,7 @@ func TestOwnerGone_WillsGoToNobodyOfTheSameNode(t *testing.T) {
 	r.do(&Attach{Session: SessionKey{"", "a"}, Expiry: 100, Will: &Will{Topic: "w", Payload: []byte("gone"), QoS: 2}})
 	e := r.attach("b", false, 100)
 	r.sub("b", e, Subscription{Filter: "$share/g/w", QoS: 2})
-	r.as(other, &NodeDown{r.owner})
+	r.as(other, &NodeDown{Owner: r.owner})
 	r.want("waits in the group", r.s.Groups()[0].Queued, 1)
 	c := r.as(other, &Attach{Session: SessionKey{"", "c"}, Expiry: 100}).Epoch
 	r.as(other, &Subscribe{Session: SessionKey{"", "c"}, Epoch: c, Filters: []Subscription{{Filter: "$share/g/w", QoS: 2}}})

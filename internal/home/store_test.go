@@ -182,7 +182,7 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 			r.as(r.run(r.owner.Node), &NodeUp{})
 		case 1:
 			gone := nodes[rnd.IntN(3)]
-			r.do(&NodeDown{r.run(gone)})
+			r.do(&NodeDown{Owner: r.run(gone)})
 			r.runs[gone]++
 		default:
 			r.do(&EndSession{Session: k, PublishWill: rnd.IntN(2) == 0})

@@ -21,33 +21,33 @@ func TestWill_OnceThoughItsNodeDied(t *testing.T) {
 		then  func(r *rig, e SessionEpoch)
 		want  int
 	}{
-		{"declared dead", 0, func(r *rig, e SessionEpoch) { r.as(other, &NodeDown{dead}); late(r, e); back(r) }, 1},
-		{"its detach came first", 0, func(r *rig, e SessionEpoch) { late(r, e); r.as(other, &NodeDown{dead}); back(r) }, 1},
-		{"taken over first", 0, func(r *rig, e SessionEpoch) { back(r); r.as(other, &NodeDown{dead}); late(r, e) }, 1},
-		{"taken over, its detach came next", 0, func(r *rig, e SessionEpoch) { back(r); late(r, e); r.as(other, &NodeDown{dead}) }, 1},
-		{"back within the delay", 10, func(r *rig, e SessionEpoch) { r.as(other, &NodeDown{dead}); late(r, e); back(r) }, 0},
+		{"declared dead", 0, func(r *rig, e SessionEpoch) { r.as(other, &NodeDown{Owner: dead}); late(r, e); back(r) }, 1},
+		{"its detach came first", 0, func(r *rig, e SessionEpoch) { late(r, e); r.as(other, &NodeDown{Owner: dead}); back(r) }, 1},
+		{"taken over first", 0, func(r *rig, e SessionEpoch) { back(r); r.as(other, &NodeDown{Owner: dead}); late(r, e) }, 1},
+		{"taken over, its detach came next", 0, func(r *rig, e SessionEpoch) { back(r); late(r, e); r.as(other, &NodeDown{Owner: dead}) }, 1},
+		{"back within the delay", 10, func(r *rig, e SessionEpoch) { r.as(other, &NodeDown{Owner: dead}); late(r, e); back(r) }, 0},
 		{"back after the delay", 10, func(r *rig, e SessionEpoch) {
-			r.as(other, &NodeDown{dead})
+			r.as(other, &NodeDown{Owner: dead})
 			r.now += Time(11 * time.Second)
 			late(r, e)
 			back(r)
 		}, 1},
 		{"the node came back meanwhile", 0, func(r *rig, e SessionEpoch) {
-			r.as(other, &NodeDown{dead})
+			r.as(other, &NodeDown{Owner: dead})
 			r.as(Owner{"n2", 2}, &NodeUp{})
 			late(r, e)
 			back(r)
 		}, 1},
 		{"the node was restarted at once", 0, func(r *rig, e SessionEpoch) {
 			r.as(Owner{"n2", 2}, &NodeUp{})
-			r.as(other, &NodeDown{dead})
+			r.as(other, &NodeDown{Owner: dead})
 			late(r, e)
 			back(r)
 		}, 1},
 		{"declared dead twice", 10, func(r *rig, e SessionEpoch) {
-			r.as(other, &NodeDown{dead})
+			r.as(other, &NodeDown{Owner: dead})
 			r.now += Time(9 * time.Second)
-			r.as(other, &NodeDown{dead})
+			r.as(other, &NodeDown{Owner: dead})
 			r.now += Time(2 * time.Second)
 			r.do(&Tick{})
 			back(r)

@@ -175,6 +175,8 @@ const (
 	// refusedAfter is for one whose address refuses connections: the process is
 	// gone.
 	refusedAfter = 400 * time.Millisecond
+	// heldUp is how old the word may be when it is committed.
+	heldUp = 2 * time.Second
 )
 
 // declareDead commits a NodeDown for each node that has gone.
@@ -193,7 +195,7 @@ func (r *Replica) declareDead(ctx context.Context) {
 		r.log.Warn("a node is declared dead: its devices may be served elsewhere", "peer", n.Owner.Node,
 			"silent", quiet.Round(time.Millisecond), "sessions", n.Attached)
 		// Refused only when the home stops or is full; then it is tried again.
-		if err := r.Propose(&home.NodeDown{Owner: n.Owner}, nil); err != nil {
+		if err := r.Propose(&home.NodeDown{Owner: n.Owner, Until: r.clock.now().Add(heldUp)}, nil); err != nil {
 			r.silence.undeclare(n.Owner)
 			continue
 		}
