@@ -107,13 +107,9 @@ func (r *Replica) installState(p *parcel) error {
 			return err
 		}
 	}
-	// The new name first: a loss of power between the two leaves both, never none.
-	for _, dir := range []string{r.opts.Dir, r.path(incomingDir)} {
-		if err := store.SyncDir(fs, dir); err != nil {
-			return err
-		}
-	}
-	return nil
+	// The new name. Should the old one come back with a loss of power, it is moved
+	// again; removeIncoming sees to it before the parcel goes.
+	return store.SyncDir(fs, r.opts.Dir)
 }
 
 // dropState removes the old state, or keeps one that was set aside for who wants
@@ -216,10 +212,10 @@ func (r *Replica) removeIncoming(*parcel) error {
 			return err
 		}
 	}
-	for _, dir := range []string{r.opts.Dir, r.path(incomingDir)} {
-		if err := store.SyncDir(fs, dir); err != nil {
-			return err
-		}
+	// The mark of a state set aside may come back, and costs another fetch; the parcel
+	// must not, or it would empty the log again.
+	if err := store.SyncDir(fs, r.path(incomingDir)); err != nil {
+		return err
 	}
 	return r.forgetIncoming()
 }

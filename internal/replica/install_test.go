@@ -242,12 +242,30 @@ func TestInstall_KilledAtEveryStep(t *testing.T) {
 	}
 }
 
+// The new state is in its place before what the old one needs of the log goes.
+func TestInstall_StateComesBeforeTheLogGoes(t *testing.T) {
+	disk, p := behindAndAhead(t)
+	r := newReplica(member(disk).withDefaults())
+	if err := r.installState(p); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := store.ReadApplied(disk.Crash(), r.path(stateDir)); err != nil || at != p.Applied {
+		t.Errorf("the state found is at %+v, %v; the parcel's is at %+v", at, err, p.Applied)
+	}
+}
+
 // What the log takes after an installation stays: the parcel that was installed
 // does not come back with a loss of power, and empty it again.
 func TestInstall_IsDoneOnce(t *testing.T) {
 	disk, p := behindAndAhead(t)
-	lookAt(t, disk)
-	l, err := raftlog.Open(disk, member(disk).Dir+"/log", raftlog.Options{SegmentBytes: 1 << 20})
+	r := newReplica(member(disk).withDefaults())
+	if err := r.recoverCopy(); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := store.Exists(disk.Crash(), r.path(incomingDir, completeFile)); again || err != nil {
+		t.Errorf("the parcel comes back: %v, %v", again, err)
+	}
+	l, err := raftlog.Open(disk, r.path(logDir), raftlog.Options{SegmentBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
