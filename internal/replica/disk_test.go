@@ -207,29 +207,30 @@ func (c *copies) dialled(st *cluster.Stream) *cluster.Stream {
 	return c.spoil(c.n, st)
 }
 
-// spoiltConn changes or ends what is read after so many bytes.
+// spoiltConn breaks, or changes every 256th byte, after so many bytes were read.
 type spoiltConn struct {
 	*cluster.Stream
-	left *atomic.Int64
-	flip bool
+	after int64
+	flip  bool
+	read  atomic.Int64
 }
 
 func (c *spoiltConn) Read(b []byte) (int, error) {
 	n, err := c.Stream.Read(b)
-	was := c.left.Add(-int64(n)) + int64(n)
-	if was > 0 && was <= int64(n) {
-		if !c.flip {
-			return 0, errors.Join(errors.New("the stream broke"), c.Close())
+	at := c.read.Add(int64(n)) - int64(n)
+	if !c.flip && at+int64(n) > c.after {
+		return 0, errors.Join(errors.New("the stream broke"), c.Close())
+	}
+	for i := range int64(n) {
+		if c.flip && at+i > c.after && (at+i)%256 == 0 {
+			b[i] ^= 0x40
 		}
-		b[was-1] ^= 0x40
 	}
 	return n, err
 }
 
 func spoilt(st *cluster.Stream, after int64, flip bool) *cluster.Stream {
-	left := new(atomic.Int64)
-	left.Store(after)
-	return &cluster.Stream{Conn: &spoiltConn{Stream: st, left: left, flip: flip}, Peer: st.Peer}
+	return &cluster.Stream{Conn: &spoiltConn{Stream: st, after: after, flip: flip}, Peer: st.Peer}
 }
 
 // A stream that breaks again and again costs the file that was on its way.
@@ -270,7 +271,7 @@ func TestFetch_DamagedOnTheWay(t *testing.T) {
 			if n > 1 {
 				return st
 			}
-			return spoilt(st, 7<<10, true)
+			return spoilt(st, 3<<10, true)
 		}
 		d.start()
 		rg.await("the node that was away", time.Minute, rg.allReady(d))
