@@ -262,10 +262,10 @@ func (f *fetching) copy(out io.Writer, size int64) error {
 		_ = f.st.SetDeadline(time.Now().Add(fetchIdle))
 		n, err := f.in.Read(buf[:min(left, int64(len(buf)))])
 		if n > 0 {
+			_, _ = sum.Write(buf[:n]) // never fails; before the file, which may scribble on what it is given
 			if _, werr := out.Write(buf[:n]); werr != nil {
 				return werr
 			}
-			_, _ = sum.Write(buf[:n]) // never fails
 			left -= int64(n)
 			f.progress(n)
 		}
