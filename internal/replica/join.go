@@ -131,13 +131,18 @@ func (r *Replica) look(ctx context.Context, t *tail) (s seat, sure bool, err err
 	return seat{found: true}, true, nil
 }
 
+// lostRuns is more runs than a node can have had on a disk that it lost, without
+// the home's having heard of them. What they proposed may still be on its way: to
+// a leader, or in the log of one that is away.
+const lostRuns = 1 << 20
+
 // seated takes the leader's answer: a run of this node must not have a number
 // that one of a former disk had.
 func (r *Replica) seated(a answer) error {
 	if a.Incarnation < r.owner.Incarnation {
 		return nil
 	}
-	i, err := r.opts.RaiseIncarnation(a.Incarnation + 1)
+	i, err := r.opts.RaiseIncarnation(a.Incarnation + lostRuns)
 	if err != nil {
 		return err
 	}

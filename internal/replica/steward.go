@@ -118,9 +118,11 @@ func tend(all []server, voters, want int, last uint64, now time.Time) (server, c
 			return s, promote
 		}
 	}
-	for _, s := range all {
-		newer := slices.ContainsFunc(all, func(o server) bool {
-			return o.node == s.node && o.disk != s.disk && o.sent.After(s.sent) && (o.Suffrage == raft.Voter || s.Suffrage != raft.Voter)
+	// Raft lists servers in the order in which they came in. A copy that was let in a
+	// moment ago has answered nothing yet, and its former disk may have.
+	for i, s := range all {
+		newer := slices.ContainsFunc(all[i+1:], func(o server) bool {
+			return o.node == s.node && o.sent.After(s.sent) && (o.Suffrage == raft.Voter || s.Suffrage != raft.Voter)
 		})
 		if newer && now.Sub(s.sent) > heardLately && (s.Suffrage != raft.Voter || voters > want) {
 			return s, remove

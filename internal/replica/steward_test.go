@@ -34,6 +34,7 @@ func TestTend(t *testing.T) {
 		{"then its old disk goes", []server{at("a@1", v, 0, 0), at("b@1", v, 0, 0), at("c@1", v, 900, time.Hour), at("c@2", v, 0, 0)}, "c@1", remove},
 		{"not while the new one lags", []server{at("a@1", v, 0, 0), at("b@1", v, 0, 0), at("c@1", v, 900, time.Hour), at("c@2", l, 900, 0)}, "", nothing},
 		{"of two learners the lost disk goes", []server{at("a@1", v, 0, 0), at("b@1", v, 0, 0), at("c@1", v, 0, 0), at("d@1", l, 900, time.Hour), at("d@2", l, 0, 0)}, "d@1", remove},
+		{"a new disk that was not heard yet stays", []server{at("a@1", v, 0, 0), at("b@1", v, 0, 0), at("c@1", v, 900, time.Minute), at("c@2", l, last, time.Hour)}, "", nothing},
 		{"never below the configured voters", []server{at("a@1", v, 0, 0), at("b@1", v, 900, time.Hour), at("b@2", v, 0, 0)}, "", nothing},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
