@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"causeway/internal/home"
@@ -24,6 +25,7 @@ type device struct {
 	heard time.Duration // when something came last
 	onAt  time.Duration // when its connection was accepted
 	old   *conn         // twin: an earlier connection that it has not closed
+	mute  bool          // acknowledges nothing
 
 	// Publisher.
 	publishing bool
@@ -196,6 +198,9 @@ func (d *device) lost(c *conn) {
 	}
 	on := d.on
 	d.conn, d.on = nil, false
+	if d.role == manual {
+		d.w.say("%s: the connection with %s is gone", d.id, c.n.name)
+	}
 	switch {
 	case d.role == manual, d.role == mortal && d.publishing && on:
 		return
@@ -225,6 +230,9 @@ func (d *device) send(p packet) { d.over(d.conn, p) }
 
 // over sends a packet on a connection.
 func (d *device) over(c *conn, p packet) {
+	if d.mute && slices.Contains([]string{"puback", "pubrec", "pubcomp", "pubrel"}, p.kind) {
+		return
+	}
 	if c != nil && !c.gone {
 		d.w.deliver(&c.outbox, 0, func() { c.accept(p) })
 	}
@@ -232,7 +240,9 @@ func (d *device) over(c *conn, p packet) {
 
 func (d *device) receive(c *conn, p packet) {
 	d.heard = d.w.now
-	d.w.saw(d, c, p)
+	if d.role == manual {
+		d.w.say("%s: %s from %s", d.id, p, c.n.name)
+	}
 	switch p.kind {
 	case "connack":
 		if c == d.conn {
@@ -337,6 +347,9 @@ func (d *device) step() {
 
 // freeID reuses packet ids as soon as it may.
 func (d *device) freeID() uint16 {
+	if d.role == manual {
+		d.nextID = 0 // the lowest one, as many clients do
+	}
 	for {
 		if d.nextID = d.nextID%6 + 1; d.find(d.nextID) == nil {
 			return d.nextID

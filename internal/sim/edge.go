@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"causeway/internal/home"
@@ -24,6 +26,19 @@ type packet struct {
 	retain  bool
 	will    string // of connect: its payload
 	present bool
+}
+
+func (p packet) String() string {
+	s := strings.ToUpper(p.kind)
+	switch p.kind {
+	case "connack":
+		return s + map[bool]string{true: ", session present", false: ", new session"}[p.present]
+	case "publish":
+		return fmt.Sprintf("%s %s %q, QoS %d, id %d%s", s, p.topic, p.payload, p.qos, p.id, map[bool]string{true: ", DUP"}[p.dup])
+	case "suback", "unsuback":
+		return s
+	}
+	return fmt.Sprintf("%s %d", s, p.id)
 }
 
 // conn is a connection of a device with a node, as the node's edge keeps it. Both

@@ -112,16 +112,19 @@ func (w *World) twins(r *region) {
 // still reaches it.
 func (w *World) deafen(n *node) {
 	n.harmed()
-	n.lag = w.upTo([]time.Duration{300 * time.Millisecond, 3 * time.Second}[w.rnd.IntN(2)])
+	n.lag = w.upTo(300 * time.Millisecond)
+	if w.rnd.IntN(2) == 0 {
+		n.lag = lapse + w.upTo(lapse)
+	}
 	w.logf("%s is behind by %v", n.name, n.lag)
-	w.after(2*time.Second, func() { n.harmed(); n.lag = 0 })
+	w.after(3*time.Second, func() { n.harmed(); n.lag = 0 })
 	if w.rnd.IntN(3) == 0 {
 		return
 	}
 	for _, o := range n.r.nodes {
 		if o != n.leader {
 			w.cutOff(o, n)
-			w.after(2*time.Second, func() { w.mend(o, n) })
+			w.after(3*time.Second, func() { w.mend(o, n) })
 		}
 	}
 }
@@ -167,7 +170,7 @@ func (w *World) mend(from, to *node) {
 
 // loseDisk takes a disk away, if the region can bear it.
 func (w *World) loseDisk(r *region, n *node) {
-	if len(r.nodes) < 3 || !r.whole() {
+	if len(r.nodes) < 3 || r.losing || !r.whole() {
 		return
 	}
 	l := r.leader()
@@ -184,7 +187,9 @@ func (w *World) loseDisk(r *region, n *node) {
 			w.after(time.Second, func() { w.mend(l, o) })
 		}
 	}
+	r.losing = true
 	w.after(w.upTo(200*time.Millisecond), func() {
+		r.losing = false
 		l.crash()
 		n.wipe()
 		w.after(w.upTo(100*time.Millisecond), n.start)

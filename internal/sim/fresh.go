@@ -86,7 +86,7 @@ func (n *node) ticks(d time.Duration) time.Duration { return time.Duration(float
 // isolated closes all connections of a node that has not been fresh for long.
 func (n *node) isolated() {
 	if n.w.now-n.fresh.until > isolatedAfter && len(n.conns) > 0 {
-		n.w.logf("%s is isolated", n.name)
+		n.w.say("%s is isolated", n.name)
 		n.harmed()
 		for _, c := range n.inOrder() {
 			c.close()

@@ -67,8 +67,7 @@ type ack struct {
 }
 
 func (n *node) lead(term uint64) {
-	n.w.logf("%s leads, term %d, log to %d, committed %d", n.name, term, n.disk.log.last(), n.committed)
-	n.w.say("%s leads", n.name)
+	n.w.say("%s leads in term %d", n.name, term)
 	o := &office{n: n, term: term, since: n.w.now, copies: map[server]*copied{}, silence: map[home.NodeID]time.Duration{},
 		declared: map[home.Owner]time.Duration{}}
 	n.office, n.leader = o, n
@@ -84,7 +83,7 @@ func (n *node) lead(term uint64) {
 // resign ends the office; what it gathered is lost with it.
 func (n *node) resign() {
 	if n.office != nil {
-		n.w.logf("%s leads no more", n.name)
+		n.w.say("%s leads no more", n.name)
 		n.office, n.leader = nil, nil
 	}
 }
@@ -240,7 +239,7 @@ func (n *node) fallBehind(s server, o *office, base uint64) {
 			c.next = max(c.next, base+1)
 		})
 	default:
-		n.w.logf("%s is too far behind", n.name)
+		n.w.say("%s is too far behind", n.name)
 		n.fetch = true
 		n.restart()
 	}

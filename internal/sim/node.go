@@ -27,6 +27,7 @@ type node struct {
 
 	// Lost in a crash.
 	up    bool
+	born  time.Duration
 	life  int // counts starts; what belongs to a former life is ignored
 	owner home.Owner
 	state *home.State
@@ -77,7 +78,7 @@ func (n *node) start() {
 		n.seat()
 		return
 	}
-	n.up = true
+	n.up, n.born = true, n.w.now
 	if n.w.opt.Plant != NoNodeUp || n.disk.incarnation == 0 {
 		n.disk.incarnation++
 	}

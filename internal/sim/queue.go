@@ -83,13 +83,14 @@ func (q *queue) make(n *node) {
 	n.forward(f)
 }
 
-// goesOn continues the numbers of a former run, once they are known: a mistake.
+// goesOn continues the numbers of a former run, once they are known and nothing of
+// that run is under way any more: a mistake.
 func (q *queue) goesOn(n *node) bool {
 	i, at := n.state.Incarnation(n.name)
 	if i == n.owner.Incarnation {
 		q.n = at
 	}
-	return n.isFresh()
+	return n.isFresh() && n.w.now-n.born > time.Second
 }
 
 // forward sends entries to the leader, if one is known; the next one gets them.

@@ -14,6 +14,7 @@ type region struct {
 	voters   int
 	founders *group
 	links    []*link // from here
+	losing   bool    // a disk is about to be lost
 }
 
 func newRegion(w *World, id home.ID, nodes int) *region {

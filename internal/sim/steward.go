@@ -36,7 +36,7 @@ func (o *office) declareDead() {
 			continue
 		}
 		o.declared[x.Owner] = n.w.now
-		n.w.logf("%s declares %s dead", n.name, x.Owner)
+		n.w.say("%s declares %s dead", n.name, x.Owner)
 		n.propose(&home.NodeDown{Owner: x.Owner}, nil)
 	}
 }
@@ -57,7 +57,7 @@ func (o *office) tend() {
 		}
 		replaces := slices.ContainsFunc(g.members, func(x holder) bool { return x.node == m.node && x.disk != m.disk && x.votes })
 		if voters < want || (replaces || o.leaving != nil) && voters <= want {
-			o.n.w.logf("%s gives %s a vote", o.n.name, m.node.name)
+			o.n.w.say("%s gives %s a vote, on disk %d", o.n.name, m.node.name, m.disk)
 			o.change(g.with(holder{m.server, true}))
 			return
 		}
@@ -68,7 +68,7 @@ func (o *office) tend() {
 		})
 		gone := newer && !lately(m) || m.node == o.leaving && m.node != o.n
 		if gone && (!m.votes || voters > want) {
-			o.n.w.logf("%s takes %s on disk %d out", o.n.name, m.node.name, m.disk)
+			o.n.w.say("%s takes %s on disk %d out", o.n.name, m.node.name, m.disk)
 			if m.node == o.leaving {
 				o.leaving = nil
 			}
@@ -116,7 +116,7 @@ func (o *office) admit(s server) bool {
 		return true
 	}
 	if o.entered && o.n.committed >= o.changed {
-		o.n.w.logf("%s lets %s in, on disk %d", o.n.name, s.node.name, s.disk)
+		o.n.w.say("%s lets %s in, on disk %d", o.n.name, s.node.name, s.disk)
 		o.change(g.with(holder{s, false}))
 	}
 	return false

@@ -47,7 +47,7 @@ func (n *node) stand(blessed *node) {
 func (o *office) transfer() {
 	for _, m := range o.n.disk.log.group().members {
 		if m.votes && m.node != o.n && m.node.up && o.copy(m.server).match == o.n.disk.log.last() {
-			o.n.w.logf("%s hands over to %s", o.n.name, m.node.name)
+			o.n.w.say("%s hands over to %s", o.n.name, m.node.name)
 			m.node.stand(o.n)
 			return
 		}

@@ -21,6 +21,7 @@ type Options struct {
 	Faults   int  // crashes, cuts and the like
 	Trace    int  // lines of what happened that a failure shows; 60 and more
 	Plant    Fault
+	Scenario bool // what happens is said; nothing happens by chance
 	Outside  bool // only what devices saw counts, not what copies find out about themselves
 }
 
@@ -36,9 +37,9 @@ type World struct {
 	links   []*link
 	cuts    map[[2]*node]int // directions in which nothing goes
 	devices []*device
-	calm    bool // no more faults; everything may settle
+	calm    bool // not yet, or no more, faults; everything may settle
 	trace   []string
-	said    []string // for a scenario
+	said    []string // for a scenario: what devices saw, and what became of the log
 	bad     error    // the first violation
 }
 
@@ -54,6 +55,7 @@ func play(opt Options) (*World, error) {
 	if err := w.begin(); err != nil {
 		return w, err
 	}
+	w.calm = false
 	for _, d := range w.devices {
 		d.publishing = true
 		w.after(0, d.step)
@@ -100,7 +102,7 @@ func (w *World) begin() error {
 const troubles = 3 * time.Second
 
 func newWorld(opt Options) *World {
-	w := &World{opt: opt, rnd: rand.New(rand.NewPCG(opt.Seed, 0xCA05E)), cuts: map[[2]*node]int{}}
+	w := &World{opt: opt, rnd: rand.New(rand.NewPCG(opt.Seed, 0xCA05E)), cuts: map[[2]*node]int{}, calm: true}
 	for _, name := range []home.ID{"eu", "us", "ap"}[:opt.Regions] {
 		w.regions = append(w.regions, newRegion(w, name, opt.Nodes))
 	}
@@ -156,6 +158,14 @@ func (w *World) latency() time.Duration { return 100*time.Microsecond + w.upTo(5
 func (w *World) logf(format string, args ...any) {
 	if len(w.trace) < 20000 {
 		w.trace = append(w.trace, fmt.Sprintf("%10v ", w.now.Round(10*time.Microsecond))+fmt.Sprintf(format, args...))
+	}
+}
+
+// say is logf for what a scenario shows as well.
+func (w *World) say(format string, args ...any) {
+	w.logf(format, args...)
+	if w.opt.Scenario {
+		w.said = append(w.said, fmt.Sprintf(format, args...))
 	}
 }
 
