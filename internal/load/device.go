@@ -362,7 +362,7 @@ func (d *Device) message(p *packet.Publish) error {
 	if due := time.Unix(0, int64(binary.BigEndian.Uint64(p.Payload[12:]))); !due.Before(d.since) {
 		d.lat.Add(now.Sub(due))
 	}
-	if i := len(d.losses) - 1; i >= 0 && d.losses[i].Message.IsZero() {
+	for i := len(d.losses) - 1; i >= 0 && d.losses[i].Message.IsZero(); i-- {
 		d.losses[i].Message = now
 	}
 	if d.OnMessage != nil {
