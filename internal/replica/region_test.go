@@ -166,6 +166,30 @@ func TestRegion_FollowerKilledAndFarBehind(t *testing.T) {
 	})
 }
 
+// However long a node was away, it is served the moment it is back: raft by itself has the leader wait up to ten seconds
+// before it tries again.
+func TestRegion_NodeAwayForLong(t *testing.T) {
+	follower := func(rg *region) *node { return rg.others(rg.leader())[0] }
+	for _, c := range []struct {
+		name string
+		opts func(*Options)
+		who  func(*region) *node
+	}{
+		{"a follower, by log", nil, follower}, {"a follower, by copy", small, follower},
+		{"the leader, by log", nil, (*region).leader}, {"the leader, by copy", small, (*region).leader},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			under(t, c.opts, func(rg *region) {
+				d := c.who(rg)
+				d.kill()
+				time.Sleep(23 * time.Second)
+				d.start()
+				rg.await("the node to be ready", 2*time.Second, d.ready)
+			})
+		})
+	}
+}
+
 // A node comes back with an empty disk: it rejoins by itself, as another voter in
 // the place of the one that is gone.
 func TestRegion_NodeWiped(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -139,9 +140,10 @@ func (s *streams) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, 
 // sync up to maxAppendEntries full entries in it.
 const rpcTimeout = 3 * time.Second
 
-// transport is raft's NetworkTransport with five things added: it notes who
+// transport is raft's NetworkTransport with six things added: it notes who
 // answered, it tells followers at once what was committed, its heartbeats keep
-// the beat, it falls silent when the disk hangs, and it takes no snapshots.
+// the beat, it goes on at once with a copy that comes back, it falls silent when
+// the disk hangs, and it takes no snapshots.
 type transport struct {
 	*raft.NetworkTransport
 	self       raft.ServerID
@@ -161,11 +163,13 @@ type transport struct {
 	mu    sync.Mutex
 	pipes map[*pipe]struct{}
 	taken map[raft.ServerID]raft.AppendEntriesRequest // what a copy took last that was sent by no pipe; without entries
+	away  map[raft.ServerID]chan struct{}             // copies that could not be reached; closed when they answer a heartbeat
 }
 
 func newTransport(s *streams, r *Replica) *transport {
 	t := &transport{self: s.self, contacts: r.contacts, in: make(chan raft.RPC), stop: make(chan struct{}),
-		pipes: map[*pipe]struct{}{}, taken: map[raft.ServerID]raft.AppendEntriesRequest{}, hung: r.hung, fellBehind: r.fallBehind,
+		pipes: map[*pipe]struct{}{}, taken: map[raft.ServerID]raft.AppendEntriesRequest{},
+		away: map[raft.ServerID]chan struct{}{}, hung: r.hung, fellBehind: r.fallBehind,
 		hearts: &hearts{beats: r.beats(), last: map[raft.ServerID]time.Time{}}, beats: r.beatCame}
 	t.holds = func(i uint64) bool {
 		raft := t.raft.Load()
@@ -181,23 +185,91 @@ var errHung = errors.New("the disk of this node hangs")
 
 // AppendEntries implements raft.Transport. It carries heartbeats, too.
 func (t *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) error {
-	if isHeartbeat(q) && !t.pause(t.hearts.wait(id, time.Now())) {
+	heartbeat := isHeartbeat(q)
+	if heartbeat && !t.pause(t.hearts.wait(id, time.Now())) {
 		return raft.ErrTransportShutdown
+	}
+	if !heartbeat {
+		if err := t.reach(id, q.Term); err != nil {
+			return err
+		}
 	}
 	if t.hung() {
 		return errHung
 	}
 	sent := time.Now()
 	err := t.NetworkTransport.AppendEntries(id, to, q, a)
-	if err == nil && a.Term <= q.Term {
-		t.contacts.answered(id, sent, reached(q, a))
-		if a.Success && !isHeartbeat(q) {
-			t.mu.Lock()
-			t.taken[id] = behind(q)
-			t.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case err != nil:
+		t.lose(id)
+		return err
+	case a.Term > q.Term:
+		return nil
+	}
+	t.contacts.answered(id, sent, reached(q, a))
+	if heartbeat {
+		t.find(id)
+	} else if a.Success {
+		t.taken[id] = behind(q)
+	}
+	return nil
+}
+
+// lose notes that a copy could not be reached, find that it answers. Guarded by
+// mu.
+func (t *transport) lose(id raft.ServerID) {
+	if t.away[id] == nil {
+		t.away[id] = make(chan struct{})
+	}
+}
+
+func (t *transport) find(id raft.ServerID) {
+	if came := t.away[id]; came != nil {
+		close(came)
+		delete(t.away, id)
+	}
+}
+
+// awayLook is how often a request that waits for a copy looks whether it is
+// still wanted.
+const awayLook = 250 * time.Millisecond
+
+// reach waits while a copy cannot be reached. Raft itself waits longer after each
+// failure, in the end 10 s, and would leave a copy that came back to itself for as
+// long. Heartbeats do not wait: they find out. A request that waited is not sent,
+// since what it says may be long overtaken; raft makes another.
+func (t *transport) reach(id raft.ServerID, term uint64) error {
+	t.mu.Lock()
+	came := t.away[id]
+	t.mu.Unlock()
+	if came == nil {
+		return nil
+	}
+	look := time.NewTicker(awayLook)
+	defer look.Stop()
+	for {
+		select {
+		case <-came:
+			return errAway
+		case <-look.C:
+			if !t.serves(id, term) {
+				return errAway
+			}
+		case <-t.stop:
+			return raft.ErrTransportShutdown
 		}
 	}
-	return err
+}
+
+var errAway = errors.New("the copy could not be reached")
+
+// serves says that this node leads in a term and a copy belongs to the group.
+func (t *transport) serves(id raft.ServerID, term uint64) bool {
+	r := t.raft.Load()
+	return r != nil && r.State() == raft.Leader && r.CurrentTerm() == term &&
+		slices.ContainsFunc(r.GetConfiguration().Configuration().Servers, func(s raft.Server) bool { return s.ID == id })
 }
 
 // isHeartbeat tells heartbeats as raft's own transport does.
@@ -251,9 +323,18 @@ func reached(q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) uint64
 // InstallSnapshot implements raft.Transport. A snapshot here is a marker; the
 // copy that needs one is told, and fetches the state in its own way.
 func (t *transport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, q *raft.InstallSnapshotRequest, a *raft.InstallSnapshotResponse, _ io.Reader) error {
+	if err := t.reach(id, q.Term); err != nil {
+		return err
+	}
 	tell := *q
 	tell.Size = 0
-	return t.NetworkTransport.InstallSnapshot(id, to, &tell, a, strings.NewReader(""))
+	err := t.NetworkTransport.InstallSnapshot(id, to, &tell, a, strings.NewReader(""))
+	if err != nil {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.lose(id)
+	}
+	return err
 }
 
 // errBehind is the answer to a leader that would send a snapshot.
