@@ -200,7 +200,7 @@ func (r *Replica) makeCheckpoint(ctx context.Context) (*parcel, error) {
 	if err := errors.Join(err, in.Close()); err != nil {
 		return nil, err
 	}
-	if _, err := r.flush(); err != nil {
+	if err := r.flush(); err != nil {
 		return nil, err
 	}
 	at, err := r.store.Checkpoint(r.path(checkpointDir))

@@ -214,7 +214,7 @@ func TestKill_Property(t *testing.T) {
 				}
 				continue
 			case "flush":
-				if _, err := r.flush(); err != nil {
+				if err := r.flush(); err != nil {
 					rt.Fatal(err)
 				}
 				continue

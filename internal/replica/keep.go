@@ -6,12 +6,12 @@ import (
 	"time"
 
 	"causeway/internal/home"
+	"causeway/internal/store"
 )
 
 // keep is the keeper's loop: it writes the state behind and takes snapshots.
 func (r *Replica) keep(ctx context.Context) {
-	every := r.opts.FlushEvery
-	t := time.NewTimer(every)
+	t := time.NewTicker(r.opts.FlushEvery)
 	defer t.Stop()
 	for {
 		select {
@@ -19,83 +19,77 @@ func (r *Replica) keep(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		stall, err := r.flush()
-		if err != nil {
+		if err := r.flush(); err != nil {
 			return // reported by flush
 		}
 		r.tidyCheckpoint()
 		if r.snapshotDue() {
 			r.takeSnapshot()
 		}
-		every = nextFlush(r.opts.FlushEvery, every, stall)
-		t.Reset(every)
 	}
-}
-
-// While the changes are cut nothing is applied. Flushing less often writes less,
-// since what came and went in between is never written; but when much stays, the
-// cut grows with the time between two, and so does the wait of a PUBACK.
-const (
-	longStall = 20 * time.Millisecond
-	minFlush  = 20 * time.Millisecond
-)
-
-// nextFlush is how long to wait after a flush that came after last and stalled
-// the home for stall.
-func nextFlush(every, last, stall time.Duration) time.Duration {
-	switch {
-	case stall > longStall:
-		last = time.Duration(float64(last) * float64(longStall) / float64(stall))
-	case stall < longStall/2:
-		last *= 2
-	}
-	return min(max(last, minFlush), every)
 }
 
 // flush writes what changed since the last time to the store, with the position
 // it is the state of, then lets bodies go that the store now has. Not yet
-// synced: the log still has it all. An error stops the home. It returns for how
-// long nothing was applied.
-func (r *Replica) flush() (stall time.Duration, err error) {
+// synced: the log still has it all. An error stops the home.
+func (r *Replica) flush() error {
 	r.flushMu.Lock()
 	defer r.flushMu.Unlock()
 	if err := r.failure(); err != nil {
-		return 0, err
+		return err
 	}
 	start := time.Now()
-	stall, err = r.flushOnce()
-	if err != nil {
+	if err := r.flushOnce(); err != nil {
 		r.fail(fmt.Errorf("write the state of home %s: %w", r.opts.Home, err))
-		return 0, err
+		return err
 	}
 	r.stats.flush.observe(time.Since(start))
-	return stall, nil
+	return nil
 }
 
-func (r *Replica) flushOnce() (stall time.Duration, err error) {
-	batch := r.store.NewBatch()
-	r.fsm.mu.Lock()
-	pos := r.fsm.applied
-	err = r.fsm.broken
-	if err == nil && pos != r.flushed {
-		cut := time.Now()
-		r.state.Flush(batch.Set, batch.Delete)
-		stall = time.Since(cut)
-		r.stats.flushStall.observe(stall)
+// flushOnce hands most over while records go on being applied, and only what
+// changed meanwhile while they do not: a PUBACK waits for that. All of it is one
+// batch. What was handed over counts as written, so a batch that is given up is a
+// home that failed.
+func (r *Replica) flushOnce() error {
+	if r.position() == r.flushed {
+		return nil
 	}
-	r.fsm.mu.Unlock()
-	if err != nil || pos == r.flushed {
+	batch := r.store.NewBatch()
+	r.state.FlushAhead(batch.Set, batch.Delete)
+	pos, err := r.cut(batch)
+	if err != nil {
 		batch.Discard()
-		return 0, err
+		return err
 	}
 	bytes := batch.Bytes()
 	if err := batch.Commit(pos.Index, pos.Term); err != nil {
-		return 0, err
+		return err
 	}
 	r.flushed = pos
 	r.stats.flushedBytes.Add(uint64(bytes))
 	r.stats.resident.Store(r.state.Evict(r.opts.MemoryBudget))
-	return stall, nil
+	return nil
+}
+
+// position is how far the state is.
+func (r *Replica) position() store.Position {
+	r.fsm.mu.Lock()
+	defer r.fsm.mu.Unlock()
+	return r.fsm.applied
+}
+
+// cut ends a batch at one position of the log.
+func (r *Replica) cut(batch *store.Batch) (store.Position, error) {
+	r.fsm.mu.Lock()
+	defer r.fsm.mu.Unlock()
+	if r.fsm.broken != nil {
+		return store.Position{}, r.fsm.broken
+	}
+	start := time.Now()
+	r.state.Flush(batch.Set, batch.Delete)
+	r.stats.flushStall.observe(time.Since(start))
+	return r.fsm.applied, nil
 }
 
 // tickEvery is how often the ticker looks; idleTick how long nothing may be

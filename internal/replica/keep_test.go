@@ -8,23 +8,36 @@ import (
 	"causeway/internal/store"
 )
 
-func TestNextFlush(t *testing.T) {
-	const ms = time.Millisecond
-	for _, tc := range []struct {
-		every, last, stall, want time.Duration
-	}{
-		{time.Second, time.Second, 0, time.Second},
-		{time.Second, time.Second, 19 * ms, time.Second},
-		{time.Second, time.Second, 200 * ms, 100 * ms},
-		{time.Second, 100 * ms, 40 * ms, 50 * ms},
-		{time.Second, 100 * ms, 15 * ms, 100 * ms},
-		{time.Second, 100 * ms, 5 * ms, 200 * ms},
-		{time.Second, 800 * ms, 5 * ms, time.Second},
-		{time.Second, 30 * ms, time.Second, 20 * ms},
-		{5 * ms, 5 * ms, time.Second, 5 * ms},
-	} {
-		if got := nextFlush(tc.every, tc.last, tc.stall); got != tc.want {
-			t.Errorf("every %s, last after %s, stalled %s: next after %s, want %s", tc.every, tc.last, tc.stall, got, tc.want)
+// Records are applied while the state is written: what lies on the disk is the state at one position all the same, from
+// which the log goes on.
+func TestFlush_WhileRecordsAreApplied(t *testing.T) {
+	fs := store.NewCrashFS()
+	o := busy(fs, 1)
+	o.FlushEvery = time.Hour
+	r := start(t, o)
+	r.subscribe()
+	f := newFlood(r, 8, 64, 100)
+	type crash struct {
+		acked []message
+		disk  *store.CrashFS
+	}
+	var crashes []crash
+	for i := range 8 {
+		f.await(1000 * (i + 1))
+		r.takeSnapshot() // flushes, and makes that durable
+		crashes = append(crashes, crash{f.await(0), fs.Crash()})
+	}
+	f.end()
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range crashes {
+		again := start(t, options(c.disk, 2))
+		if got := compare(c.acked, again.queued()); got != (account{}) {
+			t.Errorf("after crash %d: %+v of %d", i+1, got, len(c.acked))
+		}
+		if err := again.stop(); err != nil {
+			t.Error(err)
 		}
 	}
 }
@@ -47,7 +60,7 @@ func TestMemoryBudget_BodiesComeFromTheStore(t *testing.T) {
 	for i := range uint32(n) {
 		r.do(numbered(1, i, 1000))
 	}
-	if _, err := r.flush(); err != nil {
+	if err := r.flush(); err != nil {
 		t.Fatal(err)
 	}
 	s := r.Stats()

@@ -160,7 +160,7 @@ func (r *Replica) close() error {
 func (r *Replica) closeFiles() error {
 	if r.failure() == nil {
 		// An error is a failure now, and returned below.
-		_, _ = r.flush()
+		_ = r.flush()
 	}
 	failure := r.failure()
 	logErr := r.logs.Close()

@@ -36,7 +36,7 @@ type snapshot struct {
 // Persist implements raft.FSMSnapshot. Only after it succeeded does raft drop
 // log, so the store must hold everything up to the mark by then.
 func (s *snapshot) Persist(sink raft.SnapshotSink) error {
-	if _, err := s.f.r.flush(); err != nil {
+	if err := s.f.r.flush(); err != nil {
 		return err
 	}
 	durable, err := s.f.r.store.Flush()
