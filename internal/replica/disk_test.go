@@ -300,7 +300,7 @@ func TestFetch_LeadersDiskIsDamaged(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second) // the log is cut
 		was := rg.leader()
-		if _, err := was.replica().flush(); err != nil {
+		if err := was.replica().flush(); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := was.replica().store.Flush(); err != nil {

@@ -144,7 +144,7 @@ func behindAndAhead(t *testing.T) (disk *store.CrashFS, p *parcel) {
 	for n := range uint32(60) {
 		r.do(numbered(1, n, 300))
 	}
-	if _, err := r.flush(); err != nil {
+	if err := r.flush(); err != nil {
 		t.Fatal(err)
 	}
 	disk = fs.Crash()
