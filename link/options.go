@@ -96,7 +96,8 @@ type Options struct {
 	IdleTimeout  time.Duration // default 4 s: a silent peer is gone
 	DialTimeout  time.Duration // default 5 s; one round of all addresses
 	HeadStart    time.Duration // of UDP before TCP; default 1.5 s
-	ProbeEvery   time.Duration // how often a tunnel on TCP tries UDP at first; default 10 s, up to six times as long in vain
+	ProbeFirst   time.Duration // when a tunnel on TCP tries UDP first; default 2 s, later each time
+	ProbeMost    time.Duration // and how long it waits at most; default 1 min
 	StreamWindow int           // bytes a peer may send ahead on a stream; default 16 MiB: twice the bandwidth-delay product
 	ConnWindow   int           // and on a tunnel; default 48 MiB
 	SendWindow   int           // bytes of frames a class may have unacknowledged; default 16 MiB
@@ -224,7 +225,8 @@ func (o Options) withDefaults() Options {
 	orDuration(&o.IdleTimeout, 4*time.Second)
 	orDuration(&o.DialTimeout, 5*time.Second)
 	orDuration(&o.HeadStart, 1500*time.Millisecond)
-	orDuration(&o.ProbeEvery, 10*time.Second)
+	orDuration(&o.ProbeFirst, 2*time.Second)
+	orDuration(&o.ProbeMost, time.Minute)
 	orDuration(&o.DigestEvery, 10*time.Second)
 	orInt(&o.StreamWindow, 16<<20)
 	orInt(&o.ConnWindow, 48<<20)

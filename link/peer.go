@@ -20,9 +20,6 @@ const (
 	provenFor = time.Minute     // UDP that worked so long is tried again soon when it was blocked
 )
 
-// probeMost is how many times ProbeEvery the wait between probes in vain may become.
-const probeMost = 6
-
 // peer is a link to one region. It has at most one tunnel at a time:
 //
 //	        dial fails            adopt
@@ -78,7 +75,7 @@ func newPeer(m *Manager, cfg Peer) *peer {
 		wanted: make(chan struct{}, 1), changed: make(chan struct{}, 1), spooled: make(chan struct{}, 1),
 		state: Down, reason: notStarted, since: time.Now(),
 	}
-	p.probing = backoff{least: m.o.ProbeEvery, most: probeMost * m.o.ProbeEvery}
+	p.probing = backoff{least: m.o.ProbeFirst, most: m.o.ProbeMost}
 	p.live.init(m.o.LiveQueue, m.o.LiveBytes)
 	p.cfg.Store(&cfg)
 	return p
