@@ -7,7 +7,7 @@ GO      := go
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test check fmt vet lint arch unit sim e2e deps soak bench bench-region fuzz clean
+.PHONY: help up build test check fmt vet lint arch unit sim e2e deps soak lab bench bench-region fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ soak: ## many more seeds of both simulators and of the replicas (SOAK_SEEDS, def
 	$(GO) test -timeout 120m ./internal/replica -run TestRegion_Seeds -region.seeds $${SOAK_REGION_SEEDS:-500} -region.seed $${SOAK_SEED:-100001}
 	$(GO) test -timeout 120m ./internal/simlab -run 'TestSeeds$$' -simlab.seeds $${SOAK_LAB_SEEDS:-1000} -simlab.seed $${SOAK_SEED:-100001}
 
+lab: build ## regions over an emulated wide-area network: NATs, blocked UDP, outages, kills; the long cases (root, about 6 minutes)
+	CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout 30m ./test/lab
+	CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout 30m ./test/e2e -run TestLab -lab
+
 bench: ## benchmarks of the parts
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
@@ -57,7 +61,7 @@ fuzz: ## every fuzz target for FUZZTIME (default 20s)
 lint: ## golangci-lint, as configured in .golangci.yml
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
 
-deps: ## the clients that the end-to-end tests use (apt)
+deps: ## the clients and network tools that the end-to-end tests use (apt)
 	@scripts/deps
 
 clean: ## remove what was built and run

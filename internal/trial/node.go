@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -24,6 +25,10 @@ type Node struct {
 	WebSocket    string
 	Link         string // UDP
 	Metrics      string
+
+	linkTCP  string
+	linkDial []string // where other regions dial it
+	within   []string // begins its command line
 
 	gossip, streams string
 	balanced        string // for a load balancer; "" without one
@@ -56,7 +61,8 @@ func (n *Node) Start() error {
 		return err
 	}
 	defer log.Close()
-	n.cmd = exec.Command(n.binary, "serve", "--config", n.ConfigFile())
+	line := append(slices.Clone(n.within), n.binary, "serve", "--config", n.ConfigFile())
+	n.cmd = exec.Command(line[0], line[1:]...)
 	n.cmd.Stdout, n.cmd.Stderr = log, log
 	// In a group of its own, so that a terminal's Ctrl-C reaches it by us only.
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

@@ -33,12 +33,23 @@ type Options struct {
 	// LinkVia, if set, returns the address at which one region dials another, in
 	// place of where it listens: a test puts a relay there.
 	LinkVia func(from, to, address string) string
+	// Links, if set, returns where a node's links listen and where they are dialled, in
+	// place of UDP at Ports.Link.
+	Links func(region string, node int) Links
+	// Within, if set, returns what the command line of a region's nodes begins with.
+	Within func(region string) []string
 	// Extra is appended to a node's configuration file.
 	Extra func(region string) string
 }
 
 // Ports of a node, on 127.0.0.1.
 type Ports struct{ MQTT, WebSocket, Link, Metrics, Gossip, Streams, Balanced int }
+
+// Links is where the links of a node are reached.
+type Links struct {
+	Listen, ListenTCP string
+	Dial              []string // by other regions
+}
 
 // Trial is a set of linked regions.
 type Trial struct {
@@ -75,7 +86,14 @@ func New(opts Options) (*Trial, error) {
 			name := fmt.Sprintf("%s-%d", region, j+1)
 			n := &Node{Region: region, Name: name, Dir: filepath.Join(dir, name), binary: opts.Binary,
 				MQTT: local(p.MQTT), WebSocket: local(p.WebSocket), Link: local(p.Link), Metrics: local(p.Metrics),
-				gossip: local(p.Gossip), streams: local(p.Streams), balanced: local(p.Balanced)}
+				linkDial: []string{"udp://" + local(p.Link)}, gossip: local(p.Gossip), streams: local(p.Streams), balanced: local(p.Balanced)}
+			if opts.Links != nil {
+				l := opts.Links(region, j)
+				n.Link, n.linkTCP, n.linkDial = l.Listen, l.ListenTCP, l.Dial
+			}
+			if opts.Within != nil {
+				n.within = opts.Within(region)
+			}
 			if j < opts.Nodes {
 				t.Nodes = append(t.Nodes, n)
 			} else {
@@ -153,7 +171,7 @@ func (t *Trial) config(n *Node) string {
 		fmt.Fprintf(&b, "  - { name: balanced, type: mqtt, listen: %q, auth: [anonymous], proxy_protocol: %s }\n", n.balanced, proxy)
 	}
 	fmt.Fprintf(&b, "  - { name: web, type: ws, listen: %q, path: /mqtt, auth: [anonymous] }\n", n.WebSocket)
-	fmt.Fprintf(&b, "admin: { socket: %s }\nmetrics: { listen: %q }\nlink: { listen: %q }\nlinks:\n", n.Socket(), n.Metrics, n.Link)
+	fmt.Fprintf(&b, "admin: { socket: %s }\nmetrics: { listen: %q }\nlink: { listen: %q, listen_tcp: %q }\nlinks:\n", n.Socket(), n.Metrics, n.Link, n.linkTCP)
 	mine := slices.Index(t.opts.Regions, n.Region)
 	for j, region := range t.opts.Regions {
 		switch {
@@ -174,7 +192,10 @@ func (t *Trial) config(n *Node) string {
 // linksOf are the addresses at which a region's nodes dial another region.
 func (t *Trial) linksOf(from, to string) (list []string) {
 	for _, peer := range t.Region(to) {
-		list = append(list, fmt.Sprintf("%q", "udp://"+t.opts.LinkVia(from, to, peer.Link)))
+		for _, at := range peer.linkDial {
+			scheme, address, _ := strings.Cut(at, "://")
+			list = append(list, fmt.Sprintf("%q", scheme+"://"+t.opts.LinkVia(from, to, address)))
+		}
 	}
 	return list
 }

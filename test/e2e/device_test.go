@@ -29,8 +29,11 @@ type device struct {
 	pad    []byte // behind the number in each payload; begins with a space
 	clean  bool   // its session ends with its connection
 
+	dial func(ctx context.Context, addr string) (net.Conn, error) // nil is the usual way
+
 	mu         sync.Mutex
 	publish    int      // numbered messages to send for now
+	frozen     bool     // publish stays
 	conn       net.Conn // once CONNACK came
 	connects   int
 	lostState  int // connections that found no session where there was one
@@ -85,7 +88,13 @@ func (d *device) connection(ctx context.Context) error {
 	d.mu.Lock()
 	addr := d.addr
 	d.mu.Unlock()
-	dialled, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "tcp", addr)
+	dial := d.dial
+	if dial == nil {
+		dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			return (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "tcp", addr)
+		}
+	}
+	dialled, err := dial(ctx, addr)
 	if err != nil {
 		return err
 	}
@@ -136,7 +145,9 @@ func (d *device) turn(conn net.Conn, h packet.Header, body []byte) error {
 func (d *device) allow(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.publish = n
+	if !d.frozen {
+		d.publish = n
+	}
 	if d.conn != nil {
 		_, _ = d.conn.Write(d.fill(nil)) // the reader sees what went wrong
 	}

@@ -6,5 +6,7 @@
 // itself the subject only where a test says so. Every node's log is searched for data races
 // and panics when its test ends.
 //
+// TestLab_* need root for their network namespaces (package lab); -lab runs their long cases.
+//
 // The nodes run the executable named by CAUSEWAY_BINARY, or one built here with -race.
 package e2e
