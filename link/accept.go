@@ -10,26 +10,38 @@ import (
 	"causeway/link/wire"
 )
 
-// maxOpenings bounds the connections whose opening is not done.
+// maxOpenings bounds the connections whose opening is not done, and those over TCP
+// whose handshake is not: anyone may hold one of these up, so they have slots of
+// their own.
 const maxOpenings = 64
 
 // accepting takes tunnels that peers dial.
 type accepting struct {
-	m     *Manager
-	slots chan struct{} // of openings under way
+	m        *Manager
+	openings chan struct{} // under way
+	shakes   chan struct{} // handshakes over TCP under way
 }
 
-// opening takes a slot, or says that there is none.
-func (a *accepting) opening() bool {
+// take takes a slot, or says that there is none.
+func take(slots chan<- struct{}) bool {
 	select {
-	case a.slots <- struct{}{}:
+	case slots <- struct{}{}:
 		return true
 	default:
 		return false
 	}
 }
 
-func (a *accepting) opened() { <-a.slots }
+func (a *accepting) opened() { <-a.openings }
+
+// serve serves a connection whose handshake is done.
+func (a *accepting) serve(ctx context.Context, c conn) {
+	if !take(a.openings) {
+		c.close(wire.GoodbyeFailed, "too many tunnels are being opened")
+		return
+	}
+	a.m.serveAccepted(ctx, c, a.opened)
+}
 
 func (a *accepting) quic(ctx context.Context, tr *quicTransport) error {
 	var all sync.WaitGroup
@@ -44,11 +56,7 @@ func (a *accepting) quic(ctx context.Context, tr *quicTransport) error {
 		if err != nil {
 			return err
 		}
-		if !a.opening() {
-			c.close(wire.GoodbyeFailed, "too many tunnels are being opened")
-			continue
-		}
-		all.Go(func() { a.m.serveAccepted(ctx, c, a.opened) })
+		all.Go(func() { a.serve(ctx, c) })
 	}
 }
 
@@ -66,7 +74,7 @@ func (a *accepting) tcp(ctx context.Context, tr *tcpTransport) error {
 		if err != nil {
 			return fmt.Errorf("accept a link over TCP: %w", err)
 		}
-		if !a.opening() {
+		if !take(a.shakes) {
 			_ = raw.Close()
 			continue
 		}
@@ -74,11 +82,10 @@ func (a *accepting) tcp(ctx context.Context, tr *tcpTransport) error {
 			shakeCtx, done := context.WithTimeout(ctx, a.m.o.DialTimeout)
 			c, err := tr.welcome(shakeCtx, raw)
 			done()
-			if err != nil { // a refused certificate was told; the rest is scanners and health checks
-				a.opened()
-				return
+			<-a.shakes
+			if err == nil { // a refused certificate was told; the rest is scanners and health checks
+				a.serve(ctx, c)
 			}
-			a.m.serveAccepted(ctx, c, a.opened)
 		})
 	}
 }

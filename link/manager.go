@@ -70,7 +70,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	m.transport.Store(tr)
 	g := newGroup(ctx)
-	a := &accepting{m: m, slots: make(chan struct{}, maxOpenings)}
+	a := &accepting{m: m, openings: make(chan struct{}, maxOpenings), shakes: make(chan struct{}, maxOpenings)}
 	g.do(func(ctx context.Context) error { return a.quic(ctx, tr.quic) })
 	if tr.tcp.listener != nil {
 		g.do(func(ctx context.Context) error { return a.tcp(ctx, tr.tcp) })

@@ -257,3 +257,25 @@ func TestTCP_ReceiverThatStandsStill(t *testing.T) {
 		same(t, us.home.queue(t, "dev"), numbered("eu", "e/x", 0, 30000))
 	})
 }
+
+// Who connects over TCP and says nothing holds up neither peers on UDP nor, after
+// the time for a handshake, those on TCP.
+func TestTCP_SilentStrangers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 10*time.Millisecond)
+		defer w.close()
+		us := w.region("us", peerFrom("eu"), peerFrom("ap"))
+		for range 2 * maxOpenings {
+			c, err := w.wan.dialTCP(t.Context(), "10.0.0.9", ip("us")+":7445")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+		}
+		eu := w.region("eu", peerTo("us"))
+		took := eventually(t, time.Second, "UDP up beside silent strangers", func() bool { return eu.status("us").State == Up })
+		ap := w.region("ap", peerOverTCP("us"))
+		tookTCP := eventually(t, us.m.o.DialTimeout+2*dialMost, "TCP up once they were given up", func() bool { return ap.status("us").State == Up })
+		t.Logf("up on UDP after %v, on TCP after %v", took, tookTCP)
+	})
+}
