@@ -142,6 +142,7 @@ func (r *Replica) takeOffice(ctx context.Context) *office {
 	ctx, o.end = context.WithCancel(ctx)
 	r.contacts.forget()
 	r.silence.begin(o.since)
+	r.setClock() // before the first record gets its time
 	r.merger.lead(o.term)
 	go func() {
 		defer close(o.done)
@@ -161,7 +162,6 @@ func (r *Replica) leaveOffice(o *office) {
 
 // serveOffice does what a leader does, until ctx ends.
 func (r *Replica) serveOffice(ctx context.Context, term uint64) {
-	r.setClock()
 	r.merger.enter()
 	if err := r.water.await(ctx, r.failed, func() bool { return r.fsm.term.Load() == term }); err != nil {
 		return
