@@ -64,6 +64,9 @@ func checkGroup(p *Device, members []*Device) error {
 	return nil
 }
 
+// clock is how times are told.
+const clock = "15:04:05.000"
+
 // willSlack is by how much a will may come after its time: the death of a node is
 // declared after a few seconds of silence, and only a leader does it.
 const willSlack = 45 * time.Second
@@ -89,10 +92,11 @@ func checkWills(d *Device, devices []*Device) error {
 		if !wants || since.IsZero() {
 			continue
 		}
-		copies := make([]int, len(conns)+1)
+		copies, at := make([]int, len(conns)+1), make([]time.Time, len(conns)+1)
 		for _, m := range s.Seen() {
 			if m.From == testator(d.ID) && m.Num <= len(conns) {
 				copies[m.Num]++
+				at[m.Num] = m.At
 			}
 		}
 		for i, c := range conns {
@@ -110,7 +114,8 @@ func checkWills(d *Device, devices []*Device) error {
 			case n > 1:
 				return fmt.Errorf("%s got the will of connection %d of %s %d times", s.ID, i+1, d.ID, n)
 			case n > 0 && soon:
-				return fmt.Errorf("%s got the will of connection %d of %s, which was resumed after %s", s.ID, i+1, d.ID, back.Sub(c.ended))
+				return fmt.Errorf("%s got the will of connection %d of %s at %s, which was broken at %s and resumed after %s", s.ID, i+1, d.ID,
+					at[i+1].Format(clock), c.ended.Format(clock), back.Sub(c.ended))
 			case n == 0 && late && c.opened.After(since):
 				return fmt.Errorf("%s never got the will of connection %d of %s, which broke", s.ID, i+1, d.ID)
 			}

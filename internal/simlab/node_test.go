@@ -336,3 +336,77 @@ func TestLyingDisk_IsFound(t *testing.T) {
 		})
 	}
 }
+
+// A region's links run where its leader is: when it dies, the next one has them,
+// and each message crosses once, both ways.
+func TestLeaderKilled_LinkMoves(t *testing.T) {
+	in(t, Options{Nodes: []int{3, 1}}, func(t *testing.T, l *Lab) {
+		here, there := publisher(l, "eu", "here"), publisher(l, "us", "there")
+		subs := []*Device{subscriber(l, "eu", "near", 2, "t/#"), subscriber(l, "us", "far", 2, "t/#")}
+		settle(t, l)
+		for _, p := range []*Device{here, there} {
+			l.lives.Go(func() {
+				for range 150 {
+					p.Publish(Message{Topic: "t/a", QoS: 2})
+					time.Sleep(100 * time.Millisecond)
+				}
+			})
+		}
+		for range 4 {
+			was := leader(t, l, nil)
+			was.Crash()
+			leader(t, l, was)
+			time.Sleep(2 * time.Second)
+			if err := was.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ready(t, l)
+		}
+		await(t, l, "all to be sent", func() bool { return len(here.ledger())+len(there.ledger()) == 300 })
+		check(t, l)
+		for _, s := range subs {
+			if n, m := messages(s, here), messages(s, there); n != 150 || m != 150 {
+				t.Errorf("%s saw %d and %d messages, want 150 of each", s.ID, n, m)
+			}
+		}
+	})
+}
+
+// Nodes leave and come as new ones while everybody talks, the leader hands over,
+// and there are never fewer than three votes.
+func TestMembers_LeaveAndJoinUnderLoad(t *testing.T) {
+	in(t, Options{Regions: []string{"eu"}, Nodes: []int{4}}, func(t *testing.T, l *Lab) {
+		r := l.Region("eu")
+		ready(t, l)
+		c := newCrowd(t, l)
+		c.publish(l, 150, 15*time.Second)
+		for range 3 {
+			_, servers := leader(t, l, nil).Replica().Group()
+			var out, in *Node
+			for _, s := range servers {
+				switch n := l.Node(string(s.Node)); {
+				case !s.Voter:
+					in = n
+				case !n.Leads():
+					out = n
+				}
+			}
+			if err := r.Change("leave", out); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.Change("transfer", in); err != nil {
+				t.Fatal(err)
+			}
+			await(t, l, in.Name+" to lead", in.Leads)
+			if err := out.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			out.Wipe()
+			if err := out.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ready(t, l)
+		}
+		c.check(t, l, 150)
+	})
+}

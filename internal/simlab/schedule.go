@@ -163,7 +163,7 @@ func (l *Lab) stream(d *Device, pace time.Duration) {
 
 // calm ends all faults and waits until everything has come.
 func (l *Lab) calm() error {
-	time.Sleep(15 * time.Second) // the longest fault, cut short by nothing
+	time.Sleep(5 * time.Second) // what is to be undone later is only healed or started earlier
 	l.Net.Disturb(0, 0)
 	for _, d := range l.all() {
 		d.Online()
