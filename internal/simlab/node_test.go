@@ -283,6 +283,7 @@ func TestFarBehind_FetchesTheState(t *testing.T) {
 		c := newCrowd(t, l)
 		n := r.Others(leader(t, l, nil))[0]
 		n.Crash()
+		time.Sleep(2 * time.Minute) // for longer than the others keep their logs for it
 		before := leader(t, l, nil).Replica().Applied()
 		c.publish(l, 250, 30*time.Second)
 		await(t, l, "the log to move on", func() bool {

@@ -32,9 +32,7 @@ type Region struct {
 	balancer *balancer // nil with one node
 	voters   int
 
-	// wiping is held from the loss of a disk until its place is taken: the loss of
-	// another one would be one too many.
-	wiping sync.Mutex
+	wiping sync.Mutex // one disk at a time
 }
 
 // Nodes are all of them.
@@ -139,16 +137,12 @@ func (r *Region) Change(act string, node *Node) error {
 // Wipe crashes a node and takes its disk, unless the region has not got over the
 // last loss of a disk. It reports whether it did.
 func (r *Region) Wipe(n *Node) bool {
-	if !r.whole() || !r.wiping.TryLock() {
+	r.wiping.Lock()
+	defer r.wiping.Unlock()
+	if !r.whole() {
 		return false
 	}
 	n.Wipe()
-	r.lab.lives.Go(func() {
-		defer r.wiping.Unlock()
-		for !r.lab.stopped() && !r.whole() {
-			time.Sleep(pollMost)
-		}
-	})
 	return true
 }
 
