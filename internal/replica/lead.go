@@ -247,27 +247,64 @@ func (r *Replica) Transfer(ctx context.Context, to home.NodeID) error {
 	if !r.leads() {
 		return ErrNotLeader
 	}
-	// Meanwhile raft takes nothing, and gives up what it has not begun: afterwards,
-	// if this node still leads, everything is sent again.
+	heir, err := r.heir(to)
+	if err != nil {
+		return err
+	}
+	// Meanwhile raft takes nothing, and gives up what it has not begun.
 	term := r.raft.CurrentTerm()
 	r.merger.lead(0)
-	defer func() {
-		if r.leads() && r.raft.CurrentTerm() == term {
-			r.merger.lead(term)
-			r.closeEntries()
-			r.resendSoon()
-		}
-	}()
-	f := r.raft.LeadershipTransfer
-	if to != "" {
-		s, err := r.voter(to)
-		if err != nil {
-			return err
-		}
-		f = func() raft.Future { return r.raft.LeadershipTransferToServer(s.ID, s.Address) }
+	if t, ok := r.transport.(*transport); ok {
+		t.handing.Store(true)
+		defer t.handing.Store(false)
 	}
-	return await(ctx, f())
+	defer func() { r.loops.Go(func() { r.leadOn(term) }) }()
+	return await(ctx, r.raft.LeadershipTransferToServer(heir.ID, heir.Address))
 }
+
+// heir is the voter that the leadership goes to: the named one, or the one that is
+// furthest. It must have answered a moment ago: raft takes nothing before it has
+// brought the heir up to date, or has given up.
+func (r *Replica) heir(name home.NodeID) (best server, err error) {
+	now := time.Now()
+	for _, s := range r.survey() {
+		if s.ID == r.id || s.Suffrage != raft.Voter || name != "" && s.node != name || now.Sub(s.sent) > heardLately {
+			continue
+		}
+		if best.ID == "" || s.last > best.last {
+			best = s
+		}
+	}
+	switch {
+	case best.ID != "":
+		return best, nil
+	case name == "":
+		return best, refuse("no other node with a vote answers")
+	case name == r.opts.Node:
+		return best, refuse("node %s leads the home already", name)
+	}
+	if _, err := r.voter(name); err != nil {
+		return best, refuse("%s", err)
+	}
+	return best, refuse("node %s has not answered for %s", name, heardLately)
+}
+
+// leadOn goes on with a leadership that was not handed over: once raft takes
+// entries again, which may be a while after it has said that it failed, everything
+// is sent again.
+func (r *Replica) leadOn(term uint64) {
+	leads := func() bool { return r.leads() && r.raft.CurrentTerm() == term }
+	for leads() && errors.Is(r.raft.Barrier(0).Error(), raft.ErrLeadershipTransferInProgress) {
+		time.Sleep(leadOnEvery)
+	}
+	if leads() {
+		r.merger.lead(term)
+		r.closeEntries()
+		r.resendSoon()
+	}
+}
+
+const leadOnEvery = 10 * time.Millisecond
 
 // await waits for a future of raft's.
 func await(ctx context.Context, f raft.Future) error {

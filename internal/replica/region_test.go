@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -401,5 +402,29 @@ func TestRegion_LeaderGone_WithItsStreamsFull(t *testing.T) {
 		}
 		rg.net.HealAll()
 		rg.await("three ready nodes again", 60*time.Second, rg.allReady())
+	})
+}
+
+// The leadership cannot go to a node that is down: that is refused, and the leader
+// goes on. When the heir dies in the middle, the leader goes on soon after.
+func TestRegion_TransferToADeadNode(t *testing.T) {
+	under(t, small, func(rg *region) {
+		was := rg.leader()
+		heir := rg.others(was)[0]
+		heir.kill()
+		time.Sleep(2 * heardLately)
+		var refused *RefusedError
+		if err := was.replica().Change(rg.t.Context(), "transfer", home.NodeID(heir.name), false); !errors.As(err, &refused) {
+			rg.t.Errorf("transfer to a node that is down: %v", err)
+		}
+		heir.start()
+		rg.await("the heir", 20*time.Second, rg.allReady(heir))
+		heir.kill()
+		if err := was.replica().Transfer(rg.t.Context(), home.NodeID(heir.name)); err == nil {
+			rg.t.Error("the leadership went to a node that was just killed")
+		}
+		at := was.replica().Applied()
+		rg.await("the log to grow", 10*time.Second, func() bool { return was.replica().Applied() > at+20 })
+		heir.start()
 	})
 }

@@ -378,10 +378,8 @@ func (r *Replica) changeHere(ctx context.Context, act string, node home.NodeID, 
 	if len(r.servers()) < 2 {
 		return refuse("this is the only node of the region")
 	}
-	if node != "" {
-		if _, err := r.voter(node); err != nil {
-			return refuse("%s", err)
-		}
+	if _, err := r.heir(node); err != nil {
+		return err
 	}
 	if dryRun {
 		return nil
