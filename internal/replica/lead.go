@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -294,7 +295,7 @@ func (r *Replica) heir(name home.NodeID) (best server, err error) {
 // is sent again.
 func (r *Replica) leadOn(term uint64) {
 	leads := func() bool { return r.leads() && r.raft.CurrentTerm() == term }
-	for leads() && errors.Is(r.raft.Barrier(0).Error(), raft.ErrLeadershipTransferInProgress) {
+	for leads() && r.refusesEntries() {
 		time.Sleep(leadOnEvery)
 	}
 	if leads() {
@@ -305,6 +306,14 @@ func (r *Replica) leadOn(term uint64) {
 }
 
 const leadOnEvery = 10 * time.Millisecond
+
+// refusesEntries says that raft is still busy with a hand-over. It is asked by a
+// change of the group that it cannot take, since no configuration has that index:
+// the one question that it answers in any state, also when it stops.
+func (r *Replica) refusesEntries() bool {
+	err := r.raft.RemoveServer(r.id, math.MaxUint64, leadOnEvery).Error()
+	return errors.Is(err, raft.ErrLeadershipTransferInProgress) || errors.Is(err, raft.ErrEnqueueTimeout)
+}
 
 // await waits for a future of raft's.
 func await(ctx context.Context, f raft.Future) error {
