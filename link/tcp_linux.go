@@ -11,8 +11,15 @@ import (
 // waits there is overtaken by nothing: acks and pings would stand behind megabytes.
 const unsentMost = 128 << 10
 
+// congestion is the algorithm of links where the kernel has and allows it: at 80 ms
+// and 1% loss it carries a hundred times what CUBIC does.
+const congestion = "bbr"
+
 func tuneTCP(c net.Conn) {
-	onSocket(c, func(fd int) { _ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentMost) })
+	onSocket(c, func(fd int) {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentMost)
+		_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, congestion) // otherwise the system's
+	})
 }
 
 // readTCPInfo takes the kernel's figures, which are of the path alone.
