@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type wide struct {
 
 	from, to [2]*device // by region that publishes
 	names    [2]string
+	idle     atomic.Bool // nothing more is published
 	stop     context.CancelFunc
 	pumps    sync.WaitGroup
 	began    time.Time
@@ -77,14 +79,19 @@ func (w *wide) load(ctx context.Context) {
 	w.pumps.Go(func() {
 		every := time.NewTicker(20 * time.Millisecond)
 		defer every.Stop()
-		for n := 0; ; n += 5 {
+		n := 0
+		for {
 			select {
 			case <-every.C:
-				for _, d := range w.from {
-					d.allow(n)
-				}
 			case <-ctx.Done():
 				return
+			}
+			if w.idle.Load() {
+				continue
+			}
+			n += 5
+			for _, d := range w.from {
+				d.allow(n)
 			}
 		}
 	})
@@ -120,7 +127,7 @@ func (d *device) last() int {
 // finish ends the load, waits for what is on its way and holds the ledger to the promise.
 func (w *wide) finish() {
 	w.t.Helper()
-	w.pumpsDone()
+	w.freeze()
 	for i := range w.from {
 		from, to := w.from[i], w.to[i]
 		await(w.t, "everything to be acknowledged", func() bool { acked, _ := from.progress(); return acked == from.sent() })
@@ -135,8 +142,8 @@ func (w *wide) finish() {
 	w.t.Logf("the emulator: carried %+v, dropped %s", w.path.Carried(), w.path.Dropped())
 }
 
-// pumpsDone freezes what the devices may send.
-func (w *wide) pumpsDone() {
+// freeze ends the load: what the devices may send stays as it is.
+func (w *wide) freeze() {
 	for _, d := range w.from {
 		d.mu.Lock()
 		d.frozen = true
@@ -207,6 +214,11 @@ func TestLab_NATRebinds(t *testing.T) {
 	times := 2
 	if *wholeLab {
 		times = 10
+		w.eu.ForgetAfter(2 * time.Second)
+		w.idle.Store(true)
+		time.Sleep(7 * time.Second)
+		w.idle.Store(false)
+		t.Logf("7 s idle behind a NAT that forgets after 2 s: %v to the first message", w.caughtUp("after a pause").Round(time.Millisecond))
 	}
 	for range times {
 		before := w.link("us").Address

@@ -97,8 +97,8 @@ func (p Path) Set(c Conditions) { p.SetEach(c, c) }
 
 // SetEach sets the conditions from the first site to the second, and back.
 func (p Path) SetEach(there, back Conditions) {
-	p.there.cond.Store(&there)
-	p.back.cond.Store(&back)
+	p.there.set(there)
+	p.back.set(back)
 }
 
 // Down cuts both directions, or heals them; the other conditions stay.
@@ -106,7 +106,7 @@ func (p Path) Down(down bool) {
 	for _, d := range []*direction{p.there, p.back} {
 		c := *d.cond.Load()
 		c.Down = down
-		d.cond.Store(&c)
+		d.set(c)
 	}
 }
 

@@ -30,6 +30,8 @@ type direction struct {
 	began     time.Time
 	arrivals  chan *packet
 	scheduled schedule // owned by run
+
+	passing sync.Mutex // held while a packet comes out, and while conditions change
 }
 
 type packet struct {
@@ -95,6 +97,8 @@ func (d *direction) run() {
 // lost, too.
 func (d *direction) deliver(p *packet) {
 	defer packets.Put(p)
+	d.passing.Lock()
+	defer d.passing.Unlock()
 	if d.cond.Load().Down {
 		d.dropped[cut].Add(1)
 		return
@@ -111,6 +115,14 @@ func (d *direction) deliver(p *packet) {
 	default:
 		d.other.Add(int64(p.n))
 	}
+}
+
+// set changes the conditions. When it returns, what comes out does so under the new
+// ones, and what came out before is counted.
+func (d *direction) set(c Conditions) {
+	d.passing.Lock()
+	defer d.passing.Unlock()
+	d.cond.Store(&c)
 }
 
 func (d *direction) carried() Carried { return Carried{d.udp.Load(), d.tcp.Load(), d.other.Load()} }
