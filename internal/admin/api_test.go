@@ -316,6 +316,10 @@ func TestDiagnose_SpoolAndServices(t *testing.T) {
 	if tr := diagnose(st); tr == nil || !strings.HasPrefix(tr.Summary, "the spool for us is 80% full") {
 		t.Errorf("%+v", tr)
 	}
+	st.Links = []Link{{Peer: "us", State: LinkElsewhere, Reason: "not at this node"}}
+	if tr := diagnose(st); tr != nil {
+		t.Errorf("a link that another node has: %+v", tr)
+	}
 	st.Services = []Service{{Name: "link/us", State: "backoff", Restarts: 3, LastError: "panic: index 7"}}
 	if tr := diagnose(st); tr == nil || tr.Summary != "the service link/us failed (restarted 3 times): panic: index 7" {
 		t.Errorf("%+v", tr)

@@ -243,7 +243,9 @@ func (s *samples) links(links []Link) {
 		if cause != "" {
 			cause = causeWord(cause)
 		}
-		s.add(descLinkUp, oneIf(up), l.Peer, l.Transport, cause)
+		if l.State != LinkElsewhere { // the node that has it tells
+			s.add(descLinkUp, oneIf(up), l.Peer, l.Transport, cause)
+		}
 		s.add(descLinkLag, float64(l.LagSeconds), l.Peer)
 		s.add(descLinkLagMsgs, float64(l.LagMessages), l.Peer)
 		s.add(descLinkSpool, float64(l.SpoolBytes), l.Peer)

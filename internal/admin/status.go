@@ -142,7 +142,7 @@ func serviceTrouble(st Status) *Trouble {
 func linkTrouble(st Status) *Trouble {
 	var worst *Link
 	for i, l := range st.Links {
-		if l.State != LinkUp && (worst == nil || l.Since.Before(worst.Since)) {
+		if l.State != LinkUp && l.State != LinkElsewhere && (worst == nil || l.Since.Before(worst.Since)) {
 			worst = &st.Links[i]
 		}
 	}

@@ -266,7 +266,7 @@ type QueuedMessage struct {
 type Link struct {
 	Peer               string      `json:"peer"`
 	Name               string      `json:"name"`
-	State              string      `json:"state"`  // up, dialing, down
+	State              string      `json:"state"`  // up, dialing, down, elsewhere
 	Cause              string      `json:"cause"`  // why it is down, or up over TCP; one lower-case word for metrics: timeout, identity, refused, udp_blocked
 	Reason             string      `json:"reason"` // why it is down, for people, with addresses and names
 	Since              time.Time   `json:"since"`
@@ -289,8 +289,11 @@ type Link struct {
 	Bytes              []LinkBytes `json:"bytes"`
 }
 
-// LinkUp is the State of a link that works.
-const LinkUp = "up"
+// States of a Link that others look for.
+const (
+	LinkUp        = "up"
+	LinkElsewhere = "elsewhere" // another node of the region has it
+)
 
 // LinkBytes counts what crossed a link since the node started.
 type LinkBytes struct {

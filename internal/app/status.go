@@ -190,6 +190,9 @@ func (n node) link(s link.Status) admin.Link {
 			{Direction: "in", Form: "raw", Bytes: int64(s.Counters.RawIn)}, {Direction: "in", Form: "wire", Bytes: int64(s.Counters.WireIn)}}}
 	out.Transport, out.TransportReason = s.Network, s.WhyTCP
 	out.Cause = cause(s)
+	if n.a.cluster != nil && !n.a.home.leads() {
+		out.State, out.Cause, out.Reason = admin.LinkElsewhere, "", "the region's links are at the node that leads its home"
+	}
 	out.TunnelsUDP, out.TunnelsTCP = int64(s.Counters.Tunnels-s.Counters.TunnelsTCP), int64(s.Counters.TunnelsTCP)
 	out.UDPProbes, out.DialFailures = int64(s.Counters.Probes), int64(s.Counters.DialFailures)
 	if cfg != nil {
