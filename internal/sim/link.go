@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"causeway/internal/home"
@@ -117,9 +118,27 @@ func (l *link) interest() {
 	})
 }
 
+// spoolBytes is enough for any run, and small enough that much of a spool lies on
+// disk: a run is a 64th of it.
+const spoolBytes = 6 << 10
+
+// spooled reads what waits for a peer next, from memory or from the disk.
+func (n *node) spooled(peer home.ID, after home.Seq, most int) []home.Spooled {
+	key, ok := n.state.SpoolRun(peer, "", after)
+	if !ok {
+		return n.state.Spool(peer, "", after, most, 1<<20, nil)
+	}
+	list, err := n.state.DecodeRun(n.disk.home[string(key)])
+	if err != nil {
+		n.w.inside("%s has lost a run of the spool for %s: %v", n.name, peer, err)
+	}
+	list = slices.DeleteFunc(list, func(x home.Spooled) bool { return x.Seq <= after })
+	return list[:min(most, len(list))]
+}
+
 func (l *link) send() {
 	n := l.a.n
-	waiting := n.state.Spool(l.to.id, "", l.sent, 1+l.w.rnd.IntN(8), 1<<20, nil)
+	waiting := n.spooled(l.to.id, l.sent, 1+l.w.rnd.IntN(8))
 	if len(waiting) == 0 {
 		return
 	}

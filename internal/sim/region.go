@@ -100,6 +100,6 @@ func (r *region) whole() bool {
 // setPeers tells the home of the regions it is linked with.
 func (o *office) setPeers() {
 	for _, l := range o.n.r.links {
-		o.n.propose(&home.SetPeer{Peer: l.to.id, Retained: true}, nil)
+		o.n.propose(&home.SetPeer{Peer: l.to.id, Retained: true, SpoolBytes: spoolBytes}, nil)
 	}
 }
