@@ -44,7 +44,7 @@ func (c *ctl) printCluster(w io.Writer, v admin.Cluster) {
 	} else {
 		fmt.Fprintf(w, "home %s: %s\n  %s\n\n", clean(v.Home), clean(v.Trouble), clean(v.Next))
 	}
-	facts(w, "leader", orDash(v.Leader), "term", fmt.Sprint(v.Term), "applied", fmt.Sprint(v.Applied), "feature level", fmt.Sprint(v.Level),
+	facts(w, "leader", orDash(v.Leader), "term", fmt.Sprint(v.Term), "follows", v.Following, "applied", fmt.Sprint(v.Applied), "feature level", fmt.Sprint(v.Level),
 		"a decision takes", fmt.Sprintf("%d of %d votes", v.Quorum.Need, v.Voters))
 	fmt.Fprintln(w)
 	t := c.table("NODE", "ROLE", "STATE", "SEEN", "-LAG", "-SESSIONS", "-RUN", "DISK", "VERSION", "ADDRESS")

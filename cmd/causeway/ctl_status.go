@@ -126,9 +126,12 @@ func (c *ctl) printNodes(w io.Writer, p admin.NodePage) {
 
 func progressLine(p *admin.Progress) string {
 	line := fmt.Sprintf("%d entries behind", p.EntriesBehind)
-	if p.TotalBytes > 0 {
+	switch {
+	case p.TotalBytes > 0:
 		line = fmt.Sprintf("%s of %s fetched from %s (%d%%); ", admin.FormatBytes(p.FetchedBytes), admin.FormatBytes(p.TotalBytes), p.From,
 			p.FetchedBytes*100/p.TotalBytes) + line
+	case p.FetchedBytes > 0:
+		line = fmt.Sprintf("%s fetched from %s; ", admin.FormatBytes(p.FetchedBytes), p.From) + line
 	}
 	return line
 }

@@ -28,16 +28,19 @@ const (
 
 // Cluster is the group of nodes that keeps the home.
 type Cluster struct {
-	Home    string        `json:"home"`
-	Level   uint32        `json:"level"`  // feature level
-	Leader  string        `json:"leader"` // "" when none is heard
-	Term    uint64        `json:"term"`
-	Applied uint64        `json:"applied"` // index of the log, on the node that answers
-	Voters  int           `json:"voters"`  // configured
-	Quorum  Quorum        `json:"quorum"`
-	Trouble string        `json:"trouble"` // the one thing wrong; "" when nothing is
-	Next    string        `json:"next"`    // what helps
-	Nodes   []ClusterNode `json:"nodes"`
+	Home   string `json:"home"`
+	Level  uint32 `json:"level"`  // feature level
+	Leader string `json:"leader"` // "" when none is heard
+	Term   uint64 `json:"term"`
+	// Following is the core that the answering replicant follows; "" on a core, and
+	// while it looks for one.
+	Following string        `json:"following"`
+	Applied   uint64        `json:"applied"` // index of the log, on the node that answers
+	Voters    int           `json:"voters"`  // configured
+	Quorum    Quorum        `json:"quorum"`
+	Trouble   string        `json:"trouble"` // the one thing wrong; "" when nothing is
+	Next      string        `json:"next"`    // what helps
+	Nodes     []ClusterNode `json:"nodes"`
 }
 
 // Quorum is how many votes there are, and how many a decision takes.
@@ -50,7 +53,7 @@ type Quorum struct {
 type ClusterNode struct {
 	Node        string `json:"node"`
 	Role        string `json:"role"`
-	State       string `json:"state"` // leader, voter, learner, or none: it holds no copy
+	State       string `json:"state"` // leader, voter, learner; follows: a replicant; or none: it holds no copy
 	Alive       bool   `json:"alive"` // gossip's opinion
 	Lag         uint64 `json:"lag"`   // entries of the log that it lacks; known on the leader only
 	Disk        string `json:"disk"`

@@ -223,7 +223,7 @@ func (a *App) newBroker() (err error) {
 	if l.TopicAliasMax == 0 {
 		o.TopicAliasMax = -1
 	}
-	if a.links != nil {
+	if a.links != nil || a.siblings != nil { // the links may be another node's
 		o.Forwarder = forwarder{a}
 	}
 	if a.siblings != nil {
@@ -283,7 +283,7 @@ func policyName(p home.Policy) string {
 }
 
 func (a *App) newLinks() (err error) {
-	if len(a.cfg.Links) == 0 {
+	if len(a.cfg.Links) == 0 || a.replicant() { // the node that leads has the links
 		return nil
 	}
 	o := link.Options{Region: a.cfg.Region, Software: a.opts.Build.Version, Home: &a.home, Full: replica.ErrFull, Local: local{a}, Identity: a.opts.LinkIdentity,

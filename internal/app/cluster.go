@@ -192,7 +192,11 @@ func (h *homeService) self() (cluster.Self, error) {
 	if h.dir == nil {
 		return cluster.Self{}, errNoDir
 	}
-	return cluster.Self{Disk: string(h.dir.DiskUUID()), Incarnation: h.dir.Incarnation(), Features: home.MaxLevel}, nil
+	self := cluster.Self{Incarnation: h.dir.Incarnation(), Features: home.MaxLevel}
+	if !h.a.replicant() {
+		self.Disk = string(h.dir.DiskUUID()) // what a vote belongs to
+	}
+	return self, nil
 }
 
 // leads says that this node leads the home.

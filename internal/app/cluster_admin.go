@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"causeway/internal/admin"
 	"causeway/internal/cluster"
@@ -35,18 +36,27 @@ func (n node) Cluster() (admin.Cluster, error) {
 		c.Nodes = sortedNodes(nodes)
 		return c, nil
 	}
-	n.group(&c, r, at)
+	err := n.group(&c, r, at)
 	c.Nodes = sortedNodes(nodes)
-	c.Trouble, c.Next = trouble(&c, r)
+	if c.Trouble, c.Next = trouble(&c, r); err != nil && c.Leader != "" {
+		c.Trouble, c.Next = "no core says who votes: "+err.Error(), "ask a core node"
+	}
 	return c, nil
 }
 
+// groupWithin is how long a replicant waits for a core to say who votes.
+const groupWithin = 2 * time.Second
+
 // group adds what raft and the home know.
-func (n node) group(c *admin.Cluster, r *replica.Replica, at func(string) *admin.ClusterNode) {
+func (n node) group(c *admin.Cluster, r *replica.Replica, at func(string) *admin.ClusterNode) error {
 	leader, _ := r.Leader()
+	c.Following = string(r.Stats().Following)
 	c.Leader, c.Level, c.Applied = string(leader), r.State().Level(), r.Applied()
 	var servers []replica.Server
-	c.Term, servers = r.Group()
+	ctx, cancel := context.WithTimeout(context.Background(), groupWithin)
+	defer cancel()
+	var err error
+	c.Term, servers, err = r.Group(ctx)
 	for _, s := range servers {
 		x := at(string(s.Node))
 		if x.Disk != "" && s.Disk != x.Disk {
@@ -64,10 +74,16 @@ func (n node) group(c *admin.Cluster, r *replica.Replica, at func(string) *admin
 		}
 	}
 	for _, o := range r.State().Nodes() {
-		if !o.Down {
-			at(string(o.Owner.Node)).Sessions = o.Attached
+		if o.Down {
+			continue
+		}
+		x := at(string(o.Owner.Node))
+		x.Sessions = o.Attached
+		if x.Role == string(cluster.Replicant) && x.State == "none" {
+			x.State = "follows"
 		}
 	}
+	return err
 }
 
 // trouble is the one thing wrong, and what helps.

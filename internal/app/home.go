@@ -73,16 +73,11 @@ func (h *homeService) serve(ctx context.Context) (err error) {
 		h.setDir(nil)
 		err = errors.Join(err, dir.Close())
 	}()
-	folder := "home-" + cfg.Region
-	at, err := dir.Home(folder)
-	if err != nil {
-		return err
-	}
 	progress := &replica.Progress{}
 	h.progress.Store(progress)
 	ro := replica.Options{Progress: progress, Home: home.ID(cfg.Region), Epoch: home.Epoch{Number: 1, Host: cfg.Region}, Node: home.NodeID(cfg.Node),
-		Incarnation: home.Incarnation(dir.Incarnation()), FS: o.FS, Dir: at, Sink: sink{h.a}, Logger: h.a.log.With("component", "home"),
-		OnFatal: func(err error) { h.leave(err) }, Disk: string(dir.DiskUUID()), Voters: cfg.Cluster.Voters, Waiting: h.waiting}
+		Incarnation: home.Incarnation(dir.Incarnation()), Sink: sink{h.a}, Logger: h.a.log.With("component", "home"),
+		OnFatal: func(err error) { h.leave(err) }, Voters: cfg.Cluster.Voters, Waiting: h.waiting}
 	if h.a.cluster != nil {
 		ro.Cluster = h.a.cluster
 		ro.RaiseIncarnation = h.raise(dir)
@@ -94,15 +89,34 @@ func (h *homeService) serve(ctx context.Context) (err error) {
 	if o.Replica != nil {
 		o.Replica(&ro)
 	}
-	r, err := replica.Open(ctx, ro)
-	if errors.Is(err, replica.ErrLost) {
-		return errors.Join(err, h.setAside(dir, folder, err))
-	}
+	r, err := h.open(ctx, dir, ro)
 	if err != nil {
 		return err
 	}
 	return h.runReplica(ctx, r)
 }
+
+// open opens the home as the node's role has it: a core keeps it in the data
+// directory, a replicant follows a core and keeps nothing.
+func (h *homeService) open(ctx context.Context, dir *store.Dir, ro replica.Options) (*replica.Replica, error) {
+	if h.a.replicant() {
+		return replica.Follow(ctx, ro)
+	}
+	folder := "home-" + h.a.cfg.Region
+	at, err := dir.Home(folder)
+	if err != nil {
+		return nil, err
+	}
+	ro.FS, ro.Dir, ro.Disk = h.a.opts.FS, at, string(dir.DiskUUID())
+	r, err := replica.Open(ctx, ro)
+	if errors.Is(err, replica.ErrLost) {
+		err = errors.Join(err, h.setAside(dir, folder, err))
+	}
+	return r, err
+}
+
+// replicant says that this node has connections only.
+func (a *App) replicant() bool { return a.cfg.Role == config.RoleReplicant }
 
 // maxOpBytes is how large an operation may be. Whatever comes in one packet has
 // to fit, since one that never fits would be proposed for ever: a SUBSCRIBE of

@@ -43,7 +43,7 @@ func (n node) Status() admin.Status {
 
 func (n node) storeBytes() int64 {
 	if r := n.a.home.current(); r != nil {
-		return r.DiskBytes()
+		return r.Stats().StateBytes
 	}
 	return 0
 }

@@ -12,7 +12,7 @@ type Config struct {
 	Region string `mapstructure:"region"`
 	// Node names this node inside its region. Default: the region followed by "-1".
 	Node string `mapstructure:"node"`
-	// Role is what the node does for its region. Only RoleCore exists in this version.
+	// Role is what the node does for its region. Default RoleCore.
 	Role Role `mapstructure:"role"`
 	// DataDir holds the log, the store and the admin socket. Default "./data".
 	DataDir string `mapstructure:"data_dir"`
@@ -51,8 +51,11 @@ type Config struct {
 // Role is what a node does for its region.
 type Role string
 
-// RoleCore is a node that keeps sessions and votes.
-const RoleCore Role = "core"
+// The roles of a node.
+const (
+	RoleCore      Role = "core"      // keeps a copy of the home on its disk and votes
+	RoleReplicant Role = "replicant" // has connections only: it follows a core, and its loss loses nothing
+)
 
 // Identity names the PEM files of the node's certificate. All three are set, or none is.
 type Identity struct {

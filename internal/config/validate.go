@@ -133,8 +133,7 @@ func (v *validator) node(c *Config) {
 	if v.name("region", c.Region) || c.Node != c.Region+"-1" { // a derived name has its region's fault
 		v.name("node", c.Node)
 	}
-	v.check(c.Role == RoleCore, "role", fmt.Sprintf("%q is not in this version, in which every node keeps sessions", c.Role),
-		"leave it out or write core")
+	oneOf(v, "role", c.Role, RoleCore, RoleReplicant)
 	v.check(c.DataDir != "", "data_dir", "is empty", "name a folder this node may write to")
 	id := c.Identity
 	for _, file := range []struct{ key, path string }{{"cert", id.Cert}, {"key", id.Key}, {"ca", id.CA}} {
@@ -147,6 +146,10 @@ func (v *validator) node(c *Config) {
 // cluster checks what connects the nodes of a region.
 func (v *validator) cluster(c *Config) {
 	k := c.Cluster
+	if c.Role == RoleReplicant {
+		v.check(k.Configured(), "role", "is replicant, and no core node is named that it could follow",
+			"list the core nodes in cluster.join.nodes, or their DNS name in cluster.join.name")
+	}
 	if !k.Configured() {
 		rest := k
 		rest.Voters = 0

@@ -41,7 +41,8 @@ func TestValidate(t *testing.T) {
 	}{
 		{"region", func(c *Config) { c.Region = "EU West" }, `region: "EU West" is no name; want 1 to 63`},
 		{"node", func(c *Config) { c.Node = "" }, `node: "" is no name`},
-		{"role", func(c *Config) { c.Role = "replicant" }, `role: "replicant" is not in this version`},
+		{"role", func(c *Config) { c.Role = "witness" }, `role: "witness" is not accepted; want core or replicant`},
+		{"replicant alone", func(c *Config) { c.Role = RoleReplicant }, `role: is replicant, and no core node is named that it could follow; list the core nodes`},
 		{"data_dir", func(c *Config) { c.DataDir = "" }, "data_dir: is empty"},
 		{"half an identity", func(c *Config) { c.Identity = Identity{Cert: "c", Key: "k"} }, "identity.ca: is missing"},
 		{"whole identity", func(c *Config) { c.Identity = Identity{"c", "k", "a"} }, ""},

@@ -18,7 +18,7 @@ func Load(scan func(fn func(key, value []byte) error) error) (*State, error) {
 	s := New()
 	s.sink = noSink{}
 	l := loader{s: s, bodies: map[Seq]*message{}, byID: map[uint64]*session{}}
-	if err := scan(l.load); err != nil && !errors.Is(err, errLoaded) {
+	if err := scan(l.load); err != nil && !errors.Is(err, ErrLoaded) {
 		return nil, err
 	}
 	l.finish()
@@ -29,8 +29,8 @@ func Load(scan func(fn func(key, value []byte) error) error) (*State, error) {
 	return s, nil
 }
 
-// errLoaded ends the scan before what stays on the disk.
-var errLoaded = errors.New("all is loaded")
+// ErrLoaded ends the scan before what stays on the disk.
+var ErrLoaded = errors.New("all is loaded")
 
 // sweep deletes bodies that nothing refers to: those that runs took along, if the
 // node stopped between the write and the deletion.
@@ -40,6 +40,25 @@ func (l *loader) sweep() {
 			l.s.changes.deleteBody(seq)
 		}
 	}
+}
+
+// LeanValue is what Load needs of a value: all but what devices sent in the body
+// of a message. A copy of a state takes that. ErrLoaded: it needs nothing from
+// this key on.
+func LeanValue(key, value []byte) ([]byte, error) {
+	if len(key) > 0 && key[0] == tableRunValue {
+		return nil, ErrLoaded
+	}
+	if len(key) == 0 || key[0] != tableBody {
+		return value, nil
+	}
+	r := reader{b: value}
+	m := decodeMessage(&r)
+	if r.err != nil {
+		return nil, fmt.Errorf("store key %x: %w", key, r.err)
+	}
+	m.Topic, m.Forward, m.Payload = "", nil, nil
+	return m.encode(nil), nil
 }
 
 type loader struct {
@@ -83,7 +102,7 @@ func (l *loader) load(key, value []byte) error {
 	case tableRun:
 		l.run(key, &r)
 	case tableRunValue:
-		return errLoaded
+		return ErrLoaded
 	default:
 		return fmt.Errorf("table %d in the store: %w", key[0], ErrUnknown)
 	}

@@ -116,7 +116,7 @@ func TestBubble_HungDiskDoesNotHangTheStop(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		_, _ = r.logs.Close(), r.store.Close()
+		_, _ = r.core().logs.Close(), r.core().store.Close()
 	})
 }
 
@@ -128,7 +128,7 @@ func TestBubble_RaftEndsWithoutAPanic(t *testing.T) {
 		r := mustOpen(t, options(fs, 1))
 		fs.FailMatching(func(op store.Op) bool { return op.Kind == store.OpSync && inLog(op.Path) }, 0, syscall.EIO)
 		rec := home.Record{Home: "eu", Time: r.Now(), Entries: []home.Entry{{Owner: r.Owner(), N: 2, Ops: []home.Op{&home.Tick{}}}}}
-		r.raft.ApplyLog(raft.Log{Data: rec.Append(nil)}, 0)
+		r.core().raft.ApplyLog(raft.Log{Data: rec.Append(nil)}, 0)
 		time.Sleep(10 * time.Second)
 		if ok, reason := r.Ready(); ok || !strings.Contains(reason, syscall.EIO.Error()) {
 			t.Errorf("ready %v, %q", ok, reason)

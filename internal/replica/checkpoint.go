@@ -42,7 +42,7 @@ const checkpointLife = 2 * time.Minute
 func (c *checkpoints) held() bool { return c.kept.Load() }
 
 // serveCopy serves one fetching node.
-func (r *Replica) serveCopy(ctx context.Context, st *cluster.Stream) {
+func (r *core) serveCopy(ctx context.Context, st *cluster.Stream) {
 	release := context.AfterFunc(ctx, func() { _ = st.Close() })
 	defer release()
 	defer st.Close()
@@ -53,7 +53,7 @@ func (r *Replica) serveCopy(ctx context.Context, st *cluster.Stream) {
 	}
 }
 
-func (r *Replica) sendCopy(ctx context.Context, st *cluster.Stream) error {
+func (r *core) sendCopy(ctx context.Context, st *cluster.Stream) error {
 	in := bufio.NewReader(st)
 	var q fetchRequest
 	if err := readRequest(st, in, &q); err != nil {
@@ -93,7 +93,7 @@ func readRequest(st *cluster.Stream, in *bufio.Reader, q *fetchRequest) error {
 	return json.Unmarshal(line, q)
 }
 
-func (r *Replica) sendFile(st *cluster.Stream, p *parcel, q fetchRequest) error {
+func (r *core) sendFile(st *cluster.Stream, p *parcel, q fetchRequest) error {
 	var file *parcelFile
 	for i := range p.Files {
 		if p.Files[i].Name == q.File {
@@ -127,7 +127,7 @@ func (r *Replica) sendFile(st *cluster.Stream, p *parcel, q fetchRequest) error 
 
 // borrowCheckpoint returns the checkpoint there is if it is the one begun, or
 // still young, and makes one otherwise.
-func (r *Replica) borrowCheckpoint(ctx context.Context, begun string) (*parcel, error) {
+func (r *core) borrowCheckpoint(ctx context.Context, begun string) (*parcel, error) {
 	if !r.inOffice() {
 		return nil, ErrNotLeader
 	}
@@ -149,7 +149,7 @@ func (r *Replica) borrowCheckpoint(ctx context.Context, begun string) (*parcel, 
 // doubtCheckpoint is called when a node says that the checkpoint fails its
 // checksums. If it does so here, then so does this node's state, whose files they
 // are.
-func (r *Replica) doubtCheckpoint() error {
+func (r *core) doubtCheckpoint() error {
 	c := &r.checkpoints
 	c.mu.lock()
 	defer c.mu.unlock()
@@ -163,7 +163,7 @@ func (r *Replica) doubtCheckpoint() error {
 	return err
 }
 
-func (r *Replica) returnCheckpoint() {
+func (r *core) returnCheckpoint() {
 	c := &r.checkpoints
 	c.mu.lock()
 	defer c.mu.unlock()
@@ -173,7 +173,7 @@ func (r *Replica) returnCheckpoint() {
 
 // makeCheckpoint takes a snapshot, so that there is a marker with the members of
 // the group at its place, and a checkpoint of the store behind it.
-func (r *Replica) makeCheckpoint(ctx context.Context) (*parcel, error) {
+func (r *core) makeCheckpoint(ctx context.Context) (*parcel, error) {
 	if err := r.dropCheckpoint(); err != nil {
 		return nil, err
 	}
@@ -213,7 +213,7 @@ func (r *Replica) makeCheckpoint(ctx context.Context) (*parcel, error) {
 	return p, err
 }
 
-func (r *Replica) checkpointFiles() (files []parcelFile, err error) {
+func (r *core) checkpointFiles() (files []parcelFile, err error) {
 	names, err := store.List(r.opts.FS, r.path(checkpointDir))
 	if err != nil {
 		return nil, err
@@ -234,14 +234,14 @@ func (r *Replica) checkpointFiles() (files []parcelFile, err error) {
 }
 
 // dropCheckpoint removes the checkpoint, and what a crash left of one.
-func (r *Replica) dropCheckpoint() error {
+func (r *core) dropCheckpoint() error {
 	r.checkpoints.parcel = nil
 	r.checkpoints.kept.Store(false)
 	return r.opts.FS.RemoveAll(r.path(checkpointDir))
 }
 
 // tidyCheckpoint removes a checkpoint that nobody has used for a while.
-func (r *Replica) tidyCheckpoint() {
+func (r *core) tidyCheckpoint() {
 	c := &r.checkpoints
 	if !c.mu.tryLock() {
 		return

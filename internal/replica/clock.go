@@ -1,9 +1,11 @@
 package replica
 
 import (
+	"slices"
 	"sync"
 	"time"
 
+	"causeway/internal/cluster"
 	"causeway/internal/home"
 )
 
@@ -67,5 +69,41 @@ func (c *clock) heard(t home.Time, live bool) {
 	c.running = c.running || live
 	if since := time.Since(c.anchor); c.base.Add(since) < t {
 		c.base = t.Add(-since)
+	}
+}
+
+// walls remembers by how much the wall clocks of other nodes are ahead of ours.
+type walls struct {
+	mu    sync.Mutex
+	ahead map[home.NodeID]time.Duration
+}
+
+func (w *walls) heard(node home.NodeID, theirs, ours time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ahead == nil {
+		w.ahead = map[home.NodeID]time.Duration{}
+	}
+	w.ahead[node] = theirs.Round(0).Sub(ours.Round(0))
+}
+
+// median is the median of our clock and of those known of the nodes.
+func (w *walls) median(now time.Time, nodes []home.NodeID) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := []time.Duration{0}
+	for _, n := range nodes {
+		if d, ok := w.ahead[n]; ok {
+			list = append(list, d)
+		}
+	}
+	slices.Sort(list)
+	return now.Add(list[(len(list)-1)/2])
+}
+
+// wallOf notes what another node's clock says.
+func (r *Replica) wallOf(p cluster.Peer) {
+	if !p.Wall.IsZero() {
+		r.walls.heard(home.NodeID(p.Node), p.Wall, time.Now())
 	}
 }

@@ -45,7 +45,7 @@ func (r *Replica) dialLog(ctx context.Context, node home.NodeID, purpose byte) (
 const purposeTimeout = 5 * time.Second
 
 // serveLog serves one stream of LogProtocol.
-func (r *Replica) serveLog(ctx context.Context, st *cluster.Stream) {
+func (r *core) serveLog(ctx context.Context, st *cluster.Stream) {
 	r.wallOf(st.Peer)
 	release := context.AfterFunc(ctx, func() { _ = st.Close() })
 	defer release()
@@ -78,7 +78,7 @@ func (r *Replica) serveLog(ctx context.Context, st *cluster.Stream) {
 
 // control is a request about the group, and answer its answer.
 type control struct {
-	Kind string      `json:"kind"` // who, join, leave, force-leave, transfer
+	Kind string      `json:"kind"` // who, group, join, leave, force-leave, transfer
 	Last uint64      `json:"last,omitempty"`
 	Node home.NodeID `json:"node,omitempty"`
 	Dry  bool        `json:"dry,omitempty"`
@@ -96,6 +96,9 @@ type answer struct {
 	Lost  string `json:"lost,omitempty"`  // the asking disk has lost what it held: this
 	// Both: the highest run of the asking node that the home knows.
 	Incarnation home.Incarnation `json:"incarnation,omitempty"`
+	// group: the copies of the home.
+	Term    uint64   `json:"term,omitempty"`
+	Servers []Server `json:"servers,omitempty"`
 }
 
 const (
@@ -106,7 +109,7 @@ const (
 
 func (q *control) timeout() time.Duration {
 	switch q.Kind {
-	case "who", "join":
+	case "who", "join", "group":
 		return controlTimeout
 	}
 	return changeTimeout
@@ -140,7 +143,7 @@ func (r *Replica) ask(ctx context.Context, node home.NodeID, q control) (answer,
 	return a, nil
 }
 
-func (r *Replica) serveControl(ctx context.Context, st *cluster.Stream) error {
+func (r *core) serveControl(ctx context.Context, st *cluster.Stream) error {
 	_ = st.SetDeadline(time.Now().Add(controlTimeout))
 	var q control
 	if err := json.NewDecoder(io.LimitReader(st, maxControl)).Decode(&q); err != nil {
@@ -150,6 +153,12 @@ func (r *Replica) serveControl(ctx context.Context, st *cluster.Stream) error {
 	switch q.Kind {
 	case "who":
 		a = r.who(home.NodeID(st.Peer.Node))
+	case "group":
+		if !r.up.Load() {
+			a.Error = "the home is not open"
+			break
+		}
+		a.Term, a.Servers, _ = r.group(ctx)
 	case "join":
 		var err error
 		if a, err = r.admit(ctx, st.Peer, q.Last); err != nil {
@@ -158,7 +167,7 @@ func (r *Replica) serveControl(ctx context.Context, st *cluster.Stream) error {
 	case "leave", "force-leave", "transfer":
 		_ = st.SetDeadline(time.Now().Add(q.timeout()))
 		var no *RefusedError
-		if err := r.changeHere(ctx, q.Kind, q.Node, q.Dry); errors.As(err, &no) {
+		if err := r.change(ctx, q.Kind, q.Node, q.Dry); errors.As(err, &no) {
 			a.Refused = no.Reasons
 		} else if err != nil {
 			a.Error = err.Error()
@@ -170,7 +179,7 @@ func (r *Replica) serveControl(ctx context.Context, st *cluster.Stream) error {
 }
 
 // who says what this node knows of the group.
-func (r *Replica) who(asks home.NodeID) answer {
+func (r *core) who(asks home.NodeID) answer {
 	a := answer{Holds: r.holds.Load()}
 	if r.up.Load() { // from then on the state stays the same one
 		a.Incarnation, _ = r.state.Incarnation(asks)
@@ -194,7 +203,7 @@ const (
 )
 
 // answerAsks is the leader's end of an asker's stream.
-func (r *Replica) answerAsks(st *cluster.Stream) error {
+func (r *core) answerAsks(st *cluster.Stream) error {
 	in := bufio.NewReader(st)
 	var q [questionBytes]byte
 	for {
@@ -208,7 +217,7 @@ func (r *Replica) answerAsks(st *cluster.Stream) error {
 		if c, _, ok := r.sure(time.Now()); ok {
 			r.silence.heard(home.NodeID(st.Peer.Node), time.Now())
 			what, commit = answerIs, c
-			if r.digests.compare(home.NodeID(st.Peer.Node), d) {
+			if r.digests.compare(home.NodeID(st.Peer.Node), d, st.Peer.Role == cluster.Core) {
 				what = answerDiverged
 			}
 		}
@@ -223,9 +232,8 @@ func (r *Replica) answerAsks(st *cluster.Stream) error {
 
 const answerBytes = 8 + 1 + 8
 
-// sure says whether this node leads and a majority followed it a moment ago, up
-// to when, and what is committed.
-func (r *Replica) sure(now time.Time) (commit uint64, held time.Time, ok bool) {
+// sure implements role.
+func (r *core) sure(now time.Time) (commit uint64, held time.Time, ok bool) {
 	if !r.inOffice() {
 		return 0, time.Time{}, false
 	}
@@ -254,7 +262,7 @@ func (r *Replica) keepFresh(ctx context.Context) {
 // nextAsk is when to ask again if no heartbeat comes before, which is a little
 // later than one should.
 func (r *Replica) nextAsk() time.Duration {
-	if r.leads() {
+	if r.role.leads() {
 		return r.beats().until(askEvery)
 	}
 	return askEvery + beat/2
@@ -282,8 +290,8 @@ func (r *Replica) freshenOnce(ctx context.Context, a *asker) {
 	switch {
 	case !ok:
 	case leader == r.opts.Node:
-		if commit, held, ok := r.sure(time.Now()); ok {
-			r.fresh.hear(heard{at: held, commit: commit}, r.reached)
+		if commit, held, ok := r.role.sure(time.Now()); ok {
+			r.fresh.hear(heard{at: held, commit: commit}, r.role.reached)
 		}
 	default:
 		r.askLeader(ctx, a, leader)
@@ -344,7 +352,7 @@ func (r *Replica) readAnswers(st *cluster.Stream) {
 			r.fail(errDiverged)
 			return
 		case answerIs:
-			r.fresh.hear(heard{at: asked, commit: binary.BigEndian.Uint64(b[9:])}, r.reached)
+			r.fresh.hear(heard{at: asked, commit: binary.BigEndian.Uint64(b[9:])}, r.role.reached)
 		}
 	}
 }

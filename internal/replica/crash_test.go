@@ -96,12 +96,12 @@ func TestKill_StateEqualsModel(t *testing.T) {
 	_, disk := killUnderLoad(t, fs, o, 3000)
 	r := start(t, options(disk, 2))
 	model := home.New()
-	last, err := r.guard.LastIndex()
+	last, err := r.core().guard.LastIndex()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := uint64(1); i <= last; i++ {
-		rec, err := r.readRecord(i)
+		rec, err := r.core().readRecord(i)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,7 +214,7 @@ func TestKill_Property(t *testing.T) {
 				}
 				continue
 			case "flush":
-				if err := r.flush(); err != nil {
+				if err := r.core().flush(); err != nil {
 					rt.Fatal(err)
 				}
 				continue
@@ -362,7 +362,7 @@ func TestOnlyCopy_DamagedIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	if err := newReplica(busy(fs, 2).withDefaults()).setAside(errDiverged); err != nil { // while it was one of several
+	if err := newCore(busy(fs, 2).withDefaults()).setAside(errDiverged); err != nil { // while it was one of several
 		t.Fatal(err)
 	}
 	if _, err := Open(t.Context(), busy(fs, 2)); err == nil || !strings.Contains(err.Error(), errDiverged.Error()) {
@@ -381,7 +381,7 @@ func TestUnknownRecord_StopsTheHome(t *testing.T) {
 	rec := home.Record{Home: "eu", Time: r.Now(), Entries: []home.Entry{{Owner: r.Owner(), N: 3, Ops: []home.Op{&home.Tick{}}}}}
 	bad := rec.Append(nil)
 	bad[0] = 200 // a version of the future
-	r.raft.ApplyLog(raft.Log{Data: bad}, 0)
+	r.core().raft.ApplyLog(raft.Log{Data: bad}, 0)
 	<-r.ended
 	if !errors.Is(fatal, home.ErrUnknown) || !strings.Contains(fatal.Error(), fmt.Sprintf("index %d", at)) {
 		t.Errorf("the home stopped with %v, want the unknown version at index %d", fatal, at)

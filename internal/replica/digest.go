@@ -48,28 +48,33 @@ func (d *digests) newest() digest {
 
 // compare says whether the copy of a node, with the given digest, is the one
 // that differs. Of three the two that agree are right; of two nobody knows, and
-// the one that leads is believed.
-func (d *digests) compare(node home.NodeID, theirs digest) (diverged bool) {
+// the one that leads is believed. A replicant has no say: it has its state of a
+// copy that may be the one that is wrong.
+func (d *digests) compare(node home.NodeID, theirs digest, core bool) (diverged bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	mine := *d.slot(theirs.index)
-	d.others[node] = theirs
+	if core {
+		d.others[node] = theirs
+	}
 	if theirs.index == 0 || mine.index != theirs.index || mine.sum == theirs.sum {
 		return false
 	}
 	d.mismatches[node]++
-	return !d.outvoted(node, theirs)
+	if core {
+		return d.agree(node, theirs) == 0
+	}
+	return d.agree(node, theirs) < 2
 }
 
-// outvoted says that another node agrees with theirs and not with ours. Guarded
-// by mu.
-func (d *digests) outvoted(node home.NodeID, theirs digest) bool {
+// agree is how many other cores' digest is theirs, and not ours. Guarded by mu.
+func (d *digests) agree(node home.NodeID, theirs digest) (n int) {
 	for other, x := range d.others {
 		if other != node && x == theirs {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 // alone says that two others agree on a digest that is not ours.
@@ -77,7 +82,7 @@ func (d *digests) alone() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for node, x := range d.others {
-		if mine := *d.slot(x.index); mine.index == x.index && x.index != 0 && mine.sum != x.sum && d.outvoted(node, x) {
+		if mine := *d.slot(x.index); mine.index == x.index && x.index != 0 && mine.sum != x.sum && d.agree(node, x) > 0 {
 			return true
 		}
 	}

@@ -27,7 +27,7 @@ func (rg *region) behind() *node {
 	d := rg.others(was)[0]
 	d.kill()
 	heir := slices.DeleteFunc(rg.others(was), func(o *node) bool { return o == d })[0]
-	if err := was.replica().Transfer(rg.t.Context(), home.NodeID(heir.name)); err != nil {
+	if err := was.replica().core().transfer(rg.t.Context(), home.NodeID(heir.name)); err != nil {
 		rg.t.Fatal(err)
 	}
 	rg.await("another leader", 20*time.Second, func() bool { return rg.leader() == heir })
@@ -300,10 +300,10 @@ func TestFetch_LeadersDiskIsDamaged(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second) // the log is cut
 		was := rg.leader()
-		if err := was.replica().flush(); err != nil {
+		if err := was.replica().core().flush(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := was.replica().store.Flush(); err != nil {
+		if _, err := was.replica().core().store.Flush(); err != nil {
 			t.Fatal(err)
 		}
 		for _, path := range files(t, was.fs, "/data/home-eu/state", ".sst") {
@@ -402,7 +402,7 @@ func TestFetch_NeedsRoom(t *testing.T) {
 // The log that is kept for others takes at most half of what is free.
 func TestMayHold(t *testing.T) {
 	fs := store.NewCrashFS()
-	r := newReplica(member(fs).withDefaults())
+	r := newCore(member(fs).withDefaults())
 	if got := r.mayHold(); got != maxHeldLog {
 		t.Errorf("where nothing is known of the disk: %d", got)
 	}
@@ -550,7 +550,7 @@ func TestRegion_LogDamaged(t *testing.T) {
 				d.start()
 				rg.await("another disk's vote", time.Minute, func() bool {
 					l := rg.leader()
-					return d.disk() != disk && l != nil && votes(l.replica().servers(), serverID(home.NodeID(d.name), d.disk()))
+					return d.disk() != disk && l != nil && votes(l.replica().core().servers(), serverID(home.NodeID(d.name), d.disk()))
 				})
 				rg.await("the group to be whole", time.Minute, rg.whole)
 				if _, err := d.fs.Stat("/data/home-eu.aside/WHY"); err != nil {

@@ -2,14 +2,21 @@
 // commits it, applies it to the home's state machine and keeps that state on
 // disk.
 //
-// One Replica is one home on one node: the only copy, or one of a group's. The
-// batcher hands numbered entries to whoever leads, a proposal is completed by this
-// node's own apply and never by raft's answer, and an entry that was not applied is
-// sent again with the same number when leadership changed. [A2]
+// One Replica is one home on one node: the only copy, one of a group's, or none. The
+// batcher hands numbered entries to
+// whoever leads; a proposal is completed by this node's own apply and never by
+// raft's answer, and an entry that was not applied is sent again with the same
+// number when leadership changed. [A2]
+//
+// Where the log comes from is the node's role. A core keeps a copy on its disk and
+// votes (core.go, and all that is about raft). A replicant has neither and follows
+// a core: a copy of its state, then its records as they are applied there
+// (replicant.go, follow.go; feed.go is the core's end). Queue, batcher, forwarder,
+// apply, freshness, clock and digests are the same for both.
 //
 //	Propose -> queue -> batcher -> stamp, encode -> raft log (fsync) -> apply -> done
 //	                                                                      |
-//	                         store <- flush, about every second <---------+
+//	                core:    store <- flush, about every second <---------+
 //
 // # What is promised
 //

@@ -47,7 +47,7 @@ const (
 // fetch brings the state from the leader and installs it. It goes on over broken
 // streams and changes of the leader until ctx ends. t is what this copy's own log
 // held: the parcel must reach beyond what this copy has acknowledged.
-func (r *Replica) fetch(ctx context.Context, t tail) error {
+func (r *core) fetch(ctx context.Context, t tail) error {
 	if err := store.MkdirAll(r.opts.FS, r.path(incomingDir, stateDir)); err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (r *Replica) fetch(ctx context.Context, t tail) error {
 	}
 }
 
-func (r *Replica) fetchOnce(ctx context.Context, t tail, damaged bool) (*parcel, error) {
+func (r *core) fetchOnce(ctx context.Context, t tail, damaged bool) (*parcel, error) {
 	here := r.askAround(ctx)
 	if here.leader == "" {
 		return nil, errors.New("no leader is here to fetch it from")
@@ -109,7 +109,7 @@ func (p *parcel) covers(t tail) bool {
 
 // fetching is one stream of a fetch.
 type fetching struct {
-	r    *Replica
+	r    *core
 	st   *cluster.Stream
 	in   *bufio.Reader
 	from home.NodeID

@@ -50,8 +50,8 @@ const sendTimeout = 5 * time.Second
 
 // send implements sender. It may block for up to sendTimeout.
 func (f *forwarder) send(entries []home.Entry) {
-	if f.r.leads() {
-		f.sendHere(entries)
+	if f.r.role.leads() {
+		f.r.role.take(entries)
 		return
 	}
 	f.mu.lock()
@@ -64,12 +64,6 @@ func (f *forwarder) send(entries []home.Entry) {
 		f.drop()
 		f.r.log.Debug("forward to the leader", "leader", leader, "error", err)
 		f.r.resendSoon()
-	}
-}
-
-func (f *forwarder) sendHere(entries []home.Entry) {
-	for i := range entries {
-		f.r.merger.add(entries[i].Append(nil), len(entries[i].Ops))
 	}
 }
 
@@ -150,7 +144,7 @@ func (f *forwarder) close() {
 }
 
 // takeEntries is the leader's end of a proposer's stream.
-func (r *Replica) takeEntries(st *cluster.Stream) error {
+func (r *core) takeEntries(st *cluster.Stream) error {
 	in := bufio.NewReaderSize(st, 64<<10)
 	for {
 		n, err := binary.ReadUvarint(in)
@@ -177,7 +171,7 @@ func (r *Replica) takeEntries(st *cluster.Stream) error {
 // vet checks an entry before it goes into the log, where one that cannot be
 // applied would stop every copy: that it decodes, that its node speaks for
 // itself only, and that all copies know its operations.
-func (r *Replica) vet(b []byte, node home.NodeID) (ops int, err error) {
+func (r *core) vet(b []byte, node home.NodeID) (ops int, err error) {
 	e, err := home.DecodeEntry(b)
 	if err != nil {
 		return 0, err

@@ -3,20 +3,17 @@ package replica
 import (
 	"errors"
 	"fmt"
-	"io"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"causeway/internal/home"
 	"causeway/internal/store"
 )
 
-// fsm is raft's view of the home: committed records go in, in order. Its
-// methods run on raft's apply goroutine.
+// fsm applies committed records to the state, in order. Its methods run on one
+// goroutine: raft's, or that of the stream a replicant follows.
 type fsm struct {
 	r     *Replica
 	state *home.State
@@ -29,21 +26,14 @@ type fsm struct {
 	applied store.Position // guarded by mu
 	broken  error          // guarded by mu; set: the state is not to be used or kept
 
-	// answers are those of the record being applied, if it is ours. Apply
-	// goroutine only.
+	// answers are those of the record being applied, if it is ours. The
+	// applying goroutine only.
 	answers []answers
 	// over is why this run of the node is over, once it is. Apply goroutine only.
 	over error
 
-	index     atomic.Uint64 // applied.Index for anyone
-	term      atomic.Uint64 // of the last record
-	sinceSnap logSize       // of what came after the newest snapshot
-}
-
-// logSize counts records and their bytes.
-type logSize struct {
-	entries atomic.Uint64
-	bytes   atomic.Int64
+	index atomic.Uint64 // applied.Index for anyone
+	term  atomic.Uint64 // of the last record
 }
 
 // answers are the outcomes of one of our entries.
@@ -63,71 +53,68 @@ var errUsed = errors.New("the home knows this incarnation of the node already: "
 // errReplaced ends a run whose node was started elsewhere, or again.
 var errReplaced = errors.New("another run of this node has taken its place: give each node a name and a data directory of its own")
 
-// ApplyBatch implements raft.BatchingFSM. Nobody waits for the responses.
-func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
-	for _, l := range logs {
-		f.Apply(l)
-	}
-	f.r.appliedMore()
-	return make([]any, len(logs))
-}
-
-// Apply implements raft.FSM. The first record that cannot be applied stops the
+// record applies a record of the log. The first that cannot be applied stops the
 // home; what follows it is ignored.
-func (f *fsm) Apply(l *raft.Log) any {
-	f.sinceSnap.entries.Add(1)
-	f.sinceSnap.bytes.Add(int64(len(l.Data)))
-	if f.skip(l) {
-		return nil
+func (f *fsm) record(at store.Position, data []byte) {
+	if f.known(at) {
+		return
 	}
-	if err := f.apply(l); err != nil {
+	if err := f.apply(at, data); err != nil {
 		f.r.fail(fmt.Errorf("apply index %d of home %s: %w; the home stops rather than guess: "+
-			"run the version that wrote the record, or restore this node's copy", l.Index, f.r.opts.Home, err))
-		return nil
+			"run the version that wrote the record, or restore this node's copy", at.Index, f.r.opts.Home, err))
+		return
 	}
 	f.complete()
-	f.term.Store(l.Term)
-	f.r.merger.applied(l.Term)
-	return nil
+	f.term.Store(at.Term)
+	f.r.role.applied(at.Term)
 }
 
-// skip says that l changes nothing: it is in the state already, is raft's own,
-// or the home stopped before it.
-func (f *fsm) skip(l *raft.Log) bool {
+// other passes an entry that is no record.
+func (f *fsm) other(at store.Position) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.broken != nil || l.Index <= f.applied.Index {
-		return true
+	if f.broken == nil && at.Index > f.applied.Index {
+		f.moveTo(at)
 	}
-	if l.Type == raft.LogCommand {
-		return false
-	}
-	f.moveTo(l)
-	return true
 }
 
-// moveTo records that l is applied. Guarded by mu.
-func (f *fsm) moveTo(l *raft.Log) {
-	f.applied = store.Position{Index: l.Index, Term: l.Term}
-	f.index.Store(l.Index)
+// known says that an entry changes nothing: it is in the state already, or the
+// home stopped before it.
+func (f *fsm) known(at store.Position) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.broken != nil || at.Index <= f.applied.Index
 }
 
-func (f *fsm) apply(l *raft.Log) error {
-	rec, err := home.DecodeRecord(l.Data)
+// position is how far the state is.
+func (f *fsm) position() store.Position {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.applied
+}
+
+// moveTo records that the log is applied up to there. Guarded by mu.
+func (f *fsm) moveTo(at store.Position) {
+	f.applied = at
+	f.index.Store(at.Index)
+}
+
+func (f *fsm) apply(at store.Position, data []byte) error {
+	rec, err := home.DecodeRecord(data)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err == nil {
-		err = f.applyRecord(&rec, l)
+		err = f.applyRecord(&rec, at.Index)
 	}
 	if err != nil {
 		f.broken = err
 		return err
 	}
-	f.moveTo(l)
+	f.moveTo(at)
 	return nil
 }
 
-func (f *fsm) applyRecord(rec *home.Record, l *raft.Log) error {
+func (f *fsm) applyRecord(rec *home.Record, index uint64) error {
 	if rec.Home != f.r.opts.Home {
 		return fmt.Errorf("the record is of home %q: %w", rec.Home, home.ErrCorrupt)
 	}
@@ -138,10 +125,10 @@ func (f *fsm) applyRecord(rec *home.Record, l *raft.Log) error {
 	if err != nil {
 		return err
 	}
-	f.r.clock.heard(rec.Time, l.Index > f.before)
-	if l.Index%digestEvery == 0 {
+	f.r.clock.heard(rec.Time, index > f.before)
+	if index%digestEvery == 0 {
 		_, sum := f.state.Chain()
-		f.r.digests.add(digest{index: l.Index, sum: sum})
+		f.r.digests.add(digest{index: index, sum: sum})
 	}
 	return f.checkOwn(rec)
 }
@@ -207,56 +194,3 @@ func (f *fsm) complete() {
 		}
 	}
 }
-
-// Snapshot implements raft.FSM: a marker, since the store is the state. [B2]
-func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.broken != nil {
-		return nil, f.broken
-	}
-	return &snapshot{f: f, mark: mark{
-		Version: markVersion, Home: f.r.opts.Home, Applied: f.applied,
-		Epoch: f.state.Epoch(), Time: f.state.Now(),
-	}}, nil
-}
-
-// Restore implements raft.FSM. Raft calls it for a snapshot that a leader sent,
-// which the transport does not let in.
-func (f *fsm) Restore(in io.ReadCloser) error {
-	err := fmt.Errorf("home %s: a snapshot marker holds no state to restore; bring the store's files first", f.r.opts.Home)
-	f.r.fail(err)
-	return errors.Join(err, in.Close())
-}
-
-// appliedMore tells those who wait for what was just applied.
-func (r *Replica) appliedMore() {
-	r.fresh.applied(r.reached)
-	r.water.raise()
-	if t, ok := r.transport.(*transport); ok {
-		t.push()
-	}
-}
-
-// reached says that everything up to an index of the log is applied here. What
-// raft writes for itself at the start of a term is not shown to the state, so the
-// last indexes may hold nothing to apply.
-func (r *Replica) reached(index uint64) bool {
-	applied := r.fsm.index.Load()
-	if applied >= index {
-		return true
-	}
-	if index-applied > fewOwn {
-		return false
-	}
-	var l raft.Log
-	for i := applied + 1; i <= index; i++ {
-		if r.cache.GetLog(i, &l) != nil || l.Type == raft.LogCommand || l.Type == raft.LogConfiguration {
-			return false
-		}
-	}
-	return true
-}
-
-// fewOwn is how many entries of raft's own may stand in a row.
-const fewOwn = 4

@@ -32,6 +32,7 @@ type region struct {
 type node struct {
 	rg     *region
 	name   string
+	role   cluster.Role
 	fs     *store.CrashFS
 	port   *wires.Node
 	copies copies
@@ -53,7 +54,7 @@ func newRegion(t *testing.T, n int) *region {
 	rg := &region{t: t, net: wires.New(1, 200*time.Microsecond, 300*time.Microsecond)}
 	for i := range n {
 		name := fmt.Sprintf("eu-%d", i+1)
-		rg.nodes = append(rg.nodes, &node{rg: rg, name: name, fs: store.NewCrashFS(), port: rg.net.Node(name)})
+		rg.nodes = append(rg.nodes, &node{rg: rg, name: name, role: cluster.Core, fs: store.NewCrashFS(), port: rg.net.Node(name)})
 	}
 	t.Cleanup(rg.stop)
 	return rg
@@ -80,7 +81,7 @@ func (rg *region) start() {
 func (d *node) Members() (list []cluster.Member) {
 	for _, o := range d.rg.nodes {
 		o.mu.Lock()
-		list = append(list, cluster.Member{Node: o.name, Role: cluster.Core, Streams: o.name, Alive: true, Features: home.MaxLevel, Disk: o.self.Disk})
+		list = append(list, cluster.Member{Node: o.name, Role: o.role, Streams: o.name, Alive: true, Features: home.MaxLevel, Disk: o.self.Disk})
 		o.mu.Unlock()
 	}
 	return list
@@ -97,7 +98,7 @@ func (d *node) Handle(protocol string, f func(context.Context, *cluster.Stream))
 func (d *node) peer() cluster.Peer {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return cluster.Peer{Node: d.name, Role: cluster.Core, Disk: d.self.Disk, Incarnation: d.self.Incarnation, Wall: time.Now()}
+	return cluster.Peer{Node: d.name, Role: d.role, Disk: d.self.Disk, Incarnation: d.self.Incarnation, Wall: time.Now()}
 }
 
 // Dial implements Cluster: the hello is two lines.
@@ -109,7 +110,7 @@ func (d *node) Dial(ctx context.Context, name, disk, protocol string) (*cluster.
 	me := d.peer()
 	deadline, _ := ctx.Deadline()
 	_ = nc.SetDeadline(deadline)
-	fmt.Fprintf(nc, "%s %s %d %s %q\n", me.Node, me.Disk, me.Incarnation, protocol, disk)
+	fmt.Fprintf(nc, "%s %s %s %d %s %q\n", me.Node, me.Role, me.Disk, me.Incarnation, protocol, disk)
 	var p cluster.Peer
 	var refused string
 	if _, err := fmt.Fscanf(oneByte{nc}, "%s %s %d %q\n", &p.Node, &p.Disk, &p.Incarnation, &refused); err != nil {
@@ -150,10 +151,10 @@ func (d *node) open(ctx context.Context, st *cluster.Stream) {
 	defer st.Close()
 	var protocol, wants string
 	_ = st.SetDeadline(time.Now().Add(5 * time.Second))
-	if _, err := fmt.Fscanf(oneByte{st}, "%s %s %d %s %q\n", &st.Peer.Node, &st.Peer.Disk, &st.Peer.Incarnation, &protocol, &wants); err != nil {
+	if _, err := fmt.Fscanf(oneByte{st}, "%s %s %s %d %s %q\n", &st.Peer.Node, &st.Peer.Role, &st.Peer.Disk, &st.Peer.Incarnation, &protocol, &wants); err != nil {
 		return
 	}
-	st.Peer.Role, st.Peer.Wall = cluster.Core, time.Now()
+	st.Peer.Wall = time.Now()
 	me := d.peer()
 	d.mu.Lock()
 	f := d.handlers[protocol]
@@ -240,12 +241,13 @@ func (d *node) live(ctx context.Context, fs *store.CrashFS) error {
 	if d.rg.opts != nil {
 		d.rg.opts(&o)
 	}
-	at, err := dir.Home("home-eu")
-	if err != nil {
+	open := Open
+	if d.role == cluster.Replicant {
+		o.FS, open = nil, Follow
+	} else if o.Dir, err = dir.Home("home-eu"); err != nil {
 		return err
 	}
-	o.Dir = at
-	r, err := Open(ctx, o)
+	r, err := open(ctx, o)
 	if errors.Is(err, ErrLost) {
 		return errors.Join(err, dir.SetAside("home-eu", err.Error()))
 	}
@@ -410,7 +412,7 @@ func TestRegion_ThreeNodesFoundAHome(t *testing.T) {
 			}
 		}
 		rg.await("equal copies", 5*time.Second, func() bool { return rg.same() })
-		if n := len(rg.leader().replica().servers()); n != 3 {
+		if n := len(rg.leader().replica().core().servers()); n != 3 {
 			t.Errorf("the group has %d members", n)
 		}
 	})
@@ -432,7 +434,7 @@ func (d *node) hang() (release func()) {
 
 // grow adds a node that does not run yet.
 func (rg *region) grow(name string) {
-	rg.nodes = append(rg.nodes, &node{rg: rg, name: name, fs: store.NewCrashFS(), port: rg.net.Node(name)})
+	rg.nodes = append(rg.nodes, &node{rg: rg, name: name, role: cluster.Core, fs: store.NewCrashFS(), port: rg.net.Node(name)})
 }
 
 func asRefused(err error, no **RefusedError) bool { return errors.As(err, no) }

@@ -53,12 +53,12 @@ type parcelFile struct {
 	Size int64  `json:"size"`
 }
 
-func (r *Replica) path(elem ...string) string {
+func (r *core) path(elem ...string) string {
 	return r.opts.FS.PathJoin(append([]string{r.opts.Dir}, elem...)...)
 }
 
 // recoverCopy finishes an installation that was cut short.
-func (r *Replica) recoverCopy() error {
+func (r *core) recoverCopy() error {
 	fs := r.opts.FS
 	if err := store.MkdirAll(fs, r.opts.Dir); err != nil {
 		return err
@@ -84,7 +84,7 @@ func (r *Replica) recoverCopy() error {
 // install puts a complete parcel in the place of the copy. Each step may be cut
 // short and is done again from the start. What raft has promised, its term and its
 // vote, stays: only its log goes, all of which the parcel covers.
-func (r *Replica) install(p *parcel) error {
+func (r *core) install(p *parcel) error {
 	for _, step := range []func(*parcel) error{r.installState, r.emptyLog, r.installMarker, r.noteFetched, r.removeIncoming} {
 		if err := step(p); err != nil {
 			return fmt.Errorf("install the fetched copy: %w", store.ExplainDiskError(r.opts.FS, r.opts.Dir, err))
@@ -93,7 +93,7 @@ func (r *Replica) install(p *parcel) error {
 	return nil
 }
 
-func (r *Replica) installState(p *parcel) error {
+func (r *core) installState(p *parcel) error {
 	fs := r.opts.FS
 	there, err := store.Exists(fs, r.path(incomingDir, stateDir))
 	if err != nil {
@@ -114,7 +114,7 @@ func (r *Replica) installState(p *parcel) error {
 
 // dropState removes the old state, or keeps one that was set aside for who wants
 // to find out why.
-func (r *Replica) dropState() error {
+func (r *core) dropState() error {
 	fs := r.opts.FS
 	there, err := store.Exists(fs, r.path(stateDir))
 	if err != nil || !there {
@@ -136,7 +136,7 @@ func (r *Replica) dropState() error {
 // emptyLog removes the entries, all of which the parcel covers, and raises raft's
 // term to the parcel's: a store or snapshot of a later term than raft's tells of
 // a log that lost its votes.
-func (r *Replica) emptyLog(p *parcel) error {
+func (r *core) emptyLog(p *parcel) error {
 	logs, err := raftlog.Open(r.opts.FS, r.path(logDir), raftlog.Options{SegmentBytes: r.opts.SegmentBytes, Logger: r.log})
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func emptyLog(logs *raftlog.Log, term uint64) error {
 	return logs.SetUint64(termKey, term)
 }
 
-func (r *Replica) installMarker(p *parcel) error {
+func (r *core) installMarker(p *parcel) error {
 	snapshots, err := raftlog.OpenSnapshots(r.opts.FS, r.path(snapshotsDir), r.log)
 	if err != nil {
 		return err
@@ -187,7 +187,7 @@ func (r *Replica) installMarker(p *parcel) error {
 	return sink.Close()
 }
 
-func (r *Replica) noteFetched(p *parcel) error {
+func (r *core) noteFetched(p *parcel) error {
 	b, err := json.Marshal(p.Applied)
 	if err != nil {
 		return err
@@ -196,7 +196,7 @@ func (r *Replica) noteFetched(p *parcel) error {
 }
 
 // fetchedTo is how far the store was when it was fetched; 0 if it was not.
-func (r *Replica) fetchedTo() uint64 {
+func (r *core) fetchedTo() uint64 {
 	b, err := store.ReadFile(r.opts.FS, r.path(fetchedFile), maxParcel)
 	var at store.Position
 	if err != nil || json.Unmarshal(b, &at) != nil {
@@ -205,7 +205,7 @@ func (r *Replica) fetchedTo() uint64 {
 	return at.Index
 }
 
-func (r *Replica) removeIncoming(*parcel) error {
+func (r *core) removeIncoming(*parcel) error {
 	fs := r.opts.FS
 	for _, name := range []string{asideFile, fs.PathJoin(incomingDir, completeFile)} {
 		if err := fs.Remove(r.path(name)); err != nil && !store.IsNotExist(err) {
@@ -222,19 +222,19 @@ func (r *Replica) removeIncoming(*parcel) error {
 
 // forgetIncoming removes what was fetched and is not complete. Should a loss of
 // power bring it back, it is as good as before.
-func (r *Replica) forgetIncoming() error { return r.opts.FS.RemoveAll(r.path(incomingDir)) }
+func (r *core) forgetIncoming() error { return r.opts.FS.RemoveAll(r.path(incomingDir)) }
 
 // setAside marks the state as one not to be used, so that the next start fetches
 // another.
-func (r *Replica) setAside(why error) error {
+func (r *core) setAside(why error) error {
 	return store.WriteFileAtomic(r.opts.FS, r.opts.Dir, asideFile, []byte(why.Error()+"\n"))
 }
 
 // isAside says that the state of this copy was set aside.
-func (r *Replica) isAside() (bool, error) { return store.Exists(r.opts.FS, r.path(asideFile)) }
+func (r *core) isAside() (bool, error) { return store.Exists(r.opts.FS, r.path(asideFile)) }
 
 // whyAside is why it was.
-func (r *Replica) whyAside() string {
+func (r *core) whyAside() string {
 	b, err := store.ReadFile(r.opts.FS, r.path(asideFile), maxControl)
 	if err != nil {
 		return err.Error()

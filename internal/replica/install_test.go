@@ -85,7 +85,7 @@ func setVote(t *testing.T, fs store.FS, dir string, v vote) {
 	}
 }
 
-func (r *Replica) vote(t *testing.T) (v vote) {
+func (r *core) vote(t *testing.T) (v vote) {
 	t.Helper()
 	var err error
 	if v.term, err = r.guard.GetUint64([]byte("CurrentTerm")); err != nil {
@@ -117,7 +117,7 @@ func lookAt(t *testing.T, fs *store.CrashFS) (f found) {
 	if there, _ := store.Exists(fs, "/data/home-eu"); there {
 		o.Dir = "/data/home-eu"
 	}
-	r := newReplica(o.withDefaults())
+	r := newCore(o.withDefaults())
 	if err := r.recoverCopy(); err != nil {
 		t.Errorf("finish the installation: %v", err)
 		return f
@@ -144,14 +144,14 @@ func behindAndAhead(t *testing.T) (disk *store.CrashFS, p *parcel) {
 	for n := range uint32(60) {
 		r.do(numbered(1, n, 300))
 	}
-	if err := r.flush(); err != nil {
+	if err := r.core().flush(); err != nil {
 		t.Fatal(err)
 	}
 	disk = fs.Crash()
 	for n := range uint32(200) {
 		r.do(numbered(2, n, 300))
 	}
-	p, err := r.borrowCheckpoint(t.Context(), "")
+	p, err := r.core().borrowCheckpoint(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestInstall_KilledAtEveryStep(t *testing.T) {
 // The new state is in its place before what the old one needs of the log goes.
 func TestInstall_StateComesBeforeTheLogGoes(t *testing.T) {
 	disk, p := behindAndAhead(t)
-	r := newReplica(member(disk).withDefaults())
+	r := newCore(member(disk).withDefaults())
 	if err := r.installState(p); err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestInstall_StateComesBeforeTheLogGoes(t *testing.T) {
 // does not come back with a loss of power, and empty it again.
 func TestInstall_IsDoneOnce(t *testing.T) {
 	disk, p := behindAndAhead(t)
-	r := newReplica(member(disk).withDefaults())
+	r := newCore(member(disk).withDefaults())
 	if err := r.recoverCopy(); err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +284,7 @@ func TestInstall_IsDoneOnce(t *testing.T) {
 // and the mark of it goes.
 func TestInstall_KeepsWhatWasSetAside(t *testing.T) {
 	disk, p := behindAndAhead(t)
-	r := newReplica(member(disk).withDefaults())
+	r := newCore(member(disk).withDefaults())
 	if err := r.setAside(errDiverged); err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ const seatEvery = 500 * time.Millisecond
 
 // takeSeat finds out what this copy is to do. A copy that knows the group goes on
 // at once when nobody answers: after a full stop all copies start like that.
-func (r *Replica) takeSeat(ctx context.Context, t tail) (seat, error) {
+func (r *core) takeSeat(ctx context.Context, t tail) (seat, error) {
 	if r.opts.Cluster == nil {
 		return seat{found: t.last == 0}, nil
 	}
@@ -62,7 +62,7 @@ const meetIn = 2 * time.Second
 // meet waits until another core node is known, for a while: a node that has just
 // started knows nobody, and a copy that is too old would take that for nobody's
 // being there, and go on without asking.
-func (r *Replica) meet(ctx context.Context) {
+func (r *core) meet(ctx context.Context) {
 	changed, stop := r.opts.Cluster.Watch()
 	defer stop()
 	over := time.NewTimer(meetIn)
@@ -82,7 +82,7 @@ func (r *Replica) meet(ctx context.Context) {
 }
 
 // look asks around once. sure: s is the answer.
-func (r *Replica) look(ctx context.Context, t *tail) (s seat, sure bool, err error) {
+func (r *core) look(ctx context.Context, t *tail) (s seat, sure bool, err error) {
 	here := r.askAround(ctx)
 	if t.lost == nil && !t.empty() {
 		t.lost = r.isRestored(here.known)
@@ -138,7 +138,7 @@ const lostRuns = 1 << 20
 
 // seated takes the leader's answer: a run of this node must not have a number
 // that one of a former disk had.
-func (r *Replica) seated(a answer) error {
+func (r *core) seated(a answer) error {
 	if a.Incarnation < r.owner.Incarnation {
 		return nil
 	}
@@ -153,7 +153,7 @@ func (r *Replica) seated(a answer) error {
 // isRestored compares this run's number with the highest that others know of this
 // node: a copy is not empty, and yet its directory has counted fewer starts than
 // they have seen. It was taken back to an earlier time, before votes it gave.
-func (r *Replica) isRestored(known home.Incarnation) error {
+func (r *core) isRestored(known home.Incarnation) error {
 	if known < r.owner.Incarnation {
 		return nil
 	}
@@ -162,47 +162,9 @@ func (r *Replica) isRestored(known home.Incarnation) error {
 
 // restored says that a peer is at an earlier run than the home knows of its node:
 // its data directory was restored, and it has forgotten votes.
-func (r *Replica) restored(p cluster.Peer) bool {
+func (r *core) restored(p cluster.Peer) bool {
 	known, _ := r.state.Incarnation(home.NodeID(p.Node))
 	return p.Incarnation < uint64(known)
-}
-
-// around is who was found.
-type around struct {
-	known   home.Incarnation // highest run of this node that another knows
-	leader  home.NodeID      // of the group, if somebody knows
-	holders int              // other nodes that hold a copy
-	cores   int              // core nodes that answered, this one among them
-	first   bool             // this node's name is the first of them
-	names   []string
-}
-
-func (r *Replica) askAround(ctx context.Context) around {
-	a := around{cores: 1, first: true, names: []string{string(r.opts.Node)}}
-	for _, m := range r.opts.Cluster.Members() {
-		if m.Node == string(r.opts.Node) || m.Role != cluster.Core {
-			continue
-		}
-		w, err := r.ask(ctx, home.NodeID(m.Node), control{Kind: "who"})
-		if err != nil {
-			r.log.Debug("ask who leads", "peer", m.Node, "error", err)
-			continue
-		}
-		a.cores++
-		a.names = append(a.names, m.Node)
-		if m.Node < string(r.opts.Node) {
-			a.first = false
-		}
-		if w.Holds {
-			a.holders++
-		}
-		a.known = max(a.known, w.Incarnation)
-		if w.Leader != "" && w.Leader != r.opts.Node {
-			a.leader = w.Leader
-		}
-	}
-	slices.Sort(a.names)
-	return a
 }
 
 // seekEvery is how often a copy that hears no leader asks around: it may have
@@ -210,7 +172,7 @@ func (r *Replica) askAround(ctx context.Context) around {
 const seekEvery = time.Second
 
 // seek asks to be let in again when this copy was taken out of the group.
-func (r *Replica) seek(ctx context.Context) {
+func (r *core) seek(ctx context.Context) {
 	t := time.NewTicker(seekEvery)
 	defer t.Stop()
 	for {
@@ -235,17 +197,17 @@ func (r *Replica) seek(ctx context.Context) {
 	}
 }
 
-// ErrBehind ends a run whose log ends before the leader's begins: the next one
-// fetches the state.
+// ErrBehind ends a run whose log, or a replicant's state, ends before the others'
+// log begins: the next one fetches the state.
 var ErrBehind = errors.New("this copy was away for too long: the others' log does not reach back to it; it fetches the state")
 
 // fallBehind is called when the leader's log does not reach back to ours.
-func (r *Replica) fallBehind() { r.fail(ErrBehind) }
+func (r *core) fallBehind() { r.fail(ErrBehind) }
 
 // hung says that a leader's disk has been hanging for too long, while enough
 // others answer to elect another leader. [one leader with a hung disk never
 // fails over by itself: heartbeats do not pass the log]
-func (r *Replica) hung() bool {
+func (r *core) hung() bool {
 	if !r.guard.Stalled(hungLeader) {
 		return false
 	}
@@ -258,7 +220,7 @@ const hungLeader = 300 * time.Millisecond
 
 // othersAnswer says that the voters other than this one were heard lately, as
 // many as a majority takes.
-func (r *Replica) othersAnswer() bool {
+func (r *core) othersAnswer() bool {
 	voters, heard := 0, 0
 	for _, s := range r.survey() {
 		if !votes(r.servers(), s.ID) {
@@ -270,29 +232,4 @@ func (r *Replica) othersAnswer() bool {
 		}
 	}
 	return heard > voters/2
-}
-
-// whoAnswers names the other core nodes and whether gossip sees them.
-func (r *Replica) whoAnswers() string {
-	if r.opts.Cluster == nil {
-		return "this is the only node"
-	}
-	s := ""
-	for _, m := range r.opts.Cluster.Members() {
-		if m.Node == string(r.opts.Node) || m.Role != cluster.Core {
-			continue
-		}
-		word := " is seen"
-		if !m.Alive {
-			word = " is not seen"
-		}
-		if s != "" {
-			s += ", "
-		}
-		s += m.Node + word
-	}
-	if s == "" {
-		return "no other core node is known"
-	}
-	return s
 }

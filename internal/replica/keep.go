@@ -10,7 +10,7 @@ import (
 )
 
 // keep is the keeper's loop: it writes the state behind and takes snapshots.
-func (r *Replica) keep(ctx context.Context) {
+func (r *core) keep(ctx context.Context) {
 	t := time.NewTicker(r.opts.FlushEvery)
 	defer t.Stop()
 	for {
@@ -32,7 +32,7 @@ func (r *Replica) keep(ctx context.Context) {
 // flush writes what changed since the last time to the store, with the position
 // it is the state of, then lets bodies go that the store now has. Not yet
 // synced: the log still has it all. An error stops the home.
-func (r *Replica) flush() error {
+func (r *core) flush() error {
 	r.flushMu.Lock()
 	defer r.flushMu.Unlock()
 	if err := r.failure(); err != nil {
@@ -51,8 +51,8 @@ func (r *Replica) flush() error {
 // changed meanwhile while they do not: a PUBACK waits for that. All of it is one
 // batch. What was handed over counts as written, so a batch that is given up is a
 // home that failed.
-func (r *Replica) flushOnce() error {
-	if r.position() == r.flushed {
+func (r *core) flushOnce() error {
+	if r.fsm.position() == r.flushed {
 		return nil
 	}
 	batch := r.store.NewBatch()
@@ -72,15 +72,8 @@ func (r *Replica) flushOnce() error {
 	return nil
 }
 
-// position is how far the state is.
-func (r *Replica) position() store.Position {
-	r.fsm.mu.Lock()
-	defer r.fsm.mu.Unlock()
-	return r.fsm.applied
-}
-
 // cut ends a batch at one position of the log.
-func (r *Replica) cut(batch *store.Batch) (store.Position, error) {
+func (r *core) cut(batch *store.Batch) (store.Position, error) {
 	r.fsm.mu.Lock()
 	defer r.fsm.mu.Unlock()
 	if r.fsm.broken != nil {

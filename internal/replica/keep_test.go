@@ -25,7 +25,7 @@ func TestFlush_WhileRecordsAreApplied(t *testing.T) {
 	const most = 50_000 // well below what a queue takes
 	for i := 0; i < 8 && len(f.await(0)) < most; i++ {
 		f.await(1000 * (i + 1))
-		r.takeSnapshot() // flushes, and makes that durable
+		r.core().takeSnapshot() // flushes, and makes that durable
 		crashes = append(crashes, crash{f.await(0), fs.Crash()})
 	}
 	f.end()
@@ -61,7 +61,7 @@ func TestMemoryBudget_BodiesComeFromTheStore(t *testing.T) {
 	for i := range uint32(n) {
 		r.do(numbered(1, i, 1000))
 	}
-	if err := r.flush(); err != nil {
+	if err := r.core().flush(); err != nil {
 		t.Fatal(err)
 	}
 	s := r.Stats()

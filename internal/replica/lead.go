@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"math"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
 
-	"causeway/internal/cluster"
 	"causeway/internal/home"
 )
 
@@ -22,8 +19,8 @@ type office struct {
 	done  chan struct{}
 }
 
-// Leader is the node that leads the home, as far as this one knows.
-func (r *Replica) Leader() (home.NodeID, bool) {
+// leader implements role.
+func (r *core) leader() (home.NodeID, bool) {
 	if !r.up.Load() {
 		return "", false
 	}
@@ -37,10 +34,7 @@ func (r *Replica) Leader() (home.NodeID, bool) {
 
 // leads says that raft made this node the leader; it may not have applied yet
 // what leaders before it committed.
-func (r *Replica) leads() bool { return r.up.Load() && r.raft.State() == raft.Leader }
-
-// Leads says that this node leads and has applied all that was committed before.
-func (r *Replica) Leads() bool { return r.leads() && r.inOffice() }
+func (r *core) leads() bool { return r.up.Load() && r.raft.State() == raft.Leader }
 
 // WaitLeads waits until Leads says so. Errors: ctx's, ErrStopped.
 func (r *Replica) WaitLeads(ctx context.Context, leads bool) error {
@@ -49,17 +43,17 @@ func (r *Replica) WaitLeads(ctx context.Context, leads bool) error {
 
 // inOffice says that this node leads and has applied what was committed before
 // it did.
-func (r *Replica) inOffice() bool { return r.entered.Load() && r.leads() }
+func (r *core) inOffice() bool { return r.entered.Load() && r.leads() }
 
 // servers is raft's newest configuration.
-func (r *Replica) servers() []raft.Server { return r.raft.GetConfiguration().Configuration().Servers }
+func (r *core) servers() []raft.Server { return r.raft.GetConfiguration().Configuration().Servers }
 
 // lookEvery is how often a node looks who leads without being told.
 const lookEvery = 500 * time.Millisecond
 
 // watchLeader follows who leads. The batcher hears of every change, since a new
 // leader does not know what is under way.
-func (r *Replica) watchLeader(ctx context.Context) {
+func (r *core) watchLeader(ctx context.Context) {
 	seen := make(chan raft.Observation, 16)
 	obs := raft.NewObserver(seen, false, func(o *raft.Observation) bool {
 		switch o.Data.(type) {
@@ -111,34 +105,9 @@ func (r *Replica) watchLeader(ctx context.Context) {
 	}
 }
 
-// leaderChanged tells the batcher, and asks the new leader what is committed.
-func (r *Replica) leaderChanged(known bool) {
-	select {
-	case <-r.leaderCh: // what was not heard is overtaken
-	default:
-	}
-	r.leaderCh <- known
-	nudge(r.hurry)
-}
-
-// resendIn is how long after a failure everything under way is sent again.
-const resendIn = 50 * time.Millisecond
-
-// resendSoon has everything under way sent again: part of it did not get to the
-// leader.
-func (r *Replica) resendSoon() {
-	if !r.resending.CompareAndSwap(false, true) {
-		return
-	}
-	time.AfterFunc(resendIn, func() {
-		r.resending.Store(false)
-		nudge(r.again)
-	})
-}
-
 // takeOffice begins a leadership. Proposers' streams of a former one are closed,
 // so that everybody sends again what is under way.
-func (r *Replica) takeOffice(ctx context.Context) *office {
+func (r *core) takeOffice(ctx context.Context) *office {
 	o := &office{term: r.raft.CurrentTerm(), since: time.Now(), done: make(chan struct{})}
 	ctx, o.end = context.WithCancel(ctx)
 	r.contacts.forget()
@@ -152,7 +121,7 @@ func (r *Replica) takeOffice(ctx context.Context) *office {
 	return o
 }
 
-func (r *Replica) leaveOffice(o *office) {
+func (r *core) leaveOffice(o *office) {
 	r.entered.Store(false)
 	r.water.raise()
 	r.merger.lead(0)
@@ -162,7 +131,7 @@ func (r *Replica) leaveOffice(o *office) {
 }
 
 // serveOffice does what a leader does, until ctx ends.
-func (r *Replica) serveOffice(ctx context.Context, term uint64) {
+func (r *core) serveOffice(ctx context.Context, term uint64) {
 	r.merger.enter()
 	if err := r.water.await(ctx, r.failed, func() bool { return r.fsm.term.Load() == term }); err != nil {
 		return
@@ -177,7 +146,7 @@ func (r *Replica) serveOffice(ctx context.Context, term uint64) {
 // setClock moves home time on to the wall clock if the whole home stood still:
 // the median of the clocks of a majority, so that one wrong clock moves nothing.
 // While the home runs only the monotonic clock of its leaders counts. [B6]
-func (r *Replica) setClock() {
+func (r *core) setClock() {
 	if r.clock.live() {
 		return
 	}
@@ -190,7 +159,7 @@ func (r *Replica) setClock() {
 	}
 }
 
-func (r *Replica) voterNodes() (list []home.NodeID) {
+func (r *core) voterNodes() (list []home.NodeID) {
 	for _, s := range r.servers() {
 		if s.Suffrage == raft.Voter && s.ID != r.id {
 			node, _ := splitID(string(s.ID))
@@ -200,51 +169,15 @@ func (r *Replica) voterNodes() (list []home.NodeID) {
 	return list
 }
 
-// walls remembers by how much the wall clocks of other nodes are ahead of ours.
-type walls struct {
-	mu    sync.Mutex
-	ahead map[home.NodeID]time.Duration
-}
-
-func (w *walls) heard(node home.NodeID, theirs, ours time.Time) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.ahead == nil {
-		w.ahead = map[home.NodeID]time.Duration{}
-	}
-	w.ahead[node] = theirs.Round(0).Sub(ours.Round(0))
-}
-
-// median is the median of our clock and of those known of the nodes.
-func (w *walls) median(now time.Time, nodes []home.NodeID) time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	list := []time.Duration{0}
-	for _, n := range nodes {
-		if d, ok := w.ahead[n]; ok {
-			list = append(list, d)
-		}
-	}
-	slices.Sort(list)
-	return now.Add(list[(len(list)-1)/2])
-}
-
-// wallOf notes what another node's clock says.
-func (r *Replica) wallOf(p cluster.Peer) {
-	if !p.Wall.IsZero() {
-		r.walls.heard(home.NodeID(p.Node), p.Wall, time.Now())
-	}
-}
-
 // transferIn bounds a hand-over of the leadership.
 const transferIn = 2 * time.Second
 
 // ErrNotLeader: only the leader can do it.
 var ErrNotLeader = errors.New("this node does not lead the home")
 
-// Transfer hands the leadership to a node, or to the one that is furthest if
+// transfer hands the leadership to a node, or to the one that is furthest if
 // none is named. It returns when that is done or has failed.
-func (r *Replica) Transfer(ctx context.Context, to home.NodeID) error {
+func (r *core) transfer(ctx context.Context, to home.NodeID) error {
 	if !r.leads() {
 		return ErrNotLeader
 	}
@@ -266,7 +199,7 @@ func (r *Replica) Transfer(ctx context.Context, to home.NodeID) error {
 // heir is the voter that the leadership goes to: the named one, or the one that is
 // furthest. It must have answered a moment ago: raft takes nothing before it has
 // brought the heir up to date, or has given up.
-func (r *Replica) heir(name home.NodeID) (best server, err error) {
+func (r *core) heir(name home.NodeID) (best server, err error) {
 	now := time.Now()
 	for _, s := range r.survey() {
 		if s.ID == r.id || s.Suffrage != raft.Voter || name != "" && s.node != name || now.Sub(s.sent) > heardLately {
@@ -293,7 +226,7 @@ func (r *Replica) heir(name home.NodeID) (best server, err error) {
 // leadOn goes on with a leadership that was not handed over: once raft takes
 // entries again, which may be a while after it has said that it failed, everything
 // is sent again.
-func (r *Replica) leadOn(term uint64) {
+func (r *core) leadOn(term uint64) {
 	leads := func() bool { return r.leads() && r.raft.CurrentTerm() == term }
 	for leads() && r.refusesEntries() {
 		time.Sleep(leadOnEvery)
@@ -310,7 +243,7 @@ const leadOnEvery = 10 * time.Millisecond
 // refusesEntries says that raft is still busy with a hand-over. It is asked by a
 // change of the group that it cannot take, since no configuration has that index:
 // the one question that it answers in any state, also when it stops.
-func (r *Replica) refusesEntries() bool {
+func (r *core) refusesEntries() bool {
 	err := r.raft.RemoveServer(r.id, math.MaxUint64, leadOnEvery).Error()
 	return errors.Is(err, raft.ErrLeadershipTransferInProgress) || errors.Is(err, raft.ErrEnqueueTimeout)
 }
@@ -327,9 +260,8 @@ func await(ctx context.Context, f raft.Future) error {
 	}
 }
 
-// HandOver gives the leadership away before a planned stop, so that the others
-// need not wait for it to be missed.
-func (r *Replica) HandOver() {
+// handOver implements role.
+func (r *core) handOver() {
 	r.handing.lock()
 	defer r.handing.unlock()
 	if !r.leads() || len(r.servers()) < 2 {
@@ -337,7 +269,7 @@ func (r *Replica) HandOver() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), transferIn)
 	defer cancel()
-	if err := r.Transfer(ctx, ""); err != nil && r.failure() == nil {
+	if err := r.transfer(ctx, ""); err != nil && r.failure() == nil {
 		r.log.Warn("hand over the leadership", "error", err)
 	}
 }

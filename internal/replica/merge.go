@@ -15,7 +15,7 @@ import (
 // entries that all nodes send, since the log costs by the record. What it holds
 // is lost with the leadership; the proposers send it again.
 type merger struct {
-	r        *Replica
+	r        *core
 	batching Batching
 	limit    int64 // bytes held; fixed
 
@@ -34,7 +34,7 @@ type merger struct {
 	lastSent time.Time
 }
 
-func newMerger(r *Replica) *merger {
+func newMerger(r *core) *merger {
 	m := &merger{r: r, batching: r.opts.Batching, limit: r.opts.QueueBytes, wake: make(chan struct{}, 1)}
 	m.room = sync.NewCond(&m.mu)
 	return m
@@ -73,6 +73,13 @@ func nudge(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
 	default:
+	}
+}
+
+// take implements role.
+func (r *core) take(entries []home.Entry) {
+	for i := range entries {
+		r.merger.add(entries[i].Append(nil), len(entries[i].Ops))
 	}
 }
 

@@ -38,7 +38,7 @@ func Open(ctx context.Context, opts Options) (_ *Replica, err error) {
 		return nil, err
 	}
 	opts = opts.withDefaults()
-	r := newReplica(opts)
+	r := newCore(opts)
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("open home %s in %s: %w", opts.Home, opts.Dir, errors.Join(err, r.abandon()))
@@ -56,25 +56,25 @@ func Open(ctx context.Context, opts Options) (_ *Replica, err error) {
 		return nil, err
 	}
 	from := r.flushed.Index
-	r.startLoops()
-	if err := r.register(ctx); err != nil {
+	r.startServing()
+	if err := r.register(ctx, r.mayRegister); err != nil {
 		return nil, err
 	}
 	r.log.Info("home opened", "epoch", r.state.Epoch().String(), "applied", r.fsm.index.Load(),
 		"replayed", r.fsm.index.Load()-from, "took", time.Since(start).Round(time.Millisecond))
-	return r, nil
+	return r.Replica, nil
 }
 
-func newReplica(opts Options) *Replica {
-	return &Replica{opts: opts, log: opts.Logger, id: serverID(opts.Node, opts.Disk), failed: make(chan struct{}), stats: newStats(),
-		owner: home.Owner{Node: opts.Node, Incarnation: opts.Incarnation}, queue: newQueue(opts), contacts: newContacts(),
-		fresh: newFreshness(), digests: newDigests(), leaderCh: make(chan bool, 1), again: make(chan struct{}, 1), handing: newTurn(),
-		hurry: make(chan struct{}, 1), beatCame: make(chan struct{}, 1), streams: map[*cluster.Stream]byte{}, checkpoints: checkpoints{mu: newTurn()}}
+func newCore(opts Options) *core {
+	r := &core{Replica: newReplica(opts), id: serverID(opts.Node, opts.Disk), contacts: newContacts(), handing: newTurn(),
+		streams: map[*cluster.Stream]byte{}, checkpoints: checkpoints{mu: newTurn()}, followers: newFollowers()}
+	r.role = r
+	return r
 }
 
 // openCopy opens what is on the disk, after bringing it up to where the leader's
 // log goes on from, if need be.
-func (r *Replica) openCopy(ctx context.Context) (raft.SnapshotStore, tail, error) {
+func (r *core) openCopy(ctx context.Context) (raft.SnapshotStore, tail, error) {
 	snapshots, t, err := r.openFound()
 	if err != nil {
 		return nil, t, err
@@ -98,7 +98,7 @@ func (r *Replica) openCopy(ctx context.Context) (raft.SnapshotStore, tail, error
 
 // openFound opens what the last run left. What a group's copy has lost others
 // have: that is noted in the tail, and not an error.
-func (r *Replica) openFound() (snapshots raft.SnapshotStore, t tail, err error) {
+func (r *core) openFound() (snapshots raft.SnapshotStore, t tail, err error) {
 	if err = r.recoverCopy(); err == nil {
 		snapshots, t, err = r.openFiles()
 	}
@@ -121,7 +121,7 @@ func (r *Replica) openFound() (snapshots raft.SnapshotStore, t tail, err error) 
 
 // openFiles opens store, log and snapshots, and checks that they belong
 // together. A store that was set aside is not opened.
-func (r *Replica) openFiles() (snapshots raft.SnapshotStore, t tail, err error) {
+func (r *core) openFiles() (snapshots raft.SnapshotStore, t tail, err error) {
 	aside, err := r.isAside()
 	if err != nil {
 		return nil, t, err
@@ -141,7 +141,7 @@ func (r *Replica) openFiles() (snapshots raft.SnapshotStore, t tail, err error) 
 }
 
 // closeCopy closes what openFiles opened.
-func (r *Replica) closeCopy() error {
+func (r *core) closeCopy() error {
 	var errs []error
 	if r.logs != nil {
 		errs = append(errs, r.logs.Close())
@@ -154,7 +154,7 @@ func (r *Replica) closeCopy() error {
 }
 
 // abandon closes what a failed Open had opened.
-func (r *Replica) abandon() error {
+func (r *core) abandon() error {
 	r.queue.close(ErrStopped)
 	if r.up.Load() {
 		return r.close()
@@ -168,7 +168,7 @@ func (r *Replica) abandon() error {
 }
 
 // openState opens the store and loads the state it holds.
-func (r *Replica) openState() (err error) {
+func (r *core) openState() (err error) {
 	o := r.opts.Store
 	o.Logger, o.OnFatal = r.log, r.fail
 	fs := r.opts.FS
@@ -192,7 +192,7 @@ func (r *Replica) openState() (err error) {
 }
 
 // openLog opens the log and the snapshots, with the guard before the log.
-func (r *Replica) openLog() (raft.SnapshotStore, error) {
+func (r *core) openLog() (raft.SnapshotStore, error) {
 	fs := r.opts.FS
 	logs, err := raftlog.Open(fs, fs.PathJoin(r.opts.Dir, "log"),
 		raftlog.Options{SegmentBytes: r.opts.SegmentBytes, VerifySealed: r.opts.Cluster != nil, Logger: r.log})
@@ -235,7 +235,7 @@ type holdings struct {
 }
 
 // inspect checks that log, snapshots and store belong together.
-func (r *Replica) inspect(t *tail, snapshots raft.SnapshotStore) error {
+func (r *core) inspect(t *tail, snapshots raft.SnapshotStore) error {
 	list, err := snapshots.List()
 	if err != nil {
 		return fmt.Errorf("list snapshots: %w", err)
@@ -302,7 +302,7 @@ func belong(h holdings) (lost, torn error) {
 
 // inspectRecords looks at the first and the last record of the log: whose they
 // are, and when the last was written.
-func (r *Replica) inspectRecords(t *tail, first, last uint64) error {
+func (r *core) inspectRecords(t *tail, first, last uint64) error {
 	if last == 0 {
 		return nil
 	}
@@ -331,7 +331,7 @@ func (r *Replica) inspectRecords(t *tail, first, last uint64) error {
 }
 
 // readRecord reads a record of the log; nil if the entry is raft's own.
-func (r *Replica) readRecord(index uint64) (*home.Record, error) {
+func (r *core) readRecord(index uint64) (*home.Record, error) {
 	var l raft.Log
 	if err := r.guard.GetLog(index, &l); err != nil {
 		return nil, fmt.Errorf("read entry %d of the log: %w", index, err)
@@ -351,12 +351,9 @@ func (r *Replica) readRecord(index uint64) (*home.Record, error) {
 const bigStep = time.Minute
 
 // startRaft starts raft on the copy that was opened.
-func (r *Replica) startRaft(snapshots raft.SnapshotStore, t tail) (err error) {
-	r.clock.start(max(r.state.Now(), t.time))
-	r.fsm = &fsm{r: r, state: r.state, before: t.last, applied: r.flushed}
-	r.fsm.index.Store(r.flushed.Index)
-	r.forwarder, r.merger = &forwarder{r: r, mu: newTurn()}, newMerger(r)
-	r.batcher = newBatcher(r.queue, r.opts, r.owner, r.forwarder, r.leaderCh, r.again)
+func (r *core) startRaft(snapshots raft.SnapshotStore, t tail) (err error) {
+	r.begin(r.state, r.flushed, max(r.state.Now(), t.time), t.last)
+	r.merger = newMerger(r)
 	conf := r.raftConfig()
 	if r.opts.Cluster == nil {
 		_, r.transport = raft.NewInmemTransport(raft.ServerAddress(r.id))
@@ -368,7 +365,7 @@ func (r *Replica) startRaft(snapshots raft.SnapshotStore, t tail) (err error) {
 			return err
 		}
 	}
-	if r.raft, err = newRaft(conf, r.fsm, r.cache, r.guard, snapshots, r.transport); err != nil {
+	if r.raft, err = newRaft(conf, raftFSM{r}, r.cache, r.guard, snapshots, r.transport); err != nil {
 		return err
 	}
 	if tr, ok := r.transport.(*transport); ok {
@@ -398,7 +395,7 @@ var termKey = []byte("CurrentTerm")
 // bootstrap makes this node the only voter of a new log. It does what raft's
 // BootstrapCluster does, but a start that was cut short between the term and the
 // entry is taken up again instead of being refused for ever.
-func (r *Replica) bootstrap(self raft.Server) error {
+func (r *core) bootstrap(self raft.Server) error {
 	term, err := r.guard.GetUint64(termKey)
 	if err != nil {
 		return fmt.Errorf("read raft's term: %w", err)
@@ -433,7 +430,7 @@ func newRaft(conf *raft.Config, f raft.FSM, logs raft.LogStore, stable raft.Stab
 	return r, nil
 }
 
-func (r *Replica) raftConfig() *raft.Config {
+func (r *core) raftConfig() *raft.Config {
 	conf := raft.DefaultConfig()
 	conf.LocalID = r.id
 	// A hair more than meant, so that hurryElection lowers it.
@@ -454,7 +451,7 @@ func (r *Replica) raftConfig() *raft.Config {
 
 // hurryElection lowers the heartbeat timeout by a hair, upon which raft looks at
 // once whether a leader was heard of. The only voter need not wait for one.
-func (r *Replica) hurryElection() error {
+func (r *core) hurryElection() error {
 	conf := r.raft.ReloadableConfig()
 	conf.HeartbeatTimeout = heartbeatTimeout
 	if err := r.raft.ReloadConfig(conf); err != nil {
@@ -463,49 +460,9 @@ func (r *Replica) hurryElection() error {
 	return nil
 }
 
-// register waits until this run of the node is known to the home, by way of its
-// own first entry: by then everything that was in the log is applied here. The
-// first leader of a new home founds it, once it has the voters it is to have.
-func (r *Replica) register(ctx context.Context) error {
-	r.wait("the home has no leader yet")
-	if err := r.water.await(ctx, r.failed, r.mayRegister); err != nil {
-		return r.opening(ctx, err)
-	}
-	r.wait("the log is being applied")
-	r.opts.Progress.open.Store(r)
-	if r.state.ID() == "" {
-		if err := r.Propose(&home.Genesis{Home: r.opts.Home, Epoch: r.opts.Epoch}, nil); err != nil {
-			return err
-		}
-	}
-	up := make(chan error, 1)
-	if err := r.Propose(&home.NodeUp{}, func(_ home.Outcome, err error) { up <- err }); err != nil {
-		return err
-	}
-	select {
-	case err := <-up:
-		return err
-	case <-r.failed:
-		return r.failErr
-	case <-ctx.Done():
-		return fmt.Errorf("apply the log: %w", ctx.Err())
-	}
-}
-
-// opening says why a wait of Open ended.
-func (r *Replica) opening(ctx context.Context, err error) error {
-	if failure := r.failure(); failure != nil {
-		return failure
-	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", r.waits(), ctx.Err())
-	}
-	return err
-}
-
 // mayRegister says that the home exists as far as this node has applied it, or
 // that it is this node's to create.
-func (r *Replica) mayRegister() bool {
+func (r *core) mayRegister() bool {
 	if r.state.ID() != "" {
 		return true
 	}
@@ -523,21 +480,4 @@ func (r *Replica) mayRegister() bool {
 		return false
 	}
 	return true
-}
-
-// wait notes what Open waits for.
-func (r *Replica) wait(why string) {
-	r.whyMu.Lock()
-	changed := r.why != why
-	r.why = why
-	r.whyMu.Unlock()
-	if changed {
-		r.opts.Waiting(why)
-	}
-}
-
-func (r *Replica) waits() string {
-	r.whyMu.Lock()
-	defer r.whyMu.Unlock()
-	return r.why
 }

@@ -135,20 +135,41 @@ func set[T comparable](v *T, d T) {
 // maxEntryBytes is what the log takes as one entry, with room for its header.
 const maxEntryBytes = 48 << 20
 
-// Validate names the option that makes no sense.
+// Validate names the option of a core that makes no sense.
 func (o Options) Validate() error {
+	if err := o.validate(); err != nil {
+		return err
+	}
 	o = o.withDefaults()
 	switch {
-	case o.Home == "" || o.Node == "":
+	case o.Cluster != nil && (o.RaiseIncarnation == nil || o.Disk == "disk"):
+		return fmt.Errorf("replica: with a Cluster, Disk and RaiseIncarnation of home %s must be set", o.Home)
+	case o.FS == nil || o.Dir == "":
+		return fmt.Errorf("replica: FS and Dir of home %s must be set", o.Home)
+	}
+	return nil
+}
+
+// validateFollower names the option of a replicant that makes no sense.
+func (o Options) validateFollower() error {
+	if o.Cluster == nil || o.RaiseIncarnation == nil {
+		return fmt.Errorf("replica: Cluster and RaiseIncarnation of home %s must be set", o.Home)
+	}
+	return o.validate()
+}
+
+// validate checks what both have.
+func (o Options) validate() error {
+	o = o.withDefaults()
+	switch {
+	case o.Home == "" || o.Node == "" || len(o.Home) > maxHomeName:
 		return fmt.Errorf("replica: Home %q and Node %q must be set", o.Home, o.Node)
 	case o.Epoch.Number == 0 || o.Epoch.Host == "":
 		return fmt.Errorf("replica: Epoch %s of home %s must have a number from 1 and a host", o.Epoch, o.Home)
 	case o.Incarnation == 0:
 		return fmt.Errorf("replica: Incarnation of node %s must be set: it counts from 1", o.Node)
-	case o.Cluster != nil && (o.RaiseIncarnation == nil || o.Disk == "disk"):
-		return fmt.Errorf("replica: with a Cluster, Disk and RaiseIncarnation of home %s must be set", o.Home)
-	case o.FS == nil || o.Dir == "" || o.Sink == nil:
-		return fmt.Errorf("replica: FS, Dir and Sink of home %s must be set", o.Home)
+	case o.Sink == nil:
+		return fmt.Errorf("replica: Sink of home %s must be set", o.Home)
 	case o.MaxOpBytes < 0 || o.MaxOpBytes > maxEntryBytes:
 		return fmt.Errorf("replica: MaxOpBytes %d: use at most %d", o.MaxOpBytes, maxEntryBytes)
 	case int64(o.MaxOpBytes) > o.QueueBytes/2:

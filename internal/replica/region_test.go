@@ -196,7 +196,7 @@ func TestRegion_NodeAwayForLong(t *testing.T) {
 func TestRegion_NodeWiped(t *testing.T) {
 	under(t, small, func(rg *region) {
 		d := rg.leader()
-		old := d.replica().id
+		old := d.replica().core().id
 		d.kill()
 		rg.await("another leader", 10*time.Second, func() bool { return rg.leader() != nil })
 		time.Sleep(2 * time.Second)
@@ -208,11 +208,11 @@ func TestRegion_NodeWiped(t *testing.T) {
 				return false
 			}
 			votesNew := false
-			for _, s := range l.replica().servers() {
+			for _, s := range l.replica().core().servers() {
 				if s.ID == old {
 					return false
 				}
-				if n, _ := splitID(string(s.ID)); string(n) == d.name && votes(l.replica().servers(), s.ID) {
+				if n, _ := splitID(string(s.ID)); string(n) == d.name && votes(l.replica().core().servers(), s.ID) {
 					votesNew = true
 				}
 			}
@@ -348,23 +348,23 @@ func TestRegion_Leave(t *testing.T) {
 		l := rg.leader()
 		out := rg.others(l)[0]
 		var no *RefusedError
-		if err := l.replica().Leave(t.Context(), home.NodeID(out.name), true); !asRefused(err, &no) {
+		if err := l.replica().core().leave(t.Context(), home.NodeID(out.name), true); !asRefused(err, &no) {
 			t.Errorf("leave below the configured voters: %v", err)
 		}
-		if err := l.replica().ForceLeave(t.Context(), home.NodeID(out.name), true); !asRefused(err, &no) {
+		if err := l.replica().core().forceLeave(t.Context(), home.NodeID(out.name), true); !asRefused(err, &no) {
 			t.Errorf("force-leave of a living node: %v", err)
 		}
 		rg.grow("eu-4")
 		four := rg.nodes[3]
 		four.start()
 		rg.await("a fourth", 30*time.Second, rg.allReady())
-		if err := l.replica().Leave(t.Context(), home.NodeID(out.name), false); err != nil {
+		if err := l.replica().core().leave(t.Context(), home.NodeID(out.name), false); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := l.replica().voter(home.NodeID(four.name)); err != nil {
+		if _, err := l.replica().core().voter(home.NodeID(four.name)); err != nil {
 			t.Errorf("the fourth did not get the vote: %v", err)
 		}
-		if err := l.replica().Transfer(t.Context(), home.NodeID(four.name)); err != nil {
+		if err := l.replica().core().transfer(t.Context(), home.NodeID(four.name)); err != nil {
 			t.Error(err)
 		}
 		rg.await("the fourth to lead", 5*time.Second, func() bool { return rg.leader() == four })
@@ -420,7 +420,7 @@ func TestRegion_TransferToADeadNode(t *testing.T) {
 		heir.start()
 		rg.await("the heir", 20*time.Second, rg.allReady(heir))
 		heir.kill()
-		if err := was.replica().Transfer(rg.t.Context(), home.NodeID(heir.name)); err == nil {
+		if err := was.replica().core().transfer(rg.t.Context(), home.NodeID(heir.name)); err == nil {
 			rg.t.Error("the leadership went to a node that was just killed")
 		}
 		at := was.replica().Applied()

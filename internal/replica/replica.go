@@ -9,11 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/raft"
-
-	"causeway/internal/cluster"
 	"causeway/internal/home"
-	"causeway/internal/replica/raftlog"
 	"causeway/internal/store"
 )
 
@@ -34,66 +30,100 @@ var (
 	ErrNoBody = errors.New("the message's body is gone")
 )
 
-// Replica is a home on this node. Open makes one, Run runs it. The other
-// methods may be called from any goroutine at any time.
+// Replica is a home on this node. Open makes one of a core node, Follow one of a
+// replicant; Run runs it. The other methods may be called from any goroutine at
+// any time.
 type Replica struct {
-	// Set by Open.
+	// Set by Open or Follow.
 	opts      Options
 	log       *slog.Logger
-	id        raft.ServerID
+	role      role
 	owner     home.Owner
 	state     *home.State
-	store     *store.Store
-	logs      *raftlog.Log
-	guard     *guard
-	cache     raft.LogStore // what raft reads and writes: guard, with the newest entries in memory
-	transport raft.Transport
-	raft      *raft.Raft
 	fsm       *fsm
 	queue     *queue
 	batcher   *batcher
 	forwarder *forwarder
-	merger    *merger
 	clock     clock
 	stats     *stats
-	contacts  *contacts
 	fresh     *freshness
 	digests   *digests
-	silence   silence
 	walls     walls
 	water     watermark
 
-	checkpoints checkpoints
-
-	holds     atomic.Bool   // there is a copy here, with log or state
-	up        atomic.Bool   // raft was made
-	entered   atomic.Bool   // this node leads and has applied what was committed before
-	raising   atomic.Bool   // a Raise is under way
 	resending atomic.Bool   // resendSoon has a timer running
 	leaderCh  chan bool     // holds the newest word of whether there is a leader
 	again     chan struct{} // holds one token: send again what is under way
-	handing   turn          // one hand-over at a time
 	hurry     chan struct{} // holds one token: ask now what is committed
 	beatCame  chan struct{} // holds one token: a heartbeat came
 	loops     sync.WaitGroup
 	stopLoops context.CancelFunc
 
 	whyMu sync.Mutex
-	why   string // Open waits; guarded by whyMu
-
-	streamsMu sync.Mutex
-	streams   map[*cluster.Stream]byte // accepted ones, and what they are for
+	why   string // what is waited for; guarded by whyMu
 
 	order    sync.Mutex // makes taking proposals from the queue and adding their answers one step
 	dispatch dispatcher
-
-	flushMu sync.Mutex     // one flush at a time
-	flushed store.Position // guarded by flushMu: what the store has
 
 	running  atomic.Bool
 	failOnce sync.Once
 	failed   chan struct{} // closed once failErr is set
 	failErr  error
+}
+
+// role is what a node's part in the region decides: how it has the home's log.
+// A core keeps a copy and votes, a replicant follows one. What else a Replica
+// does is the same for both.
+type role interface {
+	// leader is the node that leads the home, as far as this one knows.
+	leader() (home.NodeID, bool)
+	// leads says that this node was elected, inOffice that it has also applied
+	// what was committed before it was.
+	leads() bool
+	inOffice() bool
+	// sure says whether this node leads and a majority followed it a moment ago,
+	// up to when, and what is committed.
+	sure(now time.Time) (commit uint64, held time.Time, ok bool)
+	// take gets entries of this node while it leads.
+	take(entries []home.Entry)
+	// reached says that all that can be applied up to an index is.
+	reached(index uint64) bool
+	// applied hears of each record that was applied, with its term; appliedMore
+	// when a few were.
+	applied(term uint64)
+	appliedMore()
+
+	body(seq home.Seq) (home.Message, error)
+	spoolRun(key []byte) ([]home.Spooled, error)
+	// unwell says why a node that is fresh cannot serve; "" if it can.
+	unwell() string
+	// staleness says why the node is not fresh.
+	staleness() string
+	// explain may act on the error that stops the home, and makes it clear.
+	explain(err error) error
+	group(ctx context.Context) (term uint64, list []Server, err error)
+	change(ctx context.Context, act string, node home.NodeID, dryRun bool) error
+	figures(*Stats)
+	handOver()
+	close() error
+}
+
+func newReplica(opts Options) *Replica {
+	return &Replica{opts: opts, log: opts.Logger, failed: make(chan struct{}), stats: newStats(),
+		owner: home.Owner{Node: opts.Node, Incarnation: opts.Incarnation}, queue: newQueue(opts),
+		fresh: newFreshness(), digests: newDigests(), leaderCh: make(chan bool, 1), again: make(chan struct{}, 1),
+		hurry: make(chan struct{}, 1), beatCame: make(chan struct{}, 1)}
+}
+
+// begin takes the state as it was applied up to an index; records of the log up
+// to old were made before this run.
+func (r *Replica) begin(state *home.State, at store.Position, now home.Time, old uint64) {
+	r.state = state
+	r.clock.start(now)
+	r.fsm = &fsm{r: r, state: state, before: old, applied: at}
+	r.fsm.index.Store(at.Index)
+	r.forwarder = &forwarder{r: r, mu: newTurn()}
+	r.batcher = newBatcher(r.queue, r.opts, r.owner, r.forwarder, r.leaderCh, r.again)
 }
 
 // Propose queues op for the home's log. It never blocks. A nil error means that
@@ -125,37 +155,12 @@ func (r *Replica) Owner() home.Owner { return r.owner }
 func (r *Replica) Now() home.Time { return r.clock.now() }
 
 // Body reads the body of a message that the state has evicted from memory. It
-// reads the disk. ErrNoBody: the last reference was removed meanwhile.
-func (r *Replica) Body(seq home.Seq) (home.Message, error) {
-	v, err := r.store.Get(home.BodyKey(seq))
-	if errors.Is(err, store.ErrNotFound) {
-		return home.Message{}, fmt.Errorf("message %d of home %s: %w", seq, r.opts.Home, ErrNoBody)
-	}
-	if err != nil {
-		return home.Message{}, fmt.Errorf("read message %d of home %s: %w", seq, r.opts.Home, err)
-	}
-	m, err := home.DecodeBody(seq, v)
-	if err != nil {
-		return home.Message{}, fmt.Errorf("read message %d of home %s: %w", seq, r.opts.Home, err)
-	}
-	return m, nil
-}
+// reads the disk, or asks another node. ErrNoBody: the last reference was removed meanwhile.
+func (r *Replica) Body(seq home.Seq) (home.Message, error) { return r.role.body(seq) }
 
 // SpoolRun reads a run of a peer's spool that the state has only on disk, from where State.
 // SpoolRun says. ErrNoBody: it was trimmed meanwhile.
-func (r *Replica) SpoolRun(key []byte) ([]home.Spooled, error) {
-	v, err := r.store.Get(key)
-	if errors.Is(err, store.ErrNotFound) {
-		err = ErrNoBody
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read a run of a spool of home %s: %w", r.opts.Home, err)
-	}
-	return r.state.DecodeRun(v)
-}
-
-// hungDisk is how long a write may take before the home counts as not served.
-const hungDisk = 5 * time.Second
+func (r *Replica) SpoolRun(key []byte) ([]home.Spooled, error) { return r.role.spoolRun(key) }
 
 // Ready says whether the home is served here, or why not.
 func (r *Replica) Ready() (ok bool, reason string) {
@@ -167,13 +172,10 @@ func (r *Replica) Ready() (ok bool, reason string) {
 	case !r.running.Load():
 		return false, "starting"
 	case !r.fresh.now():
-		return false, r.stale()
-	case r.unseated() != "":
-		return false, r.unseated()
-	case r.guard.Stalled(hungDisk):
-		return false, fmt.Sprintf("the disk at %s has not answered a write for more than %s", r.opts.Dir, hungDisk)
+		return false, r.role.staleness()
 	}
-	return true, ""
+	why := r.role.unwell()
+	return why == "", why
 }
 
 // Fresh says whether this node may speak for its sessions: it has applied what a
@@ -183,50 +185,10 @@ func (r *Replica) Fresh() bool { return r.fresh.now() }
 // Stale is for how long the node has not been fresh; 0 if it is.
 func (r *Replica) Stale() time.Duration { return r.fresh.age() }
 
-// stale says why the node is not fresh.
-func (r *Replica) stale() string {
-	age := r.fresh.age().Round(100 * time.Millisecond)
-	leader, ok := r.Leader()
-	switch {
-	case !ok:
-		return fmt.Sprintf("no leader is heard, for %s: %s", age, r.whoAnswers())
-	case leader == r.opts.Node:
-		return fmt.Sprintf("this node leads, but no majority has answered it for %s: %s", age, r.whoAnswers())
-	}
-	return fmt.Sprintf("catching up: %d entries that leader %s says were committed are not applied here, for %s", r.behind(), leader, age)
-}
-
 // behind is how many entries were heard to be committed and are not applied here.
 func (r *Replica) behind() uint64 {
 	newest, applied := r.fresh.newest.Load(), r.fsm.index.Load()
 	return newest - min(newest, applied)
-}
-
-// unseated says why this copy does not count as one of the home's yet: it has no
-// vote while the home lacks one, or a former disk of this node has one. Who
-// replaces disks one after the other goes by what is ready, and must not take the
-// next before this one's vote is in its place.
-func (r *Replica) unseated() string {
-	if r.opts.Cluster == nil {
-		return ""
-	}
-	voters, own, former := 0, false, false
-	for _, s := range r.servers() {
-		if s.Suffrage != raft.Voter {
-			continue
-		}
-		voters++
-		node, _ := splitID(string(s.ID))
-		own = own || s.ID == r.id
-		former = former || s.ID != r.id && node == r.opts.Node
-	}
-	switch {
-	case !own && (former || voters < r.opts.Voters):
-		return fmt.Sprintf("catching up: this copy has no vote yet; it is %d entries behind", r.behind())
-	case own && former:
-		return "catching up: this copy votes, and the vote of the node's former disk is still to go"
-	}
-	return ""
 }
 
 // Applied is the index of the log applied here.
@@ -234,28 +196,24 @@ func (r *Replica) Applied() uint64 { return r.fsm.index.Load() }
 
 // WaitApplied waits until an index of the log is applied here.
 func (r *Replica) WaitApplied(ctx context.Context, index uint64) error {
-	return r.water.await(ctx, r.failed, func() bool { return r.reached(index) })
+	return r.water.await(ctx, r.failed, func() bool { return r.role.reached(index) })
 }
 
 // Stats reads the figures.
 func (r *Replica) Stats() Stats {
 	s := Stats{
 		Leader: r.Leads(), Fresh: r.fresh.now(), Mismatches: r.digests.counts(), NodeDowns: r.stats.nodeDowns.Load(), Applied: r.fsm.index.Load(),
-		Flushed: r.store.Applied().Index, Durable: r.store.DurableApplied(),
 		QueueLimit: r.opts.QueueBytes,
 		Ops:        r.stats.ops.Load(), OpsFailed: r.stats.opsFailed.Load(), Refused: r.stats.refused.Load(),
 		Resent: r.batcher.resent.Load(), Snapshots: r.stats.snapshots.Load(),
 		FlushedBytes: r.stats.flushedBytes.Load(), ResidentBytes: r.stats.resident.Load(),
-		LogLast: r.raft.LastIndex(), Writing: r.guard.Running(),
 		Commit: r.stats.commit.read(), Fsync: r.stats.fsync.read(), Apply: r.stats.apply.read(),
 		Flush: r.stats.flush.read(), FlushStall: r.stats.flushStall.read(),
 		BatchOps: r.stats.batchOps.read(), BatchBytes: r.stats.batchBytes.read(),
 	}
 	s.Ready, s.Reason = r.Ready()
 	s.WaitingOps, s.QueueBytes = r.queue.held()
-	// An error leaves 0: a figure is no reason to stop.
-	s.LogFirst, _ = r.logs.FirstIndex()
-	s.LogBytes, _ = r.logs.DiskBytes()
+	r.role.figures(&s)
 	return s
 }
 
@@ -263,10 +221,7 @@ func (r *Replica) Stats() Stats {
 // any goroutine and with locks of raft or store held.
 func (r *Replica) fail(err error) {
 	r.failOnce.Do(func() {
-		if errors.Is(err, errDiverged) || r.opts.Cluster != nil && errors.Is(err, store.ErrDamaged) {
-			err = errors.Join(err, r.setAside(err))
-		}
-		err = store.ExplainDiskError(r.opts.FS, r.opts.Dir, err)
+		err = r.role.explain(err)
 		r.failErr = err
 		close(r.failed)
 		r.queue.close(fmt.Errorf("%w: %w", ErrStopped, err))
@@ -333,4 +288,85 @@ func (r *Replica) handBack(err error) {
 	r.dispatch.add(cs)
 	r.order.Unlock()
 	r.dispatch.drain()
+}
+
+// Leader is the node that leads the home, as far as this one knows.
+func (r *Replica) Leader() (home.NodeID, bool) { return r.role.leader() }
+
+// Leads says that this node leads and has applied all that was committed before.
+func (r *Replica) Leads() bool { return r.role.inOffice() }
+
+// HandOver gives the leadership away before a planned stop, so that the others
+// need not wait for it to be missed.
+func (r *Replica) HandOver() { r.role.handOver() }
+
+// Change does what an operator asks of the group: "leave", "force-leave" or
+// "transfer", with a node; here if this node leads, else at the leader. With
+// dryRun it only says whether it would be refused. Errors: *RefusedError.
+func (r *Replica) Change(ctx context.Context, act string, node home.NodeID, dryRun bool) error {
+	if r.role.inOffice() {
+		return r.role.change(ctx, act, node, dryRun)
+	}
+	leader, ok := r.Leader()
+	if !ok {
+		return refuse("no leader is heard: %s", r.whoAnswers())
+	}
+	_, err := r.ask(ctx, leader, control{Kind: act, Node: node, Dry: dryRun})
+	return err
+}
+
+// Server is a copy of the home, as a node knows it.
+type Server struct {
+	Node  home.NodeID
+	Disk  string
+	Voter bool
+	Heard time.Duration // since it last answered this leader; 0 if this node does not lead
+	Lag   uint64        // entries it lacks; 0 if this node does not lead
+}
+
+// Group lists the copies of the home, and raft's term. A replicant asks a core.
+func (r *Replica) Group(ctx context.Context) (term uint64, list []Server, err error) {
+	return r.role.group(ctx)
+}
+
+// leaderChanged tells the batcher, and asks the new leader what is committed.
+func (r *Replica) leaderChanged(known bool) {
+	select {
+	case <-r.leaderCh: // what was not heard is overtaken
+	default:
+	}
+	r.leaderCh <- known
+	nudge(r.hurry)
+}
+
+// resendIn is how long after a failure everything under way is sent again.
+const resendIn = 50 * time.Millisecond
+
+// resendSoon has everything under way sent again: part of it did not get to the
+// leader.
+func (r *Replica) resendSoon() {
+	if !r.resending.CompareAndSwap(false, true) {
+		return
+	}
+	time.AfterFunc(resendIn, func() {
+		r.resending.Store(false)
+		nudge(r.again)
+	})
+}
+
+// wait notes what is waited for.
+func (r *Replica) wait(why string) {
+	r.whyMu.Lock()
+	changed := r.why != why
+	r.why = why
+	r.whyMu.Unlock()
+	if changed {
+		r.opts.Waiting(why)
+	}
+}
+
+func (r *Replica) waits() string {
+	r.whyMu.Lock()
+	defer r.whyMu.Unlock()
+	return r.why
 }

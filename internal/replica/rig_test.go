@@ -45,6 +45,9 @@ type run struct {
 	err    error // of Run, once ended is closed
 }
 
+// core is the role of a replica that is a core.
+func (r *Replica) core() *core { return r.role.(*core) }
+
 func mustOpen(t testing.TB, o Options) *Replica {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

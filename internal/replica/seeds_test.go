@@ -80,7 +80,7 @@ func (rg *region) whole() bool {
 	if l == nil {
 		return false
 	}
-	servers := l.replica().servers()
+	servers := l.replica().core().servers()
 	for _, d := range rg.nodes {
 		if !votes(servers, serverID(home.NodeID(d.name), d.peer().Disk)) {
 			return false

@@ -29,19 +29,19 @@ type mark struct {
 
 // snapshot makes the store durable beyond the mark, then writes the mark. [B2]
 type snapshot struct {
-	f    *fsm
+	r    *core
 	mark mark
 }
 
 // Persist implements raft.FSMSnapshot. Only after it succeeded does raft drop
 // log, so the store must hold everything up to the mark by then.
 func (s *snapshot) Persist(sink raft.SnapshotSink) error {
-	if err := s.f.r.flush(); err != nil {
+	if err := s.r.flush(); err != nil {
 		return err
 	}
-	durable, err := s.f.r.store.Flush()
+	durable, err := s.r.store.Flush()
 	if err != nil {
-		s.f.r.fail(err)
+		s.r.fail(err)
 		return err
 	}
 	if durable < s.mark.Applied.Index {
@@ -59,9 +59,9 @@ func (s *snapshot) Persist(sink raft.SnapshotSink) error {
 func (s *snapshot) Release() {}
 
 // snapshotDue says that the log after the newest snapshot is worth dropping.
-func (r *Replica) snapshotDue() bool {
-	size := &r.fsm.sinceSnap
-	if r.checkpoints.held() && size.bytes.Load() < r.mayHold() {
+func (r *core) snapshotDue() bool {
+	size := &r.sinceSnap
+	if (r.checkpoints.held() || r.followers.held()) && size.bytes.Load() < r.mayHold() {
 		return false
 	}
 	return size.entries.Load() >= r.opts.SnapshotEntries || size.bytes.Load() >= r.opts.SnapshotBytes
@@ -73,7 +73,7 @@ const maxHeldLog = 4 << 30
 
 // mayHold is how many bytes of log may be kept for others: nobody's catching up
 // fills this node's disk.
-func (r *Replica) mayHold() int64 {
+func (r *core) mayHold() int64 {
 	if free, ok, err := store.FreeBytes(r.opts.FS, r.opts.Dir); err == nil && ok {
 		return int64(min(maxHeldLog, free/2))
 	}
@@ -86,7 +86,7 @@ const followsFor = time.Minute
 
 // lagging is how many entries the copies that follow this leader still need: the
 // last one they have among them, which raft compares.
-func (r *Replica) lagging() (need uint64) {
+func (r *core) lagging() (need uint64) {
 	if r.opts.Cluster == nil || !r.inOffice() {
 		return 0
 	}
@@ -104,8 +104,8 @@ func (r *Replica) lagging() (need uint64) {
 
 // takeSnapshot takes one and lets raft drop the log below it, but for the
 // trailing part. Trailing is bounded by bytes through the average entry.
-func (r *Replica) takeSnapshot() {
-	size := &r.fsm.sinceSnap
+func (r *core) takeSnapshot() {
+	size := &r.sinceSnap
 	entries, bytes := size.entries.Load(), size.bytes.Load()
 	conf := r.raft.ReloadableConfig()
 	conf.TrailingLogs = max(trailing(r.opts.TrailingEntries, r.opts.TrailingBytes, entries, bytes),

@@ -27,12 +27,16 @@ type Stats struct {
 	WaitingOps             int   // proposed, not done
 	QueueBytes, QueueLimit int64 // their bytes
 	Ops, OpsFailed         uint64
-	Refused                uint64 // ErrFull
+	Refused                uint64      // ErrFull
+	Following              home.NodeID // the core that a replicant follows; "" none
+	Switches               uint64      // from one core to another
+	Bodies, BodyRetries    uint64      // read from cores; answers that had to be asked for again
 	Resent, Snapshots      uint64
 	FlushedBytes           uint64        // written to the store
 	ResidentBytes          int64         // of bodies in memory that the store has too, after the last flush
 	LogFirst, LogLast      uint64        // indexes on disk
 	LogBytes               int64         // of its files
+	StateBytes             int64         // of the home's state on disk, without the log
 	Writing                time.Duration // how long the log's write under way has been running
 
 	Commit     Histogram // Propose to done
@@ -119,6 +123,7 @@ func powers(from, factor float64, n int) []float64 {
 type stats struct {
 	ops, opsFailed, refused, snapshots atomic.Uint64
 	nodeDowns                          atomic.Uint64
+	switches, bodies, bodyRetries      atomic.Uint64
 	flushedBytes                       atomic.Uint64
 	resident                           atomic.Int64
 
@@ -130,6 +135,3 @@ func newStats() *stats {
 	return &stats{commit: seconds(), fsync: seconds(), apply: seconds(), flush: seconds(), flushStall: seconds(),
 		batchOps: newHistogram(opsBounds), batchBytes: newHistogram(bytesBounds)}
 }
-
-// DiskBytes is what the home's state takes on disk, without the log.
-func (r *Replica) DiskBytes() int64 { return int64(r.store.Metrics().DiskBytes) }

@@ -26,7 +26,7 @@ const (
 )
 
 // steward works until ctx ends, which is when this node does not lead any more.
-func (r *Replica) steward(ctx context.Context) {
+func (r *core) steward(ctx context.Context) {
 	t := time.NewTimer(0)
 	defer t.Stop()
 	for {
@@ -42,7 +42,7 @@ func (r *Replica) steward(ctx context.Context) {
 	}
 }
 
-func (r *Replica) stewardOnce(ctx context.Context) error {
+func (r *core) stewardOnce(ctx context.Context) error {
 	r.declareDead(ctx)
 	r.raiseLevel()
 	if r.digests.alone() {
@@ -61,7 +61,7 @@ type server struct {
 	last uint64    // last index of its log
 }
 
-func (r *Replica) survey() []server {
+func (r *core) survey() []server {
 	list := make([]server, 0, 4)
 	for _, s := range r.servers() {
 		x := server{Server: s}
@@ -77,7 +77,7 @@ func (r *Replica) survey() []server {
 }
 
 // tendVoters makes at most one change.
-func (r *Replica) tendVoters(ctx context.Context) error {
+func (r *core) tendVoters(ctx context.Context) error {
 	all := r.survey()
 	voters := 0
 	for _, s := range all {
@@ -133,7 +133,7 @@ func tend(all []server, voters, want int, last uint64, now time.Time) (server, c
 
 // admit serves a copy's wish to belong to the group. It comes in without a vote;
 // the steward sees to the rest.
-func (r *Replica) admit(ctx context.Context, p cluster.Peer, last uint64) (answer, error) {
+func (r *core) admit(ctx context.Context, p cluster.Peer, last uint64) (answer, error) {
 	if !r.inOffice() {
 		leader, _ := r.Leader()
 		return answer{Leader: leader}, ErrNotLeader
@@ -155,7 +155,7 @@ func (r *Replica) admit(ctx context.Context, p cluster.Peer, last uint64) (answe
 	return a, err
 }
 
-func (r *Replica) letIn(ctx context.Context, id raft.ServerID, node home.NodeID) error {
+func (r *core) letIn(ctx context.Context, id raft.ServerID, node home.NodeID) error {
 	for _, s := range r.survey() {
 		switch {
 		case s.ID == id:
@@ -182,7 +182,7 @@ const (
 )
 
 // declareDead commits a NodeDown for each node that has gone.
-func (r *Replica) declareDead(ctx context.Context) {
+func (r *core) declareDead(ctx context.Context) {
 	for _, n := range r.state.Nodes() {
 		if n.Down || n.Owner.Node == r.opts.Node || r.opts.Cluster == nil {
 			continue
@@ -206,7 +206,7 @@ func (r *Replica) declareDead(ctx context.Context) {
 }
 
 // refuses says that nothing listens at the node's address.
-func (r *Replica) refuses(ctx context.Context, node home.NodeID) bool {
+func (r *core) refuses(ctx context.Context, node home.NodeID) bool {
 	ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
 	st, err := r.opts.Cluster.Dial(ctx, string(node), "", LogProtocol)
@@ -218,7 +218,7 @@ func (r *Replica) refuses(ctx context.Context, node home.NodeID) bool {
 }
 
 // raiseLevel raises the home's feature level once all nodes support more.
-func (r *Replica) raiseLevel() {
+func (r *core) raiseLevel() {
 	have := r.state.Level()
 	if have == 0 || have >= home.MaxLevel {
 		return
@@ -240,7 +240,7 @@ func (r *Replica) raiseLevel() {
 
 // supported is the feature level that all copies and replicants support; 0 if
 // one of them was not heard of.
-func (r *Replica) supported() uint32 {
+func (r *core) supported() uint32 {
 	level := uint64(home.MaxLevel)
 	if r.opts.Cluster == nil {
 		return uint32(level)
@@ -261,7 +261,7 @@ func (r *Replica) supported() uint32 {
 }
 
 // voter finds the voter of a node.
-func (r *Replica) voter(node home.NodeID) (server, error) {
+func (r *core) voter(node home.NodeID) (server, error) {
 	for _, s := range r.survey() {
 		if s.node == node && s.Suffrage == raft.Voter {
 			return s, nil
@@ -286,19 +286,19 @@ func refuse(format string, args ...any) error {
 	return &RefusedError{Reasons: []string{fmt.Sprintf(format, args...)}}
 }
 
-// Leave takes a node out of the group in a planned way. It is refused when fewer
+// leave takes a node out of the group in a planned way. It is refused when fewer
 // voters than configured would be left: a caught-up core must stand by to take
 // the vote, and then gets it first.
-func (r *Replica) Leave(ctx context.Context, node home.NodeID, dryRun bool) error {
+func (r *core) leave(ctx context.Context, node home.NodeID, dryRun bool) error {
 	return r.takeOut(ctx, node, dryRun, false)
 }
 
-// ForceLeave takes out a node that is gone for good.
-func (r *Replica) ForceLeave(ctx context.Context, node home.NodeID, dryRun bool) error {
+// forceLeave takes out a node that is gone for good.
+func (r *core) forceLeave(ctx context.Context, node home.NodeID, dryRun bool) error {
 	return r.takeOut(ctx, node, dryRun, true)
 }
 
-func (r *Replica) takeOut(ctx context.Context, node home.NodeID, dryRun, gone bool) error {
+func (r *core) takeOut(ctx context.Context, node home.NodeID, dryRun, gone bool) error {
 	if !r.inOffice() {
 		return ErrNotLeader
 	}
@@ -319,7 +319,7 @@ func (r *Replica) takeOut(ctx context.Context, node home.NodeID, dryRun, gone bo
 }
 
 // mayLeave checks what takeOut would do: which copies go, and who gets the vote.
-func (r *Replica) mayLeave(node home.NodeID, gone bool) (out []server, heir *server, err error) {
+func (r *core) mayLeave(node home.NodeID, gone bool) (out []server, heir *server, err error) {
 	voters, votes := 0, 0
 	now, last := time.Now(), r.raft.LastIndex()
 	all := r.survey()
@@ -353,27 +353,13 @@ func (r *Replica) mayLeave(node home.NodeID, gone bool) (out []server, heir *ser
 	return out, heir, nil
 }
 
-// Change does what an operator asks of the group: "leave", "force-leave" or
-// "transfer", with a node; here if this node leads, else at the leader. With
-// dryRun it only says whether it would be refused. Errors: *RefusedError.
-func (r *Replica) Change(ctx context.Context, act string, node home.NodeID, dryRun bool) error {
-	if r.inOffice() {
-		return r.changeHere(ctx, act, node, dryRun)
-	}
-	leader, ok := r.Leader()
-	if !ok {
-		return refuse("no leader is heard: %s", r.whoAnswers())
-	}
-	_, err := r.ask(ctx, leader, control{Kind: act, Node: node, Dry: dryRun})
-	return err
-}
-
-func (r *Replica) changeHere(ctx context.Context, act string, node home.NodeID, dryRun bool) error {
+// change implements role.
+func (r *core) change(ctx context.Context, act string, node home.NodeID, dryRun bool) error {
 	switch act {
 	case "leave":
-		return r.Leave(ctx, node, dryRun)
+		return r.leave(ctx, node, dryRun)
 	case "force-leave":
-		return r.ForceLeave(ctx, node, dryRun)
+		return r.forceLeave(ctx, node, dryRun)
 	}
 	if len(r.servers()) < 2 {
 		return refuse("this is the only node of the region")
@@ -384,20 +370,11 @@ func (r *Replica) changeHere(ctx context.Context, act string, node home.NodeID, 
 	if dryRun {
 		return nil
 	}
-	return r.Transfer(ctx, node)
+	return r.transfer(ctx, node)
 }
 
-// Server is a copy of the home, as this node knows it.
-type Server struct {
-	Node  home.NodeID
-	Disk  string
-	Voter bool
-	Heard time.Duration // since it last answered this leader; 0 if this node does not lead
-	Lag   uint64        // entries it lacks; 0 if this node does not lead
-}
-
-// Group lists the copies of the home, and raft's term.
-func (r *Replica) Group() (term uint64, list []Server) {
+// group implements role.
+func (r *core) group(context.Context) (term uint64, list []Server, err error) {
 	leads, last := r.inOffice(), r.raft.LastIndex()
 	for _, s := range r.survey() {
 		x := Server{Node: s.node, Disk: s.disk, Voter: s.Suffrage == raft.Voter}
@@ -409,5 +386,5 @@ func (r *Replica) Group() (term uint64, list []Server) {
 		}
 		list = append(list, x)
 	}
-	return r.raft.CurrentTerm(), list
+	return r.raft.CurrentTerm(), list, nil
 }

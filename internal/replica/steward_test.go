@@ -59,19 +59,25 @@ func TestDigests(t *testing.T) {
 	if d.newest() != (digest{2048, 8}) {
 		t.Errorf("newest is %v", d.newest())
 	}
-	if d.compare("b", digest{2048, 8}) || d.compare("b", digest{4096, 9}) || d.compare("b", digest{}) || d.counts()["b"] != 0 {
+	if d.compare("b", digest{2048, 8}, true) || d.compare("b", digest{4096, 9}, true) || d.compare("b", digest{}, true) || d.counts()["b"] != 0 {
 		t.Error("an equal, an unknown or no digest counts as a difference")
 	}
-	if !d.compare("b", digest{2048, 9}) || d.counts()["b"] != 1 {
+	if !d.compare("b", digest{2048, 9}, true) || d.counts()["b"] != 1 {
 		t.Error("a copy that differs is not told")
 	}
 	if d.alone() {
 		t.Error("one that differs outvotes the leader")
 	}
-	if d.compare("c", digest{2048, 9}) {
+	if d.compare("c", digest{2048, 9}, true) {
 		t.Error("two that agree are told that they differ")
 	}
 	if !d.alone() {
 		t.Error("the leader does not see that two others agree")
+	}
+	// A replicant has its state of a copy, which may be the one that is wrong.
+	d = newDigests()
+	d.add(digest{1024, 7})
+	if !d.compare("b", digest{1024, 6}, true) || !d.compare("r", digest{1024, 6}, false) || d.alone() {
+		t.Error("a copy that differs is believed for a replicant that followed it")
 	}
 }

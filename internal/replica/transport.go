@@ -168,7 +168,7 @@ type transport struct {
 	away  map[raft.ServerID]chan struct{}             // copies that could not be reached; closed when they answer a heartbeat
 }
 
-func newTransport(s *streams, r *Replica) *transport {
+func newTransport(s *streams, r *core) *transport {
 	t := &transport{self: s.self, contacts: r.contacts, in: make(chan raft.RPC), stop: make(chan struct{}),
 		pipes: map[*pipe]struct{}{}, taken: map[raft.ServerID]raft.AppendEntriesRequest{},
 		away: map[raft.ServerID]chan struct{}{}, hung: r.hung, fellBehind: r.fallBehind,

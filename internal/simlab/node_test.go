@@ -382,7 +382,10 @@ func TestMembers_LeaveAndJoinUnderLoad(t *testing.T) {
 		c := newCrowd(t, l)
 		c.publish(l, 150, 15*time.Second)
 		for range 3 {
-			_, servers := leader(t, l, nil).Replica().Group()
+			_, servers, err := leader(t, l, nil).Replica().Group(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
 			var out, in *Node
 			for _, s := range servers {
 				switch n := l.Node(string(s.Node)); {

@@ -157,7 +157,10 @@ func (r *Region) whole() bool {
 	if c == nil {
 		return false
 	}
-	_, servers := c.Group()
+	_, servers, err := c.Group(context.Background())
+	if err != nil {
+		return false
+	}
 	votes := 0
 	for _, s := range servers {
 		if s.Voter {

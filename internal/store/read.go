@@ -93,3 +93,47 @@ func prefixEnd(prefix []byte) []byte {
 	}
 	return nil
 }
+
+// ScanAll calls begin with the position of one state and fn with all its keys and values, in
+// ascending order, whatever is committed meanwhile. The slices are fn's until it returns. Errors are
+// as with Scan.
+func (s *Store) ScanAll(begin func(Position) error, fn func(key, value []byte) error) (err error) {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	defer s.calls.Done()
+	it, err := s.db.NewIter(nil)
+	if err != nil {
+		return s.readError(err)
+	}
+	defer func() {
+		if cerr := it.Close(); cerr != nil {
+			err = s.readError(cerr)
+		}
+	}()
+	var at Position
+	if it.SeekGE(appliedKey) && bytes.Equal(it.Key(), appliedKey) {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return err // reported by it.Close as well
+		}
+		if at, err = decodePosition(v); err != nil {
+			return err
+		}
+	}
+	if err := begin(at); err != nil {
+		return err
+	}
+	for ok := it.SeekGE([]byte{reserved + 1}); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		if err := fn(it.Key(), v); errors.Is(err, ErrStop) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return it.Error()
+}
