@@ -23,11 +23,12 @@ func main() {
 	dir := flag.String("dir", "run", "where everything is kept; emptied at the start")
 	regions := flag.String("regions", "eu,us", "names of the regions, separated by commas")
 	nodes := flag.Int("nodes", 3, "nodes of each region: 1, 3, 5 or 7")
+	replicants := flag.Int("replicants", 0, "replicants of each region, with several nodes: connections only")
 	base := flag.Int("port", 11883, "MQTT port of the first region; each region takes the next thousand")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Stdout, *binary, *dir, strings.Split(*regions, ","), *nodes, *base); err != nil {
+	if err := run(ctx, os.Stdout, *binary, *dir, strings.Split(*regions, ","), *nodes, *replicants, *base); err != nil {
 		fmt.Fprintln(os.Stderr, "up:", err)
 		os.Exit(1)
 	}
@@ -36,9 +37,12 @@ func main() {
 // perNode is how many ports a node takes, from the region's base on.
 const perNode = 10
 
-func run(ctx context.Context, out io.Writer, binary, dir string, regions []string, nodes, base int) error {
+func run(ctx context.Context, out io.Writer, binary, dir string, regions []string, nodes, replicants, base int) error {
+	if replicants > 0 && nodes == 1 {
+		return errors.New("a region of one node has no replicants: bin/up -nodes 3 -replicants 1")
+	}
 	balance := nodes > 1 && trial.Balancer()
-	t, err := trial.New(trial.Options{Dir: dir, Binary: binary, Regions: regions, Nodes: nodes, Balance: balance,
+	t, err := trial.New(trial.Options{Dir: dir, Binary: binary, Regions: regions, Nodes: nodes, Replicants: replicants, Balance: balance,
 		Front: func(region int) int { return base + 1000*region },
 		Ports: func(region, node int) trial.Ports {
 			p := base + 1000*region

@@ -20,6 +20,7 @@ import (
 // Node is a broker node as a process.
 type Node struct {
 	Region, Name string
+	Replicant    bool
 	Dir          string
 	MQTT         string // host:port
 	WebSocket    string

@@ -23,6 +23,8 @@ type Options struct {
 	Regions []string // names
 	Nodes   int      // core nodes a region; 1
 	Spares  int      // more of them, laid out but not started: an operator adds them
+	// Replicants a region has beside its core nodes, of which there are several then.
+	Replicants int
 	// Balance puts a HAProxy in front of each region, as deployed; the haproxy
 	// binary must be there.
 	Balance bool
@@ -81,10 +83,14 @@ func New(opts Options) (*Trial, error) {
 	}
 	t := &Trial{opts: opts}
 	for i, region := range opts.Regions {
-		for j := range opts.Nodes + opts.Spares {
+		cores := opts.Nodes + opts.Spares
+		for j := range cores + opts.Replicants {
 			p := opts.Ports(i, j)
 			name := fmt.Sprintf("%s-%d", region, j+1)
-			n := &Node{Region: region, Name: name, Dir: filepath.Join(dir, name), binary: opts.Binary,
+			if j >= cores {
+				name = fmt.Sprintf("%s-r%d", region, j-cores+1)
+			}
+			n := &Node{Region: region, Name: name, Replicant: j >= cores, Dir: filepath.Join(dir, name), binary: opts.Binary,
 				MQTT: local(p.MQTT), WebSocket: local(p.WebSocket), Link: local(p.Link), Metrics: local(p.Metrics),
 				linkDial: []string{"udp://" + local(p.Link)}, gossip: local(p.Gossip), streams: local(p.Streams), balanced: local(p.Balanced)}
 			if opts.Links != nil {
@@ -94,7 +100,7 @@ func New(opts Options) (*Trial, error) {
 			if opts.Within != nil {
 				n.within = opts.Within(region)
 			}
-			if j < opts.Nodes {
+			if j < opts.Nodes || n.Replicant {
 				t.Nodes = append(t.Nodes, n)
 			} else {
 				t.Spares = append(t.Spares, n)
@@ -192,6 +198,9 @@ func (t *Trial) config(n *Node) string {
 // linksOf are the addresses at which a region's nodes dial another region.
 func (t *Trial) linksOf(from, to string) (list []string) {
 	for _, peer := range t.Region(to) {
+		if peer.Replicant {
+			continue // it has no links
+		}
 		for _, at := range peer.linkDial {
 			scheme, address, _ := strings.Cut(at, "://")
 			list = append(list, fmt.Sprintf("%q", scheme+"://"+t.opts.LinkVia(from, to, address)))
@@ -207,7 +216,12 @@ func (t *Trial) writeCluster(b *strings.Builder, n *Node) {
 	}
 	var nodes []string
 	for _, o := range t.Region(n.Region) {
-		nodes = append(nodes, fmt.Sprintf("%q", o.gossip))
+		if !o.Replicant {
+			nodes = append(nodes, fmt.Sprintf("%q", o.gossip))
+		}
+	}
+	if n.Replicant {
+		b.WriteString("role: replicant\n")
 	}
 	fmt.Fprintf(b, "cluster: { voters: %d, listen: %q, streams: %q, advertise: 127.0.0.1, join: { nodes: [%s] }, gossip_key: \"file:%s\" }\n",
 		min(t.opts.Nodes, 3), n.gossip, n.streams, strings.Join(nodes, ", "), filepath.Join(t.opts.Dir, n.Region+".gossip"))

@@ -127,7 +127,7 @@ func region(t *testing.T, o trial.Options) (*trial.Trial, string) {
 	o.Nodes, o.Balance = 3, true
 	tr := start(t, o)
 	await(t, "the load balancers to see all nodes", func() bool {
-		return !slices.ContainsFunc(tr.Fronts, func(f *trial.Front) bool { return f.Up() != 3 })
+		return !slices.ContainsFunc(tr.Fronts, func(f *trial.Front) bool { return f.Up() != o.Nodes+o.Replicants })
 	})
 	return tr, tr.Front("eu").MQTT
 }
