@@ -172,7 +172,7 @@ func newFake() *fake {
 			Commits: []Durations{{Label: "eu", Bounds: []float64{0.001, 0.01}, Counts: []uint64{1, 1, 1}, Sum: 0.2}},
 			Fsyncs:  []Durations{{Label: "log", Bounds: []float64{0.001}, Counts: []uint64{0, 1}, Sum: 0.5}},
 			Nodes:   []NodesCount{{"core", true, 2}, {"core", false, 1}},
-			Homes: []HomeCounts{{Home: "eu", Votes: 3, Fetched: 100, FetchTotal: 400, Behind: 12, Open: true, Term: 7, VotesHere: 2,
+			Homes: []HomeCounts{{Home: "eu", Votes: 3, Fetched: 100, FetchTotal: 400, Behind: 12, Switches: 4, Bodies: 20, BodyRetries: 3, Open: true, Term: 7, VotesHere: 2,
 				Stale: 500 * time.Millisecond, NodeDowns: 1, Mismatches: []NodeCount{{"eu-3", 2}}, Followers: []NodeCount{{"eu-2", 9}}}},
 			Siblings: []SiblingCounts{{Node: "eu-2", Connected: true, QueuedBytes: 50, Sent: 10, Dropped: 3, Received: 8, Streams: 2, Malformed: 1,
 				Asked: 6, Answered: 4, Gone: 1, Lapsed: 1}},

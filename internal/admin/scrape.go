@@ -61,6 +61,8 @@ var (
 	descFetchSize = desc("home_fetch_size_bytes", "Bytes of the copy of the home that was or is fetched.", "home")
 	descLag       = desc("home_follower_lag_entries", "Entries a copy of the home lacks, as the leader knows.", "home", "node")
 	descNodeDowns = desc("home_node_downs_total", "Nodes that this one, leading, declared dead.", "home")
+	descSwitches  = desc("home_core_switches_total", "Times this replicant's core was followed no more.", "home")
+	descBodies    = desc("home_bodies_asked_total", "Messages this replicant had no room for and asked cores for.", "home", "result")
 	descMismatch  = desc("replica_digest_mismatch_total", "Digests of another copy that were not this one's.", "home", "with")
 
 	descSiblingUp    = desc("sibling_up", "1 while the stream to another node of the region stands.", "node")
@@ -79,7 +81,7 @@ func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descLinkUp, descLinkLag, descLinkLagMsgs, descLinkSpool, descLinkSpoolMax, descLinkSpoolFull, descLinkBytes,
 		descLinkRTT, descLinkTunnels, descLinkDials, descLinkProbes, descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
 		descQueueBytes, descQueued, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed, descCommit, descFsync,
-		descNodes, descVotes, descVotesWant, descTerm, descStale, descBehind, descFetched, descFetchSize, descLag, descNodeDowns, descMismatch,
+		descNodes, descVotes, descVotesWant, descTerm, descStale, descBehind, descFetched, descFetchSize, descLag, descNodeDowns, descSwitches, descBodies, descMismatch,
 		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
 		ch <- d
 	}
@@ -216,6 +218,9 @@ func (s *samples) regionTotals(c Counts) {
 	for _, h := range c.Homes {
 		if h.Open {
 			s.add(descNodeDowns, float64(h.NodeDowns), h.Home)
+			s.add(descSwitches, float64(h.Switches), h.Home)
+			s.add(descBodies, float64(h.Bodies), h.Home, "read")
+			s.add(descBodies, float64(h.BodyRetries), h.Home, "again")
 		}
 		for _, m := range h.Mismatches {
 			s.add(descMismatch, float64(m.Count), h.Home, m.Node)

@@ -453,6 +453,10 @@ type HomeCounts struct {
 	NodeDowns  int64         // nodes that it declared dead
 	Mismatches []NodeCount   // digests of theirs that were not this copy's
 	Followers  []NodeCount   // entries they lack; on the leader only
+
+	// Of a replicant: from one core to another, bodies that cores gave, and answers
+	// that had to be asked for again.
+	Switches, Bodies, BodyRetries int64
 }
 
 // NodeCount is a number about another node of the region.

@@ -28,6 +28,7 @@ func (n node) regionCounts(c *admin.Counts) {
 	if r := a.home.current(); r != nil {
 		st := r.Stats()
 		h.Open, h.Term, h.VotesHere, h.Stale, h.NodeDowns = true, group.Term, group.Quorum.Have, r.Stale(), int64(st.NodeDowns)
+		h.Switches, h.Bodies, h.BodyRetries = int64(st.Switches), int64(st.Bodies), int64(st.BodyRetries)
 		for with, k := range st.Mismatches {
 			h.Mismatches = append(h.Mismatches, admin.NodeCount{Node: string(with), Count: int64(k)})
 		}
