@@ -1,6 +1,7 @@
 package home
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -143,6 +144,85 @@ func TestSpool_BacklogLeavesMemory(t *testing.T) {
 		t.Errorf("%d of %d messages in memory, in %d runs", held, sp.waiting, len(sp.runs))
 	}
 	r.want("read back", len(r.spooled(kept)), 20_000)
+}
+
+// A copy without what devices sent goes on like the state it was taken from, and
+// keeps nothing of a long spool in memory though it has no store: it is told that
+// what it would write is kept, and never needs the values of runs.
+func TestSpool_OfALeanCopy(t *testing.T) {
+	r := newRig(t, "eu")
+	r.do(&SetPeer{Peer: "us"})
+	r.do(&Interest{Peer: "us", Epoch: Epoch{1, "us"}, Full: true, Version: 1, Add: []InterestFilter{{Filter: "#"}}})
+	e := r.attach("dev", false, 1000)
+	r.sub("dev", e, Subscription{Filter: "b", QoS: 1})
+	kept := store{}
+	flush := func(budget int64) {
+		var b batch
+		b.commit(r.s, kept)
+		r.s.Evict(budget)
+	}
+	round := func() {
+		for i := range 6000 {
+			r.pub([]string{"a", "b"}[i%2], "payload", 1, i%500 == 0)
+		}
+	}
+	flush(0)
+	round()
+	flush(0)
+	runs := 0
+	lean, err := Load(func(fn func(key, value []byte) error) error {
+		for _, k := range sortedKeys(kept) {
+			value, err := LeanValue([]byte(k), kept[k])
+			if errors.Is(err, ErrLoaded) {
+				runs++
+				continue
+			}
+			if err == nil {
+				err = fn([]byte(k), value)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil || runs == 0 {
+		t.Fatalf("%v, with %d runs", err, runs)
+	}
+	at := len(r.log)
+	follow := func() {
+		replay(t, lean, r.log[at:])
+		at = len(r.log)
+		if !same(r.s, lean) {
+			t.Fatal("the copy goes another way")
+		}
+		put, del := func(_, _ []byte) {}, func([]byte) {}
+		lean.FlushAhead(put, del)
+		lean.Flush(put, del)
+		lean.Evict(0)
+		if !same(r.s, lean) {
+			t.Fatal("the copy changed as its changes were dropped")
+		}
+	}
+	follow()
+	for range 4 {
+		round()
+		follow()
+	}
+	sp := lean.spoolByName("us", "")
+	held := len(sp.refs) + len(lean.written) + len(lean.changes.runs)
+	for _, x := range sp.runs {
+		held += len(x.refs)
+	}
+	if held > 2*runMessages || sp.waiting != 30_000 || lean.resident > 1000 {
+		t.Errorf("%d of %d messages in memory, in %d runs; %d bytes of bodies", held, sp.waiting, len(sp.runs), lean.resident)
+	}
+	r.do(&Trim{Peer: "us", Epoch: r.s.Epoch(), To: r.s.HighSeq()})
+	r.do(&EndSession{Session: SessionKey{"", "dev"}})
+	follow()
+	if n := len(lean.bodies.list) - lean.bodies.head; n > 10 {
+		t.Errorf("%d bodies are left behind", n)
+	}
 }
 
 // A full spool of a peer whose policy says so refuses publishers, as a whole: the
