@@ -241,7 +241,7 @@ func TestFetch_StreamBreaks(t *testing.T) {
 			if n > 5 {
 				return st
 			}
-			return spoilt(st, 7<<10, false)
+			return spoilt(st, 5<<10, false)
 		}
 		created := map[string]int{}
 		d.fs.BeforeOp(func(op store.Op) {
@@ -388,7 +388,7 @@ func TestFetch_NeedsRoom(t *testing.T) {
 			if n > 3 {
 				return st
 			}
-			return spoilt(st, 7<<10, false) // some of it comes
+			return spoilt(st, 5<<10, false) // some of it comes
 		}
 		d.start()
 		time.Sleep(3 * time.Second)
