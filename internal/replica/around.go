@@ -16,6 +16,18 @@ type around struct {
 	cores   int              // core nodes that answered, this one among them
 	first   bool             // this node's name is the first of them
 	names   []string
+
+	furthest home.NodeID // the copy whose log begins last
+	begins   uint64      // where that is
+}
+
+// beyond is a copy whose log does not reach back to an index; "" if there is none.
+// What is before its log it has applied, so that was committed.
+func (a *around) beyond(last uint64) home.NodeID {
+	if a.begins > max(last, 1) {
+		return a.furthest
+	}
+	return ""
 }
 
 func (r *Replica) askAround(ctx context.Context) around {
@@ -36,6 +48,9 @@ func (r *Replica) askAround(ctx context.Context) around {
 		}
 		if w.Holds {
 			a.holders++
+		}
+		if w.First > a.begins {
+			a.furthest, a.begins = home.NodeID(m.Node), w.First
 		}
 		a.known = max(a.known, w.Incarnation)
 		if w.Leader != "" && w.Leader != r.opts.Node {

@@ -126,10 +126,11 @@ func (r *core) sendFile(st *cluster.Stream, p *parcel, q fetchRequest) error {
 }
 
 // borrowCheckpoint returns the checkpoint there is if it is the one begun, or
-// still young, and makes one otherwise.
+// still young, and makes one otherwise. It need not be the leader's: what is
+// applied is committed, and who fetches checks that it reaches far enough.
 func (r *core) borrowCheckpoint(ctx context.Context, begun string) (*parcel, error) {
-	if !r.inOffice() {
-		return nil, ErrNotLeader
+	if !r.up.Load() {
+		return nil, errors.New("this copy has not started yet")
 	}
 	c := &r.checkpoints
 	c.mu.lock()

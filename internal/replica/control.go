@@ -92,9 +92,10 @@ type answer struct {
 	Holds  bool        `json:"holds,omitempty"` // it has a copy, with log or state
 	Leader home.NodeID `json:"leader,omitempty"`
 	// join: the answer of the leader.
-	First uint64 `json:"first,omitempty"` // first index of its log
-	Lost  string `json:"lost,omitempty"`  // the asking disk has lost what it held: this
-	// Both: the highest run of the asking node that the home knows.
+	Lost string `json:"lost,omitempty"` // the asking disk has lost what it held: this
+	// Both: the first index of its log, and the highest run of the asking node that
+	// the home knows.
+	First       uint64           `json:"first,omitempty"`
 	Incarnation home.Incarnation `json:"incarnation,omitempty"`
 	// group: the copies of the home.
 	Term    uint64   `json:"term,omitempty"`
@@ -183,6 +184,7 @@ func (r *core) who(asks home.NodeID) answer {
 	a := answer{Holds: r.holds.Load()}
 	if r.up.Load() { // from then on the state stays the same one
 		a.Incarnation, _ = r.state.Incarnation(asks)
+		a.First, _ = r.guard.FirstIndex() // 0, if it cannot be read, says nothing
 	}
 	a.Leader, _ = r.Leader()
 	return a

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -76,23 +77,24 @@ func (r *core) fetch(ctx context.Context, t tail) error {
 
 func (r *core) fetchOnce(ctx context.Context, t tail, damaged bool) (*parcel, error) {
 	here := r.askAround(ctx)
-	if here.leader == "" {
+	from := cmp.Or(here.leader, here.beyond(t.last))
+	if from == "" {
 		return nil, errors.New("no leader is here to fetch it from")
 	}
-	st, err := r.opts.Cluster.Dial(ctx, string(here.leader), "", CopyProtocol)
+	st, err := r.opts.Cluster.Dial(ctx, string(from), "", CopyProtocol)
 	if err != nil {
 		return nil, err
 	}
 	defer st.Close()
 	release := context.AfterFunc(ctx, func() { _ = st.Close() })
 	defer release()
-	f := &fetching{r: r, st: st, in: bufio.NewReaderSize(st, 256<<10), from: here.leader}
+	f := &fetching{r: r, st: st, in: bufio.NewReaderSize(st, 256<<10), from: from}
 	p, err := f.parcel(damaged)
 	if err != nil {
 		return nil, err
 	}
 	if !p.covers(t) {
-		return nil, fmt.Errorf("the copy of %s is of index %d, and this one has voted for entries up to %d", here.leader, p.Index, t.last)
+		return nil, fmt.Errorf("the copy of %s is of index %d, and this one has voted for entries up to %d", from, p.Index, t.last)
 	}
 	if err := f.files(p); err != nil {
 		return nil, err

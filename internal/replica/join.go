@@ -116,7 +116,9 @@ func (r *core) look(ctx context.Context, t *tail) (s seat, sure bool, err error)
 		r.wait(fmt.Sprintf("the state of this copy is not to be used (%v), and no leader is here to bring another from", t.torn))
 		return seat{}, false, nil
 	case !t.empty():
-		return seat{}, true, nil
+		// Whoever is to lead may need this copy's vote first, so there may be no leader
+		// to take it in.
+		return seat{fetch: here.beyond(t.last) != ""}, true, nil
 	case here.holders > 0:
 		r.wait("the other copies have no leader yet")
 		return seat{}, false, nil

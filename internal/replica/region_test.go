@@ -256,6 +256,24 @@ func TestRegion_WipedVoterDoesNotVote(t *testing.T) {
 	})
 }
 
+// B was away, and C's log has moved on beyond it; A, which led, loses its disk. C has
+// everything, but is one vote of three: it needs B, to be elected and to commit, and
+// B needs the state of C.
+func TestRegion_OneIsBehindAndOneIsWiped(t *testing.T) {
+	under(t, small, func(rg *region) {
+		a := rg.leader()
+		b, c := rg.others(a)[0], rg.others(a)[1]
+		last := b.replica().Stats().LogLast
+		b.kill()
+		rg.await("C's log to move on", 20*time.Second, func() bool { return c.replica().Stats().LogFirst > last+2*logCache })
+		a.kill()
+		a.wipe()
+		b.start()
+		rg.await("two of three", 30*time.Second, rg.allReady(b, c))
+		a.start()
+	})
+}
+
 func TestRegion_LeaderCutOff(t *testing.T) {
 	under(t, nil, func(rg *region) {
 		was := rg.leader()
