@@ -120,7 +120,9 @@ func answers() map[string]any {
 	return map[string]any{
 		"GET /v1/status":   status(),
 		"GET /v1/services": admin.Page[admin.Service]{Items: services()},
-		"GET /v1/version":  admin.Version{Version: "v0.1.0", Revision: "abc", Go: "go1.26.8", API: "v1", Features: []string{"clients", "status"}},
+		"GET /v1/shared?limit=100": admin.Page[admin.SharedGroup]{Items: []admin.SharedGroup{
+			{Namespace: "default", Group: "workers", Filter: "jobs/#", Members: 3, Attached: 1, LagMessages: 12, LagBytes: 3 << 20}}},
+		"GET /v1/version": admin.Version{Version: "v0.1.0", Revision: "abc", Go: "go1.26.8", API: "v1", Features: []string{"clients", "status"}},
 		"GET /v1/config": admin.Page[admin.ConfigValue]{Items: []admin.ConfigValue{{Key: "region", Value: "eu", Source: "causeway.yaml:1"},
 			{Key: "limits.packet", Value: "2MiB", Source: "default"}}},
 

@@ -33,6 +33,7 @@ func TestMetrics_Page(t *testing.T) {
 		`causeway_link_dial_failures_total{peer="us"} 7`,
 		`causeway_link_lag_seconds{peer="us"} 0.2`,
 		`causeway_link_lag_messages{peer="us"} 3`,
+		`causeway_shared_group_lag_messages{group="workers",namespace="default"} 15`,
 		`causeway_link_spool_bytes{peer="us"} 300`,
 		`causeway_link_bytes_total{direction="out",form="wire",peer="us"} 400`,
 		`causeway_connections{listener="cars",namespace="cars",protocol="3.1.1"} 1`,

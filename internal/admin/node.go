@@ -19,6 +19,7 @@ type Node interface {
 	Links
 	Routing
 	RetainedMessages
+	Sharing
 	Configuration
 	Region
 }
@@ -78,6 +79,12 @@ type RetainedMessages interface {
 	Retained(k Key) (RetainedDetail, error)
 	// DeleteRetained removes a retained message, here and at the peers.
 	DeleteRetained(ctx context.Context, k Key) error
+}
+
+// Sharing are the shared subscriptions of the home.
+type Sharing interface {
+	// SharedGroups returns at most max groups, those for which most waits first.
+	SharedGroups(max int) ([]SharedGroup, error)
 }
 
 // Configuration is what the node runs with.

@@ -136,7 +136,7 @@ func TestDocument_SchemasAreTheStructs(t *testing.T) {
 		"Retained": Retained{}, "RetainedDetail": RetainedDetail{}, "ConfigValue": ConfigValue{}, "Change": Change{},
 		"Progress": Progress{}, "Cluster": Cluster{}, "ClusterNode": ClusterNode{}, "Quorum": Quorum{}, "ForgetRequest": ForgetRequest{}, "Health": healthBody{}, "Refusal": Refusal{}, "Problem": Problem{},
 		"ClientPage": ClientPage{}, "Unanswered": Unanswered{}, "NodePage": NodePage{}, "NodeSummary": NodeSummary{}, "SessionPage": Page[Session]{}, "QueuedMessagePage": Page[QueuedMessage]{}, "LinkPage": Page[Link]{},
-		"RetainedPage": Page[Retained]{}, "ConfigValuePage": Page[ConfigValue]{}, "ServicePage": Page[Service]{}}
+		"RetainedPage": Page[Retained]{}, "SharedGroup": SharedGroup{}, "SharedGroupPage": Page[SharedGroup]{}, "ConfigValuePage": Page[ConfigValue]{}, "ServicePage": Page[Service]{}}
 	schemas := at(t, doc, doc, "components", "schemas")
 	for name := range schemas {
 		v, ok := types[name]
@@ -235,6 +235,7 @@ func TestDocument_AnswersMatch(t *testing.T) {
 		{"GET", "/v1/status", "/v1/status", "", 200},
 		{"GET", "/v1/nodes", "/v1/nodes", "", 200},
 		{"GET", "/v1/services", "/v1/services", "", 200},
+		{"GET", "/v1/shared", "/v1/shared?limit=5", "", 200},
 		{"GET", "/v1/config", "/v1/config", "", 200},
 		{"GET", "/v1/clients", "/v1/clients", "", 200},
 		{"GET", "/v1/clients/{namespace}/{client_id}", "/v1/clients/cars/car-1", "", 200},

@@ -111,6 +111,18 @@ func (a *api) listRetained(_ *http.Request, q *query) (any, error) {
 	}, a.node.RetainedAfter)
 }
 
+func (a *api) listShared(_ *http.Request, q *query) (any, error) {
+	limit := q.limit()
+	if q.err != nil {
+		return nil, q.err
+	}
+	groups, err := a.node.SharedGroups(limit)
+	if err != nil {
+		return nil, fmt.Errorf("shared subscriptions: %w", err)
+	}
+	return Page[SharedGroup]{Items: list(groups)}, nil
+}
+
 // retainedKey is the key in the path.
 func retainedKey(r *http.Request) Key { return Key{r.PathValue("namespace"), r.PathValue("topic")} }
 

@@ -40,6 +40,8 @@ var (
 	descDropped     = desc("messages_dropped_total", "Messages dropped. One that only a peer wanted is none of them.", "place", "reason")
 	descQueueBytes  = desc("queue_bytes", "Bytes in the queues of the home's sessions.", "home")
 	descQueued      = desc("queue_messages", "Messages in the queues of the home's sessions.", "home")
+	descGroupLag    = desc("shared_group_lag_messages", "Messages that wait for a member of a shared subscription, of the groups with most.", "namespace", "group")
+	descGroupBytes  = desc("shared_group_lag_bytes", "And their bytes.", "namespace", "group")
 	descRetained    = desc("retained_messages", "Retained messages of the home.", "home")
 
 	descEpoch    = desc("home_epoch", "Epoch of the home.", "home")
@@ -80,7 +82,7 @@ type scraper struct{ s *Server }
 func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descLinkUp, descLinkLag, descLinkLagMsgs, descLinkSpool, descLinkSpoolMax, descLinkSpoolFull, descLinkBytes,
 		descLinkRTT, descLinkTunnels, descLinkDials, descLinkProbes, descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
-		descQueueBytes, descQueued, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed, descCommit, descFsync,
+		descQueueBytes, descQueued, descGroupLag, descGroupBytes, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed, descCommit, descFsync,
 		descNodes, descVotes, descVotesWant, descTerm, descStale, descBehind, descFetched, descFetchSize, descLag, descNodeDowns, descSwitches, descBodies, descMismatch,
 		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
 		ch <- d
@@ -95,6 +97,10 @@ func (c *scraper) Collect(ch chan<- prometheus.Metric) {
 	g.node(st)
 	g.links(st.Links)
 	g.region(counts)
+	// Without a home there are none to tell of.
+	if groups, err := c.s.node.SharedGroups(maxGroupSeries); err == nil {
+		g.groups(groups)
+	}
 	g.emit(ch)
 	n := samples{kind: prometheus.CounterValue}
 	n.counts(counts)
@@ -235,6 +241,17 @@ func (s *samples) regionTotals(c Counts) {
 		for result, count := range map[string]int64{"asked": n.Asked, "answered": n.Answered, "gone": n.Gone, "lapsed": n.Lapsed} {
 			s.add(descYields, float64(count), n.Node, result)
 		}
+	}
+}
+
+// maxGroupSeries bounds the groups that metrics name: their names are devices'.
+const maxGroupSeries = 100
+
+// groups adds up a group's filters.
+func (s *samples) groups(groups []SharedGroup) {
+	for _, g := range groups {
+		s.add(descGroupLag, float64(g.LagMessages), g.Namespace, g.Group)
+		s.add(descGroupBytes, float64(g.LagBytes), g.Namespace, g.Group)
 	}
 }
 

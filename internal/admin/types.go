@@ -370,6 +370,17 @@ type Target struct {
 	Reason string `json:"reason"` // why it does, or does not
 }
 
+// SharedGroup is a shared subscription with the sessions that share it.
+type SharedGroup struct {
+	Namespace   string `json:"namespace"`
+	Group       string `json:"group"`
+	Filter      string `json:"filter"`
+	Members     int    `json:"members"`
+	Attached    int    `json:"attached"` // members that are connected
+	LagMessages int    `json:"lag_messages"`
+	LagBytes    int64  `json:"lag_bytes"` // of what waits for a member with room
+}
+
 // Retained is a retained message without its payload.
 type Retained struct {
 	Namespace string     `json:"namespace"`

@@ -1,10 +1,12 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"causeway/internal/admin"
@@ -161,6 +163,22 @@ func (n node) Queue(k admin.Key, after uint64, max int, payloads bool) ([]admin.
 func (n node) DeleteSession(ctx context.Context, k admin.Key, publishWill bool) error {
 	_, err := n.do(ctx, &home.EndSession{Session: sessionKey(k), PublishWill: publishWill})
 	return err
+}
+
+// SharedGroups lists the groups with most to do.
+func (n node) SharedGroups(max int) ([]admin.SharedGroup, error) {
+	s, err := n.state()
+	if err != nil {
+		return nil, err
+	}
+	groups := s.Groups()
+	slices.SortStableFunc(groups, func(a, b home.GroupInfo) int { return cmp.Compare(b.Queued, a.Queued) })
+	var list []admin.SharedGroup
+	for _, g := range groups[:min(max, len(groups))] {
+		list = append(list, admin.SharedGroup{Namespace: g.Namespace, Group: g.Name, Filter: g.Filter, Members: g.Members, Attached: g.Attached,
+			LagMessages: g.Queued, LagBytes: int64(g.QueuedBytes)})
+	}
+	return list, nil
 }
 
 func (n node) RetainedAfter(after admin.Key, max int) ([]admin.Retained, error) {
