@@ -2,6 +2,7 @@ package trial
 
 import (
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -96,21 +97,47 @@ func (f *Front) Server(name string) (up bool, check string) {
 	return false, ""
 }
 
+// Drain has the load balancer send nobody new to a node, or send devices there again. Those that are there stay.
+func (f *Front) Drain(name string, on bool) error {
+	state := "ready"
+	if on {
+		state = "drain"
+	}
+	answer, err := f.ask("set server nodes/" + name + " state " + state)
+	if answer = strings.TrimSpace(answer); err == nil && answer != "" {
+		err = errors.New(answer)
+	}
+	if err != nil {
+		return fmt.Errorf("have the load balancer %s %s: %w", state, name, err)
+	}
+	return nil
+}
+
+// ask asks the load balancer's socket.
+func (f *Front) ask(line string) (string, error) {
+	conn, err := net.Dial("unix", f.stats)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, line+"\n"); err != nil {
+		return "", err
+	}
+	answer, err := io.ReadAll(conn)
+	return string(answer), err
+}
+
 type server struct {
 	name, check string
 	up          bool
 }
 
 func (f *Front) servers() (list []server) {
-	conn, err := net.Dial("unix", f.stats)
+	answer, err := f.ask("show stat")
 	if err != nil {
 		return nil
 	}
-	defer conn.Close()
-	if _, err := io.WriteString(conn, "show stat\n"); err != nil {
-		return nil
-	}
-	rows, err := csv.NewReader(conn).ReadAll()
+	rows, err := csv.NewReader(strings.NewReader(answer)).ReadAll()
 	if err != nil {
 		return nil
 	}

@@ -223,12 +223,12 @@ func (b *bench) stop(ctx context.Context, n *trial.Node) error {
 }
 
 // behind starts 200 devices with sessions to keep, at QoS 1 and 2, behind the
-// load balancer of a region.
-func (b *bench) behind(ctx context.Context, nodes int) (*broker, *load.Fleet, error) {
+// load balancer of a region of three nodes, with spare ones that are not started.
+func (b *bench) behind(ctx context.Context, spares int) (*broker, *load.Fleet, error) {
 	if !trial.Balancer() {
 		return nil, nil, errors.New("haproxy is missing: run make deps")
 	}
-	x, err := b.region(ctx, trial.Options{Nodes: nodes, Balance: true})
+	x, err := b.region(ctx, trial.Options{Spares: spares, Balance: true})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -261,9 +261,22 @@ func (b *bench) untilUp(ctx context.Context, x *broker, n int) error {
 	return nil
 }
 
+// untilServes waits until the load balancer sends devices to a node.
+func (b *bench) untilServes(ctx context.Context, x *broker, n *trial.Node) error {
+	ctx, cancel := context.WithTimeout(ctx, startIn)
+	defer cancel()
+	for {
+		if up, check := x.trial.Front("eu").Server(n.Name); up {
+			return nil
+		} else if !wait(ctx, 10*time.Millisecond) {
+			return fmt.Errorf("the load balancer does not see %s: %s", n.Name, check)
+		}
+	}
+}
+
 // kills kills each node in turn, the last one also loses its disk.
 func (b *bench) kills(ctx context.Context) error {
-	x, f, err := b.behind(ctx, 3)
+	x, f, err := b.behind(ctx, 0)
 	if err != nil {
 		return err
 	}
@@ -344,35 +357,48 @@ func (b *bench) rolling(ctx context.Context) error {
 }
 
 func (b *bench) rollOnce(ctx context.Context, surge bool) error {
-	what, nodes, most := "rolling restart", 3, 2.0
+	what, spares, most := "rolling restart", 0, 2.0
 	if surge {
-		what, nodes, most = "rolling restart with a fourth node", 4, 1
+		what, spares, most = "rolling restart with a fourth node", 1, 1
 	}
-	x, f, err := b.behind(ctx, nodes)
+	x, f, err := b.behind(ctx, spares)
 	if err != nil {
 		return err
 	}
 	defer x.stop()
 	defer f.Stop()
 	if surge {
-		if err := b.restart1(ctx, x.trial.Nodes[3]); err != nil {
+		if err := b.restart1(ctx, x.trial.Spares[0]); err != nil {
 			return err
 		}
-		if err := b.untilUp(ctx, x, nodes); err != nil {
+		if err := b.untilUp(ctx, x, 3+spares); err != nil {
 			return err
 		}
 	}
-	for _, n := range x.trial.Nodes[:3] {
+	front := x.trial.Front("eu")
+	if surge { // nobody goes where it would have to leave again
+		for _, n := range x.trial.Nodes {
+			if err := front.Drain(n.Name, true); err != nil {
+				return err
+			}
+		}
+	}
+	for _, n := range x.trial.Nodes {
 		if !wait(ctx, 3*time.Second) {
 			return ctx.Err()
 		}
 		if err := b.stop(ctx, n); err != nil {
 			return err
 		}
+		if surge {
+			if err := front.Drain(n.Name, false); err != nil {
+				return err
+			}
+		}
 		if err := b.restart1(ctx, n); err != nil {
 			return err
 		}
-		if err := b.untilUp(ctx, x, nodes); err != nil {
+		if err := b.untilServes(ctx, x, n); err != nil {
 			return err
 		}
 	}

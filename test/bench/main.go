@@ -21,6 +21,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -37,11 +38,13 @@ type bench struct {
 	serial int // of client ids and topics
 }
 
-// cases in the order in which they run.
-var cases = []struct {
+type benchCase struct {
 	name, what string
 	run        func(*bench, context.Context) error
-}{
+}
+
+// cases in the order in which they run.
+var cases = []benchCase{
 	{"load", "throughput and latency at QoS 1, beside NATS", (*bench).load},
 	{"offline", "100,000 messages for who is away, beside NATS", (*bench).offline},
 	{"storm", "attach of many sessions, and take-over by another node", (*bench).storm},
@@ -74,6 +77,9 @@ func run(ctx context.Context) error {
 	match, err := regexp.Compile(*only)
 	if err != nil {
 		return fmt.Errorf("-run: %w", err)
+	}
+	if !slices.ContainsFunc(cases, func(c benchCase) bool { return match.MatchString(c.name) }) {
+		return fmt.Errorf("-run: %q matches no case; there are:\n%s", *only, listCases())
 	}
 	if b.dir, err = filepath.Abs(b.dir); err != nil {
 		return err

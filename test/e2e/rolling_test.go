@@ -13,11 +13,18 @@ import (
 // rolling restarts nodes one after the other, as for an upgrade.
 func rolling(t *testing.T, front *trial.Front, nodes []*trial.Node) {
 	t.Helper()
-	up := front.Up()
 	for _, n := range nodes {
 		stopNode(t, n)
+		drain(t, front, n, false)
 		restart(t, n, 0)
-		await(t, "the load balancer to see the node", func() bool { return front.Up() == up })
+		await(t, "the load balancer to see the node", func() bool { up, _ := front.Server(n.Name); return up })
+	}
+}
+
+func drain(t *testing.T, front *trial.Front, n *trial.Node, on bool) {
+	t.Helper()
+	if err := front.Drain(n.Name, on); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -80,8 +87,8 @@ func TestRollingRestart(t *testing.T) {
 	f.bothered(2)
 }
 
-// With a fourth node beside them, started before, each device is bothered once: it always finds a node that was
-// restarted already. The fourth is then stopped and taken out, as an operator does it, and only its devices go again.
+// With a fourth node beside them, started before, each device is bothered once: the load balancer sends it to a node that
+// was restarted already. The fourth is then stopped and taken out, as an operator does it, and only its devices go again.
 func TestRollingRestart_WithASurgeNode(t *testing.T) {
 	tr, addr := region(t, trial.Options{Spares: 1})
 	f := newFleet(t, addr, 30)
@@ -90,6 +97,9 @@ func TestRollingRestart_WithASurgeNode(t *testing.T) {
 	front, surge := tr.Front("eu"), tr.Spares[0]
 	restart(t, surge, 0)
 	await(t, "the load balancer to see the surge node", func() bool { return front.Up() == 4 })
+	for _, n := range tr.Region("eu") { // nobody goes where it would have to leave again
+		drain(t, front, n, true)
+	}
 	rolling(t, front, tr.Region("eu"))
 	f.bothered(1)
 
