@@ -205,6 +205,7 @@ func (c *conn) finish() {
 	c.l.closed()
 	if !ended {
 		op.Session, op.Epoch = c.key, c.epoch
+		op.Moved = reason == EndHome || reason == EndShutdown
 		c.s.proposeDetach(&op)
 	}
 }

@@ -16,8 +16,7 @@ import (
 //	served --its turn--> leaving --settled, or SettleTime--> closing --the device closed, or lingerTime--> gone
 //
 // By default connections are closed without DISCONNECT: a DISCONNECT makes some clients exit, a close makes all of them
-// redial. Their sessions are detached as those of devices that went without a word: a will with a delay is published
-// only if the device does not come back in time.
+// redial. Their sessions are detached as moved ones: a will is published only if the device does not come back in time.
 func (s *Server) stop() {
 	s.mu.Lock()
 	s.stopOnce.Do(func() { close(s.stopping) })

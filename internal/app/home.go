@@ -353,7 +353,7 @@ func outcomeOf(ctx context.Context, r *replica.Replica, op home.Op) (home.Outcom
 func configureOp(cfg *config.Config) *home.Configure {
 	l := &cfg.Limits
 	op := &home.Configure{Limits: home.Limits{SessionExpiryMax: uint32(min(l.SessionExpiryMax/time.Second, 0xFFFFFFFF)), QueueMessages: uint32(l.QueueMessages),
-		QueueBytes: uint64(l.QueueBytes), Subscriptions: uint32(l.Subscriptions)}}
+		QueueBytes: uint64(l.QueueBytes), Subscriptions: uint32(l.Subscriptions), WillGrace: uint32((l.WillGrace + time.Second - 1) / time.Second)}}
 	for _, r := range cfg.Ack {
 		p := home.PolicyRegion
 		if r.Policy == config.AckMemory {

@@ -229,6 +229,10 @@ type Limits struct {
 	// KeepaliveMax caps the keep-alive of a device (MQTT 5 devices are told, [MQTT-3.2.2-21]); 0
 	// leaves it to the device. Default 0.
 	KeepaliveMax time.Duration `mapstructure:"keepalive_max"`
+	// WillGrace is for how long the will of a device waits that lost its connection by the region's
+	// doing: its node is gone, or stops. A device that is back by then takes the will along. 0: it
+	// does not wait. Default 30s.
+	WillGrace time.Duration `mapstructure:"will_grace"`
 	// TopicAliasMax is how many topic aliases a device may use towards us; 0 forbids them. Default
 	// 32.
 	TopicAliasMax int `mapstructure:"topic_alias_max"`

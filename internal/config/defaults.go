@@ -29,6 +29,7 @@ func base() *Config {
 			Inflight:         1024,
 			Packet:           2 << 20,
 			Subscriptions:    1000,
+			WillGrace:        30 * time.Second,
 			TopicAliasMax:    32,
 			ReceiveMaximum:   1024,
 		},

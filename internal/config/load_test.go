@@ -49,7 +49,7 @@ func TestLoad_NothingGivesTheDefaults(t *testing.T) {
 		Listeners: []Listener{{Name: "mqtt", Type: ListenerMQTT, Listen: "127.0.0.1:1883", Namespace: "default",
 			Auth: []AuthMethod{AuthAnonymous}, ConnectTimeout: 10 * time.Second, ProxyProtocol: ProxyOff}},
 		Limits: Limits{SessionExpiryMax: 14 * 24 * time.Hour, QueueMessages: 100000, QueueBytes: 256 << 20, Inflight: 1024,
-			Packet: 2 << 20, Subscriptions: 1000, TopicAliasMax: 32, ReceiveMaximum: 1024},
+			Packet: 2 << 20, Subscriptions: 1000, WillGrace: 30 * time.Second, TopicAliasMax: 32, ReceiveMaximum: 1024},
 		Ack:   []AckRule{{Filter: "#", Policy: AckRegion}},
 		Link:  LinkAccept{Listen: "127.0.0.1:7444", ListenTCP: "127.0.0.1:7445"},
 		Admin: Admin{Socket: "data/admin.sock"},
@@ -116,7 +116,7 @@ func TestLoad_File(t *testing.T) {
 		},
 		Auth: Auth{PasswordFile: "users", ACLFile: "acl"},
 		Limits: Limits{SessionExpiryMax: 7 * 24 * time.Hour, QueueMessages: 1000, QueueBytes: 1 << 20, Inflight: 32, Packet: 256 << 10,
-			Subscriptions: 50, KeepaliveMax: 5 * time.Minute, TopicAliasMax: 0, ReceiveMaximum: 20},
+			Subscriptions: 50, KeepaliveMax: 5 * time.Minute, WillGrace: 30 * time.Second, TopicAliasMax: 0, ReceiveMaximum: 20},
 		Ack: []AckRule{{Filter: "telemetry/#", Policy: AckMemory}, {Filter: "#", Policy: AckRegion}},
 		Links: []Link{
 			{Name: "us", Peer: "us", Dial: []string{"udp://us.example.com:7444"}, In: []string{"cmd/#"}, Out: []string{}, Never: []string{"pii/#"},

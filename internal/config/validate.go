@@ -175,6 +175,7 @@ func (v *validator) cluster(c *Config) {
 func (v *validator) limits(l Limits) {
 	const most = 1 << 31
 	v.duration("limits.session_expiry_max", l.SessionExpiryMax, 0, 100*365*24*time.Hour)
+	v.duration("limits.will_grace", l.WillGrace, 0, time.Hour)
 	v.count("limits.queue_messages", l.QueueMessages, 1, most)
 	v.size("limits.queue_bytes", l.QueueBytes, 1<<10, 1<<50)
 	// An id stays tellable from its successor only while less than half of the 65,535 ids are in

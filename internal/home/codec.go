@@ -211,7 +211,7 @@ func (r *reader) decode(kind Kind) Op {
 	case KindDetach:
 		op := &Detach{Session: r.session(), Epoch: SessionEpoch(r.uvarint())}
 		flags := r.byte()
-		op.DropWill, op.SetExpiry = flags&1 != 0, flags&2 != 0
+		op.DropWill, op.SetExpiry, op.Moved = flags&1 != 0, flags&2 != 0, flags&4 != 0
 		op.Expiry = uint32(r.uvarint())
 		return op
 	case KindSubscribe:
@@ -307,7 +307,7 @@ func (r *reader) will() *Will {
 
 func (op *Detach) append(b []byte) []byte {
 	b = binary.AppendUvarint(appendSession(b, op.Session), uint64(op.Epoch))
-	b = append(b, flag(op.DropWill, 1)|flag(op.SetExpiry, 2))
+	b = append(b, flag(op.DropWill, 1)|flag(op.SetExpiry, 2)|flag(op.Moved, 4))
 	return binary.AppendUvarint(b, uint64(op.Expiry))
 }
 
@@ -390,7 +390,7 @@ func (op *Configure) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, op.Revision)
 	l := &op.Limits
 	for _, v := range []uint64{uint64(l.SessionExpiryMax), uint64(l.QueueMessages), l.QueueBytes,
-		uint64(l.Subscriptions), l.Sessions, l.Retained, uint64(len(op.Acks))} {
+		uint64(l.Subscriptions), l.Sessions, l.Retained, uint64(l.WillGrace), uint64(len(op.Acks))} {
 		b = binary.AppendUvarint(b, v)
 	}
 	for _, a := range op.Acks {
@@ -402,7 +402,7 @@ func (op *Configure) append(b []byte) []byte {
 func (r *reader) configure() Op {
 	op := &Configure{Revision: r.uvarint()}
 	op.Limits = Limits{SessionExpiryMax: uint32(r.uvarint()), QueueMessages: uint32(r.uvarint()), QueueBytes: r.uvarint(),
-		Subscriptions: uint32(r.uvarint()), Sessions: r.uvarint(), Retained: r.uvarint()}
+		Subscriptions: uint32(r.uvarint()), Sessions: r.uvarint(), Retained: r.uvarint(), WillGrace: uint32(r.uvarint())}
 	op.Acks = make([]AckPolicy, 0, r.count(2))
 	for range cap(op.Acks) {
 		op.Acks = append(op.Acks, AckPolicy{r.string(), Policy(r.byte())})

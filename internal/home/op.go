@@ -52,7 +52,7 @@ type Genesis struct {
 // Sessions that an older incarnation owned are detached.
 type NodeUp struct{}
 
-// NodeDown removes an incarnation: its sessions are detached, their wills armed.
+// NodeDown removes an incarnation: its sessions are detached as moved ones.
 // It is void after Until, unless that is 0: a leader's word that was held up while
 // others led is not about the node as it is now.
 type NodeDown struct {
@@ -94,6 +94,7 @@ type Detach struct {
 	Session   SessionKey
 	Epoch     SessionEpoch
 	DropWill  bool   // the client said DISCONNECT with reason 0
+	Moved     bool   // the region closed the connection: the will waits for Limits.WillGrace
 	SetExpiry bool   // the client's DISCONNECT carried a session expiry
 	Expiry    uint32 // seconds
 }
@@ -192,6 +193,10 @@ type Limits struct {
 	Subscriptions    uint32 // a session
 	Sessions         uint64 // in the home
 	Retained         uint64 // retained messages in the home
+	// WillGrace is for how long, in seconds, the will of a session waits that lost its
+	// connection by the region's doing: its node is gone, or stops. A device that is back
+	// by then takes the will along. 0: it does not wait.
+	WillGrace uint32
 }
 
 // AckPolicy is what a PUBACK means for topics that match Filter.

@@ -26,6 +26,7 @@ type session struct {
 	window    uint16
 	will      *Will // of the connection, or waiting for willAt
 	willAt    Time  // 0: not armed
+	moved     bool  // the will waits for the device to come back somewhere else
 	expireAt  Time  // 0: not running out
 	resumed   uint64
 	nextRef   uint64 // last given
@@ -122,10 +123,13 @@ func (s *State) attach(owner Owner, op *Attach) Outcome {
 			s.formers.lost(x.key, x.owner, s.time)
 		}
 		s.sink.Ended(x.key, x.epoch, x.owner, EndTakenOver)
-		s.detachSession(x, false)
+		s.detachSession(x, s.departure(x, owner))
 	}
 	x = s.sessions[op.Session]
-	if x != nil && op.CleanStart {
+	if x != nil && x.moved {
+		x.will = nil
+	}
+	if x != nil && (op.CleanStart || x.hollow()) {
 		s.endSession(x)
 		x = nil
 	}
@@ -142,7 +146,7 @@ func (s *State) attach(owner Owner, op *Attach) Outcome {
 	s.own(x, owner)
 	x.expiry = min(op.Expiry, limits.SessionExpiryMax)
 	x.window, x.will = op.Window, op.Will
-	x.willAt, x.expireAt = 0, 0
+	x.willAt, x.expireAt, x.moved = 0, 0, false
 	if x.will != nil {
 		w := *x.will
 		w.Payload, w.Forward = slices.Clone(w.Payload), slices.Clone(w.Forward)
@@ -163,15 +167,43 @@ func (s *State) detach(op *Detach) Outcome {
 	if op.SetExpiry && !x.transient { // [MQTT-3.14.2-2]: 0 cannot become more
 		x.expiry = min(op.Expiry, s.config.Load().limits().SessionExpiryMax)
 	}
-	s.detachSession(x, op.DropWill)
+	how := gone
+	switch {
+	case op.DropWill:
+		how = left
+	case op.Moved:
+		how = moved
+	}
+	s.detachSession(x, how)
 	return Outcome{}
 }
 
+// departure is how a session lost its owner.
+type departure uint8
+
+const (
+	left  departure = iota // with a word, or it is somewhere else already: no will
+	gone                   // without a word
+	moved                  // by the region's doing: it may be on its way to another node
+)
+
+// departure says how a session leaves its owner for another one. With a grace for
+// wills a device that comes to another node, or to another run of its node, was moved:
+// it comes back before its node was found to be gone.
+func (s *State) departure(x *session, to Owner) departure {
+	if x.owner != to && s.willGrace() > 0 {
+		return left
+	}
+	return gone
+}
+
+func (s *State) willGrace() uint32 { return s.config.Load().Limits.WillGrace }
+
 // detachSession ends ownership, arms or fires the will, and starts the
 // session's expiry or ends it.
-func (s *State) detachSession(x *session, dropWill bool) {
+func (s *State) detachSession(x *session, how departure) {
 	s.disown(x)
-	s.detached(x, dropWill)
+	s.detached(x, how)
 }
 
 // disown ends ownership. What the owner may have sent is known from here on.
@@ -183,26 +215,34 @@ func (s *State) disown(x *session) {
 }
 
 // detached does what follows from the loss of the owner.
-func (s *State) detached(x *session, dropWill bool) {
-	if dropWill {
+func (s *State) detached(x *session, how departure) {
+	if how == left {
 		x.will = nil
 	}
+	x.moved = how == moved && x.will != nil && s.willGrace() > 0
 	s.returnAssigned(x)
-	if x.transient || x.expiry == 0 {
-		s.endSession(x)
+	if x.expiry == 0 || x.transient {
+		if x.moved {
+			s.hollowOut(x)
+		} else {
+			s.endSession(x)
+		}
 		return
 	}
 	if x.will != nil {
-		if x.will.Delay == 0 {
+		delay := x.will.Delay
+		if x.moved {
+			delay = max(delay, s.willGrace())
+		}
+		if delay == 0 {
 			s.fireWill(x)
 		} else {
-			x.willAt = s.time.Add(seconds(min(x.will.Delay, x.expiry)))
+			x.willAt = s.time.Add(seconds(min(delay, x.expiry)))
 			s.arm(timer{x.willAt, timerWill, x.key, x.epoch})
 		}
 	}
 	if x.expiry != neverExpires {
-		x.expireAt = s.time.Add(seconds(x.expiry))
-		s.arm(timer{x.expireAt, timerSession, x.key, x.epoch})
+		s.expireIn(x, x.expiry)
 	}
 	s.note(effectTimed, uint64(x.willAt), uint64(x.expireAt))
 	for _, g := range x.groups() {
@@ -210,10 +250,27 @@ func (s *State) detached(x *session, dropWill bool) {
 	}
 }
 
+// expireIn ends the session when it has been away for so many seconds.
+func (s *State) expireIn(x *session, n uint32) {
+	x.expireAt = s.time.Add(seconds(n))
+	s.arm(timer{x.expireAt, timerSession, x.key, x.epoch})
+}
+
+// hollowOut ends a session but for its will, which waits for the grace.
+func (s *State) hollowOut(x *session) {
+	s.empty(x)
+	x.inbound = nil
+	s.expireIn(x, s.willGrace())
+	s.note(effectTimed, uint64(x.willAt), uint64(x.expireAt))
+}
+
+// hollow says that nothing is left of the session but its will.
+func (x *session) hollow() bool { return x.moved && (x.expiry == 0 || x.transient) }
+
 // fireWill publishes the session's will, once.
 func (s *State) fireWill(x *session) {
 	w := x.will
-	x.will, x.willAt = nil, 0
+	x.will, x.willAt, x.moved = nil, 0, false
 	s.changes.session(x)
 	if w == nil {
 		return
@@ -234,6 +291,11 @@ func (s *State) endSession(x *session) {
 	s.changes.session(x)
 	s.dismiss(x)
 	s.fireWill(x)
+	s.empty(x)
+}
+
+// empty takes from a session that ends what it subscribed to and what waits for it.
+func (s *State) empty(x *session) {
 	for _, f := range x.filters() {
 		s.unsubscribeFilter(x, f)
 	}
@@ -284,7 +346,7 @@ func (s *State) ownerGone(o Owner, reason EndReason) {
 		s.disown(x)
 	}
 	for _, x := range list {
-		s.detached(x, false)
+		s.detached(x, moved)
 	}
 }
 

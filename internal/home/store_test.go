@@ -28,7 +28,7 @@ func TestLoad_IsTheStateThatWasFlushed(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		r := newRig(t, "eu")
 		if rnd.IntN(2) == 0 { // so that queues and tombstones meet their limits
-			r.do(&Configure{Revision: 1, Limits: Limits{QueueMessages: 4, Retained: 1}})
+			r.do(&Configure{Revision: 1, Limits: Limits{QueueMessages: 4, Retained: 1, WillGrace: 2}})
 		}
 		kept := store{}
 		var ahead batch
@@ -150,7 +150,7 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 		}
 		r.do(&Attach{Session: k, CleanStart: rnd.IntN(4) == 0, Expiry: uint32(rnd.IntN(3) * 20), Window: uint16(rnd.IntN(4)), Will: w})
 	case 2:
-		r.do(&Detach{Session: k, Epoch: e, DropWill: rnd.IntN(2) == 0})
+		r.do(&Detach{Session: k, Epoch: e, DropWill: rnd.IntN(2) == 0, Moved: rnd.IntN(2) == 0})
 	case 3, 4:
 		r.do(&Subscribe{Session: k, Epoch: e, Filters: []Subscription{{Filter: filters[rnd.IntN(len(filters))], QoS: byte(rnd.IntN(3)), ID: uint32(rnd.IntN(3))}}})
 	case 5:

@@ -59,6 +59,7 @@ type conn struct {
 	resumed uint64
 	window  int
 	ids     map[uint16]uint64 // packet id to reference
+	moved   bool              // the region closes it
 
 	inbox, outbox lane // of the device
 }
@@ -277,7 +278,7 @@ func (c *conn) leave(dropWill bool) {
 		c.n.propose(&home.Ack{Session: k, Epoch: c.epoch, Done: []home.Range{{From: 1, To: c.sent}}}, nil)
 	}
 	// A device that never heard that it was connected does not leave a will either.
-	c.n.propose(&home.Detach{Session: k, Epoch: c.epoch, DropWill: dropWill || !c.ready}, nil)
+	c.n.propose(&home.Detach{Session: k, Epoch: c.epoch, DropWill: dropWill || !c.ready, Moved: c.moved}, nil)
 }
 
 // lane keeps a direction of a connection in order: nothing overtakes.

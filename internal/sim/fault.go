@@ -214,7 +214,9 @@ func (w *World) jump(r *region, n *node) {
 // reconfigure changes limits and policies, to nothing that costs a message.
 func (w *World) reconfigure(n *node) {
 	w.logf("limits change")
-	n.propose(&home.Configure{Revision: uint64(w.order), Limits: home.Limits{QueueMessages: 10_000 + uint32(w.rnd.IntN(1000)), SessionExpiryMax: 2 * sessionExpiry},
+	limits := w.limits()
+	limits.QueueMessages = 10_000 + uint32(w.rnd.IntN(1000))
+	n.propose(&home.Configure{Revision: uint64(w.order), Limits: limits,
 		Acks: []home.AckPolicy{{Filter: "other/#", Policy: home.PolicyMemory}}}, nil)
 }
 

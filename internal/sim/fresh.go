@@ -89,6 +89,7 @@ func (n *node) isolated() {
 		n.w.say("%s is isolated", n.name)
 		n.harmed()
 		for _, c := range n.inOrder() {
+			c.moved = true
 			c.close()
 		}
 	}

@@ -37,6 +37,7 @@ type office struct {
 	changed  uint64 // where the group was changed last
 	leaving  *node  // whom an operator takes out
 	ticks    int
+	ticked   time.Duration // when it last carried home time on
 }
 
 // copied is what the leader knows of a copy.
@@ -94,7 +95,7 @@ func (o *office) enter() {
 		return
 	}
 	o.entered = true
-	o.setPeers()
+	o.configure()
 	o.n.ask()
 }
 

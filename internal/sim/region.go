@@ -97,8 +97,11 @@ func (r *region) whole() bool {
 	return g.voters() == r.voters && l.committed >= l.office.changed
 }
 
-// setPeers tells the home of the regions it is linked with.
-func (o *office) setPeers() {
+// configure tells the home what it may keep and of the regions it is linked with.
+func (o *office) configure() {
+	if w := o.n.w; w.opt.Grace && o.n.state.Config().Revision == 0 {
+		o.n.propose(&home.Configure{Revision: 1, Limits: w.limits()}, nil)
+	}
 	for _, l := range o.n.r.links {
 		o.n.propose(&home.SetPeer{Peer: l.to.id, Retained: true, SpoolBytes: spoolBytes}, nil)
 	}

@@ -19,7 +19,7 @@ var (
 
 func options(seed uint64) Options {
 	nodes := []int{3, 3, 1, 3, 4}[seed%5]
-	return Options{Seed: seed, Regions: 1 + int(seed%3), Nodes: nodes, Aged: seed%7 == 0, Hurry: seed%2 == 1, Messages: 20, Faults: 8, Trace: *trace}
+	return Options{Seed: seed, Regions: 1 + int(seed%3), Nodes: nodes, Aged: seed%7 == 0, Hurry: seed%2 == 1, Grace: seed%11 < 4, Messages: 20, Faults: 8, Trace: *trace}
 }
 
 // Whatever crashes and wherever the network is cut: nothing acknowledged is

@@ -19,6 +19,15 @@ const (
 	heardLately  = time.Second
 )
 
+// carryTime carries home time on when something is due and nothing else does.
+func (o *office) carryTime() {
+	n := o.n
+	if at, due := n.state.NextTimer(); due && at <= n.clock.now() && n.w.now-o.ticked >= time.Second {
+		o.ticked = n.w.now
+		n.propose(&home.Tick{}, nil)
+	}
+}
+
 func (o *office) declareDead() {
 	n := o.n
 	for _, x := range n.state.Nodes() {

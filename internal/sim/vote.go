@@ -76,6 +76,7 @@ func (o *office) tick() {
 	o.beat()
 	if o.ticks++; o.ticks%2 == 0 && o.entered && o.n.office == o {
 		o.declareDead()
+		o.carryTime()
 		o.tend()
 	}
 }

@@ -17,6 +17,7 @@ type Options struct {
 	Nodes    int  // of each region; 3 of them have a vote
 	Aged     bool // sessions have lived for long: packet ids begin again
 	Hurry    bool // home time runs fast
+	Grace    bool // wills wait for who lost its connection by the region's doing
 	Messages int  // from each publisher
 	Faults   int  // crashes, cuts and the like
 	Trace    int  // lines of what happened that a failure shows; 60 and more
@@ -72,7 +73,7 @@ func play(opt Options) (*World, error) {
 	for end := w.now + 30*time.Second; w.now < end && !w.settled(); {
 		w.run(w.now + 500*time.Millisecond)
 	}
-	w.run(w.now + time.Second)
+	w.run(w.now + time.Second + w.grace())
 	if w.bad != nil {
 		return w, w.bad
 	}
@@ -117,6 +118,19 @@ func newWorld(opt Options) *World {
 		n.start()
 	}
 	return w
+}
+
+// grace is how long wills wait for devices that are moved.
+func (w *World) grace() time.Duration {
+	if w.opt.Grace {
+		return 2 * time.Second
+	}
+	return 0
+}
+
+// limits are those of all homes, but for what a run changes on the way.
+func (w *World) limits() home.Limits {
+	return home.Limits{SessionExpiryMax: 2 * sessionExpiry, WillGrace: uint32(w.grace() / time.Second)}
 }
 
 // hurry is how much faster home time runs than the wires, in some runs: what a home

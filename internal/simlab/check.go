@@ -88,7 +88,7 @@ func (l *Lab) Check() error {
 			errs = append(errs, checkPair(p, s))
 		}
 		if s.opt.Wills != "" {
-			errs = append(errs, checkWills(s, devices))
+			errs = append(errs, checkWills(s, devices, l.opt.Grace))
 		}
 	}
 	for _, members := range groups(devices) {

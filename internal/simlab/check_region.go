@@ -73,8 +73,8 @@ const willSlack = 45 * time.Second
 
 // checkWills checks the wills of d, which leaves another one with each connection:
 // once, if the connection broke, and not at all if the session was resumed within
-// the delay.
-func checkWills(d *Device, devices []*Device) error {
+// the delay. Within the grace it may be either: a device cannot see whose doing it was.
+func checkWills(d *Device, devices []*Device, grace time.Duration) error {
 	d.mu.Lock()
 	conns := make([]connection, len(d.conns))
 	for i, c := range d.conns {
@@ -109,7 +109,8 @@ func checkWills(d *Device, devices []*Device) error {
 			}
 			broke := c.open && !c.ended.IsZero()
 			soon := delay > 0 && broke && !back.IsZero() && back.Sub(c.ended) < delay
-			late := broke && (delay == 0 || back.IsZero() && time.Since(c.ended) > delay+willSlack || back.Sub(c.ended) > delay+willSlack)
+			wait := max(delay, grace)
+			late := broke && (wait == 0 || back.IsZero() && time.Since(c.ended) > wait+willSlack || back.Sub(c.ended) > wait+willSlack)
 			switch n := copies[i+1]; {
 			case n > 1:
 				return fmt.Errorf("%s got the will of connection %d of %s %d times", s.ID, i+1, d.ID, n)

@@ -24,6 +24,7 @@ type Options struct {
 	OneWay   time.Duration // latency between regions; default 20 ms
 	Jitter   time.Duration // on top of it, up to; packets then overtake each other
 	OneSided bool          // of two regions only the first dials; otherwise both do
+	Grace    time.Duration // wills wait for who lost its connection by the region's doing
 	Lying    bool          // disks say they synced the homes' logs, and did not
 	// Replica changes the sizes of the homes' replicas, after the lab's own.
 	Replica func(*app.ReplicaOptions)
@@ -116,6 +117,7 @@ func (l *Lab) config(self int, n *Node) *config.Config {
 	}
 	c.Listeners = []config.Listener{{Name: listener, Type: config.ListenerMQTT, Namespace: "default",
 		Auth: []config.AuthMethod{config.AuthAnonymous}, ConnectTimeout: 10 * time.Second}}
+	c.Limits.WillGrace = l.opt.Grace
 	for i, peer := range l.regions {
 		if i == self {
 			continue

@@ -73,10 +73,14 @@ func ready(t *testing.T, l *Lab) {
 func TestNodeKilled_ItsDevicesGoOnElsewhere(t *testing.T) {
 	for name, kill := range map[string]func(*Node){"killed": (*Node).Crash, "without power": (*Node).Vanish} {
 		t.Run(name, func(t *testing.T) {
-			in(t, three, func(t *testing.T, l *Lab) {
-				// given devices on all nodes, and one that is not the leader
+			o := three
+			o.Grace = 10 * time.Second
+			in(t, o, func(t *testing.T, l *Lab) {
+				// given devices on all nodes, some with wills, and a node that is not the leader
 				c := newCrowd(t, l)
-				l.Device(DeviceOptions{Region: "eu", ID: "mortal", Wills: "t/will"})
+				for i := range 6 {
+					l.Device(DeviceOptions{Region: "eu", ID: fmt.Sprint("with-will-", i), Wills: "t/will"})
+				}
 				was := leader(t, l, nil)
 				n := l.Region("eu").Others(was)[0]
 				c.publish(l, 100, 5*time.Second)
@@ -95,6 +99,14 @@ func TestNodeKilled_ItsDevicesGoOnElsewhere(t *testing.T) {
 				}
 				ready(t, l)
 				c.check(t, l, 100)
+				// and nobody heard that a device was gone
+				for _, d := range l.all() {
+					for _, m := range d.Seen() {
+						if strings.HasPrefix(m.From, "with-will") {
+							t.Errorf("%s got the will of %s", d.ID, m.From)
+						}
+					}
+				}
 			})
 		})
 	}

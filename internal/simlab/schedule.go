@@ -56,6 +56,9 @@ func newSchedule(seed uint64) *schedule {
 	if d.IntN(2) == 0 {
 		s.loss, s.twice = d.Float64()*0.05, d.Float64()*0.05
 	}
+	if seed%2 == 1 {
+		s.options.Grace = 5 * time.Second
+	}
 	for range faultsLeast + d.IntN(faultsMost-faultsLeast+1) {
 		s.faults = append(s.faults, s.draw(d))
 	}
