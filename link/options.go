@@ -105,6 +105,7 @@ type Options struct {
 	LiveBytes    int           // and their bytes; default 16 MiB
 	MaxMessage   int           // bytes of topic, properties and payload that are taken from a peer; default the format's limit
 	DigestEvery  time.Duration // how often interest is compared; default 10 s
+	CanaryEvery  time.Duration // how often a canary is sent; 0: none is
 
 	Logger *slog.Logger
 }

@@ -22,6 +22,7 @@ type outgoing struct {
 	refs []home.Spooled
 	left []home.Spooled // of the run that is being sent
 	key  []byte         // of that run
+	none int            // of the frame's messages, those that are canaries
 }
 
 // errBody is a message that the home has and cannot read.
@@ -168,6 +169,7 @@ func (o *outgoing) linger(ctx context.Context, d time.Duration) error {
 func (o *outgoing) send(st *home.State, high home.Seq, now home.Epoch) error {
 	epoch, to := o.refs[0].Epoch, o.pos
 	o.enc.Begin(uint64(o.pos))
+	o.none = 0
 	for i := range o.refs {
 		ref := &o.refs[i]
 		if ref.Epoch != epoch {
@@ -179,6 +181,9 @@ func (o *outgoing) send(st *home.State, high home.Seq, now home.Epoch) error {
 		}
 		if ok && !o.enc.Add(&m) {
 			break
+		}
+		if ok && ref.Canary {
+			o.none++
 		}
 		to = ref.Seq
 	}
@@ -202,7 +207,7 @@ func (o *outgoing) write(epoch home.Epoch, to home.Seq) error {
 	}
 	o.pos, o.gap, o.last = to, false, time.Now()
 	p.counts.framesOut.Add(1)
-	p.counts.messagesOut.Add(uint64(o.enc.Count()))
+	p.counts.messagesOut.Add(uint64(o.enc.Count() - o.none))
 	p.counts.rawOut.Add(uint64(o.enc.Raw()))
 	p.counts.wireOut.Add(uint64(len(b)))
 	return nil
@@ -221,6 +226,10 @@ func (o *outgoing) message(st *home.State, ref *home.Spooled) (m wire.Message, o
 			return m, false, fmt.Errorf("%w: %d in class %q: %w", errBody, ref.Seq, o.s.class, err)
 		}
 		msg = &body
+	}
+	if ref.Canary {
+		return wire.Message{Seq: uint64(ref.Seq), Namespace: msg.Namespace, Payload: msg.Payload, QoS: msg.QoS},
+			o.s.t.agreed.Features&wire.FeatureCanary != 0, nil
 	}
 	// It was spooled under the policy of its time. What must not go now does not.
 	if !o.s.t.p.config().mayGo(msg.Topic) {

@@ -53,6 +53,8 @@ type peer struct {
 	udpBlocked atomic.Bool // the last tunnel that we dialled came about over TCP
 	probing    backoff     // between probes of UDP; owned by run
 
+	canaries canaries
+
 	senders atomic.Pointer[[]*sender] // of the tunnel in use
 	spooled chan struct{}             // the spool grew; a class may be new
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"causeway/internal/home"
 	"causeway/link/wire"
@@ -117,7 +118,9 @@ func (v *receiver) take(ctx context.Context, f *wire.Frame) error {
 	}
 	p := v.t.p
 	p.counts.framesIn.Add(1)
-	p.counts.messagesIn.Add(uint64(len(f.Messages)))
+	op := v.op(f)
+	canaries := canariesOf(op)
+	p.counts.messagesIn.Add(uint64(len(f.Messages) - len(canaries)))
 	p.counts.rawIn.Add(uint64(f.Raw))
 	p.counts.wireIn.Add(uint64(f.Wire))
 	if f.Gap {
@@ -125,7 +128,14 @@ func (v *receiver) take(ctx context.Context, f *wire.Frame) error {
 		p.log.Warn("the peer no longer had a part of what it owed us", "class", f.Class, "from", f.From, "to", f.To)
 	}
 	source, raw := f.Source, f.Raw
-	err := p.propose(ctx, v.op(f), func(o home.Outcome, err error) { v.done(source, raw, o, err) })
+	err := p.propose(ctx, op, func(o home.Outcome, err error) {
+		if err == nil && o.Code == home.CodeOK {
+			for _, c := range canaries {
+				p.canaries.arrived(f.Class, c.seq, c.of, time.Now())
+			}
+		}
+		v.done(source, raw, o, err)
+	})
 	if err != nil {
 		v.give(raw)
 		return fmt.Errorf("take in a frame: %w", err)
@@ -142,7 +152,7 @@ func (v *receiver) op(f *wire.Frame) *home.Frame {
 		Messages: make([]home.FrameMessage, 0, len(f.Messages))}
 	for i := range f.Messages {
 		m := &f.Messages[i]
-		if !cfg.mayCome(m.Topic) {
+		if m.Namespace != home.CanaryNamespace && !cfg.mayCome(m.Topic) {
 			p.counts.drop(DropPolicyIn, 1)
 			continue
 		}

@@ -195,6 +195,7 @@ func (s *sender) acked(a *wire.Ack) {
 		s.trim = home.Trim{Peer: s.peer(), Class: s.class, Epoch: epoch, To: to}
 	}
 	s.mu.Unlock()
+	s.t.p.canaries.acknowledged(s.class, home.Seq(a.Committed))
 	wake(s.moved)
 	wake(s.trims)
 }
@@ -267,13 +268,13 @@ func (l *senderList) add(s *sender) []*sender {
 	return append([]*sender(nil), l.list...)
 }
 
-// runSenders starts a sender for each class when it first has something to send:
+// runSenders starts a sender for each class when it first has something to send, if only a canary:
 // an idle link opens no streams.
 func (t *tunnel) runSenders(ctx context.Context, g *group) error {
 	defer t.p.senders.Store(nil)
 	for {
 		for _, info := range t.st.SpoolInfo(t.p.config().ID) {
-			if info.Messages == 0 || t.senders.find(info.Class) != nil {
+			if info.Messages+info.Canaries == 0 || t.senders.find(info.Class) != nil {
 				continue
 			}
 			if len(info.Class) > maxClassName {

@@ -51,6 +51,7 @@ type counters struct {
 	snapshotsOut, snapshotsIn, digestMismatches  atomic.Uint64
 	tunnels, tunnelsTCP, probes, dialFailures    atomic.Uint64
 	resyncs, gapsOut, gapsIn, held               atomic.Uint64
+	canariesOut                                  atomic.Uint64
 	drops                                        [7]atomic.Uint64
 }
 
@@ -80,6 +81,7 @@ type Counters struct {
 	Resyncs                   uint64 // streams begun again at the receiver's cursor
 	GapsOut, GapsIn           uint64 // spans of which a part was not in the spool any more
 	Held                      uint64 // times a class could not be sent; the log says why
+	CanariesOut               uint64 // proposed; they are none of MessagesOut
 	Dropped                   map[DropReason]uint64
 }
 
@@ -92,7 +94,8 @@ func (c *counters) read() Counters {
 		SnapshotsOut: c.snapshotsOut.Load(), SnapshotsIn: c.snapshotsIn.Load(), DigestMismatches: c.digestMismatches.Load(),
 		Tunnels: c.tunnels.Load(), TunnelsTCP: c.tunnelsTCP.Load(), Probes: c.probes.Load(), DialFailures: c.dialFailures.Load(),
 		Resyncs: c.resyncs.Load(), GapsOut: c.gapsOut.Load(), GapsIn: c.gapsIn.Load(), Held: c.held.Load(),
-		Dropped: map[DropReason]uint64{},
+		CanariesOut: c.canariesOut.Load(),
+		Dropped:     map[DropReason]uint64{},
 	}
 	for i, r := range dropReasons {
 		out.Dropped[r] = c.drops[i].Load()
@@ -123,6 +126,8 @@ type Status struct {
 	LagBytes    uint64
 	LagAge      time.Duration // since the oldest of them was spooled
 
+	Canary CanaryStatus
+
 	InterestVersion uint64 // of what the peer wants, as our home has it
 	InterestFilters int
 
@@ -146,6 +151,7 @@ func (p *peer) status() Status {
 	}
 	p.mu.Unlock()
 	st.BytesSent, st.BytesRecv, st.PacketsSent, st.LostCount = c.sent, c.received, c.packets, c.packetsLost
+	st.Canary = p.canaries.status(time.Now())
 	h := p.m.o.Home.State()
 	if info, ok := h.Peer(cfg.ID); ok {
 		st.LagMessages, st.LagBytes = info.Spooled, info.Bytes

@@ -82,6 +82,7 @@ func (t *tunnel) run(ctx context.Context) error {
 	g.do(func(ctx context.Context) error { return t.runSenders(ctx, g) })
 	g.do(t.sendLive)
 	g.do(t.tellWanted)
+	g.do(t.sendCanaries)
 	return g.wait()
 }
 
@@ -121,6 +122,7 @@ func (t *tunnel) watchGateway(ctx context.Context) error {
 			sure = time.Now()
 		}
 	}
+	t.p.canaries.forget()
 	return errNotGateway(t.p.m.o.Region)
 }
 

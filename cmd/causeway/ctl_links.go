@@ -30,9 +30,9 @@ func (c *ctl) linkCommand() *cobra.Command {
 
 func (c *ctl) printLinks(now time.Time) func(io.Writer, []admin.Link) {
 	return func(w io.Writer, links []admin.Link) {
-		t := c.table("PEER", "STATE", "-FOR", "-RTT", "-LAG", "-MESSAGES", "-SPOOL", "-FULL", "-DROPPED", "REASON")
+		t := c.table("PEER", "STATE", "-FOR", "-RTT", "-CANARY", "-LAG", "-MESSAGES", "-SPOOL", "-FULL", "-DROPPED", "REASON")
 		for _, l := range links {
-			t.row(l.Peer, l.State, ago(now, l.Since), seconds(l.RTTSeconds, l.State == admin.LinkUp), seconds(l.LagSeconds, true), l.LagMessages,
+			t.row(l.Peer, l.State, ago(now, l.Since), seconds(l.RTTSeconds, l.State == admin.LinkUp), canaryAge(l.Canary), seconds(l.LagSeconds, true), l.LagMessages,
 				admin.FormatBytes(l.SpoolBytes), percent(l.SpoolBytes, l.SpoolCapacityBytes), l.Dropped, orDash(l.Reason))
 		}
 		t.print(w, "no links")
@@ -68,6 +68,7 @@ func (c *ctl) printLink(w io.Writer, d admin.LinkDetail) {
 		tunnel += "; " + l.TransportReason
 	}
 	facts(w, "link", l.Name, "peer", l.Peer, "state", l.State+" for "+ago(c.now(), l.Since), "reason", l.Reason, "tunnel", tunnel,
+		"canary", canaryLine(l.Canary),
 		"lag", fmt.Sprintf("%s, %d messages", seconds(l.LagSeconds, true), l.LagMessages),
 		"spool", fmt.Sprintf("%d messages, %s of %s (%s%s), %d dropped; when full: %s", l.SpoolMessages, admin.FormatBytes(l.SpoolBytes),
 			admin.FormatBytes(l.SpoolCapacityBytes), percent(l.SpoolBytes, l.SpoolCapacityBytes), fullIn(l), l.Dropped, d.AtLimit),

@@ -25,6 +25,8 @@ var (
 	descLinkSpoolMax  = desc("link_spool_capacity_bytes", "Bytes that may be kept for the peer.", "peer")
 	descLinkBytes     = desc("link_bytes_total", "Bytes that crossed the link, raw and as on the wire.", "peer", "direction", "form")
 	descLinkRTT       = desc("link_rtt_seconds", "Round-trip time to the peer.", "peer")
+	descLinkCanary    = desc("link_canary_age_seconds", "Age of the newest message that crossed the link from home to home only to try it; out: since it was sent, in: since it came.", "peer", "direction")
+	descLinkCanaryRTT = desc("link_canary_seconds", "From the proposal of the newest canary here to the acknowledgement of its commit in the peer's home.", "peer")
 	descLinkTunnels   = desc("link_tunnels_total", "Tunnels opened, by either side.", "peer", "transport")
 	descLinkDials     = desc("link_dial_failures_total", "Rounds of dials in which no address gave a tunnel.", "peer")
 	descLinkProbes    = desc("link_udp_probes_total", "Attempts to move the tunnel from TCP to UDP.", "peer")
@@ -81,7 +83,7 @@ type scraper struct{ s *Server }
 // Describe names the metrics.
 func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descLinkUp, descLinkLag, descLinkLagMsgs, descLinkSpool, descLinkSpoolMax, descLinkSpoolFull, descLinkBytes,
-		descLinkRTT, descLinkTunnels, descLinkDials, descLinkProbes, descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
+		descLinkRTT, descLinkCanary, descLinkCanaryRTT, descLinkTunnels, descLinkDials, descLinkProbes, descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
 		descQueueBytes, descQueued, descGroupLag, descGroupBytes, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed, descCommit, descFsync,
 		descNodes, descVotes, descVotesWant, descTerm, descStale, descBehind, descFetched, descFetchSize, descLag, descNodeDowns, descSwitches, descBodies, descMismatch,
 		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
@@ -276,6 +278,11 @@ func (s *samples) links(links []Link) {
 			s.add(descLinkSpoolFull, float64(l.SpoolFullInSeconds), l.Peer)
 		}
 		s.add(descLinkRTT, float64(l.RTTSeconds), l.Peer)
+		if c := l.Canary; c != nil {
+			s.add(descLinkCanary, float64(c.OutAgeSeconds), l.Peer, "out")
+			s.add(descLinkCanary, float64(c.InAgeSeconds), l.Peer, "in")
+			s.add(descLinkCanaryRTT, float64(c.RoundTripSeconds), l.Peer)
+		}
 	}
 }
 

@@ -86,7 +86,7 @@ const lowDisk = 1 << 30
 // diagnose finds the one thing wrong: the first of these that holds, because each may be the cause
 // of those after it.
 func diagnose(st Status) *Trouble {
-	for _, find := range []func(Status) *Trouble{stateTrouble, storeTrouble, listenerTrouble, serviceTrouble, linkTrouble, spoolTrouble} {
+	for _, find := range []func(Status) *Trouble{stateTrouble, storeTrouble, listenerTrouble, serviceTrouble, linkTrouble, canaryTrouble, spoolTrouble} {
 		if t := find(st); t != nil {
 			return t
 		}

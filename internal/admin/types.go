@@ -286,7 +286,15 @@ type Link struct {
 	TunnelsTCP         int64       `json:"tunnels_tcp"`
 	UDPProbes          int64       `json:"udp_probes"`    // while on TCP
 	DialFailures       int64       `json:"dial_failures"` // rounds of all addresses
+	Canary             *LinkCanary `json:"canary"`        // null: the peer's version has none, or no tunnel was up yet
 	Bytes              []LinkBytes `json:"bytes"`
+}
+
+// LinkCanary is how far messages got that only try the link: from home to home, each way.
+type LinkCanary struct {
+	OutAgeSeconds    Seconds `json:"out_age_seconds"`    // since the newest that the peer's home has was sent
+	InAgeSeconds     Seconds `json:"in_age_seconds"`     // since the newest of the peer's came into this home
+	RoundTripSeconds Seconds `json:"round_trip_seconds"` // of the newest that was acknowledged, by this side's clock; 0: none was
 }
 
 // States of a Link that others look for.

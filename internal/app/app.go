@@ -282,12 +282,17 @@ func policyName(p home.Policy) string {
 	return "region"
 }
 
+// canaryEvery is how often a link is tried from end to end: several times before an
+// operator is called, and seldom enough that an idle region stays idle.
+const canaryEvery = 2 * time.Second
+
 func (a *App) newLinks() (err error) {
 	if len(a.cfg.Links) == 0 || a.replicant() { // the node that leads has the links
 		return nil
 	}
 	o := link.Options{Region: a.cfg.Region, Software: a.opts.Build.Version, Home: &a.home, Full: replica.ErrFull, Local: local{a}, Identity: a.opts.LinkIdentity,
-		Listen: a.opts.ListenLinks, Logger: a.log.With("component", "link"), MaxMessage: int(a.cfg.Limits.Packet)}
+		Listen: a.opts.ListenLinks, Logger: a.log.With("component", "link"), MaxMessage: int(a.cfg.Limits.Packet),
+		CanaryEvery: canaryEvery}
 	if o.Identity == nil {
 		o.Identity = a.certs
 	}

@@ -189,8 +189,12 @@ func (n node) link(s link.Status) admin.Link {
 			{Direction: "out", Form: "raw", Bytes: int64(s.Counters.RawOut)}, {Direction: "out", Form: "wire", Bytes: int64(s.Counters.WireOut)},
 			{Direction: "in", Form: "raw", Bytes: int64(s.Counters.RawIn)}, {Direction: "in", Form: "wire", Bytes: int64(s.Counters.WireIn)}}}
 	out.Transport, out.TransportReason = s.Network, s.WhyTCP
+	if c := s.Canary; c.Known {
+		out.Canary = &admin.LinkCanary{OutAgeSeconds: admin.SecondsOf(c.OutAge), InAgeSeconds: admin.SecondsOf(c.InAge), RoundTripSeconds: admin.SecondsOf(c.RoundTrip)}
+	}
 	out.Cause = cause(s)
 	if n.a.cluster != nil && !n.a.home.leads() {
+		out.Canary = nil
 		out.State, out.Cause, out.Reason = admin.LinkElsewhere, "", "the region's links are at the node that leads its home"
 	}
 	out.TunnelsUDP, out.TunnelsTCP = int64(s.Counters.Tunnels-s.Counters.TunnelsTCP), int64(s.Counters.TunnelsTCP)

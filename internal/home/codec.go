@@ -244,6 +244,8 @@ func (r *reader) decode(kind Kind) Op {
 		return &Trim{ID(r.string()), r.string(), r.epoch(), Seq(r.uvarint())}
 	case KindTick:
 		return &Tick{}
+	case KindCanary:
+		return &Canary{ID(r.string())}
 	case KindRaise:
 		return &Raise{Level: uint32(r.uvarint())}
 	}

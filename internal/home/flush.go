@@ -379,7 +379,7 @@ func (w *writer) spool(p *peer, sp *spool) bool {
 			return false
 		}
 		r := &sp.refs[i]
-		b := append(w.buf[:0], flag(r.live, 1))
+		b := append(w.buf[:0], flag(r.live, 1)|flag(r.canary, 4))
 		b = binary.AppendUvarint(binary.AppendUvarint(b, r.version), uint64(r.at))
 		w.emit(spoolKey(p.id, sp.class, r.seq), b)
 		if !w.all { // then it only reads

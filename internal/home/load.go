@@ -382,7 +382,10 @@ func (l *loader) want(key []byte, r *reader) {
 
 func (l *loader) spool(key []byte, r *reader) {
 	k := keyParts(key, 3, 8, r)
-	f := spoolRef{seq: Seq(tailNumber(key, r)), stored: true, live: r.byte() != 0, version: r.uvarint(), at: Time(r.uvarint())}
+	f := spoolRef{seq: Seq(tailNumber(key, r)), stored: true}
+	flags := r.byte()
+	f.live, f.canary = flags&1 != 0, flags&4 != 0
+	f.version, f.at = r.uvarint(), Time(r.uvarint())
 	f.msg = l.held(f.seq, r)
 	p := l.s.peers[ID(k[0])]
 	if p == nil || f.msg == nil {

@@ -32,6 +32,7 @@ const (
 	KindTrim        Kind = 18
 	KindTick        Kind = 19
 	KindRaise       Kind = 20
+	KindCanary      Kind = 40
 )
 
 // An Op is one operation on a home. The slices of an Op belong to the home once

@@ -165,7 +165,7 @@ func (s *State) forgetPeer(op *ForgetPeer) Outcome {
 	_ = p.interest.Replace(routing.Snapshot{}) // empty is consistent with itself
 	n := 0
 	for _, sp := range p.spools {
-		n += sp.waiting
+		n += sp.messages()
 		s.trimSpool(p, sp, math.MaxUint64)
 	}
 	if n > 0 {

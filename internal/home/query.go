@@ -123,6 +123,7 @@ type SpoolInfo struct {
 	Filters  []string
 	Start    Seq // everything up to it is done with
 	Messages int
+	Canaries int
 	Bytes    uint64
 	Oldest   Time // when the oldest was spooled; 0 if empty
 	Dropped  uint64
@@ -137,7 +138,7 @@ func (s *State) SpoolInfo(id ID) (list []SpoolInfo) {
 		return nil
 	}
 	for _, sp := range p.spools {
-		list = append(list, SpoolInfo{Class: sp.class, Filters: sp.filters, Start: sp.start, Messages: sp.waiting, Bytes: sp.bytes, Oldest: sp.oldest(), Dropped: sp.dropped})
+		list = append(list, SpoolInfo{Class: sp.class, Filters: sp.filters, Start: sp.start, Messages: sp.messages(), Canaries: sp.canary, Bytes: sp.bytes, Oldest: sp.oldest(), Dropped: sp.dropped})
 	}
 	return list
 }
@@ -205,7 +206,7 @@ func (s *State) Peers() (list []PeerInfo) {
 func (p *peer) info() PeerInfo {
 	info := PeerInfo{Peer: p.id, Policy: p.policy, Epoch: p.epoch, Version: p.interest.Version(), Filters: p.interest.Len()}
 	for _, sp := range p.spools {
-		info.Spooled += sp.waiting
+		info.Spooled += sp.messages()
 		info.Bytes += sp.bytes
 		if at := sp.oldest(); at != 0 && (info.Oldest == 0 || at < info.Oldest) {
 			info.Oldest = at

@@ -36,6 +36,7 @@ type spool struct {
 	tail    uint64     // bytes of refs
 	bytes   uint64     // of runs and refs
 	waiting int        // messages in runs and refs
+	canary  int        // of refs, those that are canaries
 	dropped uint64
 }
 
@@ -45,6 +46,7 @@ type spoolRef struct {
 	version uint64 // of the retained message; 0: not one
 	at      Time
 	live    bool
+	canary  bool
 	stored  bool
 }
 
@@ -120,6 +122,7 @@ func (sp *spool) push(r spoolRef) {
 	sp.tail += uint64(r.msg.size)
 	sp.bytes += uint64(r.msg.size)
 	sp.waiting++
+	sp.canary += one(r.canary)
 }
 
 func (p *peer) spoolBytes() uint64 {
@@ -158,6 +161,7 @@ func (sp *spool) cut(size uint64, age time.Duration) *run {
 		f := &sp.refs[r.count]
 		r.bytes += uint64(f.msg.size)
 		r.last, r.to = f.seq, f.at
+		sp.canary -= one(f.canary) // as a message from here on
 		r.count++
 	}
 	r.refs = slices.Clone(sp.refs[:r.count])
@@ -168,9 +172,18 @@ func (sp *spool) cut(size uint64, age time.Duration) *run {
 	return r
 }
 
-// oldest says when the oldest message was spooled; 0 if there is none.
+// one is 1 for true.
+func one(on bool) int { return int(flag(on, 1)) }
+
+// messages is how many wait; canaries are none.
+func (sp *spool) messages() int { return sp.waiting - sp.canary }
+
+// oldest says when the oldest message was spooled, or a canary before it; 0 if there
+// is none.
 func (sp *spool) oldest() Time {
 	switch {
+	case sp.messages() == 0:
+		return 0
 	case len(sp.runs) > 0:
 		return sp.runs[0].from
 	case len(sp.refs) > 0:
@@ -179,14 +192,15 @@ func (sp *spool) oldest() Time {
 	return 0
 }
 
-// front describes what is dropped next: a run or a message.
+// front describes what is dropped next: a run or a message, or a canary, which
+// counts for none.
 func (sp *spool) front() (last Seq, count int, bytes uint64, at Time) {
 	if len(sp.runs) > 0 {
 		r := sp.runs[0]
 		return r.last, r.count, r.bytes, r.to
 	}
 	f := &sp.refs[0]
-	return f.seq, 1, uint64(f.msg.size), f.at
+	return f.seq, one(!f.canary), uint64(f.msg.size), f.at
 }
 
 // boundSpools drops the oldest of the lowest class while the peer's spools are
@@ -221,7 +235,9 @@ func (s *State) dropOldest(p *peer, sp *spool, reason DropReason) (bytes uint64)
 	last, count, bytes, _ := sp.front()
 	sp.dropped += uint64(count)
 	s.trimSpool(p, sp, last)
-	s.sink.Dropped("spool", reason, count)
+	if count > 0 {
+		s.sink.Dropped("spool", reason, count)
+	}
 	return bytes
 }
 
@@ -275,6 +291,7 @@ func (s *State) trimSpool(p *peer, sp *spool, to Seq) {
 		sp.tail -= uint64(r.msg.size)
 		sp.bytes -= uint64(r.msg.size)
 		sp.waiting--
+		sp.canary -= one(r.canary)
 		s.release(r.msg)
 		*r = spoolRef{}
 	}
@@ -354,6 +371,7 @@ type Spooled struct {
 	Message       Message
 	Evicted       bool // the message's body must be read from the store under BodyKey
 	Live          bool // the peer's interest matched it
+	Canary        bool
 	RetainVersion uint64
 }
 
@@ -371,7 +389,7 @@ func (s *State) Spool(id ID, class string, after Seq, maxMessages, maxBytes int,
 		i, _ := slices.BinarySearchFunc(refs, after+1, func(r spoolRef, seq Seq) int { return compareSeqs(r.seq, seq) })
 		for ; i < len(refs) && maxMessages > 0 && maxBytes > 0; i++ {
 			r := &refs[i]
-			dst = append(dst, Spooled{Seq: r.seq, Epoch: s.epochOf(r.seq), Message: r.msg.Message, Evicted: r.msg.evicted, Live: r.live, RetainVersion: r.version})
+			dst = append(dst, Spooled{Seq: r.seq, Epoch: s.epochOf(r.seq), Message: r.msg.Message, Evicted: r.msg.evicted, Live: r.live, Canary: r.canary, RetainVersion: r.version})
 			maxMessages--
 			maxBytes -= int(r.msg.size)
 		}
@@ -426,7 +444,7 @@ func (s *State) DecodeRun(value []byte) ([]Spooled, error) {
 	for range cap(list) {
 		flags := r.byte()
 		seq += Seq(r.uvarint())
-		x := Spooled{Seq: seq, Epoch: s.epochOf(seq), Live: flags&1 != 0, Evicted: flags&2 != 0, RetainVersion: r.uvarint()}
+		x := Spooled{Seq: seq, Epoch: s.epochOf(seq), Live: flags&1 != 0, Evicted: flags&2 != 0, Canary: flags&4 != 0, RetainVersion: r.uvarint()}
 		if !x.Evicted {
 			x.Message = decodeMessage(&r).Message
 			x.Message.Seq = seq
@@ -449,7 +467,7 @@ func (w *writer) run(x runID) {
 	var last Seq
 	for i := range r.refs {
 		f := &r.refs[i]
-		b = append(b, flag(f.live, 1)|flag(f.msg.evicted, 2))
+		b = append(b, flag(f.live, 1)|flag(f.msg.evicted, 2)|flag(f.canary, 4))
 		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(f.seq-last)), f.version)
 		last = f.seq
 		if f.msg.evicted {

@@ -75,7 +75,9 @@ func TestSpool_RunsAreWhatWasSpooled(t *testing.T) {
 		twin := New()
 		at := 0
 		for i := range rapid.IntRange(20, 100).Draw(rt, "ops") {
-			switch rnd.IntN(12) {
+			switch rnd.IntN(13) {
+			case 12:
+				r.do(&Canary{Peer: "us"})
 			case 0:
 				to := Seq(rnd.IntN(int(r.s.HighSeq()) + 2))
 				r.do(&Trim{Peer: "us", Epoch: r.s.Epoch(), To: to})

@@ -142,7 +142,9 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 	filters := []string{"a", "a/#", "+/b", "#", "$share/g/a/#", "$share/g/x", "$share/h/#"}
 	topic := topics[rnd.IntN(len(topics))]
 	r.now += Time(rnd.IntN(3)) * Time(time.Second)
-	switch rnd.IntN(16) {
+	switch rnd.IntN(17) {
+	case 16:
+		r.do(&Canary{Peer: "us"})
 	case 0, 1:
 		var w *Will
 		if rnd.IntN(2) == 0 {

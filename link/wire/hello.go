@@ -21,10 +21,13 @@ const (
 const (
 	FeatureZstd uint64 = 1 << 0 // frames may be compressed with zstd
 	FeatureS2   uint64 = 1 << 1 // frames may be compressed with s2
+	// FeatureCanary: spools have canaries, messages without a topic that the receiver
+	// takes in, acknowledges and gives to nobody.
+	FeatureCanary uint64 = 1 << 5
 )
 
 // Features are those of this build.
-const Features = FeatureZstd | FeatureS2
+const Features = FeatureZstd | FeatureS2 | FeatureCanary
 
 // magic opens every tunnel, so that a stray speaker of another protocol is told
 // from an old Causeway.
