@@ -268,8 +268,8 @@ func (l *senderList) add(s *sender) []*sender {
 	return append([]*sender(nil), l.list...)
 }
 
-// runSenders starts a sender for each class when it first has something to send, if only a canary:
-// an idle link opens no streams.
+// runSenders starts a sender for each class when it first has something to send, if
+// only a canary: a class without either needs no stream.
 func (t *tunnel) runSenders(ctx context.Context, g *group) error {
 	defer t.p.senders.Store(nil)
 	for {
