@@ -32,10 +32,10 @@ arch: ## who may import whom
 	$(GO) test ./internal/arch
 
 unit: ## unit tests with -race
-	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v -e /test/ -e /internal/sim$$)
+	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v -e /test/ -e /internal/sim$$ -e /internal/takeover$$)
 
-sim: ## 2,000 seeds of the deterministic simulator (one goroutine: -race has nothing to find)
-	$(GO) test -timeout 10m ./internal/sim
+sim: ## 2,000 seeds of the deterministic simulator, and the model of who may host a home (one goroutine: -race has nothing to find)
+	$(GO) test -timeout 10m ./internal/sim ./internal/takeover
 
 e2e: build ## real processes, real clients
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./test/...
