@@ -18,6 +18,8 @@ const maxOpenings = 64
 // accepting takes tunnels that peers dial.
 type accepting struct {
 	m        *Manager
+	over     *tcpTransport
+	all      *group        // what relayed tunnels run in
 	openings chan struct{} // under way
 	shakes   chan struct{} // handshakes over TCP under way
 }

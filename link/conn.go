@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -13,20 +14,28 @@ import (
 type network string
 
 // The networks of tunnels. QUIC over UDP is preferred; TLS over TCP is for where
-// UDP does not get through.
+// UDP does not get through, and inside the tunnels of another region for where
+// nothing does.
 const (
-	overUDP network = "udp"
-	overTCP network = "tcp"
+	overUDP   network = "udp"
+	overTCP   network = "tcp"
+	overRelay network = "relay"
 )
+
+// ranking is the networks, the best first.
+var ranking = []network{overUDP, overTCP, overRelay}
+
+// outranks says whether a tunnel over n is better than one over o.
+func (n network) outranks(o network) bool { return slices.Index(ranking, n) < slices.Index(ranking, o) }
 
 // conn is a connection to a peer, over one of the networks. Closing it ends every
 // call on it and on its streams.
 type conn interface {
 	network() network
-	open(ctx context.Context) (control, error)   // the dialling side's control stream
-	accept(ctx context.Context) (control, error) // the accepting side's
+	open(ctx context.Context) (duplex, error)   // of the dialling side the first is the control stream
+	accept(ctx context.Context) (duplex, error) // over TCP the control stream alone
 	send(ctx context.Context) (sendStream, error)
-	receive(ctx context.Context) (receiveStream, error)
+	receive(ctx context.Context) (receiveStream, error) // over TCP of both directions, too
 	close(code uint64, reason string)
 	done() <-chan struct{}
 	tls() tls.ConnectionState
@@ -39,6 +48,15 @@ type control interface {
 	closeWrite()
 }
 
+// duplex is a stream of both directions.
+type duplex interface {
+	control
+	reset() // gives up both directions; the peer's Read and Write fail
+	SetDeadline(t time.Time) error
+	SetReadDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
+}
+
 type sendStream interface {
 	io.Writer
 	done() <-chan struct{} // closed when the peer refuses to read on
@@ -47,8 +65,15 @@ type sendStream interface {
 
 type receiveStream interface {
 	io.Reader
-	refuse() // the peer's sendStream ends; so does Read
+	refuse()              // the peer's sendStream ends; so does Read
+	both() (duplex, bool) // the stream, if it has the other direction
 }
+
+// bothWays is a duplex that the peer opened.
+type bothWays struct{ duplex }
+
+func (s bothWays) refuse()              { s.reset() }
+func (s bothWays) both() (duplex, bool) { return s.duplex, true }
 
 // connStats are the transport's own figures of one connection.
 type connStats struct {

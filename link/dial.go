@@ -19,20 +19,15 @@ import (
 // maxAddresses bounds what one host name may resolve to.
 const maxAddresses = 8
 
-// shortStart is the head start of UDP where it did not get through the last time.
+// shortStart is the head start of a network where UDP did not get through the last time.
 const shortStart = 300 * time.Millisecond
 
 // dial tries the peer's addresses and opens a tunnel with the first node that
 // answers with the right identity and has its region's links. Those of UDP are
 // tried at once, all together; those of TCP follow when UDP had its head start, or
-// has failed.
+// has failed, and relays when TCP had as much.
 func (p *peer) dial(ctx context.Context) (*tunnel, error) {
 	return p.dialAny(ctx, p.config().Dial)
-}
-
-// dialUDP tries the addresses of UDP alone.
-func (p *peer) dialUDP(ctx context.Context) (*tunnel, error) {
-	return p.dialAny(ctx, only(overUDP, p.config().Dial))
 }
 
 func (p *peer) dialAny(ctx context.Context, endpoints []string) (*tunnel, error) {
@@ -50,7 +45,7 @@ func (p *peer) dialAny(ctx context.Context, endpoints []string) (*tunnel, error)
 		a := <-r.answers
 		if err = a.err; err == nil {
 			var t *tunnel
-			t, err = p.dialled(ctx, st, a.c, r.why(errs))
+			t, err = p.dialled(ctx, st, a.c, r.why(a.c.network(), errs))
 			if err == nil || isReplaced(err) {
 				return t, err
 			}
@@ -62,10 +57,10 @@ func (p *peer) dialAny(ctx context.Context, endpoints []string) (*tunnel, error)
 }
 
 // dialled opens a tunnel on a connection, which it closes if it cannot.
-func (p *peer) dialled(ctx context.Context, st *home.State, c conn, whyTCP string) (*tunnel, error) {
+func (p *peer) dialled(ctx context.Context, st *home.State, c conn, whyNotUDP string) (*tunnel, error) {
 	t, err := p.dialOpening(ctx, st, c)
 	if err == nil {
-		t.whyTCP = whyTCP
+		t.whyNotUDP = whyNotUDP
 		err = p.adopt(t)
 	}
 	if err == nil {
@@ -96,38 +91,32 @@ type answer struct {
 // race is one round of dials. There will be an answer for each address.
 type race struct {
 	answers chan answer
-	stop    func()        // ends those under way and closes the connections that nobody took
-	udp     int           // attempts over UDP that have not failed
-	tried   bool          // UDP
-	tcp     chan struct{} // closed when UDP has failed
+	stop    func()                    // ends those under way and closes the connections that nobody took
+	tried   map[network]int           // attempts
+	left    map[network]int           // of them, that have not failed
+	turns   map[network]chan struct{} // closed when all better networks have failed
 }
 
 func (p *peer) race(ctx context.Context, addrs []net.Addr) *race {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &race{answers: make(chan answer, len(addrs)), tcp: make(chan struct{})}
-	region, head := p.config().region(), p.m.o.HeadStart
+	r := newRace(addrs)
+	head := p.m.o.HeadStart
 	if p.udpBlocked.Load() {
 		head = min(head, shortStart)
 	}
 	var all sync.WaitGroup
 	for _, a := range addrs {
-		if overUDP.has(a) {
-			r.udp++
-		}
 		all.Go(func() {
-			if overTCP.has(a) && !r.turn(ctx, head) {
+			if !r.turn(ctx, network(a.Network()), head) {
 				r.answers <- answer{addr: a, err: context.Cause(ctx)}
 				return
 			}
-			c, err := p.m.transport.Load().dial(ctx, a, p.m.o.Identity.ClientTLS(region))
+			c, err := p.connect(ctx, a)
 			if err != nil {
 				err = fmt.Errorf("%s: %w", a, err)
 			}
 			r.answers <- answer{a, c, err}
 		})
-	}
-	if r.tried = r.udp > 0; !r.tried {
-		close(r.tcp)
 	}
 	r.stop = func() {
 		cancel()
@@ -142,13 +131,51 @@ func (p *peer) race(ctx context.Context, addrs []net.Addr) *race {
 	return r
 }
 
-// turn waits for the turn of TCP; false if it did not come.
-func (r *race) turn(ctx context.Context, head time.Duration) bool {
-	timer := time.NewTimer(head)
+func newRace(addrs []net.Addr) *race {
+	r := &race{answers: make(chan answer, len(addrs)), tried: map[network]int{}, left: map[network]int{}, turns: map[network]chan struct{}{}}
+	for _, n := range ranking {
+		r.turns[n] = make(chan struct{})
+	}
+	for _, a := range addrs {
+		r.tried[network(a.Network())]++
+		r.left[network(a.Network())]++
+	}
+	r.begin()
+	return r
+}
+
+// begin begins the turns of the networks that need not wait for a better one.
+func (r *race) begin() {
+	for _, n := range ranking {
+		select {
+		case <-r.turns[n]:
+		default:
+			close(r.turns[n])
+		}
+		if r.left[n] > 0 {
+			return
+		}
+	}
+}
+
+// connect returns a connection to one of the peer's addresses whose handshake is done.
+func (p *peer) connect(ctx context.Context, a net.Addr) (conn, error) {
+	region := p.config().region()
+	identity := p.m.o.Identity.ClientTLS(region)
+	if via, ok := a.(relayAddr); ok {
+		return p.m.dialRelay(ctx, via, region, identity)
+	}
+	return p.m.transport.Load().dial(ctx, a, identity)
+}
+
+// turn waits for the turn of a network: head after each better one, or sooner if
+// those have failed. It is false if the turn did not come.
+func (r *race) turn(ctx context.Context, n network, head time.Duration) bool {
+	timer := time.NewTimer(time.Duration(slices.Index(ranking, n)) * head)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-r.tcp:
+	case <-r.turns[n]:
 	case <-ctx.Done():
 		return false
 	}
@@ -157,19 +184,21 @@ func (r *race) turn(ctx context.Context, head time.Duration) bool {
 
 // failed notes that there will be no tunnel to an address.
 func (r *race) failed(a net.Addr) {
-	if !overUDP.has(a) {
-		return
-	}
-	if r.udp--; r.udp == 0 {
-		close(r.tcp)
-	}
+	r.left[network(a.Network())]--
+	r.begin()
 }
 
-// why says why a tunnel is on TCP, if that is what comes of the race.
-func (r *race) why(errs []error) string {
+// why says why a tunnel is not on UDP, if one over n is what comes of the race.
+func (r *race) why(n network, errs []error) string {
 	failed := errors.Join(errs...)
 	switch {
-	case !r.tried:
+	case n == overRelay && r.tried[overUDP]+r.tried[overTCP] == 0:
+		return "the link has relay:// addresses alone"
+	case n == overRelay && failed != nil:
+		return "nothing gets through directly: " + oneLine(failed)
+	case n == overRelay:
+		return "nothing gets through directly: no answer yet when the relay had one"
+	case r.tried[overUDP] == 0:
 		return "the link has no udp:// address"
 	case failed != nil:
 		return "UDP does not get through: " + oneLine(failed)
@@ -185,6 +214,14 @@ func only(n network, endpoints []string) []string {
 	return slices.DeleteFunc(slices.Clone(endpoints), func(e string) bool {
 		is, _, err := endpoint(e)
 		return err != nil || is != n
+	})
+}
+
+// better returns the endpoints of networks better than n.
+func better(n network, endpoints []string) []string {
+	return slices.DeleteFunc(slices.Clone(endpoints), func(e string) bool {
+		is, _, err := endpoint(e)
+		return err != nil || !is.outranks(n)
 	})
 }
 
@@ -205,6 +242,9 @@ func resolve(ctx context.Context, e string) ([]net.Addr, error) {
 	n, hostPort, err := endpoint(e)
 	if err != nil {
 		return nil, err
+	}
+	if n == overRelay {
+		return []net.Addr{relayAddr{hostPort}}, nil
 	}
 	if ap, err := netip.ParseAddrPort(hostPort); err == nil {
 		return []net.Addr{n.addr(ap)}, nil

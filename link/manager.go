@@ -20,6 +20,7 @@ type Manager struct {
 	instance uint64  // of this Manager, told to peers
 
 	transport atomic.Pointer[transport]         // while Run runs
+	accepting atomic.Pointer[accepting]         // while Run runs
 	peers     atomic.Pointer[map[home.ID]*peer] // replaced, never changed
 	mu        sync.Mutex                        // one Reconfigure at a time
 	changed   chan struct{}                     // peers was replaced
@@ -70,13 +71,15 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	m.transport.Store(tr)
 	g := newGroup(ctx)
-	a := &accepting{m: m, openings: make(chan struct{}, maxOpenings), shakes: make(chan struct{}, maxOpenings)}
+	a := &accepting{m: m, over: tr.tcp, all: g, openings: make(chan struct{}, maxOpenings), shakes: make(chan struct{}, maxOpenings)}
+	m.accepting.Store(a)
 	g.do(func(ctx context.Context) error { return a.quic(ctx, tr.quic) })
 	if tr.tcp.listener != nil {
 		g.do(func(ctx context.Context) error { return a.tcp(ctx, tr.tcp) })
 	}
 	g.do(m.runPeers)
 	err = g.wait()
+	m.accepting.Store(nil)
 	tr.close()
 	m.transport.Store(nil)
 	if ctx.Err() != nil {

@@ -46,7 +46,7 @@ func newWorld(t *testing.T, oneWay time.Duration) *world {
 }
 
 func ip(name string) string {
-	return map[string]string{"eu": "10.0.0.1", "us": "10.0.0.2", "ap": "10.0.0.3"}[name]
+	return map[string]string{"eu": "10.0.0.1", "us": "10.0.0.2", "ap": "10.0.0.3", "sa": "10.0.0.4"}[name]
 }
 
 func addrOf(name string) string { return "udp://" + ip(name) + ":7444" }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,7 +58,7 @@ type Identity interface {
 type Peer struct {
 	ID       home.ID  // the peer region's home; also its name here
 	Region   string   // in the peer's certificate; empty means ID
-	Dial     []string // "udp://host:port", "tcp://host:port" or "host:port", which is UDP; empty means the peer dials
+	Dial     []string // "udp://host:port", "tcp://host:port", "relay://region" or "host:port", which is UDP; empty means the peer dials
 	In       []string // filters; empty means all
 	Out      []string // filters; empty means all
 	Never    []string // filters
@@ -74,6 +75,10 @@ type Options struct {
 	Local    Local
 	Identity Identity
 	Peers    []Peer
+
+	// Relay lists sets of regions: between those of a set this one passes tunnels on
+	// that its own tunnels to both carry. Nil means between none.
+	Relay [][]string
 
 	// Gateway says that this node has the region's links, as of now: that it leads
 	// the home and knows so. Of the nodes of a region one may. It is asked at every
@@ -124,6 +129,11 @@ func (o *Options) Validate() error {
 	case o.IdleTimeout != 0 && o.IdleTimeout < 2*o.KeepAlive:
 		return fmt.Errorf("link: IdleTimeout %s is below twice KeepAlive %s: one lost packet would end a tunnel", o.IdleTimeout, o.KeepAlive)
 	}
+	for _, set := range o.Relay {
+		if len(set) < 2 || slices.Contains(set, o.Region) {
+			return fmt.Errorf("link: Relay %q: name two other regions or more", set)
+		}
+	}
 	return validatePeers(o.Region, o.Peers)
 }
 
@@ -137,6 +147,13 @@ func validatePeers(own string, peers []Peer) error {
 			return fmt.Errorf("link to %q: the peer is configured twice: keep one", p.ID)
 		}
 		ids[p.ID], regions[p.region()] = true, true
+	}
+	for _, p := range peers {
+		for _, e := range only(overRelay, p.Dial) {
+			if _, via, _ := endpoint(e); via == p.region() || !regions[via] {
+				return fmt.Errorf("link to %q: address %q: want another region that this one has a link to", p.ID, e)
+			}
+		}
 	}
 	return nil
 }
@@ -195,14 +212,18 @@ func matchesAny(filters []string, topic string) bool {
 	return false
 }
 
-// endpoint returns network and host:port of an address to dial.
+// endpoint returns network and host:port, or the relay's region, of an address to dial.
 func endpoint(s string) (network, string, error) {
 	n, addr := overUDP, s
 	if scheme, rest, ok := strings.Cut(s, "://"); ok {
 		n, addr = network(scheme), rest
 	}
-	if n != overUDP && n != overTCP {
-		return "", "", fmt.Errorf("address %q: %q is not supported, use udp://host:port or tcp://host:port", s, n)
+	switch n {
+	case overUDP, overTCP:
+	case overRelay:
+		return n, addr, nil
+	default:
+		return "", "", fmt.Errorf("address %q: %q is not supported, use udp://host:port, tcp://host:port or relay://region", s, n)
 	}
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return "", "", fmt.Errorf("address %q: %w; use %s://host:port", s, err, n)

@@ -32,11 +32,11 @@ const (
 // Without addresses to dial it waits in down for the peer to dial.
 //
 // Both sides may dial at once. The rule then is the same on both: of two tunnels
-// of the same two runs the one on UDP stays, of two on the same network the one
-// dialled by the region with the smaller name. A tunnel of a new run of the peer
+// of the same two runs the one on the better network stays (UDP, then TCP, then a
+// relay), of two on the same network the one dialled by the region with the smaller name. A tunnel of a new run of the peer
 // always replaces the old one, since that is dead; so does a newer one of the same
-// direction, since its dialler has given the older one up or moves from TCP to UDP.
-// Who has a tunnel on UDP does not dial: no flapping.
+// direction, since its dialler has given the older one up or moves to a better network.
+// Who has a tunnel on the best network does not dial: no flapping.
 type peer struct {
 	m      *Manager
 	log    *slog.Logger
@@ -46,12 +46,13 @@ type peer struct {
 	wanted  chan struct{} // our home wants something else, or the policy changed
 	changed chan struct{} // the configuration or the tunnel changed
 	live    liveQueue
+	relays  relayCounts
 	inbound sync.Map // class -> chan struct{} of capacity 1: one receiver at a time
 	classes atomic.Int32
 	up      atomic.Bool // state == Up, for forward
 
-	udpBlocked atomic.Bool // the last tunnel that we dialled came about over TCP
-	probing    backoff     // between probes of UDP; owned by run
+	udpBlocked atomic.Bool // the last tunnel that we dialled is not on UDP
+	probing    backoff     // between probes of a better network; owned by run
 
 	canaries canaries
 
@@ -142,7 +143,7 @@ func (p *peer) run(ctx context.Context) {
 			p.dialFailed(ctx, err, &wait)
 			continue
 		}
-		p.udpBlocked.Store(t.c.network() == overTCP)
+		p.udpBlocked.Store(t.c.network() != overUDP)
 		serve(t)
 	}
 }
@@ -163,8 +164,8 @@ func (p *peer) dialFailed(ctx context.Context, err error, wait *backoff) {
 	}
 }
 
-// watch waits for the end of t. While t is on TCP it tries UDP now and then; a
-// tunnel that comes of it replaces t.
+// watch waits for the end of t. While there is a better network it tries that now and
+// then; a tunnel that comes of it replaces t.
 func (p *peer) watch(ctx context.Context, t *tunnel, serve func(*tunnel)) {
 	defer func() {
 		if t.c.network() == overUDP && time.Since(t.began) > provenFor {
@@ -175,7 +176,7 @@ func (p *peer) watch(ctx context.Context, t *tunnel, serve func(*tunnel)) {
 	defer probe.Stop()
 	planned := false
 	for {
-		if !planned && t.c.network() == overTCP && len(only(overUDP, p.config().Dial)) > 0 {
+		if !planned && len(better(t.c.network(), p.config().Dial)) > 0 {
 			planned = true
 			probe.Reset(p.probing.wait())
 		}
@@ -199,11 +200,12 @@ func (p *peer) watch(ctx context.Context, t *tunnel, serve func(*tunnel)) {
 // never is longer than a tunnel lives.
 const never = 100 * 365 * 24 * time.Hour
 
-// probeGrace is how long a probe goes on after the tunnel on TCP has ended: the peer
-// ends that as soon as it takes the probe's, which we may not know yet.
+// probeGrace is how long a probe goes on after the tunnel that it is to replace has
+// ended: the peer ends that as soon as it takes the probe's, which we may not know yet.
 const probeGrace = time.Second
 
-// probe dials over UDP while t is in use; it gives up soon after t has ended.
+// probe dials over the networks better than t's while t is in use; it gives up soon
+// after t has ended.
 func (p *peer) probe(ctx context.Context, t *tunnel) (*tunnel, error) {
 	if !p.m.gateway() {
 		return nil, errNotGateway(p.m.o.Region)
@@ -219,9 +221,9 @@ func (p *peer) probe(ctx context.Context, t *tunnel) (*tunnel, error) {
 		case <-ctx.Done():
 		}
 	}()
-	n, err := p.dialUDP(ctx)
+	n, err := p.dialAny(ctx, better(t.c.network(), p.config().Dial))
 	if err == nil {
-		p.udpBlocked.Store(false)
+		p.udpBlocked.Store(n.c.network() != overUDP)
 	}
 	return n, err
 }
@@ -256,6 +258,7 @@ func (p *peer) serve(ctx context.Context, t *tunnel) {
 	}
 	defer p.abandon(t)
 	p.setUp(t)
+	p.m.relayUp(p.config().region())
 	p.setEnded(t, t.run(ctx))
 }
 

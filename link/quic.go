@@ -40,7 +40,7 @@ func listenQUIC(o *Options, server *tls.Config) (*quicTransport, error) {
 			MaxStreamReceiveWindow:         uint64(o.StreamWindow),
 			InitialConnectionReceiveWindow: min(2<<20, uint64(o.ConnWindow)),
 			MaxConnectionReceiveWindow:     uint64(o.ConnWindow),
-			MaxIncomingStreams:             1,
+			MaxIncomingStreams:             1 + 2*maxRelayed, // a closed one counts until the peer knows
 			MaxIncomingUniStreams:          maxStreams,
 		},
 	}
@@ -82,7 +82,7 @@ func (t *quicTransport) close() {
 
 type quicConn struct{ c *quic.Conn }
 
-func (q *quicConn) open(ctx context.Context) (control, error) {
+func (q *quicConn) open(ctx context.Context) (duplex, error) {
 	s, err := q.c.OpenStreamSync(ctx)
 	if err != nil {
 		return nil, plain(err)
@@ -90,7 +90,7 @@ func (q *quicConn) open(ctx context.Context) (control, error) {
 	return quicControl{s}, nil
 }
 
-func (q *quicConn) accept(ctx context.Context) (control, error) {
+func (q *quicConn) accept(ctx context.Context) (duplex, error) {
 	s, err := q.c.AcceptStream(ctx)
 	if err != nil {
 		return nil, plain(err)
@@ -142,6 +142,11 @@ func (s quicControl) Write(b []byte) (int, error) {
 
 func (s quicControl) closeWrite() { _ = s.Stream.Close() }
 
+func (s quicControl) reset() {
+	s.CancelRead(resetCode)
+	s.CancelWrite(resetCode)
+}
+
 type quicSend struct{ s *quic.SendStream }
 
 func (s quicSend) Write(b []byte) (int, error) {
@@ -159,7 +164,8 @@ func (s quicReceive) Read(b []byte) (int, error) {
 	return n, plain(err)
 }
 
-func (s quicReceive) refuse() { s.s.CancelRead(resetCode) }
+func (s quicReceive) refuse()              { s.s.CancelRead(resetCode) }
+func (s quicReceive) both() (duplex, bool) { return nil, false }
 
 // plain turns the transport's errors into ours.
 func plain(err error) error {

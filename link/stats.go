@@ -49,7 +49,8 @@ type counters struct {
 	rawOut, wireOut, rawIn, wireIn               atomic.Uint64
 	interestOut, interestIn                      atomic.Uint64
 	snapshotsOut, snapshotsIn, digestMismatches  atomic.Uint64
-	tunnels, tunnelsTCP, probes, dialFailures    atomic.Uint64
+	tunnels, tunnelsTCP, tunnelsRelay            atomic.Uint64
+	probes, dialFailures                         atomic.Uint64
 	resyncs, gapsOut, gapsIn, held               atomic.Uint64
 	canariesOut                                  atomic.Uint64
 	drops                                        [7]atomic.Uint64
@@ -76,8 +77,8 @@ type Counters struct {
 	SnapshotsOut, SnapshotsIn uint64
 	DigestMismatches          uint64 // what a peer wants was not what we held at that version
 	Tunnels, DialFailures     uint64
-	TunnelsTCP                uint64 // of Tunnels
-	Probes                    uint64 // of UDP while on TCP
+	TunnelsTCP, TunnelsRelay  uint64 // of Tunnels
+	Probes                    uint64 // of a better network
 	Resyncs                   uint64 // streams begun again at the receiver's cursor
 	GapsOut, GapsIn           uint64 // spans of which a part was not in the spool any more
 	Held                      uint64 // times a class could not be sent; the log says why
@@ -92,7 +93,7 @@ func (c *counters) read() Counters {
 		RawOut: c.rawOut.Load(), WireOut: c.wireOut.Load(), RawIn: c.rawIn.Load(), WireIn: c.wireIn.Load(),
 		InterestOut: c.interestOut.Load(), InterestIn: c.interestIn.Load(),
 		SnapshotsOut: c.snapshotsOut.Load(), SnapshotsIn: c.snapshotsIn.Load(), DigestMismatches: c.digestMismatches.Load(),
-		Tunnels: c.tunnels.Load(), TunnelsTCP: c.tunnelsTCP.Load(), Probes: c.probes.Load(), DialFailures: c.dialFailures.Load(),
+		Tunnels: c.tunnels.Load(), TunnelsTCP: c.tunnelsTCP.Load(), TunnelsRelay: c.tunnelsRelay.Load(), Probes: c.probes.Load(), DialFailures: c.dialFailures.Load(),
 		Resyncs: c.resyncs.Load(), GapsOut: c.gapsOut.Load(), GapsIn: c.gapsIn.Load(), Held: c.held.Load(),
 		CanariesOut: c.canariesOut.Load(),
 		Dropped:     map[DropReason]uint64{},
@@ -105,15 +106,16 @@ func (c *counters) read() Counters {
 
 // Status is a link as an operator sees it.
 type Status struct {
-	Peer    home.ID
-	Region  string
-	State   State
-	Reason  string    // why it is not up; while up: why a part of it does not work
-	Since   time.Time // of the state
-	Network string    // udp or tcp, while up
-	WhyTCP  string    // why it is not udp, while up
-	Address string    // of the peer's end, while up
-	Dialled bool      // by us, while up
+	Peer      home.ID
+	Region    string
+	State     State
+	Reason    string    // why it is not up; while up: why a part of it does not work
+	Since     time.Time // of the state
+	Network   string    // udp, tcp or relay, while up
+	WhyNotUDP string    // why it is not udp, while up
+	Via       string    // the region that relays, while up through one
+	Address   string    // of the peer's end, while up
+	Dialled   bool      // by us, while up
 
 	RTT                    time.Duration // while up
 	BytesSent, BytesRecv   uint64        // of the transport, with everything, over all tunnels
@@ -131,19 +133,25 @@ type Status struct {
 	InterestVersion uint64 // of what the peer wants, as our home has it
 	InterestFilters int
 
+	Relayed      []Relayed         // from the peer to others
+	RelayRefused map[string]uint64 // streams of the peer that were refused, by reason
+
 	Counters Counters
 }
 
 func (p *peer) status() Status {
 	cfg := p.config()
-	st := Status{Peer: cfg.ID, Region: cfg.region(), Counters: p.counts.read()}
+	st := Status{Peer: cfg.ID, Region: cfg.region(), Counters: p.counts.read(), Relayed: p.relays.relayed(), RelayRefused: p.relays.refusedBy()}
 	p.mu.Lock()
 	st.State, st.Reason, st.Since = p.state, p.reason, p.since
 	c := p.former
 	if t := p.tunnel; t != nil && p.state == Up {
 		st.Address, st.Dialled, st.Protocol, st.Software = t.c.remote().String(), t.dialled, t.agreed.Version, t.remote.Software
-		if st.Network = string(t.c.network()); t.c.network() == overTCP {
-			st.WhyTCP = t.whyTCP
+		if st.Network = string(t.c.network()); t.c.network() != overUDP {
+			st.WhyNotUDP = t.whyNotUDP
+		}
+		if via, ok := t.c.remote().(relayAddr); ok {
+			st.Via = via.region
 		}
 		c = c.plus(t.c.stats())
 		st.RTT = c.rtt
@@ -203,8 +211,13 @@ func (p *peer) setUp(t *tunnel) {
 		log.Info("link up")
 		return
 	}
+	if t.c.network() == overRelay {
+		p.counts.tunnelsRelay.Add(1)
+		log.Warn("link up through a relay", "reason", t.whyNotUDP)
+		return
+	}
 	p.counts.tunnelsTCP.Add(1)
-	log.Warn("link up over TCP", "reason", t.whyTCP)
+	log.Warn("link up over TCP", "reason", t.whyNotUDP)
 }
 
 // setEnded notes why t ended. If another tunnel has its place, the link is up.
@@ -244,6 +257,7 @@ func (p *peer) heldReason() string {
 // first.
 func endReason(err error) string {
 	var closed *closedError
+	var relay *relayError
 	switch {
 	case err == nil || errors.Is(err, context.Canceled):
 		return "closed"
@@ -255,6 +269,8 @@ func endReason(err error) string {
 		return errRestarted.Error()
 	case errors.Is(err, errCut):
 		return errCut.Error()
+	case errors.As(err, &relay):
+		return relay.Error()
 	}
 	return err.Error()
 }
@@ -275,6 +291,13 @@ func (p *peer) setDown(err error) {
 
 // waiting is the reason of a link that only the peer can open.
 const waiting = "waiting for the peer to dial"
+
+// whyDown is why there is no tunnel.
+func (p *peer) whyDown() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.reason
+}
 
 // setWaiting notes that only the peer can open a tunnel.
 func (p *peer) setWaiting() {

@@ -19,7 +19,8 @@ import (
 
 // TLS over TCP, for where UDP does not get through. yamux is known in this file
 // only. Its streams go both ways: of ours, the first one that the dialling side
-// opens is the control stream, and on all others only the opener writes.
+// opens is the control stream, and on all others but those of relayed tunnels only
+// the opener writes. A relayed tunnel is the same inside a stream of another one.
 
 const (
 	// tcpSegment is what one stream writes before another one has its turn: with
@@ -85,6 +86,11 @@ func (t *tcpTransport) dial(ctx context.Context, addr net.Addr, c *tls.Config) (
 		}
 		return nil, err
 	}
+	return t.greet(ctx, raw, c)
+}
+
+// greet does the handshake of a connection that we made, which it closes if that fails.
+func (t *tcpTransport) greet(ctx context.Context, raw net.Conn, c *tls.Config) (conn, error) {
 	sock := newTCPSocket(raw)
 	return t.open(ctx, sock, tls.Client(sock, c), yamux.Client)
 }
@@ -100,8 +106,9 @@ func (t *tcpTransport) open(ctx context.Context, sock *tcpSocket, session *tls.C
 		_ = sock.Conn.Close()
 		return nil, handshakeError(err)
 	}
-	budget := &windows{left: t.o.ConnWindow}
-	c := &tcpConn{sock: sock, state: session.ConnectionState(), idle: t.o.IdleTimeout,
+	over := network(sock.RemoteAddr().Network())
+	budget := &windows{left: t.o.window(over)}
+	c := &tcpConn{over: over, sock: sock, state: session.ConnectionState(), idle: t.o.IdleTimeout,
 		controls: make(chan *yamux.Stream), streams: make(chan *yamux.Stream), gone: make(chan struct{})}
 	c.mux, err = mux(tlsSession{session, sock}, t.config(), budget.open)
 	if err != nil {
@@ -115,8 +122,8 @@ func (t *tcpTransport) open(ctx context.Context, sock *tcpSocket, session *tls.C
 
 func (t *tcpTransport) config() *yamux.Config {
 	return &yamux.Config{
-		AcceptBacklog:      maxStreams + 1,
-		MaxIncomingStreams: maxStreams + 1,
+		AcceptBacklog:      maxStreams + 1 + maxRelayed,
+		MaxIncomingStreams: maxStreams + 1 + maxRelayed,
 		PingBacklog:        4,
 		// The pings that measure the round trip are the keep-alive. One is given up
 		// after the same time, so that the next is sent: a slow answer is one, too,
@@ -245,6 +252,7 @@ func (tlsSession) SetWriteDeadline(time.Time) error { return nil }
 
 // tcpConn is a connection over TCP. run owns it.
 type tcpConn struct {
+	over     network
 	mux      *yamux.Session
 	sock     *tcpSocket
 	state    tls.ConnectionState
@@ -308,7 +316,7 @@ func (c *tcpConn) watch() {
 // because notes why we end the connection; the first reason stays.
 func (c *tcpConn) because(err error) { c.why.CompareAndSwap(nil, &err) }
 
-func (c *tcpConn) open(ctx context.Context) (control, error) {
+func (c *tcpConn) open(ctx context.Context) (duplex, error) {
 	s, err := c.mux.OpenStream(ctx)
 	if err != nil {
 		return nil, c.plain(err)
@@ -316,7 +324,7 @@ func (c *tcpConn) open(ctx context.Context) (control, error) {
 	return tcpControl{c, s}, nil
 }
 
-func (c *tcpConn) accept(ctx context.Context) (control, error) {
+func (c *tcpConn) accept(ctx context.Context) (duplex, error) {
 	select {
 	case s := <-c.controls:
 		return tcpControl{c, s}, nil
@@ -340,7 +348,7 @@ func (c *tcpConn) send(ctx context.Context) (sendStream, error) {
 func (c *tcpConn) receive(ctx context.Context) (receiveStream, error) {
 	select {
 	case s := <-c.streams:
-		return tcpReceive{c, s}, nil
+		return bothWays{tcpControl{c, s}}, nil
 	case <-c.gone:
 		return nil, c.err
 	case <-ctx.Done():
@@ -356,7 +364,7 @@ func (c *tcpConn) close(code uint64, reason string) {
 	_ = c.mux.CloseWithError(uint32(closeCodes + code))
 }
 
-func (c *tcpConn) network() network         { return overTCP }
+func (c *tcpConn) network() network         { return c.over }
 func (c *tcpConn) done() <-chan struct{}    { return c.gone }
 func (c *tcpConn) tls() tls.ConnectionState { return c.state }
 func (c *tcpConn) remote() net.Addr         { return c.sock.RemoteAddr() }
@@ -398,6 +406,11 @@ func (s tcpControl) Write(b []byte) (int, error) {
 }
 
 func (s tcpControl) closeWrite() { _ = s.s.CloseWrite() }
+func (s tcpControl) reset()      { _ = s.s.ResetWithError(resetCode) }
+
+func (s tcpControl) SetDeadline(t time.Time) error      { return s.s.SetDeadline(t) }
+func (s tcpControl) SetReadDeadline(t time.Time) error  { return s.s.SetReadDeadline(t) }
+func (s tcpControl) SetWriteDeadline(t time.Time) error { return s.s.SetWriteDeadline(t) }
 
 type tcpSend struct {
 	c       *tcpConn
@@ -419,18 +432,6 @@ func (s tcpSend) Write(b []byte) (int, error) {
 
 func (s tcpSend) done() <-chan struct{} { return s.refused }
 func (s tcpSend) reset()                { _ = s.s.ResetWithError(resetCode) }
-
-type tcpReceive struct {
-	c *tcpConn
-	s *yamux.Stream
-}
-
-func (s tcpReceive) Read(b []byte) (int, error) {
-	n, err := s.s.Read(b)
-	return n, s.c.plain(err)
-}
-
-func (s tcpReceive) refuse() { _ = s.s.ResetWithError(resetCode) }
 
 // errNoTCPAnswer is a dial over TCP that nothing came back from.
 var errNoTCPAnswer = errors.New("no answer over TCP")
@@ -471,9 +472,12 @@ func plainTCP(err error) error {
 // check of who it is.
 func handshakeError(err error) error {
 	var n net.Error
+	var relay *relayError
 	switch alert, refused := remoteAlert(err); {
 	case refused:
 		return fmt.Errorf("the peer refused our certificate: %s", alert)
+	case errors.As(err, &relay):
+		return relay
 	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
 		return errNoTCPAnswer
 	case errors.Is(err, context.Canceled):

@@ -61,8 +61,8 @@ func TestTCP_FallsBackAndReturns(t *testing.T) {
 					within(70*time.Second, "on UDP", on(overUDP))
 					w.wan.blockUDP(true)
 					fell := within(10*time.Second, "on TCP", on(overTCP))
-					if s := eu.status("us"); !strings.Contains(s.WhyTCP, "UDP does not get through") && !strings.Contains(s.WhyTCP, "the peer dialled over TCP") {
-						t.Errorf("why TCP: %q", s.WhyTCP)
+					if s := eu.status("us"); !strings.Contains(s.WhyNotUDP, "UDP does not get through") && !strings.Contains(s.WhyNotUDP, "the peer dialled over TCP") {
+						t.Errorf("why TCP: %q", s.WhyNotUDP)
 					}
 					sent := n
 					within(30*time.Second, "through on TCP", func() bool {
@@ -98,7 +98,7 @@ func TestTCP_UDPHasAHeadStart(t *testing.T) {
 		eu := w.region("eu", peerToBoth("us"))
 		up(t, eu, "us")
 		time.Sleep(time.Minute)
-		if s := eu.status("us"); s.Network != "udp" || s.WhyTCP != "" || s.Counters.TunnelsTCP != 0 || s.Counters.Probes != 0 {
+		if s := eu.status("us"); s.Network != "udp" || s.WhyNotUDP != "" || s.Counters.TunnelsTCP != 0 || s.Counters.Probes != 0 {
 			t.Errorf("%+v", s)
 		}
 		if w.wan.ports != 0 {
@@ -115,10 +115,10 @@ func TestTCP_DeadPeer(t *testing.T) {
 		us := w.region("us", peerFrom("eu"))
 		eu := w.region("eu", peerOverTCP("us"))
 		up(t, eu, "us")
-		if s := eu.status("us"); s.Network != "tcp" || s.WhyTCP != "the link has no udp:// address" || s.RTT < 40*time.Millisecond || s.BytesSent == 0 {
+		if s := eu.status("us"); s.Network != "tcp" || s.WhyNotUDP != "the link has no udp:// address" || s.RTT < 40*time.Millisecond || s.BytesSent == 0 {
 			t.Errorf("%+v", s)
 		}
-		if s := us.status("eu"); s.Network != "tcp" || s.WhyTCP != "the peer dialled over TCP" {
+		if s := us.status("eu"); s.Network != "tcp" || s.WhyNotUDP != "the peer dialled over TCP" {
 			t.Errorf("%+v", s)
 		}
 		time.Sleep(time.Minute)

@@ -14,30 +14,35 @@ import (
 // tunnel is one open connection to a peer. run owns it; close may be called by
 // anyone.
 type tunnel struct {
-	p       *peer
-	st      *home.State // our home, as it was opened: another one needs another tunnel
-	c       conn
-	s       control
-	r       *bufio.Reader
-	remote  wire.Hello
-	agreed  wire.Agreement
-	dialled bool   // by us
-	whyTCP  string // why it is not on UDP; fixed before adopt
-	began   time.Time
-	ended   chan struct{} // closed when run has returned
+	p         *peer
+	st        *home.State // our home, as it was opened: another one needs another tunnel
+	c         conn
+	s         control
+	r         *bufio.Reader
+	remote    wire.Hello
+	agreed    wire.Agreement
+	dialled   bool   // by us
+	whyNotUDP string // why it is not on UDP; fixed before adopt
+	began     time.Time
+	ended     chan struct{} // closed when run has returned
 
 	before *tunnel // the one it replaced, until that has ended; owned by adopt, then serve
 
+	relayed chan struct{} // a slot for each relayed tunnel that this one carries
 	out     *outbox
 	asked   chan wire.InterestRequest // of the peer, newest
 	senders senderList
 }
 
 func newTunnel(p *peer, st *home.State, c conn, s control, r *bufio.Reader, remote wire.Hello, agreed wire.Agreement, dialled bool) *tunnel {
+	why := "the peer dialled over TCP"
+	if c.network() == overRelay {
+		why = "the peer dialled through a relay"
+	}
 	return &tunnel{
 		p: p, st: st, c: c, s: s, r: r, remote: remote, agreed: agreed, dialled: dialled,
-		began: time.Now(), ended: make(chan struct{}), whyTCP: "the peer dialled over TCP",
-		out: newOutbox(), asked: make(chan wire.InterestRequest, 1),
+		began: time.Now(), ended: make(chan struct{}), whyNotUDP: why,
+		relayed: make(chan struct{}, maxRelayed), out: newOutbox(), asked: make(chan wire.InterestRequest, 1),
 	}
 }
 
@@ -54,7 +59,7 @@ func (t *tunnel) outranks(n *tunnel) bool {
 	case t.dialled == n.dialled: // its dialler gave it up, or moves
 		return false
 	case t.c.network() != n.c.network():
-		return t.c.network() == overUDP
+		return t.c.network().outranks(n.c.network())
 	}
 	return t.preferred()
 }
@@ -78,7 +83,8 @@ func (t *tunnel) run(ctx context.Context) error {
 	g.do(t.watchGateway)
 	g.do(t.readControl)
 	g.do(t.out.writeTo(t.s, &t.p.counts))
-	g.do(func(ctx context.Context) error { return t.acceptStreams(ctx, g) })
+	g.do(func(ctx context.Context) error { return t.acceptStreams(ctx, g, t.c.receive) })
+	g.do(func(ctx context.Context) error { return t.acceptStreams(ctx, g, t.receiveBoth) })
 	g.do(func(ctx context.Context) error { return t.runSenders(ctx, g) })
 	g.do(t.sendLive)
 	g.do(t.tellWanted)
@@ -175,10 +181,16 @@ func (t *tunnel) readControl(ctx context.Context) error {
 	}
 }
 
+// receiveBoth waits for a stream of both directions that the peer opens.
+func (t *tunnel) receiveBoth(ctx context.Context) (receiveStream, error) {
+	s, err := t.c.accept(ctx)
+	return bothWays{s}, err
+}
+
 // acceptStreams serves the streams that the peer opens.
-func (t *tunnel) acceptStreams(ctx context.Context, g *group) error {
+func (t *tunnel) acceptStreams(ctx context.Context, g *group, next func(context.Context) (receiveStream, error)) error {
 	for {
-		s, err := t.c.receive(ctx)
+		s, err := next(ctx)
 		if err != nil {
 			return err
 		}
@@ -209,6 +221,10 @@ func (t *tunnel) serveStream(ctx context.Context, s receiveStream) error {
 		return t.receiveLive(ctx, r)
 	case wire.StreamInterest:
 		return t.receiveInterest(ctx, r)
+	case wire.StreamRelay:
+		if both, ok := s.both(); ok {
+			t.serveRelay(ctx, both, r, head.Path)
+		}
 	}
 	return nil // of a later version: refused alone
 }

@@ -18,6 +18,7 @@ const (
 	typeInterestRequest = 3
 	typeGoodbye         = 4
 	typeWelcome         = 5
+	typeRelayAnswer     = 6
 	typeInterestDigest  = 16
 	typeInterestChunk   = 17
 	typeInterestDelta   = 18
@@ -177,6 +178,8 @@ func parseControl(kind uint64, body []byte) (Control, error) {
 		m = &Goodbye{Code: f.uvarint("code"), Reason: f.string("reason", maxText)}
 	case typeWelcome:
 		m = &Welcome{Agreement{Version: f.uvarint("version"), Features: f.uvarint("feature bits")}}
+	case typeRelayAnswer:
+		m = f.relayAnswer()
 	case typeInterestRequest:
 		m = f.interestRequest()
 	case typeInterestDigest:

@@ -38,13 +38,15 @@ func genFilters(t *rapid.T, label string) []Filter {
 func genControl(t *rapid.T) Control {
 	u := func(name string) uint64 { return rapid.Uint64().Draw(t, name) }
 	class := rapid.StringN(0, 20, maxName)
-	switch rapid.IntRange(0, 7).Draw(t, "type") {
+	switch rapid.IntRange(0, 8).Draw(t, "type") {
 	case 0:
 		return &Cursor{Source: genSource(t), Class: class.Draw(t, "class"), Known: rapid.Bool().Draw(t, "known"), Seq: u("seq")}
 	case 1:
 		return &Ack{Source: genSource(t), Class: class.Draw(t, "class"), Committed: u("committed"), Applied: u("applied")}
 	case 2:
 		return &Goodbye{Code: u("code"), Reason: rapid.StringN(0, 100, maxText).Draw(t, "reason")}
+	case 8:
+		return &RelayAnswer{Code: u("code"), Reason: rapid.StringN(0, 100, maxText).Draw(t, "reason")}
 	case 7:
 		return &Welcome{Agreement{Version: u("version"), Features: u("features")}}
 	case 3:
@@ -135,6 +137,7 @@ func TestStreamHead_RoundTrip(t *testing.T) {
 	for _, want := range []StreamHead{
 		{Kind: StreamLive}, {Kind: StreamInterest}, {Kind: 77},
 		{Kind: StreamSpool, Source: Source{"eu", Epoch{2, "us"}}, Class: "commands"},
+		{Kind: StreamRelay, Path: RelayPath{From: "eu", To: "us", Hops: MaxHops}},
 	} {
 		r := bufio.NewReader(bytes.NewReader(append(want.Append(nil), '!')))
 		got, err := ReadStreamHead(r)
@@ -149,7 +152,7 @@ func TestStreamHead_RoundTrip(t *testing.T) {
 
 func FuzzControl(f *testing.F) {
 	for _, m := range []Control{
-		&Cursor{Class: "c", Known: true, Seq: 7}, &Ack{Committed: 9}, &Goodbye{Reason: "bye"}, &Welcome{Agreement{1, 3}}, &InterestRequest{Full: true},
+		&Cursor{Class: "c", Known: true, Seq: 7}, &Ack{Committed: 9}, &Goodbye{Reason: "bye"}, &Welcome{Agreement{1, 3}}, &InterestRequest{Full: true}, &RelayAnswer{Code: RelayBusy, Reason: "full"},
 		&InterestDigest{Version: 3}, &InterestChunk{Last: true, Filters: []Filter{{"ns", "a/#"}}},
 		&InterestDelta{Add: []Filter{{"", "+"}}, Remove: []Filter{{"", "b"}}},
 	} {
@@ -171,6 +174,8 @@ func FuzzStreamHead(f *testing.F) {
 	h := StreamHead{Kind: StreamSpool, Source: Source{"eu", Epoch{1, "eu"}}, Class: "c"}
 	f.Add(h.Append(nil))
 	f.Add([]byte{2, 0})
+	relay := StreamHead{Kind: StreamRelay, Path: RelayPath{From: "eu", To: "us", Hops: 1}}
+	f.Add(relay.Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := ReadStreamHead(bufio.NewReader(bytes.NewReader(b)))
 		if err != nil {

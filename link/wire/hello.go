@@ -19,15 +19,16 @@ const (
 // Feature bits. A feature is used when both sides have it; unknown bits mean
 // nothing to us.
 const (
-	FeatureZstd uint64 = 1 << 0 // frames may be compressed with zstd
-	FeatureS2   uint64 = 1 << 1 // frames may be compressed with s2
+	FeatureZstd  uint64 = 1 << 0 // frames may be compressed with zstd
+	FeatureS2    uint64 = 1 << 1 // frames may be compressed with s2
+	FeatureRelay uint64 = 1 << 3 // streams of kind StreamRelay are known
 	// FeatureCanary: spools have canaries, messages without a topic that the receiver
 	// takes in, acknowledges and gives to nobody.
 	FeatureCanary uint64 = 1 << 5
 )
 
 // Features are those of this build.
-const Features = FeatureZstd | FeatureS2 | FeatureCanary
+const Features = FeatureZstd | FeatureS2 | FeatureRelay | FeatureCanary
 
 // magic opens every tunnel, so that a stray speaker of another protocol is told
 // from an old Causeway.

@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// StreamKind says what a unidirectional stream carries.
+// StreamKind says what a stream carries.
 type StreamKind uint64
 
 // Kinds of streams. The control stream is the first bidirectional stream and
@@ -16,24 +16,29 @@ const (
 	StreamSpool    StreamKind = 1 // frames of one class of a spool
 	StreamLive     StreamKind = 2 // frames of messages that are in no spool
 	StreamInterest StreamKind = 3 // interest messages
+	StreamRelay    StreamKind = 4 // of both directions: a tunnel between two regions of which one is not at an end of this one
 )
 
 const maxStreamHead = 1024
 
-// StreamHead opens a unidirectional stream. Source and Class are used by
-// StreamSpool alone.
+// StreamHead opens a stream. Source and Class are used by StreamSpool alone, Path by
+// StreamRelay.
 type StreamHead struct {
 	Kind   StreamKind
 	Source Source
 	Class  string
+	Path   RelayPath
 }
 
 // Append adds the opening to b.
 func (h *StreamHead) Append(b []byte) []byte {
 	var body []byte
-	if h.Kind == StreamSpool {
+	switch h.Kind {
+	case StreamSpool:
 		body = appendSource(body, h.Source)
 		body = appendString(body, h.Class)
+	case StreamRelay:
+		body = h.Path.append(body)
 	}
 	b = binary.AppendUvarint(b, uint64(h.Kind))
 	b = binary.AppendUvarint(b, uint64(len(body)))
@@ -59,12 +64,15 @@ func ReadStreamHead(r *bufio.Reader) (StreamHead, error) {
 		return StreamHead{}, fmt.Errorf("read a stream's opening: %w", noEOF(err))
 	}
 	h := StreamHead{Kind: StreamKind(kind)}
-	if h.Kind == StreamSpool {
-		f := fields{b: body}
+	f := fields{b: body}
+	switch h.Kind {
+	case StreamSpool:
 		h.Source, h.Class = f.source(), f.string("class", maxName)
-		if f.err != nil {
-			return StreamHead{}, f.err
-		}
+	case StreamRelay:
+		h.Path = f.relayPath()
+	}
+	if f.err != nil {
+		return StreamHead{}, f.err
 	}
 	return h, nil
 }

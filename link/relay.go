@@ -1,0 +1,213 @@
+package link
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"causeway/link/wire"
+)
+
+// A relay connects a stream of one peer with a stream of another one and copies
+// bytes. It sees a TLS session of those two between which it can read and forge
+// nothing. It stores nothing: what a peer does not take the other one cannot send.
+
+const (
+	// maxRelayed bounds the relayed tunnels of which a tunnel carries a stream.
+	maxRelayed = 32
+	// relayBuffer is what a relay holds of a stream in one direction, beside the
+	// windows of the two streams.
+	relayBuffer = 32 << 10
+	// relayIdle ends a relayed stream on which nothing moved. The ends ping every
+	// Options.KeepAlive.
+	relayIdle = 30 * time.Second
+	// relayWait is how long a relay waits for a tunnel to the region asked for: after
+	// its own restart both ends dial it at about the same time.
+	relayWait = 3 * time.Second
+	relayPoll = 50 * time.Millisecond
+)
+
+// window is the receive window of all of a connection's streams together. Those
+// inside relayed tunnels add up to no more than what carries them has for itself.
+func (o *Options) window(over network) int {
+	if over == overRelay {
+		return o.ConnWindow / maxRelayed
+	}
+	return o.ConnWindow
+}
+
+// mayRelay says whether the configuration lets two regions meet here.
+func (m *Manager) mayRelay(a, b string) bool {
+	return slices.ContainsFunc(m.o.Relay, func(regions []string) bool {
+		return a != b && slices.Contains(regions, a) && slices.Contains(regions, b)
+	})
+}
+
+// serveRelay serves a stream of a relayed tunnel, as the relay or as the far end,
+// until it has ended. What goes wrong is that stream's trouble.
+func (t *tunnel) serveRelay(ctx context.Context, s duplex, r *bufio.Reader, path wire.RelayPath) {
+	err := t.admitRelay(path)
+	if err == nil {
+		defer func() { <-t.relayed }()
+		if path.To == t.p.m.o.Region {
+			err = t.takeRelayed(s, r, path)
+		} else {
+			err = t.passOn(ctx, s, r, path)
+		}
+	}
+	var no *refusal
+	if errors.As(err, &no) {
+		t.p.relays.refused(no.code)
+		refuseRelay(s, no)
+	}
+}
+
+// admitRelay takes a slot for a stream that the peer opened.
+func (t *tunnel) admitRelay(path wire.RelayPath) error {
+	own := t.p.m.o.Region
+	switch {
+	case t.c.network() == overRelay:
+		return refuse(wire.RelayHops, "region %q takes no relayed tunnel by one that is relayed itself", own)
+	case !take(t.relayed):
+		return refuse(wire.RelayBusy, "region %q has %d relayed tunnels on that of region %q already", own, maxRelayed, t.remote.Region)
+	}
+	return nil
+}
+
+// refuseRelay says why and waits for the peer to hear it.
+func refuseRelay(s duplex, no *refusal) {
+	_ = s.SetDeadline(time.Now().Add(refuseWait))
+	_, err := s.Write(wire.AppendControl(nil, &wire.RelayAnswer{Code: no.code, Reason: no.reason}))
+	if s.closeWrite(); err == nil {
+		_, _ = io.Copy(io.Discard, s)
+	}
+}
+
+// passOn is the relay's part. It hands on to the region asked for alone, and only by
+// a tunnel that is not relayed: a stream passes one relay.
+func (t *tunnel) passOn(ctx context.Context, near duplex, r *bufio.Reader, path wire.RelayPath) error {
+	m, from := t.p.m, t.remote.Region
+	switch {
+	case path.From != from:
+		return refuse(wire.RelayForbidden, "region %q asks on behalf of region %q: each asks for itself", from, path.From)
+	case path.Hops == 0:
+		return refuse(wire.RelayHops, "the stream has passed as many relays as it may when it comes to region %q", m.o.Region)
+	case !m.mayRelay(from, path.To):
+		return refuse(wire.RelayForbidden, "region %q does not relay between %q and %q: list both in its link.relay", m.o.Region, from, path.To)
+	}
+	on, err := m.tunnelTo(ctx, path.To)
+	if err != nil {
+		return err
+	}
+	if !take(on.relayed) {
+		return refuse(wire.RelayBusy, "region %q has %d relayed tunnels on that of region %q already", m.o.Region, maxRelayed, path.To)
+	}
+	defer func() { <-on.relayed }()
+	far, err := on.openRelay(ctx, wire.RelayPath{From: from, To: path.To, Hops: path.Hops - 1})
+	if err != nil {
+		return refuse(wire.RelayFailed, "region %q cannot pass the stream on to %q: %v", m.o.Region, path.To, err)
+	}
+	there, back := t.p.relays.to(on.p), on.p.relays.to(t.p)
+	there.begin()
+	defer there.end()
+	splice(relayEnd{near, r, &there.bytes}, relayEnd{far, far, &back.bytes})
+	return nil
+}
+
+// tunnelTo waits a little for a tunnel on which a relayed one may go on to a region.
+func (m *Manager) tunnelTo(ctx context.Context, region string) (*tunnel, error) {
+	ctx, cancel := context.WithTimeout(ctx, relayWait)
+	defer cancel()
+	for {
+		t, err := m.carrier(region)
+		if err == nil || pause(ctx, relayPoll) != nil {
+			return t, err
+		}
+	}
+}
+
+// carrier returns the tunnel to a region if it may carry relayed ones.
+func (m *Manager) carrier(region string) (*tunnel, error) {
+	p := m.peerOf(region)
+	if p == nil {
+		return nil, refuse(wire.RelayNoTunnel, "region %q has no link to region %q", m.o.Region, region)
+	}
+	switch t := p.current(); {
+	case t == nil:
+		return nil, refuse(wire.RelayNoTunnel, "region %q has no tunnel to region %q now: %s", m.o.Region, region, p.whyDown())
+	case t.c.network() == overRelay:
+		return nil, refuse(wire.RelayNoTunnel, "the tunnel from region %q to region %q is relayed itself", m.o.Region, region)
+	case t.agreed.Features&wire.FeatureRelay == 0:
+		return nil, refuse(wire.RelayTooOld, "version %s of region %q knows no relayed tunnels: upgrade it", t.remote.Software, region)
+	default:
+		return t, nil
+	}
+}
+
+// openRelay opens a stream of a relayed tunnel.
+func (t *tunnel) openRelay(ctx context.Context, path wire.RelayPath) (duplex, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.p.m.o.DialTimeout)
+	defer cancel()
+	s, err := t.c.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	head := wire.StreamHead{Kind: wire.StreamRelay, Path: path}
+	if _, err := s.Write(head.Append(nil)); err != nil {
+		s.reset()
+		return nil, err
+	}
+	return s, nil
+}
+
+// relayEnd is one side of a stream that is passed on: what comes of it, by r, is
+// counted.
+type relayEnd struct {
+	s      duplex
+	r      io.Reader
+	passed *atomic.Uint64
+}
+
+// splice copies both ways until both have ended, or one has failed.
+func splice(a, b relayEnd) {
+	var ways sync.WaitGroup
+	for _, way := range [2][2]relayEnd{{a, b}, {b, a}} {
+		ways.Go(func() {
+			if err := protect(func() error { return pass(way[0], way[1].s) }); err != nil {
+				a.s.reset()
+				b.s.reset()
+			}
+		})
+	}
+	ways.Wait()
+	a.s.reset()
+	b.s.reset()
+}
+
+func pass(from relayEnd, to duplex) error {
+	buf := make([]byte, relayBuffer)
+	for {
+		_ = from.s.SetReadDeadline(time.Now().Add(relayIdle))
+		n, err := from.r.Read(buf)
+		if n > 0 {
+			_ = to.SetWriteDeadline(time.Now().Add(relayIdle))
+			if _, err := to.Write(buf[:n]); err != nil {
+				return fmt.Errorf("pass on: %w", err)
+			}
+			from.passed.Add(uint64(n))
+		}
+		if errors.Is(err, io.EOF) {
+			to.closeWrite()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
