@@ -69,8 +69,9 @@ func (f *fakeAPI) serve(t *testing.T, dataDir string) {
 func link() admin.Link {
 	return admin.Link{Peer: "us", Name: "us", State: "up", Since: noon.Add(-3 * time.Hour), Transport: "udp", Address: "10.0.0.2:7444", Dialled: true,
 		RTTSeconds: 0.0803, LagSeconds: 0.2, LagMessages: 3, SpoolMessages: 3, SpoolBytes: 1 << 30, SpoolCapacityBytes: 10 << 30, SpoolFullInSeconds: 7200,
-		Canary: &admin.LinkCanary{OutAgeSeconds: 1.1, InAgeSeconds: 0.7, RoundTripSeconds: 0.0921},
-		Bytes:  []admin.LinkBytes{{Direction: "in", Form: "raw", Bytes: 90}, {Direction: "out", Form: "raw", Bytes: 5 << 20}, {Direction: "out", Form: "wire", Bytes: 2 << 20}}}
+		Canary:  &admin.LinkCanary{OutAgeSeconds: 1.1, InAgeSeconds: 0.7, RoundTripSeconds: 0.0921},
+		Bytes:   []admin.LinkBytes{{Direction: "in", Form: "raw", Bytes: 90}, {Direction: "out", Form: "raw", Bytes: 5 << 20}, {Direction: "out", Form: "wire", Bytes: 2 << 20}},
+		Relayed: []admin.LinkRelayed{{To: "ap", Open: 1, Tunnels: 4, Bytes: 3 << 20}}, RelayRefused: []admin.LinkRefused{{Reason: "forbidden", Count: 2}}}
 }
 
 func status() admin.Status {
@@ -154,7 +155,8 @@ func answers() map[string]any {
 		"DELETE /v1/sessions/cars/car-1?publish_will=true": admin.Change{Action: "delete session", Target: "cars/car-1", Effects: []string{"its will is published"}},
 
 		"GET /v1/links": admin.Page[admin.Link]{Items: []admin.Link{link(), {Peer: "ap", Name: "ap", State: "down", Cause: "identity",
-			Reason: "the certificate says region uk", Since: noon.Add(-48 * time.Hour), SpoolBytes: 3 << 40, Dropped: 9, Bytes: []admin.LinkBytes{}}}},
+			Reason: "the certificate says region uk", Since: noon.Add(-48 * time.Hour), SpoolBytes: 3 << 40, Dropped: 9, Bytes: []admin.LinkBytes{},
+			Relayed: []admin.LinkRelayed{}, RelayRefused: []admin.LinkRefused{}}}},
 		"GET /v1/links/us": admin.LinkDetail{Link: link(), In: []string{}, Out: []string{"events/#", "cmd/#"}, Never: []string{"pii/#"}, QoSMax: 1, AtLimit: "drop-oldest",
 			Interest: admin.LinkInterest{Epoch: 1, Version: 9, Filters: 4},
 			Spools:   []admin.LinkSpool{{Class: "cmd", Filters: []string{"cmd/#"}}, {Class: "", AckedSeq: 870, Messages: 3, Bytes: 1 << 30, OldestSeconds: 0.2}},

@@ -62,7 +62,11 @@ func (c *ctl) printLink(w io.Writer, d admin.LinkDetail) {
 	}
 	tunnel := ""
 	if l.State == admin.LinkUp {
-		tunnel = fmt.Sprintf("%s to %s, dialled %s, round trip %s", l.Transport, l.Address, how, seconds(l.RTTSeconds, true))
+		where := "to " + l.Address
+		if l.Via != "" {
+			where = "through " + l.Via
+		}
+		tunnel = fmt.Sprintf("%s %s, dialled %s, round trip %s", l.Transport, where, how, seconds(l.RTTSeconds, true))
 	}
 	if l.TransportReason != "" {
 		tunnel += "; " + l.TransportReason
@@ -72,7 +76,7 @@ func (c *ctl) printLink(w io.Writer, d admin.LinkDetail) {
 		"lag", fmt.Sprintf("%s, %d messages", seconds(l.LagSeconds, true), l.LagMessages),
 		"spool", fmt.Sprintf("%d messages, %s of %s (%s%s), %d dropped; when full: %s", l.SpoolMessages, admin.FormatBytes(l.SpoolBytes),
 			admin.FormatBytes(l.SpoolCapacityBytes), percent(l.SpoolBytes, l.SpoolCapacityBytes), fullIn(l), l.Dropped, d.AtLimit),
-		"sent", byteForms(l.Bytes, "out"), "received", byteForms(l.Bytes, "in"),
+		"sent", byteForms(l.Bytes, "out"), "received", byteForms(l.Bytes, "in"), "relayed", relayed(l), "not relayed", notRelayed(l),
 		"in", filters(d.In, "everything the peer sends"), "out", filters(d.Out, "everything the peer wants"), "never", filters(d.Never, "-"), "qos", fmt.Sprintf("at most %d", d.QoSMax),
 		"peer wants", fmt.Sprintf("%d filters (version %d, epoch %d)", d.Interest.Filters, d.Interest.Version, d.Interest.Epoch))
 	fmt.Fprintln(w)
@@ -97,6 +101,24 @@ func fullIn(l admin.Link) string {
 		return ""
 	}
 	return ", full in " + seconds(l.SpoolFullInSeconds, true)
+}
+
+// relayed writes what this region relays from the peer to others.
+func relayed(l admin.Link) string {
+	var parts []string
+	for _, r := range l.Relayed {
+		parts = append(parts, fmt.Sprintf("%s to %s in %d tunnels (%d open)", admin.FormatBytes(r.Bytes), r.To, r.Tunnels, r.Open))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// notRelayed writes what the peer wanted relayed in vain.
+func notRelayed(l admin.Link) string {
+	var parts []string
+	for _, r := range l.RelayRefused {
+		parts = append(parts, fmt.Sprintf("%d %s", r.Count, r.Reason))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // byteForms writes what crossed in one direction.

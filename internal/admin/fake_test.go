@@ -193,8 +193,10 @@ func newFake() *fake {
 		links: []LinkDetail{{
 			Link: Link{Peer: "us", Name: "us", State: "up", Since: noon, Transport: "udp", Address: "10.0.0.2:7444", Dialled: true, RTTSeconds: 0.08,
 				LagSeconds: 0.2, LagMessages: 3, SpoolMessages: 3, SpoolBytes: 300, SpoolCapacityBytes: 1 << 30,
-				TunnelsUDP: 3, TunnelsTCP: 2, UDPProbes: 5, DialFailures: 7, Canary: &LinkCanary{OutAgeSeconds: 1.5, InAgeSeconds: 0.5, RoundTripSeconds: 0.09},
-				Bytes: []LinkBytes{{"out", "raw", 1000}, {"out", "wire", 400}}},
+				TunnelsUDP: 3, TunnelsTCP: 2, TunnelsRelay: 4, UDPProbes: 5, DialFailures: 7, Canary: &LinkCanary{OutAgeSeconds: 1.5, InAgeSeconds: 0.5, RoundTripSeconds: 0.09},
+				Relayed:      []LinkRelayed{{To: "ap", Open: 1, Tunnels: 6, Bytes: 4096}},
+				RelayRefused: []LinkRefused{{Reason: "forbidden", Count: 8}},
+				Bytes:        []LinkBytes{{"out", "raw", 1000}, {"out", "wire", 400}}},
 			Out: []string{"#"}, Interest: LinkInterest{Epoch: 1, Version: 9, Filters: 4},
 			QoSMax: 2, AtLimit: "drop-oldest", Spools: []LinkSpool{{Class: "", Filters: []string{}, AckedSeq: 870, Messages: 3, Bytes: 300, OldestSeconds: 0.2}},
 			Cursors: []LinkCursor{{Home: "us", Epoch: 1, Seq: 55}},

@@ -131,7 +131,7 @@ func TestDocument_SchemasAreTheStructs(t *testing.T) {
 	types := map[string]any{"Version": Version{}, "Status": Status{}, "State": State{}, "StatePart": StatePart{}, "Trouble": Trouble{},
 		"Totals": Totals{}, "Home": Home{}, "Listener": Listener{}, "ConnectionCount": ConnectionCount{}, "SessionCount": SessionCount{},
 		"Store": Store{}, "Service": Service{}, "Client": Client{}, "Session": Session{}, "SessionDetail": SessionDetail{},
-		"Subscription": Subscription{}, "QueuedMessage": QueuedMessage{}, "Link": Link{}, "LinkBytes": LinkBytes{}, "LinkCanary": LinkCanary{}, "LinkDetail": LinkDetail{},
+		"Subscription": Subscription{}, "QueuedMessage": QueuedMessage{}, "Link": Link{}, "LinkBytes": LinkBytes{}, "LinkCanary": LinkCanary{}, "LinkRelayed": LinkRelayed{}, "LinkRefused": LinkRefused{}, "LinkDetail": LinkDetail{},
 		"LinkInterest": LinkInterest{}, "LinkSpool": LinkSpool{}, "LinkCursor": LinkCursor{}, "Route": Route{}, "Target": Target{},
 		"Retained": Retained{}, "RetainedDetail": RetainedDetail{}, "ConfigValue": ConfigValue{}, "Change": Change{},
 		"Progress": Progress{}, "Cluster": Cluster{}, "ClusterNode": ClusterNode{}, "Quorum": Quorum{}, "ForgetRequest": ForgetRequest{}, "Health": healthBody{}, "Refusal": Refusal{}, "Problem": Problem{},

@@ -18,7 +18,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // What a scrape asks the node for. Names are those of the operators' handbook and never change
 // their meaning.
 var (
-	descLinkUp        = desc("link_up", "1 while the link to the peer works, otherwise 0; with the reason, also of being up over TCP.", "peer", "transport", "reason")
+	descLinkUp        = desc("link_up", "1 while the link to the peer works, otherwise 0; with the reason, also of being up and not over UDP.", "peer", "transport", "reason")
 	descLinkLag       = desc("link_lag_seconds", "Age of the oldest message the peer has not acknowledged.", "peer")
 	descLinkLagMsgs   = desc("link_lag_messages", "Messages the peer has not acknowledged.", "peer")
 	descLinkSpool     = desc("link_spool_bytes", "Bytes kept for the peer.", "peer")
@@ -29,7 +29,11 @@ var (
 	descLinkCanaryRTT = desc("link_canary_seconds", "From the proposal of the newest canary here to the acknowledgement of its commit in the peer's home.", "peer")
 	descLinkTunnels   = desc("link_tunnels_total", "Tunnels opened, by either side.", "peer", "transport")
 	descLinkDials     = desc("link_dial_failures_total", "Rounds of dials in which no address gave a tunnel.", "peer")
-	descLinkProbes    = desc("link_udp_probes_total", "Attempts to move the tunnel from TCP to UDP.", "peer")
+	descLinkProbes    = desc("link_udp_probes_total", "Attempts to move the tunnel from TCP or a relay to a better way.", "peer")
+	descRelayedBytes  = desc("link_relayed_bytes_total", "Bytes that this region relayed from one peer to another.", "peer", "to")
+	descRelayedTuns   = desc("link_relayed_tunnels_total", "Tunnels that this region relayed from the peer that opened them to another.", "peer", "to")
+	descRelayedOpen   = desc("link_relayed_tunnels", "Relayed tunnels that go on.", "peer", "to")
+	descRelayRefused  = desc("link_relay_refused_total", "Tunnels that a peer wanted relayed and that were refused.", "peer", "reason")
 	descLinkSpoolFull = desc("link_spool_full_in_seconds", "When the spool is full at the pace since its oldest message; absent if that cannot be said.", "peer")
 
 	descConnections = desc("connections", "Connected devices.", "listener", "protocol", "namespace")
@@ -83,7 +87,8 @@ type scraper struct{ s *Server }
 // Describe names the metrics.
 func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descLinkUp, descLinkLag, descLinkLagMsgs, descLinkSpool, descLinkSpoolMax, descLinkSpoolFull, descLinkBytes,
-		descLinkRTT, descLinkCanary, descLinkCanaryRTT, descLinkTunnels, descLinkDials, descLinkProbes, descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
+		descLinkRTT, descLinkCanary, descLinkCanaryRTT, descLinkTunnels, descLinkDials, descLinkProbes,
+		descRelayedBytes, descRelayedTuns, descRelayedOpen, descRelayRefused, descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
 		descQueueBytes, descQueued, descGroupLag, descGroupBytes, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed, descCommit, descFsync,
 		descNodes, descVotes, descVotesWant, descTerm, descStale, descBehind, descFetched, descFetchSize, descLag, descNodeDowns, descSwitches, descBodies, descMismatch,
 		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
@@ -283,6 +288,9 @@ func (s *samples) links(links []Link) {
 			s.add(descLinkCanary, float64(c.InAgeSeconds), l.Peer, "in")
 			s.add(descLinkCanaryRTT, float64(c.RoundTripSeconds), l.Peer)
 		}
+		for _, r := range l.Relayed {
+			s.add(descRelayedOpen, float64(r.Open), l.Peer, r.To)
+		}
 	}
 }
 
@@ -301,8 +309,16 @@ func (s *samples) linkCounts(links []Link) {
 		}
 		s.add(descLinkTunnels, float64(l.TunnelsUDP), l.Peer, "udp")
 		s.add(descLinkTunnels, float64(l.TunnelsTCP), l.Peer, "tcp")
+		s.add(descLinkTunnels, float64(l.TunnelsRelay), l.Peer, "relay")
 		s.add(descLinkDials, float64(l.DialFailures), l.Peer)
 		s.add(descLinkProbes, float64(l.UDPProbes), l.Peer)
+		for _, r := range l.Relayed {
+			s.add(descRelayedBytes, float64(r.Bytes), l.Peer, r.To)
+			s.add(descRelayedTuns, float64(r.Tunnels), l.Peer, r.To)
+		}
+		for _, r := range l.RelayRefused {
+			s.add(descRelayRefused, float64(r.Count), l.Peer, r.Reason)
+		}
 	}
 }
 

@@ -267,11 +267,12 @@ type Link struct {
 	Peer               string      `json:"peer"`
 	Name               string      `json:"name"`
 	State              string      `json:"state"`  // up, dialing, down, elsewhere
-	Cause              string      `json:"cause"`  // why it is down, or up over TCP; one lower-case word for metrics: timeout, identity, refused, udp_blocked
+	Cause              string      `json:"cause"`  // why it is down, or up and not over UDP; one lower-case word for metrics: timeout, identity, refused, udp_blocked, relayed
 	Reason             string      `json:"reason"` // why it is down, for people, with addresses and names
 	Since              time.Time   `json:"since"`
-	Transport          string      `json:"transport"`        // udp, tcp; "" while down
+	Transport          string      `json:"transport"`        // udp, tcp, relay; "" while down
 	TransportReason    string      `json:"transport_reason"` // why it is not udp
+	Via                string      `json:"via"`              // the region that relays; "" without one
 	Address            string      `json:"address"`          // of the peer
 	Dialled            bool        `json:"dialled"`          // by this side
 	RTTSeconds         Seconds     `json:"rtt_seconds"`
@@ -284,10 +285,29 @@ type Link struct {
 	Dropped            int64       `json:"dropped"`               // from the spool, since the peer was added
 	TunnelsUDP         int64       `json:"tunnels_udp"`           // opened since the node started
 	TunnelsTCP         int64       `json:"tunnels_tcp"`
-	UDPProbes          int64       `json:"udp_probes"`    // while on TCP
+	TunnelsRelay       int64       `json:"tunnels_relay"`
+	UDPProbes          int64       `json:"udp_probes"`    // of a better way, while on TCP or through a relay
 	DialFailures       int64       `json:"dial_failures"` // rounds of all addresses
 	Canary             *LinkCanary `json:"canary"`        // null: the peer's version has none, or no tunnel was up yet
 	Bytes              []LinkBytes `json:"bytes"`
+
+	Relayed      []LinkRelayed `json:"relayed"`       // by this region, from the peer to others
+	RelayRefused []LinkRefused `json:"relay_refused"` // to the peer
+}
+
+// LinkRelayed is what this region relayed from a peer to another one since the node started.
+type LinkRelayed struct {
+	To      string `json:"to"`
+	Open    int    `json:"open"`    // tunnels that the peer opened and that go on
+	Tunnels int64  `json:"tunnels"` // that the peer opened
+	Bytes   int64  `json:"bytes"`   // from the peer, whoever opened the tunnel
+}
+
+// LinkRefused counts tunnels that a peer wanted relayed and that were refused since the node
+// started.
+type LinkRefused struct {
+	Reason string `json:"reason"` // forbidden, no_tunnel, too_old, busy, hops, unknown, failed
+	Count  int64  `json:"count"`
 }
 
 // LinkCanary is how far messages got that only try the link: from home to home, each way.

@@ -311,6 +311,7 @@ func (a *App) newLinks() (err error) {
 	for i := range a.cfg.Links {
 		o.Peers = append(o.Peers, linkPeer(&a.cfg.Links[i]))
 	}
+	o.Relay = relaySets(a.cfg.Link.Relay)
 	a.links, err = link.New(o)
 	return err
 }

@@ -188,7 +188,8 @@ func (n node) link(s link.Status) admin.Link {
 		SpoolBytes: int64(s.LagBytes), Bytes: []admin.LinkBytes{
 			{Direction: "out", Form: "raw", Bytes: int64(s.Counters.RawOut)}, {Direction: "out", Form: "wire", Bytes: int64(s.Counters.WireOut)},
 			{Direction: "in", Form: "raw", Bytes: int64(s.Counters.RawIn)}, {Direction: "in", Form: "wire", Bytes: int64(s.Counters.WireIn)}}}
-	out.Transport, out.TransportReason = s.Network, s.WhyTCP
+	out.Transport, out.TransportReason, out.Via = s.Network, s.WhyNotUDP, s.Via
+	out.Relayed, out.RelayRefused = relayed(s)
 	if c := s.Canary; c.Known {
 		out.Canary = &admin.LinkCanary{OutAgeSeconds: admin.SecondsOf(c.OutAge), InAgeSeconds: admin.SecondsOf(c.InAge), RoundTripSeconds: admin.SecondsOf(c.RoundTrip)}
 	}
@@ -197,7 +198,8 @@ func (n node) link(s link.Status) admin.Link {
 		out.Canary = nil
 		out.State, out.Cause, out.Reason = admin.LinkElsewhere, "", "the region's links are at the node that leads its home"
 	}
-	out.TunnelsUDP, out.TunnelsTCP = int64(s.Counters.Tunnels-s.Counters.TunnelsTCP), int64(s.Counters.TunnelsTCP)
+	out.TunnelsTCP, out.TunnelsRelay = int64(s.Counters.TunnelsTCP), int64(s.Counters.TunnelsRelay)
+	out.TunnelsUDP = int64(s.Counters.Tunnels) - out.TunnelsTCP - out.TunnelsRelay
 	out.UDPProbes, out.DialFailures = int64(s.Counters.Probes), int64(s.Counters.DialFailures)
 	if cfg != nil {
 		out.Name, out.SpoolCapacityBytes = cfg.Name, int64(cfg.Spool.Bytes)
@@ -227,13 +229,15 @@ func fullIn(bytes, capacity uint64, age time.Duration) time.Duration {
 const maxFullIn = 10 * 365 * 24 * time.Hour
 
 // cause is the reason in a word that can be a label: why the link is down, or why it
-// is up over TCP.
+// is up and not over UDP.
 func cause(s link.Status) string {
 	if s.State == link.Up {
 		switch {
-		case s.WhyTCP == "":
+		case s.WhyNotUDP == "":
 			return ""
-		case strings.HasPrefix(s.WhyTCP, "UDP"):
+		case s.Via != "":
+			return "relayed"
+		case strings.HasPrefix(s.WhyNotUDP, "UDP"):
 			return "udp_blocked"
 		case s.Dialled:
 			return "tcp_only"

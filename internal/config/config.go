@@ -275,8 +275,9 @@ type Link struct {
 	// Peer is the region at the other end, as named in its certificate; one link a peer.
 	Peer string `mapstructure:"peer"`
 	// Dial lists the addresses of the peer's nodes, "udp://host:port" and "tcp://host:port", tried
-	// all at once; TCP only where UDP does not get through. Empty: this region waits for the peer
-	// to dial link.listen or link.listen_tcp.
+	// all at once; TCP only where UDP does not get through. "relay://REGION" is another peer of
+	// this region that relays to this one where nothing else gets through; see link.relay there.
+	// Empty: this region waits for the peer to dial link.listen or link.listen_tcp.
 	Dial []string `mapstructure:"dial"`
 	// In are the filters this region takes from the peer. Default "#".
 	In []string `mapstructure:"in"`
@@ -332,6 +333,15 @@ type LinkAccept struct {
 	// ListenTCP is the TCP host:port where peers dial whose UDP does not get through; empty accepts
 	// none. Default: port 7445 of the host of Listen if that has port 7444, otherwise "".
 	ListenTCP string `mapstructure:"listen_tcp"`
+	// Relay lists the regions between which this one relays encrypted tunnels. Default: none.
+	Relay []RelayRule `mapstructure:"relay"`
+}
+
+// RelayRule lets some peers of this region reach each other through it. Their messages pass
+// encrypted from end to end; this region can neither read nor keep them.
+type RelayRule struct {
+	// Between are two peers or more; each may be relayed to each other one.
+	Between []string `mapstructure:"between"`
 }
 
 // Admin is the HTTP API.

@@ -95,7 +95,7 @@ links:
   - { peer: us, dial: ["udp://us.example.com:7444"], in: ["cmd/#"], out: [], never: ["pii/#"], retained: false,
       compression: s2, qos_max: 1, spool: { bytes: 500GiB, age: 72h, at_limit: refuse, classes: [{ name: cmd, filters: ["cmd/#"] }] } }
   - { name: hub, peer: ap }
-link: { listen: "" }
+link: { listen: "", relay: [{ between: [us, ap] }] }
 admin: { socket: /run/causeway.sock, listen: "127.0.0.1:18083", tokens: file:/etc/causeway/tokens }
 metrics: { listen: ":9464" }
 log: { level: warn, format: json }
@@ -125,6 +125,7 @@ func TestLoad_File(t *testing.T) {
 			{Name: "hub", Peer: "ap", In: []string{"#"}, Out: []string{"#"}, Retained: true,
 				Compression: CompressionZstd, QoSMax: 2, Spool: Spool{Bytes: 10 << 30, Age: 72 * time.Hour, AtLimit: SpoolDropOldest}},
 		},
+		Link:    LinkAccept{Relay: []RelayRule{{Between: []string{"us", "ap"}}}},
 		Admin:   Admin{Socket: "/run/causeway.sock", Listen: "127.0.0.1:18083", Tokens: "file:/etc/causeway/tokens"},
 		Metrics: Metrics{Listen: ":9464"}, StopNotice: 500 * time.Millisecond,
 		Log: Log{Level: LogWarn, Format: LogJSON},
@@ -222,7 +223,7 @@ func TestLoad_Errors(t *testing.T) {
 		{"upper case", "Region: eu\n", nil, nil,
 			[]string{"causeway.yaml:1: Region: unknown key; did you mean region?"}},
 		{"nothing like it", "link: {xylophone: 1}\n", nil, nil,
-			[]string{"causeway.yaml:1: link.xylophone: unknown key; known here are listen, listen_tcp"}},
+			[]string{"causeway.yaml:1: link.xylophone: unknown key; known here are listen, listen_tcp, relay"}},
 		{"set twice", "region: eu\nnode: a\nregion: us\n", nil, nil,
 			[]string{"causeway.yaml:3: region: set twice, first in line 1; keep one of them"}},
 		{"bad size", "limits:\n  packet: 2 Megs\n", nil, nil,

@@ -92,6 +92,7 @@ func (v *validator) links(c *Config) {
 		v.check(l.QoSMax == 1 || l.QoSMax == 2, key+"qos_max", fmt.Sprintf("%d is out of range", l.QoSMax),
 			"want 1 or 2; to keep messages of QoS 0 only, let devices publish them so")
 	}
+	v.relay(c)
 	v.unique("links", "name", len(c.Links), func(i int) string { return c.Links[i].Name })
 	v.unique("links", "peer", len(c.Links), func(i int) string { return c.Links[i].Peer })
 }
@@ -114,14 +115,18 @@ func (v *validator) spoolClasses(key string, classes []SpoolClass) {
 
 func (v *validator) linkDial(key string, l Link, c *Config) {
 	v.check(len(l.Dial) > 0 || c.Link.Listen != "" || c.Link.ListenTCP != "", key+"dial", "is empty, and link.listen accepts nobody: the link can never come up",
-		"give the peer's address, or set link.listen for the peer to dial")
+		"give the peer's address or a relay://REGION, or set link.listen for the peer to dial")
 	for i, raw := range l.Dial {
 		at := fmt.Sprintf("%sdial[%d]", key, i)
+		v.check(!slices.Contains(l.Dial[:i], raw), at, fmt.Sprintf("%q is listed twice", raw), "keep one of them")
+		if via, ok := strings.CutPrefix(raw, relayScheme); ok {
+			v.dialRelay(at, via, l, c)
+			continue
+		}
 		u, err := url.Parse(raw)
 		ok := err == nil && (u.Scheme == "udp" || u.Scheme == "tcp") && u.Hostname() != "" && raw == u.Scheme+"://"+u.Host && validPort(u.Port())
 		v.check(ok, at, fmt.Sprintf("%q is no peer address", raw),
-			"want udp://HOST:PORT such as udp://eu.example.com:7444, or tcp://HOST:PORT for where UDP does not get through")
-		v.check(!slices.Contains(l.Dial[:i], raw), at, fmt.Sprintf("%q is listed twice", raw), "keep one of them")
+			"want udp://HOST:PORT such as udp://eu.example.com:7444, tcp://HOST:PORT for where UDP does not get through, or relay://REGION")
 	}
 }
 

@@ -128,6 +128,27 @@ func TestValidate(t *testing.T) {
 		{"link over TCP", link(func(l *Link) { l.Dial = []string{"udp://us:1", "tcp://us:7445"} }), ""},
 		{"link over SCTP", link(func(l *Link) { l.Dial = []string{"udp://us:1", "sctp://us:7445"} }),
 			`links[0].dial[1]: "sctp://us:7445" is no peer address; want udp://HOST:PORT`},
+		{"link through a relay", func(c *Config) {
+			link(func(l *Link) { l.Peer, l.Name, l.Dial = "hub", "hub", nil })(c)
+			link(func(l *Link) { l.Dial = []string{"udp://us:1", "relay://hub"} })(c)
+			c.Link.Relay = []RelayRule{{Between: []string{"us", "hub"}}}
+		}, ""},
+		{"relay that is no peer", link(func(l *Link) { l.Dial = []string{"udp://us:1", "relay://hub"} }),
+			`links[0].dial[1]: "hub" is no other peer of this region; name a region`},
+		{"peer as its own relay", link(func(l *Link) { l.Dial = []string{"relay://us"} }), `links[0].dial[0]: "us" is no other peer of this region`},
+		{"relay behind a relay", func(c *Config) {
+			link(func(l *Link) { l.Peer, l.Name = "hub", "hub" })(c)
+			link(func(l *Link) { l.Peer, l.Name, l.Dial = "ap", "ap", []string{"relay://hub"} })(c)
+			link(func(l *Link) { l.Dial = []string{"relay://ap"} })(c)
+		}, `links[2].dial[0]: "ap" is itself reached through a relay only`},
+		{"relay between a region and nobody", func(c *Config) {
+			link(func(*Link) {})(c)
+			c.Link.Relay = []RelayRule{{Between: []string{"us"}}}
+		}, "link.relay[0].between: names 1 regions; name two peers or more"},
+		{"relay for strangers", func(c *Config) {
+			link(func(*Link) {})(c)
+			c.Link.Relay = []RelayRule{{Between: []string{"us", "ap"}}}
+		}, `link.relay[0].between[1]: "ap" is no peer of this region; name the peer of one of links`},
 		{"dial twice", link(func(l *Link) { l.Dial = []string{"udp://us:1", "udp://us:1"} }), `links[0].dial[1]: "udp://us:1" is listed twice`},
 		{"link.listen_tcp", func(c *Config) { c.Link.ListenTCP = "7445" }, `link.listen_tcp: "7445" is no address`},
 		{"link.listen_tcp taken", func(c *Config) { c.Link.ListenTCP = "127.0.0.1:1883" }, `link.listen_tcp: 127.0.0.1:1883 is also the address of`},
@@ -287,6 +308,9 @@ func normalize(c *Config) {
 	}
 	if len(c.Links) == 0 {
 		c.Links = nil
+	}
+	if len(c.Link.Relay) == 0 {
+		c.Link.Relay = nil
 	}
 }
 
