@@ -38,6 +38,8 @@ type Options struct {
 	// Links, if set, returns where a node's links listen and where they are dialled, in
 	// place of UDP at Ports.Link.
 	Links func(region string, node int) Links
+	// Relay names the regions between which a region relays. Nil means none.
+	Relay func(region string) []string
 	// Within, if set, returns what the command line of a region's nodes begins with.
 	Within func(region string) []string
 	// Extra is appended to a node's configuration file.
@@ -177,7 +179,7 @@ func (t *Trial) config(n *Node) string {
 		fmt.Fprintf(&b, "  - { name: balanced, type: mqtt, listen: %q, auth: [anonymous], proxy_protocol: %s }\n", n.balanced, proxy)
 	}
 	fmt.Fprintf(&b, "  - { name: web, type: ws, listen: %q, path: /mqtt, auth: [anonymous] }\n", n.WebSocket)
-	fmt.Fprintf(&b, "admin: { socket: %s }\nmetrics: { listen: %q }\nlink: { listen: %q, listen_tcp: %q }\nlinks:\n", n.Socket(), n.Metrics, n.Link, n.linkTCP)
+	fmt.Fprintf(&b, "admin: { socket: %s }\nmetrics: { listen: %q }\nlink: { listen: %q, listen_tcp: %q%s }\nlinks:\n", n.Socket(), n.Metrics, n.Link, n.linkTCP, t.relay(n.Region))
 	mine := slices.Index(t.opts.Regions, n.Region)
 	for j, region := range t.opts.Regions {
 		switch {
@@ -193,6 +195,14 @@ func (t *Trial) config(n *Node) string {
 		b.WriteString(t.opts.Extra(n.Region))
 	}
 	return b.String()
+}
+
+// relay is what a region's link section says of relaying.
+func (t *Trial) relay(region string) string {
+	if t.opts.Relay == nil || len(t.opts.Relay(region)) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", relay: [{ between: [%s] }]", strings.Join(t.opts.Relay(region), ", "))
 }
 
 // linksOf are the addresses at which a region's nodes dial another region.

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -51,6 +52,14 @@ func wideArea(t *testing.T, gateway lab.Gateway, c lab.Conditions) *wide {
 			return trial.Links{Listen: at + ":7444", ListenTCP: at + ":7445", Dial: []string{"udp://" + at + ":7444", "tcp://" + at + ":7445"}}
 		},
 	})
+	w.devices(sites)
+	return w
+}
+
+// devices starts those of both regions, and the load.
+func (w *wide) devices(sites map[string]*lab.Site) {
+	t := w.t
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
 	t.Cleanup(func() { stop(); w.pumps.Wait() })
@@ -71,7 +80,6 @@ func wideArea(t *testing.T, gateway lab.Gateway, c lab.Conditions) *wide {
 	}
 	w.load(ctx)
 	w.caughtUp("at the start")
-	return w
 }
 
 // load publishes 250 messages a second in both regions.
@@ -158,8 +166,14 @@ func (d *device) sent() int {
 	return d.publish
 }
 
-// link is a region's view of its link.
+// link is a region's view of its link to the other one.
 func (w *wide) link(region string) admin.Link {
+	w.t.Helper()
+	return w.linkTo(region, map[string]string{"eu": "us", "us": "eu"}[region])
+}
+
+// linkTo is a region's view of its link to a peer.
+func (w *wide) linkTo(region, peer string) admin.Link {
 	w.t.Helper()
 	var st admin.Status
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -167,7 +181,11 @@ func (w *wide) link(region string) admin.Link {
 	if err := w.tr.Node(region).Get(ctx, "/v1/status", &st); err != nil {
 		w.t.Fatal(err)
 	}
-	return st.Links[0]
+	i := slices.IndexFunc(st.Links, func(l admin.Link) bool { return l.Peer == peer })
+	if i < 0 {
+		w.t.Fatalf("%s has no link to %s", region, peer)
+	}
+	return st.Links[i]
 }
 
 // wants is how many filters a region knows that a peer wants.
