@@ -85,9 +85,8 @@ func TestLink_CapsQoS(t *testing.T) {
 		w := newWorld(t, 5*time.Millisecond)
 		defer w.close()
 		us := w.region("us", peerFrom("eu"))
-		to := peerTo("us")
-		to.QoSMax = 1
-		eu := w.region("eu", to)
+		eu := w.region("eu", peerTo("us"))
+		eu.home.do(t, &home.SetPeer{Peer: "us", QoSMax: 1})
 		us.home.subscribe(t, "dev", "e")
 		wantsKnown(t, eu, us)
 		for qos := range byte(3) {

@@ -30,9 +30,8 @@ func TestCanary_CrossesUnderAnyPolicy(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 20*time.Millisecond)
 		defer w.close()
-		out, in := peerTo("us"), peerFrom("eu")
-		out.Never, in.Never, in.In = []string{"#"}, []string{"#"}, []string{"only/this"}
-		eu, us := pairWithCanaries(w, out, in)
+		eu, us := pairWithCanaries(w, peerTo("us"), peerFrom("eu"))
+		us.home.do(t, &home.SetPeer{Peer: "eu", In: []string{"only/this"}, Never: []string{"#"}, InPrefix: "eu/"})
 		eu.home.do(t, &home.SetPeer{Peer: "us", Never: []string{"#"}, Classes: []home.Class{{Name: "cmd", Filters: []string{"cmd/#"}}}})
 		us.home.subscribe(t, "dev", "#", "$canary/#", "+")
 		up(t, eu, "us")

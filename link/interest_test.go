@@ -118,9 +118,8 @@ func TestInterest_PolicyNarrows(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Millisecond)
 		defer w.close()
-		narrow := peerFrom("eu")
-		narrow.In, narrow.Never = []string{"cmd/#", "events/+"}, []string{"cmd/secret/#"}
-		us := w.region("us", narrow)
+		us := w.region("us", peerFrom("eu"))
+		us.home.do(t, &home.SetPeer{Peer: "eu", In: []string{"cmd/#", "events/+"}, Never: []string{"cmd/secret/#"}, Retained: true})
 		eu := w.region("eu", peerTo("us"))
 		us.home.subscribe(t, "dev", "#", "cmd/secret/x", "other/a")
 		filters := func(n int) {
@@ -136,10 +135,7 @@ func TestInterest_PolicyNarrows(t *testing.T) {
 		if n := us.status("eu").Counters.Dropped[DropPolicyIn]; n != 5 {
 			t.Errorf("%d dropped by policy, want 5", n)
 		}
-		narrow.In, narrow.Never = nil, nil
-		if err := us.m.Reconfigure([]Peer{narrow}); err != nil {
-			t.Fatal(err)
-		}
+		us.home.do(t, &home.SetPeer{Peer: "eu", Retained: true})
 		filters(3)
 		eu.home.publish(t, "other/a", 5, 10)
 		drained(t, eu, "us", 10*time.Second)
@@ -179,11 +175,12 @@ func TestWants_DeltasEqualSnapshot(t *testing.T) {
 	pool := []string{"#", "+/a", "cmd/#", "cmd/a", "cmd/a/b", "cmd/secret/x", "x/y", "x/+", "+/+", "events/a"}
 	rapid.Check(t, func(t *rapid.T) {
 		src := &wantedSet{routing.NewInterest(rapid.SampledFrom([]int{0, 3, 100}).Draw(t, "history"))}
-		cfg := &Peer{
-			In:    rapid.SliceOfNDistinct(rapid.SampledFrom(pool), 0, 3, rapid.ID).Draw(t, "in"),
-			Never: rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"cmd/secret/#", "x/y"}), 0, 2, rapid.ID).Draw(t, "never"),
-		}
-		w := newWants(src, cfg)
+		policy := &home.LinkPolicy{SetPeer: home.SetPeer{
+			InPrefix: rapid.SampledFrom([]string{"", "", "cmd/", "x/"}).Draw(t, "prefix"),
+			In:       rapid.SliceOfNDistinct(rapid.SampledFrom(pool), 0, 3, rapid.ID).Draw(t, "in"),
+			Never:    rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"cmd/secret/#", "x/y"}), 0, 2, rapid.ID).Draw(t, "never"),
+		}}
+		w := newWants(src, policy)
 		there := routing.NewRemote(nil)
 		if err := there.Replace(w.snapshot()); err != nil {
 			t.Fatal(err)
@@ -205,7 +202,7 @@ func TestWants_DeltasEqualSnapshot(t *testing.T) {
 				t.Fatal(err)
 			}
 			version, digest := w.digest()
-			fresh := newWants(src, cfg).snapshot()
+			fresh := newWants(src, policy).snapshot()
 			if got := there.Snapshot(); got.Version != version || got.Digest != digest || !slices.Equal(got.Filters, fresh.Filters) {
 				t.Fatalf("there %+v, here version %d, %+v", got, version, fresh.Filters)
 			}

@@ -64,11 +64,14 @@ func (q *liveQueue) clear() (n int) {
 }
 
 func (p *peer) forward(m *home.Message) {
+	policy := p.policy()
 	switch {
 	case m.Seq == ViaLink:
 		p.counts.drop(DropRelayed, 1)
-	case !p.config().mayGo(m.Topic):
+	case !policy.MayGo(m.Topic):
 		p.counts.drop(DropPolicyOut, 1)
+	case policy.Paused():
+		p.counts.drop(DropPaused, 1)
 	case !p.isUp():
 		p.counts.drop(DropLinkDown, 1)
 	case !p.live.push(m):
@@ -105,7 +108,7 @@ func (t *tunnel) sendLive(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := t.liveFrame(enc, w, first); err != nil {
+		if err := t.liveFrame(ctx, enc, w, first); err != nil {
 			return err
 		}
 		last = time.Now()
@@ -124,10 +127,14 @@ func (t *tunnel) openLive(ctx context.Context) (sendStream, error) {
 
 // liveFrame sends first and what else waits, up to a frame. next that does not
 // fit begins the next frame, so the order stays.
-func (t *tunnel) liveFrame(enc *wire.Encoder, w sendStream, next *home.Message) error {
+func (t *tunnel) liveFrame(ctx context.Context, enc *wire.Encoder, w sendStream, next *home.Message) error {
 	q := &t.p.live
-	now := t.st.Now()
 	for next != nil {
+		if t.p.throttle(ctx) != nil {
+			t.p.counts.drop(DropLinkDown, 1)
+			return nil
+		}
+		now, room := t.st.Now(), t.p.frameRoom()
 		enc.BeginLive()
 		for next != nil {
 			m, ok := liveMessage(next, now)
@@ -135,7 +142,7 @@ func (t *tunnel) liveFrame(enc *wire.Encoder, w sendStream, next *home.Message) 
 				t.p.counts.drop(DropExpired, 1)
 			} else if uint64(wire.MessageBytes(&m)) > t.remote.MaxMessage {
 				t.p.counts.drop(DropTooLarge, 1)
-			} else if enc.Raw() >= frameBytes || !enc.Add(&m) {
+			} else if enc.Raw() >= room || !enc.Add(&m) {
 				break
 			}
 			q.bytes.Add(-liveSize(next))
@@ -155,6 +162,7 @@ func (t *tunnel) liveFrame(enc *wire.Encoder, w sendStream, next *home.Message) 
 		if _, err := w.Write(b); err != nil {
 			return err
 		}
+		t.p.meter.spend(len(b))
 		t.p.counts.liveOut.Add(uint64(enc.Count()))
 		t.p.counts.rawOut.Add(uint64(enc.Raw()))
 		t.p.counts.wireOut.Add(uint64(len(b)))
@@ -194,18 +202,25 @@ func (t *tunnel) receiveLive(ctx context.Context, r *bufio.Reader) error {
 }
 
 func (t *tunnel) deliverLive(f *wire.Frame) {
-	counts, cfg := &t.p.counts, t.p.config()
+	counts, policy := &t.p.counts, t.policy()
 	counts.liveIn.Add(uint64(len(f.Messages)))
 	counts.rawIn.Add(uint64(f.Raw))
 	counts.wireIn.Add(uint64(f.Wire))
 	now := t.st.Now()
 	for i := range f.Messages {
 		m := &f.Messages[i]
-		if !cfg.mayCome(m.Topic) || !validTopic(m.Topic) {
-			counts.drop(DropPolicyIn, 1)
+		topic, why := hereTopic(policy, m.Topic)
+		switch {
+		case !validTopic(m.Topic):
+			why = DropPolicyIn
+		case policy.Paused():
+			why = DropPaused
+		}
+		if why != "" {
+			counts.drop(why, 1)
 			continue
 		}
-		out := &home.Message{Seq: ViaLink, Namespace: m.Namespace, Topic: m.Topic, Payload: m.Payload, Forward: m.Forward, QoS: m.QoS, Retain: m.Retain}
+		out := &home.Message{Seq: ViaLink, Namespace: m.Namespace, Topic: topic, Payload: m.Payload, Forward: m.Forward, QoS: m.QoS, Retain: m.Retain}
 		if m.ExpiryMillis > 0 {
 			out.Expires = now.Add(life(m.ExpiryMillis))
 		}

@@ -13,9 +13,8 @@ func TestLive_InOrderAndCounted(t *testing.T) {
 		w := newWorld(t, 10*time.Millisecond)
 		defer w.close()
 		us := w.region("us", peerFrom("eu"))
-		p := peerTo("us")
-		p.Out, p.Never = []string{"live/#"}, []string{"live/secret"}
-		eu := w.region("eu", p)
+		eu := w.region("eu", peerTo("us"))
+		eu.home.do(t, &home.SetPeer{Peer: "us", Out: []string{"live/#"}, Never: []string{"live/secret"}, Retained: true})
 		eu.m.Forward("us", liveMsg("before"))
 		up(t, eu, "us")
 		up(t, us, "eu")

@@ -61,7 +61,6 @@ func TestOptions_Validate(t *testing.T) {
 		{"no name", func(o *Options) { o.Peers[0].ID = "" }, "name the peer"},
 		{"scheme", func(o *Options) { o.Peers[0].Dial = []string{"sctp://a:1"} }, `"sctp" is not supported`},
 		{"port", func(o *Options) { o.Peers[0].Dial = []string{"host"} }, "missing port"},
-		{"filter", func(o *Options) { o.Peers[0].In = []string{"a/#/b"} }, `filter "a/#/b"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := good()

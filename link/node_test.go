@@ -71,7 +71,7 @@ func (w *world) tuned(name string, tune func(*Options), peers ...Peer) *node {
 	w.nodes[name] = n
 	n.start(nil)
 	for _, p := range peers {
-		n.home.do(w.t, &home.SetPeer{Peer: p.ID, Out: p.Out, Never: p.Never, Retained: true})
+		n.home.do(w.t, &home.SetPeer{Peer: p.ID, Retained: true})
 	}
 	return n
 }

@@ -13,7 +13,6 @@ import (
 
 	"causeway/internal/home"
 	"causeway/link/wire"
-	"causeway/routing"
 )
 
 // Home is what a link needs of the home it works for. All methods may be called
@@ -52,17 +51,12 @@ type Identity interface {
 	PeerRegion(tls.ConnectionState) (string, error)
 }
 
-// Peer is a link to another region. Its policy narrows both directions: In what
-// is asked for and taken, Out what leaves without having been through the home's
-// spool (the home applies the same list to the rest), Never both.
+// Peer is how a link to another region is made. What may cross it is the policy
+// that our home has for the peer.
 type Peer struct {
 	ID       home.ID  // the peer region's home; also its name here
 	Region   string   // in the peer's certificate; empty means ID
 	Dial     []string // "udp://host:port", "tcp://host:port", "relay://region" or "host:port", which is UDP; empty means the peer dials
-	In       []string // filters; empty means all
-	Out      []string // filters; empty means all
-	Never    []string // filters
-	QoSMax   byte     // at which messages go out at most; 0 means 2
 	Compress wire.Codec
 }
 
@@ -170,13 +164,6 @@ func (p *Peer) validate(own string) error {
 			return err
 		}
 	}
-	for _, list := range [][]string{p.In, p.Out, p.Never} {
-		for _, f := range list {
-			if err := routing.ValidFilter(f); err != nil {
-				return fmt.Errorf("filter %q: %w", f, err)
-			}
-		}
-	}
 	return nil
 }
 
@@ -185,31 +172,6 @@ func (p *Peer) region() string {
 		return p.Region
 	}
 	return string(p.ID)
-}
-
-// mayCome and mayGo say whether the policy lets a topic in or out.
-func (p *Peer) mayCome(topic string) bool { return allows(p.In, p.Never, topic) }
-func (p *Peer) mayGo(topic string) bool   { return allows(p.Out, p.Never, topic) }
-
-// qos is at which QoS a message goes out.
-func (p *Peer) qos(of byte) byte {
-	if p.QoSMax == 0 {
-		return of
-	}
-	return min(of, p.QoSMax)
-}
-
-func allows(only, never []string, topic string) bool {
-	return (len(only) == 0 || matchesAny(only, topic)) && !matchesAny(never, topic)
-}
-
-func matchesAny(filters []string, topic string) bool {
-	for _, f := range filters {
-		if routing.Matches(f, topic) {
-			return true
-		}
-	}
-	return false
 }
 
 // endpoint returns network and host:port, or the relay's region, of an address to dial.

@@ -33,6 +33,12 @@ func (o *outgoing) run(ctx context.Context) error {
 		if err := o.window(ctx); err != nil {
 			return err
 		}
+		if o.s.t.policy().Paused() {
+			if err := o.wait(ctx, o.s.grown); err != nil {
+				return err
+			}
+			continue
+		}
 		st := o.s.t.st
 		// In this order: what the spool has not by now is above high, or unwanted.
 		high, epoch := st.HighSeq(), st.Epoch()
@@ -51,6 +57,12 @@ func (o *outgoing) run(ctx context.Context) error {
 			}
 			continue
 		}
+		if d := o.s.t.p.delay(spoolShare); d > 0 {
+			if err := o.linger(ctx, d); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := o.send(st, high, epoch); err != nil {
 			return err
 		}
@@ -63,7 +75,7 @@ func (o *outgoing) next(st *home.State) error {
 		key, ok := st.SpoolRun(o.s.peer(), o.s.class, o.pos)
 		if !ok {
 			o.left, o.key = nil, nil
-			o.refs = st.Spool(o.s.peer(), o.s.class, o.pos, frameMessages, frameBytes, o.refs[:0])
+			o.refs = st.Spool(o.s.peer(), o.s.class, o.pos, frameMessages, o.s.t.p.frameRoom(), o.refs[:0])
 			if len(o.refs) > 0 {
 				return nil
 			}
@@ -79,7 +91,7 @@ func (o *outgoing) next(st *home.State) error {
 			o.left = o.left[1:]
 		}
 		if len(o.left) > 0 {
-			o.refs = append(o.refs[:0], o.left[:fits(o.left)]...)
+			o.refs = append(o.refs[:0], o.left[:fits(o.left, o.s.t.p.frameRoom())]...)
 			return nil
 		}
 		o.key = nil // it was trimmed while it was read
@@ -101,9 +113,9 @@ func (o *outgoing) load(st *home.State, key []byte) (err error) {
 	return fmt.Errorf("%w: a run of class %q: %w", errBody, o.s.class, err)
 }
 
-// fits is how many messages of a run go into one frame.
-func fits(run []home.Spooled) (n int) {
-	for room := frameBytes; n < len(run) && n < frameMessages && room > 0; n++ {
+// fits is how many messages of a run go into one frame of about room bytes.
+func fits(run []home.Spooled, room int) (n int) {
+	for ; n < len(run) && n < frameMessages && room > 0; n++ {
 		m := &run[n].Message
 		room -= len(m.Topic) + len(m.Payload) + len(m.Forward)
 	}
@@ -206,6 +218,7 @@ func (o *outgoing) write(epoch home.Epoch, to home.Seq) error {
 		return err
 	}
 	o.pos, o.gap, o.last = to, false, time.Now()
+	p.meter.spend(len(b))
 	p.counts.framesOut.Add(1)
 	p.counts.messagesOut.Add(uint64(o.enc.Count() - o.none))
 	p.counts.rawOut.Add(uint64(o.enc.Raw()))
@@ -232,12 +245,13 @@ func (o *outgoing) message(st *home.State, ref *home.Spooled) (m wire.Message, o
 			o.s.t.agreed.Features&wire.FeatureCanary != 0, nil
 	}
 	// It was spooled under the policy of its time. What must not go now does not.
-	if !o.s.t.p.config().mayGo(msg.Topic) {
-		o.s.t.p.counts.drop(DropPolicyOut, 1)
+	policy := o.s.t.policy()
+	if why := withheld(policy, o.s.class, ref.Seq, msg.Topic); why != "" {
+		o.s.t.p.counts.drop(why, 1)
 		return m, false, nil
 	}
 	m = wire.Message{Seq: uint64(ref.Seq), Namespace: msg.Namespace, Topic: msg.Topic, Payload: msg.Payload, Forward: msg.Forward,
-		QoS: o.s.t.p.config().qos(msg.QoS), Retain: msg.Retain, Live: ref.Live, RetainVersion: ref.RetainVersion}
+		QoS: policy.QoS(msg.QoS), Retain: msg.Retain, Live: ref.Live, RetainVersion: ref.RetainVersion}
 	if uint64(wire.MessageBytes(&m)) > o.s.t.remote.MaxMessage {
 		o.s.t.p.counts.drop(DropTooLarge, 1)
 		return m, false, nil

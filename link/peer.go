@@ -47,6 +47,7 @@ type peer struct {
 	changed chan struct{} // the configuration or the tunnel changed
 	live    liveQueue
 	relays  relayCounts
+	meter   meter
 	inbound sync.Map // class -> chan struct{} of capacity 1: one receiver at a time
 	classes atomic.Int32
 	up      atomic.Bool // state == Up, for forward

@@ -2,6 +2,7 @@ package link
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +87,9 @@ func (v *receiver) run(ctx context.Context, s receiveStream, r *bufio.Reader) er
 		case <-ended:
 		}
 	}()
-	v.tellCursor()
+	if err := v.begin(ctx, r); err != nil {
+		return err
+	}
 	d := wire.NewDecoder(v.t.p.m.o.MaxMessage)
 	for {
 		f, err := d.Read(r)
@@ -99,10 +102,40 @@ func (v *receiver) run(ctx context.Context, s receiveStream, r *bufio.Reader) er
 		if f.Live || f.Source.Home != v.head.Source.Home || f.Class != v.head.Class {
 			return protocolError("a frame of home %q, class %q in the stream of class %q", f.Source.Home, f.Class, v.head.Class)
 		}
+		if v.t.policy().Paused() {
+			return errStream // it is not taken; the peer has it still and opens another
+		}
 		if err := v.take(ctx, &f); err != nil {
 			return err
 		}
 	}
+}
+
+// begin answers the stream's opening, once the link is not paused. The peer sends
+// nothing before it has the answer, so until then only the stream's end can come.
+func (v *receiver) begin(ctx context.Context, r *bufio.Reader) error {
+	if !v.t.policy().Paused() {
+		v.tellCursor()
+		return nil
+	}
+	came := make(chan error, 1)
+	go func() { // ends with the stream
+		_, err := r.Peek(1)
+		came <- err
+	}()
+	poll := time.NewTicker(pausePoll)
+	defer poll.Stop()
+	for v.t.policy().Paused() {
+		select {
+		case err := <-came:
+			return cmp.Or(err, errStream)
+		case <-poll.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	v.tellCursor()
+	return <-came
 }
 
 // tellCursor answers the stream's opening.
@@ -147,17 +180,21 @@ func (v *receiver) take(ctx context.Context, f *wire.Frame) error {
 // left out; the span still covers it.
 func (v *receiver) op(f *wire.Frame) *home.Frame {
 	p := v.t.p
-	cfg := p.config()
+	policy := v.t.policy()
 	op := &home.Frame{Source: homeSource(f.Source), Class: f.Class, From: home.Seq(f.From), To: home.Seq(f.To),
 		Messages: make([]home.FrameMessage, 0, len(f.Messages))}
 	for i := range f.Messages {
 		m := &f.Messages[i]
-		if m.Namespace != home.CanaryNamespace && !cfg.mayCome(m.Topic) {
-			p.counts.drop(DropPolicyIn, 1)
+		topic, why := hereTopic(policy, m.Topic)
+		if m.Namespace == home.CanaryNamespace { // of no device, and no policy's business
+			topic, why = m.Topic, ""
+		}
+		if why != "" {
+			p.counts.drop(why, 1)
 			continue
 		}
 		op.Messages = append(op.Messages, home.FrameMessage{
-			Seq: home.Seq(m.Seq), Namespace: m.Namespace, Topic: m.Topic, Payload: m.Payload, Forward: m.Forward,
+			Seq: home.Seq(m.Seq), Namespace: m.Namespace, Topic: topic, Payload: m.Payload, Forward: m.Forward,
 			ExpiryIn: life(m.ExpiryMillis), QoS: m.QoS, Retain: m.Retain, Live: m.Live, RetainVersion: m.RetainVersion,
 		})
 	}

@@ -197,17 +197,13 @@ func TestSpool_ObeysThePolicyOfTheDay(t *testing.T) {
 		w := newWorld(t, 10*time.Millisecond)
 		defer w.close()
 		us := w.region("us", peerFrom("eu"))
-		strict := peerTo("us")
-		eu := w.region("eu", strict)
+		eu := w.region("eu", peerTo("us"))
 		us.home.subscribe(t, "dev", "#")
 		wantsKnown(t, eu, us)
 		w.wan.setCut(ip("eu"), ip("us"), true)
 		eu.home.publish(t, "secret/a", 0, 5)
 		eu.home.publish(t, "public", 0, 5)
-		strict.Never = []string{"secret/#"}
-		if err := eu.m.Reconfigure([]Peer{strict}); err != nil {
-			t.Fatal(err)
-		}
+		eu.home.do(t, &home.SetPeer{Peer: "us", Never: []string{"secret/#"}, Retained: true})
 		w.wan.setCut(ip("eu"), ip("us"), false)
 		drained(t, eu, "us", 30*time.Second)
 		same(t, us.home.queue(t, "dev"), numbered("eu", "public", 0, 5))

@@ -28,8 +28,9 @@ const (
 // DropReason says why a link dropped a message.
 type DropReason string
 
-// Reasons to drop. DropExpired, DropTooLarge and DropPolicyIn concern messages of
-// a spool, too; the others are of messages in no log.
+// Reasons to drop. DropExpired, DropTooLarge, DropPolicyOut, DropPolicyIn,
+// DropOperator and DropTopicTooLong concern messages of a spool, too; the others are
+// of messages in no log.
 const (
 	DropLinkDown  DropReason = "link_down"
 	DropLiveFull  DropReason = "link_queue_full"
@@ -38,9 +39,14 @@ const (
 	DropExpired   DropReason = "expired"
 	DropTooLarge  DropReason = "too_large" // for the peer
 	DropRelayed   DropReason = "came_by_link"
+
+	DropPaused       DropReason = "paused"
+	DropOperator     DropReason = "operator"       // dropped from a spool by filter
+	DropTopicTooLong DropReason = "topic_too_long" // under the prefix of what comes in
 )
 
-var dropReasons = []DropReason{DropLinkDown, DropLiveFull, DropPolicyOut, DropPolicyIn, DropExpired, DropTooLarge, DropRelayed}
+var dropReasons = []DropReason{DropLinkDown, DropLiveFull, DropPolicyOut, DropPolicyIn, DropExpired, DropTooLarge, DropRelayed,
+	DropPaused, DropOperator, DropTopicTooLong}
 
 // counters only grow, over all tunnels of a link.
 type counters struct {
@@ -52,8 +58,9 @@ type counters struct {
 	tunnels, tunnelsTCP, tunnelsRelay            atomic.Uint64
 	probes, dialFailures                         atomic.Uint64
 	resyncs, gapsOut, gapsIn, held               atomic.Uint64
+	throttled                                    atomic.Uint64 // nanoseconds
 	canariesOut                                  atomic.Uint64
-	drops                                        [7]atomic.Uint64
+	drops                                        [10]atomic.Uint64
 }
 
 func (c *counters) drop(r DropReason, n int) {
@@ -77,12 +84,13 @@ type Counters struct {
 	SnapshotsOut, SnapshotsIn uint64
 	DigestMismatches          uint64 // what a peer wants was not what we held at that version
 	Tunnels, DialFailures     uint64
-	TunnelsTCP, TunnelsRelay  uint64 // of Tunnels
-	Probes                    uint64 // of a better network
-	Resyncs                   uint64 // streams begun again at the receiver's cursor
-	GapsOut, GapsIn           uint64 // spans of which a part was not in the spool any more
-	Held                      uint64 // times a class could not be sent; the log says why
-	CanariesOut               uint64 // proposed; they are none of MessagesOut
+	TunnelsTCP, TunnelsRelay  uint64        // of Tunnels
+	Probes                    uint64        // of a better network
+	Resyncs                   uint64        // streams begun again at the receiver's cursor
+	GapsOut, GapsIn           uint64        // spans of which a part was not in the spool any more
+	Held                      uint64        // times a class could not be sent; the log says why
+	Throttled                 time.Duration // that frames waited for the link's rate, each class and QoS 0 for itself
+	CanariesOut               uint64        // proposed; they are none of MessagesOut
 	Dropped                   map[DropReason]uint64
 }
 
@@ -95,8 +103,7 @@ func (c *counters) read() Counters {
 		SnapshotsOut: c.snapshotsOut.Load(), SnapshotsIn: c.snapshotsIn.Load(), DigestMismatches: c.digestMismatches.Load(),
 		Tunnels: c.tunnels.Load(), TunnelsTCP: c.tunnelsTCP.Load(), TunnelsRelay: c.tunnelsRelay.Load(), Probes: c.probes.Load(), DialFailures: c.dialFailures.Load(),
 		Resyncs: c.resyncs.Load(), GapsOut: c.gapsOut.Load(), GapsIn: c.gapsIn.Load(), Held: c.held.Load(),
-		CanariesOut: c.canariesOut.Load(),
-		Dropped:     map[DropReason]uint64{},
+		Throttled: time.Duration(c.throttled.Load()), CanariesOut: c.canariesOut.Load(), Dropped: map[DropReason]uint64{},
 	}
 	for i, r := range dropReasons {
 		out.Dropped[r] = c.drops[i].Load()

@@ -18,13 +18,20 @@ const gatherWants = 5 * time.Millisecond
 type teller struct {
 	t     *tunnel
 	w     sendStream
-	cfg   *Peer
 	wants *wants
 	told  uint64 // version the stream has told
 	buf   []byte
 }
 
 func (t *tunnel) tellWanted(ctx context.Context) error {
+	// Before the policy is known nothing may be told: too much would come, or what is
+	// wanted would be forgotten over there.
+	policy := t.policy()
+	for ; policy == nil; policy = t.policy() {
+		if pause(ctx, unknownPeerPoll) != nil {
+			return nil
+		}
+	}
 	w, err := t.c.send(ctx)
 	if err != nil {
 		return err
@@ -33,7 +40,7 @@ func (t *tunnel) tellWanted(ctx context.Context) error {
 	if _, err := w.Write(head.Append(nil)); err != nil {
 		return err
 	}
-	s := &teller{t: t, w: w}
+	s := &teller{t: t, w: w, wants: newWants(t.st, policy)}
 	if err := s.digest(); err != nil {
 		return err
 	}
@@ -65,8 +72,12 @@ func (t *tunnel) tellWanted(ctx context.Context) error {
 
 // current returns the view of what we want, a new one after a change of policy.
 func (s *teller) current() (w *wants, fresh bool) {
-	if cfg := s.t.p.config(); s.cfg != cfg {
-		s.cfg, s.wants, fresh = cfg, newWants(s.t.st, cfg), true
+	policy := s.t.policy()
+	if policy == nil { // forgotten: what was told stands until the tunnel ends
+		return s.wants, false
+	}
+	if !s.wants.of(policy) {
+		s.wants, fresh = newWants(s.t.st, policy), true
 	}
 	return s.wants, fresh
 }

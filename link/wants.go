@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"causeway/internal/home"
 	"causeway/routing"
 )
 
@@ -19,18 +20,36 @@ type wantedSource interface {
 // tells the same, and needs no memory of its own to go on after a restart.
 type wants struct {
 	src       wantedSource
-	in, never []string
+	in, never []string // as the peer names topics
+	prefix    string   // before them here
 	narrow    bool
 	set       *routing.Interest // narrowed set at version, counted; nil: not built
 	version   uint64
 }
 
-func newWants(src wantedSource, cfg *Peer) *wants {
-	w := &wants{src: src, in: cfg.In, never: cfg.Never, narrow: len(cfg.In)+len(cfg.Never) > 0}
-	if len(w.in) == 0 {
-		w.in = []string{"#"}
+func newWants(src wantedSource, policy *home.LinkPolicy) *wants {
+	return &wants{src: src, in: policy.In, never: policy.Never, prefix: policy.InPrefix,
+		narrow: len(policy.In)+len(policy.Never)+len(policy.InPrefix) > 0}
+}
+
+// of says whether w is what a policy makes of what our home wants.
+func (w *wants) of(policy *home.LinkPolicy) bool {
+	return slices.Equal(w.in, policy.In) && slices.Equal(w.never, policy.Never) && w.prefix == policy.InPrefix
+}
+
+// asks is what a filter of our home asks of the peer, as that names topics.
+func (w *wants) asks(filter string) []string {
+	if w.prefix != "" {
+		var ok bool
+		if filter, ok = routing.Unprefix(filter, w.prefix); !ok {
+			return nil
+		}
 	}
-	return w
+	in := w.in
+	if len(in) == 0 {
+		in = []string{filter}
+	}
+	return routing.Restrict(filter, in, w.never)
 }
 
 // digest brings the set up to date and returns its version and fingerprint.
@@ -75,7 +94,7 @@ func (w *wants) advance() (routing.Delta, bool) {
 	all := w.src.WantedSnapshot()
 	w.set = routing.NewInterest(0)
 	for _, f := range all.Filters {
-		for _, part := range routing.Restrict(f.Filter, w.in, w.never) {
+		for _, part := range w.asks(f.Filter) {
 			w.set.Add(f.Namespace, part)
 		}
 	}
@@ -88,14 +107,14 @@ func (w *wants) advance() (routing.Delta, bool) {
 func (w *wants) apply(raw routing.Delta) routing.Delta {
 	net := map[routing.Filter]int{}
 	for _, f := range raw.Add {
-		for _, part := range routing.Restrict(f.Filter, w.in, w.never) {
+		for _, part := range w.asks(f.Filter) {
 			if w.set.Add(f.Namespace, part) {
 				net[routing.Filter{Namespace: f.Namespace, Filter: part}]++
 			}
 		}
 	}
 	for _, f := range raw.Remove {
-		for _, part := range routing.Restrict(f.Filter, w.in, w.never) {
+		for _, part := range w.asks(f.Filter) {
 			if w.set.Remove(f.Namespace, part) {
 				net[routing.Filter{Namespace: f.Namespace, Filter: part}]--
 			}

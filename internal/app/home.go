@@ -304,7 +304,7 @@ func (h *homeService) configure(ctx context.Context, r *replica.Replica) error {
 	}
 	for i := range h.a.cfg.Links {
 		op := setPeerOp(&h.a.cfg.Links[i])
-		if have, ok := r.State().Peer(op.Peer); ok && samePolicy(&have.Policy, op) {
+		if have := r.State().LinkPolicy(op.Peer); have != nil && samePolicy(&have.Base, op) {
 			continue
 		}
 		if err := proposeWait(ctx, r, op); err != nil {
@@ -365,8 +365,8 @@ func configureOp(cfg *config.Config) *home.Configure {
 }
 
 func setPeerOp(l *config.Link) *home.SetPeer {
-	op := &home.SetPeer{Peer: home.ID(l.Peer), Out: orAll(l.Out), Never: l.Never, Retained: l.Retained,
-		Refuse: l.Spool.AtLimit == config.SpoolRefuse, SpoolBytes: uint64(l.Spool.Bytes), SpoolAge: l.Spool.Age}
+	op := &home.SetPeer{Peer: home.ID(l.Peer), In: orAll(l.In), Out: orAll(l.Out), Never: l.Never, InPrefix: l.InPrefix, QoSMax: byte(l.QoSMax),
+		Rate: uint64(l.Rate), Retained: l.Retained, Refuse: l.Spool.AtLimit == config.SpoolRefuse, SpoolBytes: uint64(l.Spool.Bytes), SpoolAge: l.Spool.Age}
 	for _, c := range l.Spool.Classes {
 		op.Classes = append(op.Classes, home.Class{Name: c.Name, Filters: c.Filters})
 	}

@@ -42,7 +42,7 @@ func (s sink) Dropped(place string, reason home.DropReason, n int) {
 }
 
 func linkPeer(l *config.Link) link.Peer {
-	p := link.Peer{ID: home.ID(l.Peer), Dial: l.Dial, In: orAll(l.In), Out: orAll(l.Out), Never: l.Never, QoSMax: byte(l.QoSMax)}
+	p := link.Peer{ID: home.ID(l.Peer), Dial: l.Dial}
 	switch l.Compression {
 	case config.CompressionZstd:
 		p.Compress = wire.CodecZstd

@@ -287,6 +287,11 @@ type Link struct {
 	Never []string `mapstructure:"never"`
 	// Retained says whether retained messages cross. Default true.
 	Retained bool `mapstructure:"retained"`
+	// InPrefix is put before the topics of what comes from the peer, as in "eu/". In and Never name
+	// topics as the peer does. Default "".
+	InPrefix string `mapstructure:"in_prefix"`
+	// Rate bounds what is sent to the peer, in bytes on the wire; 0 is no bound. Default 0.
+	Rate Bandwidth `mapstructure:"rate"`
 	// QoSMax is the QoS at which messages cross at most: 1 or 2. Default 2.
 	QoSMax int `mapstructure:"qos_max"`
 	// Compression is the codec of sent frames. Default CompressionZstd.

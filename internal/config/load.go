@@ -135,6 +135,8 @@ func parseText(text string, to reflect.Type) (any, error) {
 		return ParseDuration(text)
 	case reflect.TypeFor[ByteSize]():
 		return ParseByteSize(text)
+	case reflect.TypeFor[Bandwidth]():
+		return ParseBandwidth(text)
 	case reflect.TypeFor[Rate]():
 		return ParseRate(text)
 	case listenerType:

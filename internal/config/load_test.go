@@ -93,7 +93,7 @@ ack:
   - { filter: "#" }
 links:
   - { peer: us, dial: ["udp://us.example.com:7444"], in: ["cmd/#"], out: [], never: ["pii/#"], retained: false,
-      compression: s2, qos_max: 1, spool: { bytes: 500GiB, age: 72h, at_limit: refuse, classes: [{ name: cmd, filters: ["cmd/#"] }] } }
+      compression: s2, qos_max: 1, rate: 200Mbit/s, in_prefix: "eu/", spool: { bytes: 500GiB, age: 72h, at_limit: refuse, classes: [{ name: cmd, filters: ["cmd/#"] }] } }
   - { name: hub, peer: ap }
 link: { listen: "", relay: [{ between: [us, ap] }] }
 admin: { socket: /run/causeway.sock, listen: "127.0.0.1:18083", tokens: file:/etc/causeway/tokens }
@@ -120,7 +120,7 @@ func TestLoad_File(t *testing.T) {
 		Ack: []AckRule{{Filter: "telemetry/#", Policy: AckMemory}, {Filter: "#", Policy: AckRegion}},
 		Links: []Link{
 			{Name: "us", Peer: "us", Dial: []string{"udp://us.example.com:7444"}, In: []string{"cmd/#"}, Out: []string{}, Never: []string{"pii/#"},
-				Compression: CompressionS2, QoSMax: 1, Spool: Spool{Bytes: 500 << 30, Age: 72 * time.Hour, AtLimit: SpoolRefuse,
+				Compression: CompressionS2, QoSMax: 1, Rate: 25e6, InPrefix: "eu/", Spool: Spool{Bytes: 500 << 30, Age: 72 * time.Hour, AtLimit: SpoolRefuse,
 					Classes: []SpoolClass{{Name: "cmd", Filters: []string{"cmd/#"}}}}},
 			{Name: "hub", Peer: "ap", In: []string{"#"}, Out: []string{"#"}, Retained: true,
 				Compression: CompressionZstd, QoSMax: 2, Spool: Spool{Bytes: 10 << 30, Age: 72 * time.Hour, AtLimit: SpoolDropOldest}},

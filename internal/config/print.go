@@ -81,6 +81,8 @@ func plain(v reflect.Value) any {
 		return x.String()
 	case ByteSize:
 		return x.String()
+	case Bandwidth:
+		return x.String()
 	}
 	switch v.Kind() {
 	case reflect.Bool:

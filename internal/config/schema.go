@@ -96,6 +96,8 @@ func form(t reflect.Type) string {
 		return "a duration such as 10s, 15m, 1h30m or 14d"
 	case reflect.TypeFor[ByteSize]():
 		return "a size such as 512KiB, 2MiB or 1GB"
+	case reflect.TypeFor[Bandwidth]():
+		return "a bandwidth such as 200Mbit/s or 25MB/s"
 	case reflect.TypeFor[Rate]():
 		return "a rate such as 3000/s"
 	case reflect.TypeFor[SecretRef]():

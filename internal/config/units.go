@@ -135,6 +135,58 @@ func ParseRate(s string) (Rate, error) {
 // String writes the rate per second.
 func (r Rate) String() string { return strconv.FormatFloat(float64(r), 'g', -1, 64) + "/s" }
 
+// Bandwidth is a number of bytes a second, written 200Mbit/s or 25MB/s; 0 means no bound.
+type Bandwidth uint64
+
+// bandwidthUnits are in bits a second, so that each is a whole number.
+var bandwidthUnits = []struct {
+	name string
+	bits int64
+}{
+	{"Gbit/s", 1e9}, {"Mbit/s", 1e6}, {"kbit/s", 1e3}, {"bit/s", 1},
+	{"GiB/s", 8 << 30}, {"MiB/s", 8 << 20}, {"KiB/s", 8 << 10}, {"GB/s", 8e9}, {"MB/s", 8e6}, {"kB/s", 8e3}, {"KB/s", 8e3}, {"B/s", 8},
+}
+
+// ParseBandwidth reads a bandwidth as String writes it; fractions are rounded down to a byte.
+func ParseBandwidth(s string) (Bandwidth, error) {
+	text := strings.TrimSpace(s)
+	if text == "0" {
+		return 0, nil
+	}
+	for _, u := range bandwidthUnits {
+		num, ok := strings.CutSuffix(text, u.name)
+		if !ok {
+			continue
+		}
+		bits, err := parseScaled(strings.TrimSpace(num), u.bits)
+		if err != nil {
+			return 0, fmt.Errorf("%q is not a bandwidth: %w", s, err)
+		}
+		if bits > 0 && bits < 8 {
+			return 0, fmt.Errorf("%q is less than a byte a second", s)
+		}
+		return Bandwidth(bits / 8), nil
+	}
+	return 0, fmt.Errorf("%q is not a bandwidth: want a number and bit/s, kbit/s, Mbit/s, Gbit/s, B/s, kB/s, MB/s or GB/s", s)
+}
+
+// String writes the bandwidth exactly, in the unit that makes the smallest number of it.
+func (b Bandwidth) String() string {
+	if b == 0 {
+		return "0"
+	}
+	if b > math.MaxInt64/8 {
+		return strconv.FormatUint(uint64(b), 10) + "B/s"
+	}
+	bits, best, unit := int64(b)*8, int64(b)*8, "bit/s"
+	for _, u := range bandwidthUnits {
+		if q := bits / u.bits; bits%u.bits == 0 && q < best && u.name != "KB/s" {
+			best, unit = q, u.name
+		}
+	}
+	return strconv.FormatInt(best, 10) + unit
+}
+
 // SecretRef says where a secret is kept, as file:PATH; the secret itself is never in the
 // configuration, and so never in its printed form or in a log.
 type SecretRef string

@@ -24,6 +24,26 @@ func TestParseByteSize(t *testing.T) {
 	}
 }
 
+func TestParseBandwidth(t *testing.T) {
+	for text, want := range map[string]Bandwidth{
+		"0": 0, "200Mbit/s": 25e6, "25MB/s": 25e6, "1.5Gbit/s": 187_500_000, "8kbit/s": 1000, "10 MiB/s": 10 << 20, "64000bit/s": 8000, "5B/s": 5, "1GB/s": 1e9,
+	} {
+		if got, err := ParseBandwidth(text); err != nil || got != want {
+			t.Errorf("%q: %d, %v; want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "Mbit/s", "200", "200Mbit", "200mbit/s", "-1MB/s", "7bit/s", "1/s", "99999999999GB/s", "1e3B/s"} {
+		if got, err := ParseBandwidth(text); err == nil {
+			t.Errorf("%q gives %d, want an error", text, got)
+		}
+	}
+	for b, want := range map[Bandwidth]string{0: "0", 25e6: "25MB/s", 1 << 20: "1MiB/s", 12_500: "100kbit/s", 7: "7B/s"} {
+		if got := b.String(); got != want {
+			t.Errorf("%d is written %q, want %q", uint64(b), got, want)
+		}
+	}
+}
+
 func TestParseDuration(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"0": 0, "10s": 10 * time.Second, "14d": 14 * 24 * time.Hour, "1d12h": 36 * time.Hour, "1.5d": 36 * time.Hour,
@@ -85,6 +105,10 @@ func TestUnitsRoundTrip(t *testing.T) {
 		}
 		if got, err := ParseDuration(FormatDuration(d)); err != nil || got != d {
 			t.Fatalf("%d is written %q and read as %d, %v", d, FormatDuration(d), got, err)
+		}
+		width := Bandwidth(rapid.Uint64Range(0, math.MaxInt64/8).Draw(t, "bandwidth"))
+		if got, err := ParseBandwidth(width.String()); err != nil || got != width {
+			t.Fatalf("%d is written %q and read as %d, %v", uint64(width), width, got, err)
 		}
 		rate := Rate(rapid.Float64Range(0, 1e9).Draw(t, "rate"))
 		if got, err := ParseRate(rate.String()); err != nil || got != rate {

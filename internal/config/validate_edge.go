@@ -89,12 +89,29 @@ func (v *validator) links(c *Config) {
 		v.duration(key+"spool.age", l.Spool.Age, time.Second, 10*365*24*time.Hour)
 		oneOf(v, key+"spool.at_limit", l.Spool.AtLimit, SpoolDropOldest, SpoolRefuse)
 		v.spoolClasses(key+"spool.classes", l.Spool.Classes)
+		if l.InPrefix != "" {
+			v.prefix(key+"in_prefix", l.InPrefix)
+		}
+		v.check(l.Rate == 0 || l.Rate >= minRate && l.Rate <= maxRate, key+"rate", l.Rate.String()+" is out of range",
+			"want "+minRate.String()+" to "+maxRate.String()+", or 0 for no bound")
 		v.check(l.QoSMax == 1 || l.QoSMax == 2, key+"qos_max", fmt.Sprintf("%d is out of range", l.QoSMax),
 			"want 1 or 2; to keep messages of QoS 0 only, let devices publish them so")
 	}
 	v.relay(c)
 	v.unique("links", "name", len(c.Links), func(i int) string { return c.Links[i].Name })
 	v.unique("links", "peer", len(c.Links), func(i int) string { return c.Links[i].Peer })
+}
+
+// Bounds of a link's rate.
+const (
+	minRate Bandwidth = 1000 // below it a frame would take minutes
+	maxRate Bandwidth = 1 << 40
+)
+
+// prefix checks whole levels without wildcards, below none that begins with $.
+func (v *validator) prefix(key, prefix string) {
+	ok := strings.HasSuffix(prefix, "/") && len(prefix) <= 1024 && utf8.ValidString(prefix) && prefix[0] != '$' && !strings.ContainsAny(prefix, "+#\x00")
+	v.check(ok, key, fmt.Sprintf("%q is no prefix", prefix), `want whole levels with a / at the end, such as "eu/"`)
 }
 
 // maxClasses bounds the streams of a link.

@@ -168,6 +168,9 @@ func TestValidate(t *testing.T) {
 		{"spool class of nothing", link(func(l *Link) { l.Spool.Classes = []SpoolClass{{"a", nil}} }), "links[0].spool.classes[0].filters: is empty"},
 		{"spool class filter", link(func(l *Link) { l.Spool.Classes = []SpoolClass{{"a", []string{"#/a"}}} }), `links[0].spool.classes[0].filters[0]: "#/a" is no topic filter`},
 		{"spool class without a name", link(func(l *Link) { l.Spool.Classes = []SpoolClass{{"", []string{"a"}}} }), `links[0].spool.classes[0].name: "" is no name`},
+		{"link prefix", link(func(l *Link) { l.InPrefix = "eu" }), `links[0].in_prefix: "eu" is no prefix; want whole levels with a / at the end`},
+		{"link prefix of the server", link(func(l *Link) { l.InPrefix = "$SYS/" }), `links[0].in_prefix: "$SYS/" is no prefix`},
+		{"link rate", link(func(l *Link) { l.Rate = 5 }), `links[0].rate: 5B/s is out of range; want 1kB/s to`},
 		{"link QoS", link(func(l *Link) { l.QoSMax = 3 }), "links[0].qos_max: 3 is out of range; want 1 or 2"},
 		{"spool age", link(func(l *Link) { l.Spool.Age = 0 }), "links[0].spool.age: 0s is out of range"},
 

@@ -108,6 +108,12 @@ func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 		return s.configure(op), nil
 	case *SetPeer:
 		return s.setPeer(op), nil
+	case *SetPolicy:
+		return s.setPolicy(op), nil
+	case *PausePeer:
+		return s.pausePeer(op), nil
+	case *DropSpooled:
+		return s.dropSpooled(op), nil
 	case *ForgetPeer:
 		return s.forgetPeer(op), nil
 	case *Interest:

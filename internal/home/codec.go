@@ -248,6 +248,12 @@ func (r *reader) decode(kind Kind) Op {
 		return &Canary{ID(r.string())}
 	case KindRaise:
 		return &Raise{Level: uint32(r.uvarint())}
+	case KindSetPolicy:
+		return r.setPolicy()
+	case KindPausePeer:
+		return &PausePeer{ID(r.string()), r.byte() != 0, time.Duration(r.uvarint()), r.string()}
+	case KindDropSpooled:
+		return &DropSpooled{ID(r.string()), r.string(), r.string(), r.byte() != 0, time.Duration(r.uvarint())}
 	}
 	return nil
 }
@@ -414,8 +420,9 @@ func (r *reader) configure() Op {
 
 func (op *SetPeer) append(b []byte) []byte {
 	b = appendString(b, string(op.Peer))
-	b = appendStrings(appendStrings(b, op.Out), op.Never)
-	b = append(b, flag(op.Retained, 1)|flag(op.Refuse, 2))
+	b = appendStrings(appendStrings(appendStrings(b, op.In), op.Out), op.Never)
+	b = append(appendString(b, op.InPrefix), flag(op.Retained, 1)|flag(op.Refuse, 2), op.QoSMax)
+	b = binary.AppendUvarint(b, op.Rate)
 	b = binary.AppendUvarint(b, op.SpoolBytes)
 	b = binary.AppendUvarint(b, uint64(op.SpoolAge))
 	b = binary.AppendUvarint(b, uint64(len(op.Classes)))
@@ -425,16 +432,37 @@ func (op *SetPeer) append(b []byte) []byte {
 	return b
 }
 
-func (r *reader) setPeer() Op {
-	op := &SetPeer{Peer: ID(r.string()), Out: r.strings(), Never: r.strings()}
+func (r *reader) setPeer() *SetPeer {
+	op := &SetPeer{Peer: ID(r.string()), In: r.strings(), Out: r.strings(), Never: r.strings(), InPrefix: r.string()}
 	flags := r.byte()
 	op.Retained, op.Refuse = flags&1 != 0, flags&2 != 0
+	op.QoSMax, op.Rate = r.byte(), r.uvarint()
 	op.SpoolBytes, op.SpoolAge = r.uvarint(), time.Duration(r.uvarint())
 	op.Classes = make([]Class, 0, r.count(2))
 	for range cap(op.Classes) {
 		op.Classes = append(op.Classes, Class{r.string(), r.strings()})
 	}
 	return op
+}
+
+func (op *SetPolicy) append(b []byte) []byte {
+	b = appendString(b, string(op.Peer))
+	b = binary.AppendUvarint(binary.AppendUvarint(b, op.Revision), uint64(op.Keys))
+	return op.Values.append(b)
+}
+
+func (r *reader) setPolicy() Op {
+	return &SetPolicy{Peer: ID(r.string()), Revision: r.uvarint(), Keys: PolicyKeys(r.uvarint()), Values: *r.setPeer()}
+}
+
+func (op *PausePeer) append(b []byte) []byte {
+	b = append(appendString(b, string(op.Peer)), flag(op.Paused, 1))
+	return appendString(binary.AppendUvarint(b, uint64(op.For)), op.Reason)
+}
+
+func (op *DropSpooled) append(b []byte) []byte {
+	b = appendString(appendString(appendString(b, string(op.Peer)), op.Filter), op.Class)
+	return binary.AppendUvarint(append(b, flag(op.AllClasses, 1)), uint64(op.Age))
 }
 
 func (op *ForgetPeer) append(b []byte) []byte { return appendString(b, string(op.Peer)) }

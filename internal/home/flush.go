@@ -346,7 +346,7 @@ func (w *writer) retained(sp *space, topic string) {
 
 // peer reports whether all of it is written.
 func (w *writer) peer(p *peer) bool {
-	b := appendBytes(w.buf[:0], AppendOp(nil, &p.policy))
+	b := p.policy.encode(w.buf[:0])
 	b = binary.AppendUvarint(appendEpoch(b, p.epoch), p.interest.Version())
 	b = binary.AppendUvarint(b, uint64(len(p.spools)))
 	for _, sp := range p.spools {

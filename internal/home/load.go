@@ -345,15 +345,18 @@ func (l *loader) retained(key []byte, r *reader) {
 }
 
 func (l *loader) peer(r *reader) {
-	policy, ok := l.op(r).(*SetPeer)
-	if !ok {
+	policy := l.policy(r)
+	if policy == nil {
 		r.fail("peer without a policy")
 		return
 	}
 	s := l.s
 	s.setPeer(&SetPeer{Peer: policy.Peer})
 	p := s.peers[policy.Peer]
-	p.policy = *policy
+	p.policy = policy
+	if policy.Pause.Until != 0 {
+		s.timers.push(pauseTimer(p.id, policy.Pause.Until))
+	}
 	p.epoch = r.epoch()
 	_ = p.interest.Apply(routing.Delta{Version: r.uvarint()})
 	p.spools = nil
@@ -411,6 +414,7 @@ func (l *loader) finish() {
 	s := l.s
 	s.wanted.Rebase(l.wanted)
 	s.joins = l.joins
+	s.publishPolicies()
 	slices.SortFunc(s.tombs, func(a, b tombstone) int { return int(int64(a.seq) - int64(b.seq)) })
 	for _, g := range s.groups {
 		g.publishOnline()

@@ -32,6 +32,9 @@ const (
 	KindTrim        Kind = 18
 	KindTick        Kind = 19
 	KindRaise       Kind = 20
+	KindSetPolicy   Kind = 30
+	KindPausePeer   Kind = 31
+	KindDropSpooled Kind = 32
 	KindCanary      Kind = 40
 )
 
@@ -222,17 +225,72 @@ type Configure struct {
 	Acks     []AckPolicy // first match wins; none means PolicyRegion
 }
 
-// SetPeer adds a peer or changes its policy. Its spool begins here; retained
-// messages of the home are spooled when Retained is set and the peer is new.
+// SetPeer adds a peer or changes the base of its policy, which is what the node
+// file of the leader says. Its spool begins here; retained messages of the home
+// are spooled when Retained is set and the policy did not let them out before.
 type SetPeer struct {
 	Peer       ID
+	In         []string // filters that may come in, as the peer names them; empty means all
 	Out        []string // filters that may go out; empty means all
-	Never      []string // filters that never go out
+	Never      []string // filters that cross in neither direction
+	InPrefix   string   // put before the topics of what comes in; ends with "/", or is empty
+	QoSMax     byte     // at which messages go out at most; 0 means 2
+	Rate       uint64   // bytes a second that are sent; 0 is no bound
 	Retained   bool     // retained messages cross whether wanted or not
 	Refuse     bool     // a full spool refuses publishers instead of dropping its oldest
 	SpoolBytes uint64   // 0 is the default
 	SpoolAge   time.Duration
 	Classes    []Class // first match wins; what matches none is in class ""
+}
+
+// PolicyKeys is a set of keys of a peer's policy.
+type PolicyKeys uint32
+
+// The keys that an operator may set for the whole region.
+const (
+	KeyIn PolicyKeys = 1 << iota
+	KeyOut
+	KeyNever
+	KeyInPrefix
+	KeyQoSMax
+	KeyRate
+	KeyRetained
+	KeyRefuse
+	KeySpoolBytes
+	KeySpoolAge
+)
+
+// SetPolicy replaces what an operator set of a peer's policy, over its base: the
+// fields of Values that Keys names. No keys leave the base alone.
+type SetPolicy struct {
+	Peer ID
+	// Revision is the one of the policy that this was made from. The outcome is
+	// CodeGap when it has changed since.
+	Revision uint64
+	Keys     PolicyKeys
+	Values   SetPeer
+}
+
+// PausePeer stops a link, or lets it go on. While it is paused no message crosses
+// it in either direction; its tunnel, its interest and its spool stay.
+type PausePeer struct {
+	Peer   ID
+	Paused bool
+	For    time.Duration // after which it goes on by itself, by home time; 0: never
+	Reason string
+}
+
+// DropSpooled drops from a peer's spool what an operator wants gone. Without a
+// filter it is dropped here; runs go as a whole, when the newest of a run is as old
+// as asked. With a filter it becomes a rule that is kept with the spool, since apply
+// does not read the bodies on the disk: who sends leaves out what the rule names.
+// Outcome.Count is the number dropped here; CodeQuota: the peer has too many rules.
+type DropSpooled struct {
+	Peer       ID
+	Filter     string // empty means everything
+	Class      string
+	AllClasses bool
+	Age        time.Duration // at least; 0 means everything spooled so far
 }
 
 // Class is a lane of a spool with an order of its own.
@@ -320,6 +378,9 @@ func (*Frame) Kind() Kind       { return KindFrame }
 func (*Trim) Kind() Kind        { return KindTrim }
 func (*Tick) Kind() Kind        { return KindTick }
 func (*Raise) Kind() Kind       { return KindRaise }
+func (*SetPolicy) Kind() Kind   { return KindSetPolicy }
+func (*PausePeer) Kind() Kind   { return KindPausePeer }
+func (*DropSpooled) Kind() Kind { return KindDropSpooled }
 
 // Code is the result of an operation. Values from 0x80 on are MQTT 5 reason
 // codes; those below CodeVoid are ours.

@@ -19,7 +19,7 @@ const (
 // and what waits to go.
 type peer struct {
 	id       ID
-	policy   SetPeer
+	policy   *LinkPolicy
 	epoch    Epoch // of its home, when it told its interest
 	interest *routing.Remote
 	target   *Target  // stands for the peer in every filter it wants
@@ -30,19 +30,12 @@ type peer struct {
 func (s *State) setPeer(op *SetPeer) Outcome {
 	p := s.peers[op.Peer]
 	if p == nil {
-		p = &peer{id: op.Peer}
+		p = &peer{id: op.Peer, policy: new(LinkPolicy)}
 		p.target = &Target{Peer: op.Peer, peer: p}
 		p.interest = routing.NewRemote(func(f routing.Filter, added bool) { s.peerWants(p, f, added) })
 		s.peers[op.Peer] = p
 	}
-	had := p.policy.Retained
-	p.policy = *op
-	p.setClasses(op.Classes, s.seq)
-	s.note(effectPeer, uint64(len(p.spools)), uint64(flag(op.Retained, 1)))
-	s.changes.peer(p)
-	if op.Retained && !had {
-		s.spoolRetained(p)
-	}
+	s.revise(p, *op, p.policy.Set)
 	return Outcome{}
 }
 
@@ -85,9 +78,9 @@ func (s *State) peerWants(p *peer, f routing.Filter, added bool) {
 	}
 }
 
-// spoolRetained gives a peer what this home retained before its policy said so,
+// spoolRetained gives a peer what this home retained before its policy let it out,
 // and what it remembers of deletions.
-func (s *State) spoolRetained(p *peer) {
+func (s *State) spoolRetained(p *peer, before *LinkPolicy) {
 	type kept struct {
 		ns string
 		*retained
@@ -95,7 +88,7 @@ func (s *State) spoolRetained(p *peer) {
 	var list []kept
 	for ns, sp := range *s.spaces.Load() {
 		sp.retained.each(func(r *retained) {
-			if r.home == s.id && p.allows(r.topic) {
+			if r.home == s.id && p.policy.MayGo(r.topic) && !(before.Retained && before.MayGo(r.topic)) {
 				list = append(list, kept{ns, r})
 			}
 		})
@@ -172,6 +165,7 @@ func (s *State) forgetPeer(op *ForgetPeer) Outcome {
 		s.sink.Dropped("spool", DropForgotten, n)
 	}
 	delete(s.peers, p.id)
+	s.publishPolicies()
 	s.changes.peer(p)
 	for key := range s.cursors {
 		if key.source.Home == p.id {
@@ -192,7 +186,7 @@ func (s *State) spoolAll(m *message, version uint64) (n int) {
 		if !p.policy.Retained {
 			v = 0
 		}
-		if (live || v != 0) && p.allows(m.Topic) {
+		if (live || v != 0) && p.policy.MayGo(m.Topic) {
 			s.spoolFor(p, m, v, live)
 			n++
 		}
@@ -209,11 +203,6 @@ func (s *State) peersInOrder() []*peer {
 		slices.SortFunc(list, func(a, b *peer) int { return compareIDs(a.id, b.id) })
 	}
 	return list
-}
-
-// allows says whether the link's policy lets a topic go out.
-func (p *peer) allows(topic string) bool {
-	return (len(p.policy.Out) == 0 || matchesAny(p.policy.Out, topic)) && !matchesAny(p.policy.Never, topic)
 }
 
 func matchesAny(filters []string, topic string) bool {

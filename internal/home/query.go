@@ -204,7 +204,7 @@ func (s *State) Peers() (list []PeerInfo) {
 }
 
 func (p *peer) info() PeerInfo {
-	info := PeerInfo{Peer: p.id, Policy: p.policy, Epoch: p.epoch, Version: p.interest.Version(), Filters: p.interest.Len()}
+	info := PeerInfo{Peer: p.id, Policy: p.policy.SetPeer, Epoch: p.epoch, Version: p.interest.Version(), Filters: p.interest.Len()}
 	for _, sp := range p.spools {
 		info.Spooled += sp.messages()
 		info.Bytes += sp.bytes
@@ -436,8 +436,5 @@ func (r *retained) info(ns string) RetainedInfo {
 
 // MayGo says whether a peer's policy lets a topic out.
 func (s *State) MayGo(id ID, topic string) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	p := s.peers[id]
-	return p != nil && p.allows(topic)
+	return s.LinkPolicy(id).MayGo(topic)
 }

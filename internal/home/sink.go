@@ -59,6 +59,7 @@ const (
 	DropSpoolFull  DropReason = "spool_full"
 	DropSpoolAge   DropReason = "spool_age"
 	DropForgotten  DropReason = "peer_forgotten"
+	DropOperator   DropReason = "operator"
 	DropSessionEnd DropReason = "session_ended"
 )
 

@@ -95,7 +95,7 @@ func (s *State) spoolFor(p *peer, m *message, version uint64, live bool) {
 func (s *State) spoolRefuses(op *Publish) bool {
 	size := uint64(len(op.Topic) + len(op.Forward) + len(op.Payload))
 	for _, p := range s.peers {
-		if p.policy.Refuse && p.waiting()+size > p.spoolBytes() && p.allows(op.Topic) &&
+		if p.policy.Refuse && p.waiting()+size > p.spoolBytes() && p.policy.MayGo(op.Topic) &&
 			(op.Retain && p.policy.Retained || s.peerMatches(p, op.Session.Namespace, op.Topic)) {
 			return true
 		}
@@ -306,6 +306,7 @@ func (s *State) trimSpool(p *peer, sp *spool, to Seq) {
 	if to = min(to, s.seq); to > sp.start {
 		sp.start = to
 	}
+	s.forgetTrims(p)
 	s.changes.peer(p)
 }
 

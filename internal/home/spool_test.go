@@ -75,9 +75,11 @@ func TestSpool_RunsAreWhatWasSpooled(t *testing.T) {
 		twin := New()
 		at := 0
 		for i := range rapid.IntRange(20, 100).Draw(rt, "ops") {
-			switch rnd.IntN(13) {
+			switch rnd.IntN(14) {
 			case 12:
 				r.do(&Canary{Peer: "us"})
+			case 13:
+				r.do(&DropSpooled{Peer: "us", Filter: []string{"", "x"}[rnd.IntN(2)], AllClasses: true, Age: time.Duration(rnd.IntN(20)) * time.Second})
 			case 0:
 				to := Seq(rnd.IntN(int(r.s.HighSeq()) + 2))
 				r.do(&Trim{Peer: "us", Epoch: r.s.Epoch(), To: to})

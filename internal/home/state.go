@@ -32,6 +32,8 @@ type State struct {
 	level  atomic.Uint32
 	config atomic.Pointer[Configure]
 	spaces atomic.Pointer[map[string]*space]
+	// Of the peers' policies, for who may not wait.
+	policies atomic.Pointer[map[ID]*LinkPolicy]
 
 	// Derived.
 	owned      map[Owner]*ownedSessions
@@ -102,6 +104,7 @@ func New() *State {
 	}
 	s.config.Store(new(Configure))
 	s.spaces.Store(&map[string]*space{})
+	s.policies.Store(&map[ID]*LinkPolicy{})
 	s.changes.reset()
 	return s
 }

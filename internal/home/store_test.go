@@ -178,7 +178,17 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 		r.do(&Frame{Source: Source{"ap", Epoch{1, "ap"}}, From: Seq(i), To: Seq(i + 1), Messages: []FrameMessage{{Seq: Seq(i + 1), Namespace: k.Namespace, Topic: topic,
 			Payload: []byte(fmt.Sprint("f", i)), QoS: 1, Live: rnd.IntN(2) == 0, Retain: true, RetainVersion: uint64(rnd.IntN(3))}}})
 	case 12:
-		switch rnd.IntN(6) {
+		switch rnd.IntN(9) {
+		case 6:
+			r.do(&PausePeer{Peer: "us", Paused: rnd.IntN(3) > 0, For: time.Duration(rnd.IntN(3)) * time.Second, Reason: "r"})
+		case 7:
+			rev := uint64(rnd.IntN(3))
+			if l := r.s.LinkPolicy("us"); l != nil {
+				rev += l.Revision
+			}
+			r.do(&SetPolicy{Peer: "us", Revision: rev, Keys: PolicyKeys(rnd.IntN(1 << 10)), Values: SetPeer{Never: []string{"x"}, SpoolBytes: 50, Retained: true}})
+		case 8:
+			r.do(&DropSpooled{Peer: "us", Filter: []string{"", "a/b"}[rnd.IntN(2)], Class: "cmd", AllClasses: rnd.IntN(2) == 0, Age: time.Duration(rnd.IntN(3)) * time.Second})
 		case 0:
 			r.runs[r.owner.Node]++
 			r.as(r.run(r.owner.Node), &NodeUp{})
@@ -221,7 +231,8 @@ func FuzzDecodeRecord(f *testing.F) {
 	_ = r
 	for _, op := range []Op{&Attach{Session: SessionKey{"a", "b"}, Will: &Will{Topic: "t"}}, &Publish{Topic: "a/b", Payload: []byte("x"), QoS: 2},
 		&Ack{Done: []Range{{1, 4}, {9, 9}}}, &Frame{Messages: []FrameMessage{{Seq: 1, Topic: "x"}}}, &SetPeer{Peer: "us", Classes: []Class{{"c", []string{"#"}}}},
-		&Interest{Add: []InterestFilter{{Filter: "#"}}}, &Configure{Acks: []AckPolicy{{"#", PolicyMemory}}}} {
+		&Interest{Add: []InterestFilter{{Filter: "#"}}}, &Configure{Acks: []AckPolicy{{"#", PolicyMemory}}},
+		&SetPolicy{Peer: "us", Keys: KeyIn, Values: SetPeer{In: []string{"#"}}}, &PausePeer{Peer: "us", Paused: true, Reason: "x"}, &DropSpooled{Filter: "#"}} {
 		rec := Record{Home: "eu", Time: 5, Entries: []Entry{{Owner{"n", 1}, 1, []Op{op}}}}
 		f.Add(rec.Append(nil))
 	}

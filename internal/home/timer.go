@@ -13,6 +13,7 @@ const (
 	timerWill timerKind = iota
 	timerSession
 	timerRetained
+	timerPause
 )
 
 // timer is a promise to look at something at a time. Nothing cancels one: what
@@ -22,7 +23,7 @@ const (
 type timer struct {
 	at    Time
 	kind  timerKind
-	key   SessionKey // session; or namespace and topic of a retained message
+	key   SessionKey // session; or namespace and topic of a retained message; or a peer
 	epoch SessionEpoch
 }
 
@@ -92,6 +93,9 @@ func (s *State) due(t timer) bool {
 	case timerSession:
 		x := s.sessions[t.key]
 		return x != nil && x.epoch == t.epoch && x.expireAt == t.at
+	case timerPause:
+		p := s.peers[ID(t.key.ClientID)]
+		return p != nil && p.policy.Pause.On && p.policy.Pause.Until == t.at
 	default:
 		r := s.space(t.key.Namespace).retained.get(t.key.ClientID)
 		return r != nil && r.msg != nil && r.msg.Expires == t.at
@@ -116,6 +120,8 @@ func (s *State) advance(to Time) {
 			s.endSession(s.sessions[t.key])
 		case timerRetained:
 			s.expireRetained(t.key.Namespace, t.key.ClientID)
+		case timerPause:
+			s.resumePeer(s.peers[ID(t.key.ClientID)])
 		}
 	}
 }
