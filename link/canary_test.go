@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"causeway/internal/home"
@@ -51,6 +52,7 @@ func TestCanary_CrossesUnderAnyPolicy(t *testing.T) {
 			t.Errorf("%d canaries in 50 s", n)
 		}
 		same(t, us.home.queue(t, "dev"), nil)
+		synctest.Wait() // one may be under way just now
 		if st := us.home.st.Status(); st.Seq != home.Seq(us.status("eu").Counters.CanariesOut) {
 			t.Errorf("the receiving home numbered %d messages, and sent %d canaries", st.Seq, us.status("eu").Counters.CanariesOut)
 		}

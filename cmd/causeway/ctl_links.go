@@ -25,14 +25,14 @@ func (c *ctl) linkCommand() *cobra.Command {
 	show := leaf("show PEER", "One link with its policy, its spools and its cursors", func(cmd *cobra.Command, args []string) error {
 		return get(c, cmd, "links", admin.Path("links", args[0]), nil, c.printLink)
 	})
-	return alias("links", group("link", "Links to peer regions", "", "", list, show))
+	return alias("links", group("link", "Links to peer regions", "", "", append([]*cobra.Command{list, show}, c.linkControl()...)...))
 }
 
 func (c *ctl) printLinks(now time.Time) func(io.Writer, []admin.Link) {
 	return func(w io.Writer, links []admin.Link) {
 		t := c.table("PEER", "STATE", "-FOR", "-RTT", "-CANARY", "-LAG", "-MESSAGES", "-SPOOL", "-FULL", "-DROPPED", "REASON")
 		for _, l := range links {
-			t.row(l.Peer, l.State, ago(now, l.Since), seconds(l.RTTSeconds, l.State == admin.LinkUp), canaryAge(l.Canary), seconds(l.LagSeconds, true), l.LagMessages,
+			t.row(l.Peer, linkState(l), ago(now, l.Since), seconds(l.RTTSeconds, l.Address != ""), canaryAge(l.Canary), seconds(l.LagSeconds, true), l.LagMessages,
 				admin.FormatBytes(l.SpoolBytes), percent(l.SpoolBytes, l.SpoolCapacityBytes), l.Dropped, orDash(l.Reason))
 		}
 		t.print(w, "no links")
@@ -61,7 +61,7 @@ func (c *ctl) printLink(w io.Writer, d admin.LinkDetail) {
 		how = "by this side"
 	}
 	tunnel := ""
-	if l.State == admin.LinkUp {
+	if l.Address != "" || l.Via != "" {
 		where := "to " + l.Address
 		if l.Via != "" {
 			where = "through " + l.Via
@@ -71,28 +71,41 @@ func (c *ctl) printLink(w io.Writer, d admin.LinkDetail) {
 	if l.TransportReason != "" {
 		tunnel += "; " + l.TransportReason
 	}
-	facts(w, "link", l.Name, "peer", l.Peer, "state", l.State+" for "+ago(c.now(), l.Since), "reason", l.Reason, "tunnel", tunnel,
+	facts(w, "link", l.Name, "peer", l.Peer, "state", linkState(l)+" for "+ago(c.now(), l.Since), "paused", c.pauseLine(l.Pause), "reason", l.Reason, "tunnel", tunnel,
 		"canary", canaryLine(l.Canary),
 		"lag", fmt.Sprintf("%s, %d messages", seconds(l.LagSeconds, true), l.LagMessages),
 		"spool", fmt.Sprintf("%d messages, %s of %s (%s%s), %d dropped; when full: %s", l.SpoolMessages, admin.FormatBytes(l.SpoolBytes),
 			admin.FormatBytes(l.SpoolCapacityBytes), percent(l.SpoolBytes, l.SpoolCapacityBytes), fullIn(l), l.Dropped, d.AtLimit),
 		"sent", byteForms(l.Bytes, "out"), "received", byteForms(l.Bytes, "in"), "relayed", relayed(l), "not relayed", notRelayed(l),
 		"in", filters(d.In, "everything the peer sends"), "out", filters(d.Out, "everything the peer wants"), "never", filters(d.Never, "-"), "qos", fmt.Sprintf("at most %d", d.QoSMax),
+		"prefix", d.InPrefix, "rate", rateLine(d),
 		"peer wants", fmt.Sprintf("%d filters (version %d, epoch %d)", d.Interest.Filters, d.Interest.Version, d.Interest.Epoch))
 	fmt.Fprintln(w)
-	t := c.table("CLASS", "FILTERS", "-MESSAGES", "-BYTES", "-OLDEST", "-ACKED SEQ", "-DROPPED")
-	for _, s := range d.Spools {
-		t.row(orDash(s.Class), filters(s.Filters, "all the others"), s.Messages, admin.FormatBytes(s.Bytes), seconds(s.OldestSeconds, s.Messages > 0), s.AckedSeq, s.Dropped)
-	}
-	t.print(w, "nothing is spooled")
+	c.printClasses(w, d.Spools)
 	if len(d.Cursors) > 0 {
 		fmt.Fprintln(w)
-		t = c.table("FROM HOME", "-EPOCH", "CLASS", "-RECEIVED SEQ")
+		t := c.table("FROM HOME", "-EPOCH", "CLASS", "-RECEIVED SEQ")
 		for _, x := range d.Cursors {
 			t.row(x.Home, x.Epoch, orDash(x.Class), x.Seq)
 		}
 		t.print(w, "")
 	}
+}
+
+func (c *ctl) printClasses(w io.Writer, classes []admin.LinkSpool) {
+	t := c.table("CLASS", "FILTERS", "-MESSAGES", "-BYTES", "-OLDEST", "-ACKED SEQ", "-DROPPED")
+	for _, s := range classes {
+		t.row(orDash(s.Class), filters(s.Filters, "all the others"), s.Messages, admin.FormatBytes(s.Bytes), seconds(s.OldestSeconds, s.Messages > 0), s.AckedSeq, s.Dropped)
+	}
+	t.print(w, "nothing is spooled")
+}
+
+// rateLine says what is sent at most, if that is bounded.
+func rateLine(d admin.LinkDetail) string {
+	if d.Rate == "0" || d.Rate == "" {
+		return ""
+	}
+	return fmt.Sprintf("at most %s; frames waited %s for it", d.Rate, seconds(d.Link.ThrottledSeconds, true))
 }
 
 // fullIn says when the spool is full at its pace, if it can be said.

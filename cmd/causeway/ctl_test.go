@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,7 +30,7 @@ type ctlRun struct {
 func (r ctlRun) run(ctx context.Context, args ...string) (stdout, stderr string, code int) {
 	var out, err bytes.Buffer
 	std := stdio{in: strings.NewReader(r.input), out: &out, err: &err, env: append([]string{"HOME=" + r.dir}, r.env...)}
-	c := &ctl{std: std, now: func() time.Time { return noon }, interactive: func(stream any) bool { return r.terminal && stream == std.in }}
+	c := &ctl{std: std, now: func() time.Time { return noon }, interactive: func(stream any) bool { return r.terminal && (stream == std.in || stream == std.err) }}
 	root := &cobra.Command{Use: "causeway", SilenceErrors: true, SilenceUsage: true}
 	root.AddCommand(c.command())
 	root.SetArgs(append([]string{"ctl"}, args...))
@@ -77,6 +78,7 @@ func converse(t *testing.T, text string) string {
 	t.Helper()
 	dir := t.TempDir()
 	api := &fakeAPI{answers: answers()}
+	maps.Copy(api.answers, linkAnswers())
 	api.serve(t, filepath.Join(dir, "data"))
 	var out strings.Builder
 	r := ctlRun{dir: dir}

@@ -22,7 +22,7 @@ const APIVersion = "v1"
 // Features are what this API can do; a client asks for the one its command needs. A name is never
 // given another meaning.
 func Features() []string {
-	return []string{"clients", "cluster", "config", "links", "nodes", "peers", "retained", "routes", "services", "sessions", "shared", "status"}
+	return []string{"clients", "cluster", "config", "link_control", "links", "nodes", "peers", "retained", "routes", "services", "sessions", "shared", "status"}
 }
 
 // maxBody bounds the body of a request, in bytes.
@@ -96,11 +96,22 @@ func (a *api) serve(rt route) http.HandlerFunc {
 			return
 		}
 		answer, err := rt.handle(r, q)
-		if change, ok := answer.(Change); ok && err == nil && !change.DryRun {
+		if change, ok := changed(answer); ok && err == nil {
 			a.log.Info("admin change", "by", who.name, "action", change.Action, "target", change.Target)
 		}
 		a.reply(w, r, answer, err)
 	}
+}
+
+// changed is what an answer says was changed, if it was.
+func changed(answer any) (Change, bool) {
+	switch c := answer.(type) {
+	case Change:
+		return c, !c.DryRun
+	case PolicyChange:
+		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
+	}
+	return Change{}, false
 }
 
 // authorize says why a caller may not use a route, or nil.

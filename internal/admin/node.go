@@ -17,6 +17,7 @@ type Node interface {
 	Clients
 	Sessions
 	Links
+	LinkControl
 	Routing
 	RetainedMessages
 	Sharing
@@ -92,6 +93,9 @@ type Configuration interface {
 	// Config lists every key. Values hold no secrets.
 	Config() []ConfigValue
 }
+
+// BadRequest says that what the caller sent makes no sense, and what would.
+func BadRequest(detail, fix string) error { return badRequest(fix, "%s", detail) }
 
 // What a Node answers when it cannot do what was asked.
 var (

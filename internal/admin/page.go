@@ -5,6 +5,9 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
+
+	"causeway/internal/config"
 )
 
 // Bounds of lists. A filter that hardly anything passes looks at maxScan items and hands back a
@@ -62,6 +65,18 @@ func (q *query) number(name string) uint64 {
 		q.wrong(name, "as the next of the page before")
 	}
 	return n
+}
+
+func (q *query) duration(name string) time.Duration {
+	s := q.values.Get(name)
+	if s == "" {
+		return 0
+	}
+	d, err := config.ParseDuration(s)
+	if err != nil || d == 0 {
+		q.wrong(name, "as a duration such as 30m or 2d")
+	}
+	return d
 }
 
 func (q *query) after() Key {

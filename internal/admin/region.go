@@ -1,10 +1,7 @@
 package admin
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 
 	"causeway/routing"
@@ -57,14 +54,8 @@ func (a *api) forgetPeer(r *http.Request, q *query) (any, error) {
 
 func confirmed(r *http.Request, peer string) error {
 	var body ForgetRequest
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	var tooLarge *http.MaxBytesError
-	switch err := d.Decode(&body); {
-	case errors.As(err, &tooLarge):
+	if err := readBody(r, &body, `send {"confirm": "PEER"}`); err != nil {
 		return err
-	case err != nil && err != io.EOF:
-		return badRequest(`send {"confirm": "PEER"}`, "the body: %s", err)
 	}
 	if body.Confirm != peer {
 		return Refuse("confirm", fmt.Sprintf("confirm is %q and not the peer's name", body.Confirm),

@@ -30,6 +30,8 @@ var (
 	descLinkTunnels   = desc("link_tunnels_total", "Tunnels opened, by either side.", "peer", "transport")
 	descLinkDials     = desc("link_dial_failures_total", "Rounds of dials in which no address gave a tunnel.", "peer")
 	descLinkProbes    = desc("link_udp_probes_total", "Attempts to move the tunnel from TCP or a relay to a better way.", "peer")
+	descLinkPaused    = desc("link_paused", "1 while the link is paused, otherwise 0.", "peer")
+	descLinkThrottled = desc("link_throttled_seconds_total", "Time that frames waited for the link's rate.", "peer")
 	descRelayedBytes  = desc("link_relayed_bytes_total", "Bytes that this region relayed from one peer to another.", "peer", "to")
 	descRelayedTuns   = desc("link_relayed_tunnels_total", "Tunnels that this region relayed from the peer that opened them to another.", "peer", "to")
 	descRelayedOpen   = desc("link_relayed_tunnels", "Relayed tunnels that go on.", "peer", "to")
@@ -86,9 +88,12 @@ type scraper struct{ s *Server }
 
 // Describe names the metrics.
 func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descLinkUp, descLinkLag, descLinkLagMsgs, descLinkSpool, descLinkSpoolMax, descLinkSpoolFull, descLinkBytes,
+	for _, d := range []*prometheus.Desc{
+		descLinkUp, descLinkLag, descLinkLagMsgs, descLinkSpool, descLinkSpoolMax, descLinkSpoolFull, descLinkBytes,
+		descLinkPaused, descLinkThrottled,
 		descLinkRTT, descLinkCanary, descLinkCanaryRTT, descLinkTunnels, descLinkDials, descLinkProbes,
-		descRelayedBytes, descRelayedTuns, descRelayedOpen, descRelayRefused, descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
+		descRelayedBytes, descRelayedTuns, descRelayedOpen, descRelayRefused,
+		descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
 		descQueueBytes, descQueued, descGroupLag, descGroupBytes, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed, descCommit, descFsync,
 		descNodes, descVotes, descVotesWant, descTerm, descStale, descBehind, descFetched, descFetchSize, descLag, descNodeDowns, descSwitches, descBodies, descMismatch,
 		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
@@ -264,7 +269,7 @@ func (s *samples) groups(groups []SharedGroup) {
 
 func (s *samples) links(links []Link) {
 	for _, l := range links {
-		up := l.State == LinkUp
+		up := l.State == LinkUp || l.State == LinkPaused
 		cause := l.Cause
 		if !up {
 			cause = cmp.Or(cause, l.State)
@@ -282,6 +287,7 @@ func (s *samples) links(links []Link) {
 		if l.SpoolFullInSeconds > 0 {
 			s.add(descLinkSpoolFull, float64(l.SpoolFullInSeconds), l.Peer)
 		}
+		s.add(descLinkPaused, oneIf(l.Pause != nil), l.Peer)
 		s.add(descLinkRTT, float64(l.RTTSeconds), l.Peer)
 		if c := l.Canary; c != nil {
 			s.add(descLinkCanary, float64(c.OutAgeSeconds), l.Peer, "out")
@@ -311,6 +317,7 @@ func (s *samples) linkCounts(links []Link) {
 		s.add(descLinkTunnels, float64(l.TunnelsTCP), l.Peer, "tcp")
 		s.add(descLinkTunnels, float64(l.TunnelsRelay), l.Peer, "relay")
 		s.add(descLinkDials, float64(l.DialFailures), l.Peer)
+		s.add(descLinkThrottled, float64(l.ThrottledSeconds), l.Peer)
 		s.add(descLinkProbes, float64(l.UDPProbes), l.Peer)
 		for _, r := range l.Relayed {
 			s.add(descRelayedBytes, float64(r.Bytes), l.Peer, r.To)

@@ -86,7 +86,7 @@ const lowDisk = 1 << 30
 // diagnose finds the one thing wrong: the first of these that holds, because each may be the cause
 // of those after it.
 func diagnose(st Status) *Trouble {
-	for _, find := range []func(Status) *Trouble{stateTrouble, storeTrouble, listenerTrouble, serviceTrouble, linkTrouble, canaryTrouble, spoolTrouble} {
+	for _, find := range []func(Status) *Trouble{stateTrouble, storeTrouble, listenerTrouble, serviceTrouble, linkTrouble, canaryTrouble, pauseTrouble, spoolTrouble} {
 		if t := find(st); t != nil {
 			return t
 		}
@@ -142,7 +142,7 @@ func serviceTrouble(st Status) *Trouble {
 func linkTrouble(st Status) *Trouble {
 	var worst *Link
 	for i, l := range st.Links {
-		if l.State != LinkUp && l.State != LinkElsewhere && (worst == nil || l.Since.Before(worst.Since)) {
+		if l.State != LinkUp && l.State != LinkPaused && l.State != LinkElsewhere && (worst == nil || l.Since.Before(worst.Since)) {
 			worst = &st.Links[i]
 		}
 	}
@@ -151,6 +151,24 @@ func linkTrouble(st Status) *Trouble {
 	}
 	return &Trouble{Summary: fmt.Sprintf("the link to %s is %s: %s", worst.Peer, worst.State, worst.Reason),
 		Since: worst.Since, Next: "causeway ctl link show " + worst.Peer}
+}
+
+// pauseTrouble reminds of a link that somebody paused.
+func pauseTrouble(st Status) *Trouble {
+	for _, l := range st.Links {
+		if l.Pause == nil {
+			continue
+		}
+		t := &Trouble{Summary: "the link to " + l.Peer + " is paused", Since: l.Pause.Since, Next: "causeway ctl link resume " + l.Peer}
+		if l.Pause.Until != nil {
+			t.Summary += " until " + l.Pause.Until.Format(time.RFC3339)
+		}
+		if l.Pause.Reason != "" {
+			t.Summary += ": " + l.Pause.Reason
+		}
+		return t
+	}
+	return nil
 }
 
 // spoolTrouble warns of a spool that is half full although its link is up.

@@ -266,7 +266,8 @@ type QueuedMessage struct {
 type Link struct {
 	Peer               string      `json:"peer"`
 	Name               string      `json:"name"`
-	State              string      `json:"state"`  // up, dialing, down, elsewhere
+	State              string      `json:"state"`  // up, paused (while up), dialing, down, elsewhere
+	Pause              *LinkPause  `json:"pause"`  // null unless nothing may cross now
 	Cause              string      `json:"cause"`  // why it is down, or up and not over UDP; one lower-case word for metrics: timeout, identity, refused, udp_blocked, relayed
 	Reason             string      `json:"reason"` // why it is down, for people, with addresses and names
 	Since              time.Time   `json:"since"`
@@ -286,9 +287,10 @@ type Link struct {
 	TunnelsUDP         int64       `json:"tunnels_udp"`           // opened since the node started
 	TunnelsTCP         int64       `json:"tunnels_tcp"`
 	TunnelsRelay       int64       `json:"tunnels_relay"`
-	UDPProbes          int64       `json:"udp_probes"`    // of a better way, while on TCP or through a relay
-	DialFailures       int64       `json:"dial_failures"` // rounds of all addresses
-	Canary             *LinkCanary `json:"canary"`        // null: the peer's version has none, or no tunnel was up yet
+	UDPProbes          int64       `json:"udp_probes"`        // of a better way, while on TCP or through a relay
+	DialFailures       int64       `json:"dial_failures"`     // rounds of all addresses
+	ThrottledSeconds   Seconds     `json:"throttled_seconds"` // that frames waited for the link's rate
+	Canary             *LinkCanary `json:"canary"`            // null: the peer's version has none, or no tunnel was up yet
 	Bytes              []LinkBytes `json:"bytes"`
 
 	Relayed      []LinkRelayed `json:"relayed"`       // by this region, from the peer to others
@@ -320,6 +322,7 @@ type LinkCanary struct {
 // States of a Link that others look for.
 const (
 	LinkUp        = "up"
+	LinkPaused    = "paused"
 	LinkElsewhere = "elsewhere" // another node of the region has it
 )
 
@@ -336,6 +339,8 @@ type LinkDetail struct {
 	In       []string     `json:"in"`
 	Out      []string     `json:"out"`
 	Never    []string     `json:"never"`
+	InPrefix string       `json:"in_prefix"`
+	Rate     string       `json:"rate"`
 	QoSMax   int          `json:"qos_max"`
 	AtLimit  string       `json:"at_limit"` // of the spool: drop-oldest, refuse
 	Interest LinkInterest `json:"interest"`

@@ -203,13 +203,20 @@ func (n node) link(s link.Status) admin.Link {
 	out.UDPProbes, out.DialFailures = int64(s.Counters.Probes), int64(s.Counters.DialFailures)
 	if cfg != nil {
 		out.Name, out.SpoolCapacityBytes = cfg.Name, int64(cfg.Spool.Bytes)
-		out.SpoolFullInSeconds = admin.SecondsOf(fullIn(s.LagBytes, uint64(cfg.Spool.Bytes), s.LagAge))
 	}
 	if st, err := n.state(); err == nil {
+		if l := st.LinkPolicy(s.Peer); l != nil {
+			out.SpoolCapacityBytes, out.Pause = int64(l.SpoolBytes), n.pause(l)
+		}
 		for _, sp := range st.SpoolInfo(s.Peer) {
 			out.Dropped += int64(sp.Dropped)
 		}
 	}
+	if out.Pause != nil && out.State == admin.LinkUp {
+		out.State = admin.LinkPaused
+	}
+	out.ThrottledSeconds = admin.SecondsOf(s.Counters.Throttled)
+	out.SpoolFullInSeconds = admin.SecondsOf(fullIn(s.LagBytes, uint64(out.SpoolCapacityBytes), s.LagAge))
 	return out
 }
 
@@ -271,23 +278,20 @@ func (n node) Link(peer string) (admin.LinkDetail, error) {
 		return d, admin.ErrNotFound
 	}
 	d.Link = n.Links()[i]
-	if cfg := n.linkConfig(peer); cfg != nil {
-		d.In, d.Out, d.Never, d.QoSMax, d.AtLimit = cfg.In, cfg.Out, cfg.Never, cfg.QoSMax, string(cfg.Spool.AtLimit)
+	if cfg := n.linkConfig(peer); cfg != nil { // until the home knows the peer
+		fillPolicy(&d, setPeerOp(cfg))
 	}
 	s, err := n.state()
 	if err != nil {
 		return d, nil // the link is known without its home
 	}
+	if l := s.LinkPolicy(home.ID(peer)); l != nil {
+		fillPolicy(&d, &l.SetPeer)
+	}
 	if p, ok := s.Peer(home.ID(peer)); ok {
 		d.Interest = admin.LinkInterest{Epoch: p.Epoch.Number, Version: p.Version, Filters: p.Filters}
 	}
-	for _, sp := range s.SpoolInfo(home.ID(peer)) {
-		out := admin.LinkSpool{Class: sp.Class, Filters: append([]string{}, sp.Filters...), AckedSeq: uint64(sp.Start), Messages: sp.Messages, Bytes: int64(sp.Bytes), Dropped: int64(sp.Dropped)}
-		if sp.Oldest != 0 {
-			out.OldestSeconds = admin.SecondsOf(n.a.home.Now().Sub(sp.Oldest))
-		}
-		d.Spools = append(d.Spools, out)
-	}
+	d.Spools = n.spoolClasses(s, peer)
 	for _, c := range s.Cursors(home.ID(peer)) {
 		d.Cursors = append(d.Cursors, admin.LinkCursor{Home: string(c.Source.Home), Epoch: c.Source.Epoch.Number, Class: c.Class, Seq: uint64(c.At)})
 	}

@@ -170,6 +170,20 @@ func ParseBandwidth(s string) (Bandwidth, error) {
 	return 0, fmt.Errorf("%q is not a bandwidth: want a number and bit/s, kbit/s, Mbit/s, Gbit/s, B/s, kB/s, MB/s or GB/s", s)
 }
 
+// Bounds of a bandwidth; below the least a frame would take minutes.
+const (
+	leastBandwidth Bandwidth = 1000
+	mostBandwidth  Bandwidth = 1 << 40
+)
+
+// Validate says why a bandwidth is out of range, or returns nil.
+func (b Bandwidth) Validate() error {
+	if b == 0 || b >= leastBandwidth && b <= mostBandwidth {
+		return nil
+	}
+	return fmt.Errorf("%s is out of range: want %s to %s, or 0 for no bound", b, leastBandwidth, mostBandwidth)
+}
+
 // String writes the bandwidth exactly, in the unit that makes the smallest number of it.
 func (b Bandwidth) String() string {
 	if b == 0 {

@@ -92,8 +92,8 @@ func (v *validator) links(c *Config) {
 		if l.InPrefix != "" {
 			v.prefix(key+"in_prefix", l.InPrefix)
 		}
-		v.check(l.Rate == 0 || l.Rate >= minRate && l.Rate <= maxRate, key+"rate", l.Rate.String()+" is out of range",
-			"want "+minRate.String()+" to "+maxRate.String()+", or 0 for no bound")
+		v.check(l.Rate.Validate() == nil, key+"rate", l.Rate.String()+" is out of range",
+			"want "+leastBandwidth.String()+" to "+mostBandwidth.String()+", or 0 for no bound")
 		v.check(l.QoSMax == 1 || l.QoSMax == 2, key+"qos_max", fmt.Sprintf("%d is out of range", l.QoSMax),
 			"want 1 or 2; to keep messages of QoS 0 only, let devices publish them so")
 	}
@@ -101,12 +101,6 @@ func (v *validator) links(c *Config) {
 	v.unique("links", "name", len(c.Links), func(i int) string { return c.Links[i].Name })
 	v.unique("links", "peer", len(c.Links), func(i int) string { return c.Links[i].Peer })
 }
-
-// Bounds of a link's rate.
-const (
-	minRate Bandwidth = 1000 // below it a frame would take minutes
-	maxRate Bandwidth = 1 << 40
-)
 
 // prefix checks whole levels without wildcards, below none that begins with $.
 func (v *validator) prefix(key, prefix string) {

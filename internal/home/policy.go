@@ -296,16 +296,22 @@ func (s *State) Backlog(id ID, to Seq) (b Backlog) {
 		return b
 	}
 	for _, sp := range p.spools {
-		b.Dropped += sp.dropped
-		b.Messages, b.Bytes = b.Messages+sp.messages(), b.Bytes+sp.bytes
-		for i := len(sp.refs) - 1; i >= 0 && sp.refs[i].seq > to; i-- {
-			b.Messages, b.Bytes = b.Messages-one(!sp.refs[i].canary), b.Bytes-uint64(sp.refs[i].msg.size)
-		}
-		for i := len(sp.runs) - 1; i >= 0 && sp.runs[i].first > to; i-- {
-			b.Messages, b.Bytes = b.Messages-sp.runs[i].count, b.Bytes-sp.runs[i].bytes
-		}
+		n, bytes := sp.upTo(to)
+		b.Messages, b.Bytes, b.Dropped = b.Messages+n, b.Bytes+bytes, b.Dropped+sp.dropped
 	}
 	return b
+}
+
+// upTo is how much of a spool is numbered up to a number.
+func (sp *spool) upTo(to Seq) (messages int, bytes uint64) {
+	messages, bytes = sp.messages(), sp.bytes
+	for i := len(sp.refs) - 1; i >= 0 && sp.refs[i].seq > to; i-- {
+		messages, bytes = messages-one(!sp.refs[i].canary), bytes-uint64(sp.refs[i].msg.size)
+	}
+	for i := len(sp.runs) - 1; i >= 0 && sp.runs[i].first > to; i-- {
+		messages, bytes = messages-sp.runs[i].count, bytes-sp.runs[i].bytes
+	}
+	return messages, bytes
 }
 
 // SpoolPart is a stretch of a spool.
@@ -352,4 +358,32 @@ func (sp *spool) part(i int) SpoolPart {
 		return SpoolPart{After: max(after, r.first-1), Last: r.last, Messages: r.count, Bytes: r.bytes}
 	}
 	return SpoolPart{After: after, Last: sp.refs[len(sp.refs)-1].seq, Messages: len(sp.refs) - sp.canary, Bytes: sp.tail}
+}
+
+// Trimmable is what DropSpooled would drop of a class without a filter, or be about
+// with one.
+type Trimmable struct {
+	Class    string
+	To       Seq
+	Messages int
+	Bytes    uint64
+}
+
+// Trimmable says what an operation would be about, by class.
+func (s *State) Trimmable(op *DropSpooled) (list []Trimmable) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p := s.peers[op.Peer]
+	if p == nil {
+		return nil
+	}
+	for _, sp := range p.spools {
+		if !op.AllClasses && sp.class != op.Class {
+			continue
+		}
+		t := Trimmable{Class: sp.class, To: sp.olderThan(s.time, op.Age)}
+		t.Messages, t.Bytes = sp.upTo(t.To)
+		list = append(list, t)
+	}
+	return list
 }
