@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"time"
 
 	"causeway/internal/home"
@@ -29,7 +30,8 @@ type heeder struct {
 	// The snapshot that is coming in.
 	chunks  uint64
 	bytes   int
-	filters []wire.Filter
+	filters []routing.Filter
+	audited time.Time // when the table was last compared as it is in memory
 }
 
 func (t *tunnel) receiveInterest(ctx context.Context, r *bufio.Reader) error {
@@ -78,14 +80,17 @@ func (h *heeder) known(ctx context.Context) error {
 	}
 }
 
-// compare holds the peer's digest against what our home has of it, computed from
-// the table itself.
+// auditEvery is how often the table itself is compared, and not the digest that
+// is kept beside it: a flipped bit shows in the table alone.
+const auditEvery = 10 * time.Minute
+
+// compare holds the peer's digest against what our home has of it.
 func (h *heeder) compare(m *wire.InterestDigest) {
 	if h.asked {
 		return
 	}
 	info, _ := h.state().Peer(h.id())
-	version, d, _ := h.state().PeerDigest(h.id())
+	version, d := h.digest()
 	switch {
 	case info.Epoch != homeEpoch(m.Epoch):
 		h.ask(true)
@@ -98,6 +103,16 @@ func (h *heeder) compare(m *wire.InterestDigest) {
 		}
 		h.ask(true)
 	}
+}
+
+func (h *heeder) digest() (version uint64, d routing.Digest) {
+	if time.Since(h.audited) < auditEvery {
+		version, d, _ = h.state().PeerDigest(h.id())
+		return version, d
+	}
+	h.audited = time.Now()
+	held, _ := h.state().PeerInterest(h.id())
+	return held.Version, held.Compute()
 }
 
 func (h *heeder) ask(full bool) {
@@ -115,15 +130,12 @@ func (h *heeder) delta(ctx context.Context, m *wire.InterestDelta) error {
 		h.asked = false // the answer is that nothing was missed
 		return nil
 	}
-	o, err := h.t.p.proposeWait(ctx, &home.Interest{Peer: h.id(), Epoch: homeEpoch(m.Epoch), Base: m.Base, Version: m.Version,
-		Add: interestFilters(routingFilters(m.Add)), Remove: interestFilters(routingFilters(m.Remove))})
-	if err != nil {
-		return err
-	}
-	if h.asked = o.Code != home.CodeOK; h.asked {
+	to := stretch{peer: h.id(), epoch: homeEpoch(m.Epoch), base: m.Base, version: m.Version, step: h.step}
+	gap, err := h.propose(ctx, to.ops(routingFilters(m.Add), routingFilters(m.Remove)))
+	if h.asked = gap; gap && err == nil {
 		h.ask(m.Base == info.Version)
 	}
-	return nil
+	return err
 }
 
 func (h *heeder) chunk(ctx context.Context, m *wire.InterestChunk) error {
@@ -133,11 +145,11 @@ func (h *heeder) chunk(ctx context.Context, m *wire.InterestChunk) error {
 	h.chunks++
 	for _, f := range m.Filters {
 		h.bytes += wire.FilterBytes(f)
+		h.filters = append(h.filters, routing.Filter(f))
 	}
 	if h.bytes > maxSnapshotBytes {
 		return protocolError("an interest snapshot of more than %d bytes", maxSnapshotBytes)
 	}
-	h.filters = append(h.filters, m.Filters...)
 	if !m.Last {
 		return nil
 	}
@@ -147,90 +159,32 @@ func (h *heeder) chunk(ctx context.Context, m *wire.InterestChunk) error {
 }
 
 // replace proposes a whole set once its digest was found right.
-func (h *heeder) replace(ctx context.Context, m *wire.InterestChunk, filters []wire.Filter) error {
-	set := routing.NewRemote(nil)
-	if err := set.Replace(routing.Snapshot{Version: m.Version, Filters: routingFilters(filters), Digest: homeDigest(m.Digest)}); err != nil {
+func (h *heeder) replace(ctx context.Context, m *wire.InterestChunk, filters []routing.Filter) error {
+	s := routing.Snapshot{Version: m.Version, Filters: filters, Digest: homeDigest(m.Digest)}
+	if err := s.Check(); err != nil {
 		return fmt.Errorf("the peer's interest: %w: %w", err, errProtocol)
 	}
 	h.t.p.counts.snapshotsIn.Add(1)
 	h.asked = false
-	for _, op := range h.steps(m, routingFilters(filters)) {
+	full, err := h.propose(ctx, h.steps(homeEpoch(m.Epoch), s))
+	if full && err == nil { // the table changed under our hands
+		h.ask(true)
+	}
+	return err
+}
+
+// propose applies operations one after the other, and not together, since nothing
+// else is applied while one is. It stops at the first that the home refuses; gap
+// says that the home has another table than they were made for.
+func (h *heeder) propose(ctx context.Context, ops iter.Seq[*home.Interest]) (gap bool, err error) {
+	for op := range ops {
 		o, err := h.t.p.proposeWait(ctx, op)
 		if err != nil {
-			return fmt.Errorf("take in what the peer wants: %w", err)
+			return false, fmt.Errorf("take in what the peer wants: %w", err)
 		}
-		switch o.Code {
-		case home.CodeOK:
-		case home.CodeGap: // the table changed under our hands
-			h.ask(true)
-			return nil
-		default: // the peer was forgotten: known waits for it
-			return nil
+		if o.Code != home.CodeOK { // else the peer was forgotten: known waits for it
+			return o.Code == home.CodeGap, nil
 		}
 	}
-	return nil
-}
-
-// stepBytes is how much of a snapshot goes into one operation. The log bounds
-// those.
-const stepBytes = 4 << 20
-
-// steps turns a snapshot into operations. A large one changes the table in
-// steps, of which none makes it narrower than it was before and will be after:
-// what is wanted stays wanted.
-func (h *heeder) steps(m *wire.InterestChunk, filters []routing.Filter) []home.Op {
-	epoch := homeEpoch(m.Epoch)
-	info, _ := h.state().Peer(h.id())
-	if filterBytes(filters) <= h.step || info.Epoch != epoch {
-		return []home.Op{&home.Interest{Peer: h.id(), Epoch: epoch, Full: true, Version: m.Version, Add: interestFilters(filters)}}
-	}
-	held, _ := h.state().PeerInterest(h.id())
-	add, remove := difference(held.Filters, filters)
-	var ops []home.Op
-	at := held.Version
-	step := func(add, remove []routing.Filter) {
-		ops = append(ops, &home.Interest{Peer: h.id(), Epoch: epoch, Base: at, Version: at, Add: interestFilters(add), Remove: interestFilters(remove)})
-	}
-	for _, part := range parts(add, h.step) {
-		step(part, nil)
-	}
-	for _, part := range parts(remove, h.step) {
-		step(nil, part)
-	}
-	// The last one carries the version; it may be lower than ours after a restore,
-	// which only a whole table may say.
-	if m.Version < at {
-		return []home.Op{&home.Interest{Peer: h.id(), Epoch: epoch, Full: true, Version: m.Version, Add: interestFilters(filters)}}
-	}
-	return append(ops, &home.Interest{Peer: h.id(), Epoch: epoch, Base: at, Version: m.Version})
-}
-
-// difference compares two sorted lists.
-func difference(held, want []routing.Filter) (add, remove []routing.Filter) {
-	for len(held) > 0 || len(want) > 0 {
-		switch {
-		case len(held) == 0 || len(want) > 0 && compareFilters(want[0], held[0]) < 0:
-			add, want = append(add, want[0]), want[1:]
-		case len(want) == 0 || compareFilters(want[0], held[0]) > 0:
-			remove, held = append(remove, held[0]), held[1:]
-		default:
-			held, want = held[1:], want[1:]
-		}
-	}
-	return add, remove
-}
-
-// parts cuts a list so that no part has more than limit bytes.
-func parts(list []routing.Filter, limit int) (out [][]routing.Filter) {
-	for len(list) > 0 {
-		n, size := 0, 0
-		for n < len(list) {
-			if size += wire.FilterBytes(wire.Filter(list[n])); size > limit && n > 0 {
-				break
-			}
-			n++
-		}
-		out, list = append(out, list[:n]), list[n:]
-	}
-	return out
+	return false, nil
 }

@@ -11,7 +11,6 @@ import (
 	"pgregory.net/rapid"
 
 	"causeway/internal/home"
-	"causeway/link/wire"
 	"causeway/routing"
 )
 
@@ -42,21 +41,24 @@ func TestHeeder_StepsNeverNarrow(t *testing.T) {
 			rt.Fatal(err)
 		}
 		v := &heeder{t: &tunnel{p: (*m.peers.Load())["us"], st: h.st}, step: rapid.SampledFrom([]int{1, 60, 500, 1 << 20}).Draw(rt, "step")}
+		told := rapid.SampledFrom([]home.Epoch{epoch, {Number: 2, Host: "us"}}).Draw(rt, "epoch")
 		version := rapid.SampledFrom([]uint64{3, 5, 9}).Draw(rt, "version")
-		for _, op := range v.steps(&wire.InterestChunk{Epoch: wireEpoch(epoch), Version: version}, after) {
+		for op := range v.steps(told, routing.SnapshotOf(version, after)) {
 			if o := h.do(t, op); o.Code != home.CodeOK {
 				rt.Fatalf("step %+v: code %#x", op, o.Code)
 			}
-			now, _ := h.st.PeerInterest("us")
+			view, _ := h.st.PeerInterest("us")
+			now := view.Snapshot()
 			for _, f := range before {
 				if slices.Contains(after, f) && !slices.Contains(now.Filters, f) {
 					rt.Fatalf("%v is missing in between", f)
 				}
 			}
 		}
-		got, _ := h.st.PeerInterest("us")
-		if got.Version != version || !slices.Equal(got.Filters, after) {
-			rt.Fatalf("got version %d, %v; want %d, %v", got.Version, got.Filters, version, after)
+		view, _ := h.st.PeerInterest("us")
+		info, _ := h.st.Peer("us")
+		if got := view.Snapshot(); got.Version != version || info.Epoch != told || !slices.Equal(got.Filters, after) {
+			rt.Fatalf("got version %d, %v, %v; want %d, %v, %v", got.Version, info.Epoch, got.Filters, version, told, after)
 		}
 	})
 }

@@ -182,7 +182,7 @@ func TestWants_DeltasEqualSnapshot(t *testing.T) {
 		}}
 		w := newWants(src, policy)
 		there := routing.NewRemote(nil)
-		if err := there.Replace(w.snapshot()); err != nil {
+		if err := there.Replace(w.view().Snapshot()); err != nil {
 			t.Fatal(err)
 		}
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
@@ -198,11 +198,11 @@ func TestWants_DeltasEqualSnapshot(t *testing.T) {
 				if err := there.Apply(d); err != nil {
 					t.Fatalf("delta %+v: %v", d, err)
 				}
-			} else if err := there.Replace(w.snapshot()); err != nil {
+			} else if err := there.Replace(w.view().Snapshot()); err != nil {
 				t.Fatal(err)
 			}
 			version, digest := w.digest()
-			fresh := newWants(src, policy).snapshot()
+			fresh := newWants(src, policy).view().Snapshot()
 			if got := there.Snapshot(); got.Version != version || got.Digest != digest || !slices.Equal(got.Filters, fresh.Filters) {
 				t.Fatalf("there %+v, here version %d, %+v", got, version, fresh.Filters)
 			}
@@ -214,4 +214,4 @@ type wantedSet struct{ *routing.Interest }
 
 func (w *wantedSet) Wanted() (uint64, routing.Digest)           { return w.Version(), w.Digest() }
 func (w *wantedSet) WantedSince(v uint64) (routing.Delta, bool) { return w.Since(v) }
-func (w *wantedSet) WantedSnapshot() routing.Snapshot           { return w.Snapshot() }
+func (w *wantedSet) WantedView() routing.View                   { return w.View() }

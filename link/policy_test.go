@@ -269,7 +269,7 @@ func TestPrefix_AskedForIsWanted(t *testing.T) {
 		}
 		topic := rapid.SampledFrom(names).Draw(t, "topic")
 		asked := false
-		for _, f := range newWants(src, policy).snapshot().Filters {
+		for _, f := range newWants(src, policy).view().Snapshot().Filters {
 			asked = asked || routing.Matches(f.Filter, topic)
 		}
 		mapped, why := hereTopic(policy, topic)

@@ -126,29 +126,23 @@ func (s *teller) delta(w *wants, d routing.Delta) error {
 	return s.write(&wire.InterestDelta{Epoch: s.epoch(), Base: d.Base, Version: d.Version, Add: wireFilters(d.Add), Remove: wireFilters(d.Remove)})
 }
 
+// snapshot tells the whole set, in chunks that are made as they are sent.
 func (s *teller) snapshot(w *wants) error {
 	s.t.p.counts.snapshotsOut.Add(1)
-	snap := w.snapshot()
-	s.told = snap.Version
-	chunk := wire.InterestChunk{Epoch: s.epoch(), Version: snap.Version, Digest: wireDigest(snap.Digest)}
-	all := parts(snap.Filters, wire.MaxInterestBlock)
-	for i := range max(len(all), 1) { // an empty set is one chunk
-		chunk.Index, chunk.Last, chunk.Filters = uint64(i), i >= len(all)-1, nil
-		if len(all) > 0 {
-			chunk.Filters = wireFilters(all[i])
+	v := w.view()
+	s.told = v.Version
+	chunk := wire.InterestChunk{Epoch: s.epoch(), Version: v.Version, Digest: wireDigest(v.Digest)}
+	for part := range parts(v.All(), wire.MaxInterestBlock) {
+		if chunk.Filters != nil { // not the last one
+			if err := s.write(&chunk); err != nil {
+				return err
+			}
+			chunk.Index++
 		}
-		if err := s.write(&chunk); err != nil {
-			return err
-		}
+		chunk.Filters = wireFilters(part)
 	}
-	return nil
-}
-
-func filterBytes(list []routing.Filter) (n int) {
-	for _, f := range list {
-		n += wire.FilterBytes(wire.Filter(f))
-	}
-	return n
+	chunk.Last = true // of an empty set it is the only one
+	return s.write(&chunk)
 }
 
 func (s *teller) write(m wire.Control) error {

@@ -12,7 +12,7 @@ import (
 type wantedSource interface {
 	Wanted() (version uint64, d routing.Digest)
 	WantedSince(version uint64) (routing.Delta, bool)
-	WantedSnapshot() routing.Snapshot
+	WantedView() routing.View
 }
 
 // wants is what we ask of one peer: what our home wants, narrowed by the link's
@@ -73,14 +73,14 @@ func (w *wants) since(version uint64) (routing.Delta, bool) {
 	return w.advance()
 }
 
-func (w *wants) snapshot() routing.Snapshot {
+func (w *wants) view() routing.View {
 	if !w.narrow {
-		return w.src.WantedSnapshot()
+		return w.src.WantedView()
 	}
 	w.advance()
-	s := w.set.Snapshot()
-	s.Version = w.version
-	return s
+	v := w.set.View()
+	v.Version = w.version
+	return v
 }
 
 // advance takes the narrowed set to the home's version. It returns the change,
@@ -91,9 +91,9 @@ func (w *wants) advance() (routing.Delta, bool) {
 			return w.apply(raw), true
 		}
 	}
-	all := w.src.WantedSnapshot()
+	all := w.src.WantedView()
 	w.set = routing.NewInterest(0)
-	for _, f := range all.Filters {
+	for f := range all.All() {
 		for _, part := range w.asks(f.Filter) {
 			w.set.Add(f.Namespace, part)
 		}

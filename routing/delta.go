@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -30,6 +31,23 @@ type Snapshot struct {
 	Version uint64
 	Filters []Filter
 	Digest  Digest
+}
+
+// SnapshotOf makes a snapshot of filters, which it keeps.
+func SnapshotOf(version uint64, filters []Filter) Snapshot {
+	return Snapshot{Version: version, Filters: filters, Digest: digestAll(slices.Values(filters))}
+}
+
+// Check finds out whether the filters are sorted, distinct and add up to the digest. If not the snapshot was damaged on
+// the way or at its sender: ErrDiverged.
+func (s Snapshot) Check() error {
+	if !distinct(s.Filters) {
+		return fmt.Errorf("%w: snapshot of version %d is not sorted and distinct; ask again", ErrDiverged, s.Version)
+	}
+	if got := digestAll(slices.Values(s.Filters)); got != s.Digest {
+		return fmt.Errorf("%w: snapshot of version %d says digest %s and has %s; ask again", ErrDiverged, s.Version, s.Digest, got)
+	}
+	return nil
 }
 
 // sorted returns the keys of set in the order that snapshots and deltas use.

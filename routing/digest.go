@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"iter"
 )
 
 // Digest is a 128-bit fingerprint of a set of filters that does not depend on their order: two sums, modulo 2^64, of
@@ -33,4 +34,11 @@ func digestOf(f Filter) Digest {
 	b = append(b, f.Filter...)
 	sum := sha256.Sum256(b)
 	return Digest{binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:16])}
+}
+
+func digestAll(filters iter.Seq[Filter]) (d Digest) {
+	for f := range filters {
+		d = d.plus(digestOf(f))
+	}
+	return d
 }

@@ -8,7 +8,7 @@ package routing
 // remembers may differ (a replica restored from a snapshot remembers nothing); it decides only how a peer is brought
 // up to date, never to what.
 type Interest struct {
-	counts  map[Filter]int
+	held    set
 	version uint64
 	digest  Digest
 
@@ -24,16 +24,18 @@ type change struct {
 // NewInterest returns an empty set at version 0 that remembers the last history changes for Since. A change takes 40
 // bytes and keeps its filter's text alive. History 0 means that every Since to an older version needs a snapshot.
 func NewInterest(history int) *Interest {
-	return &Interest{counts: map[Filter]int{}, recent: make([]change, max(history, 0))}
+	return &Interest{held: newSet(), recent: make([]change, max(history, 0))}
 }
 
 // Add counts one more holder of filter and reports whether it is the first, that is, whether the version rose.
 func (in *Interest) Add(ns, filter string) (changed bool) {
 	f := Filter{ns, filter}
-	in.counts[f]++
-	if in.counts[f] > 1 {
+	if m, held := in.held.get(f); held {
+		m.holders++
+		in.held.put(m)
 		return false
 	}
+	in.held.put(member{f, 1})
 	in.digest = in.digest.plus(digestOf(f))
 	in.record(change{f, true})
 	return true
@@ -43,18 +45,19 @@ func (in *Interest) Add(ns, filter string) (changed bool) {
 // Without a holder it does nothing.
 func (in *Interest) Remove(ns, filter string) (changed bool) {
 	f := Filter{ns, filter}
-	switch in.counts[f] {
-	case 0:
+	m, held := in.held.get(f)
+	switch {
+	case !held:
 		return false
-	case 1:
-		delete(in.counts, f)
-		in.digest = in.digest.minus(digestOf(f))
-		in.record(change{f, false})
-		return true
-	default:
-		in.counts[f]--
+	case m.holders > 1:
+		m.holders--
+		in.held.put(m)
 		return false
 	}
+	in.held.delete(f)
+	in.digest = in.digest.minus(digestOf(f))
+	in.record(change{f, false})
+	return true
 }
 
 func (in *Interest) record(c change) {
@@ -74,7 +77,7 @@ func (in *Interest) record(c change) {
 func (in *Interest) Version() uint64 { return in.version }
 
 // Len is the number of distinct filters.
-func (in *Interest) Len() int { return len(in.counts) }
+func (in *Interest) Len() int { return in.held.len() }
 
 // Digest is the set's fingerprint, kept up with each change.
 func (in *Interest) Digest() Digest { return in.digest }
@@ -112,7 +115,8 @@ func (in *Interest) Since(version uint64) (delta Delta, ok bool) {
 	return delta, true
 }
 
-// Snapshot returns the whole set. The caller owns the slice. It sorts: about a second for a million filters.
-func (in *Interest) Snapshot() Snapshot {
-	return Snapshot{Version: in.version, Filters: sorted(in.counts), Digest: in.digest}
-}
+// View returns the set as it is now. It is the writer's to call, and anybody's to read.
+func (in *Interest) View() View { return in.held.view(in.version, in.digest) }
+
+// Snapshot returns the whole set. The caller owns the slice.
+func (in *Interest) Snapshot() Snapshot { return in.View().Snapshot() }

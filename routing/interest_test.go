@@ -142,8 +142,8 @@ func TestRemoteFollowsInterest(t *testing.T) {
 				if got.Version != want.Version || got.Digest != want.Digest || !slices.Equal(got.Filters, want.Filters) {
 					t.Fatalf("remote\n%+v, want\n%+v", got, want)
 				}
-				if !slices.Equal(slices.Collect(remote.All()), sorted(ref)) || !maps.Equal(table, mirror(remote.filters)) {
-					t.Fatalf("remote %v, callback %v, want %v", remote.filters, table, ref)
+				if !slices.Equal(slices.Collect(remote.View().All()), sorted(ref)) || !maps.Equal(table, mirror(setOf(got.Filters))) {
+					t.Fatalf("remote %v, callback %v, want %v", got.Filters, table, ref)
 				}
 			},
 			"": func(t *rapid.T) {
@@ -168,6 +168,8 @@ func setOf(filters []Filter) map[Filter]struct{} {
 	}
 	return set
 }
+
+func digestSet(set map[Filter]struct{}) Digest { return digestAll(maps.Keys(set)) }
 
 func TestDigestEqualIffSetsEqual(t *testing.T) {
 	set := rapid.SliceOfN(drawWanted(), 0, 8)
@@ -267,25 +269,49 @@ func TestRemoteNoticesFlippedBit(t *testing.T) {
 		t.Fatalf("%s, want %s", remote.Digest(), in.Digest())
 	}
 	bytes[2] ^= 1
-	if remote.Digest() == in.Digest() {
+	if remote.View().Compute() == in.Digest() {
 		t.Fatal("the digest does not show the flipped bit")
 	}
 	log = nil
 	if err := remote.Replace(in.Snapshot()); err != nil {
 		t.Fatal(err)
 	}
-	if remote.Digest() != in.Digest() || !slices.Equal(log, []string{"a/cfalse", "a/btrue"}) {
+	if remote.View().Compute() != in.Digest() || !slices.Equal(log, []string{"a/cfalse", "a/btrue"}) {
 		t.Errorf("%s, want %s; told %q", remote.Digest(), in.Digest(), log)
 	}
 }
 
-func TestRemoteAll(t *testing.T) {
+// TestViewStaysAsItWas: whatever becomes of the set, a view of it is what was there.
+func TestViewStaysAsItWas(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := NewInterest(0)
+		views, want := []View{{}}, []Snapshot{{}}
+		for range rapid.IntRange(1, 300).Draw(t, "changes") {
+			f := fmt.Sprint(rapid.IntRange(0, 200).Draw(t, "filter"))
+			if rapid.Bool().Draw(t, "add") {
+				in.Add("n", f)
+			} else {
+				in.Remove("n", f)
+			}
+			if rapid.IntRange(0, 20).Draw(t, "view") == 0 {
+				views, want = append(views, in.View()), append(want, in.Snapshot())
+			}
+		}
+		for i, v := range views {
+			if got := v.Snapshot(); v.Len != len(want[i].Filters) || v.Compute() != v.Digest || v.Digest != want[i].Digest || !slices.Equal(got.Filters, want[i].Filters) {
+				t.Fatalf("view %d of version %d is %+v, was %+v", i, v.Version, got, want[i])
+			}
+		}
+	})
+}
+
+func TestViewAll(t *testing.T) {
 	remote := NewRemote(nil)
 	if err := remote.Apply(Delta{Version: 1, Add: []Filter{{"a", "z"}, {"b", "x"}, {"b", "y"}}}); err != nil {
 		t.Fatal(err)
 	}
 	var seen []Filter
-	for f := range remote.All() {
+	for f := range remote.View().All() {
 		if seen = append(seen, f); len(seen) == 2 {
 			break
 		}
@@ -328,7 +354,7 @@ func BenchmarkInterestBootstrap1M(b *testing.B) {
 		}
 	})
 	run("digest", func() {
-		if remote.Digest() != s.Digest {
+		if remote.View().Compute() != s.Digest {
 			b.Fatal("digest")
 		}
 	})

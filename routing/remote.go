@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 )
 
 // Refusals of Remote. After any of them nothing has changed and the peer must be asked for a snapshot.
@@ -18,7 +17,8 @@ var (
 type Remote struct {
 	changed func(f Filter, added bool) // fixed after NewRemote
 	version uint64
-	filters map[Filter]struct{}
+	digest  Digest
+	held    set
 }
 
 // NewRemote returns an empty Remote at version 0. Apply and Replace call changed for each filter that came (added) or
@@ -28,7 +28,7 @@ func NewRemote(changed func(f Filter, added bool)) *Remote {
 	if changed == nil {
 		changed = func(Filter, bool) {}
 	}
-	return &Remote{changed: changed, filters: map[Filter]struct{}{}}
+	return &Remote{changed: changed, held: newSet()}
 }
 
 // Apply takes the set from d.Base to d.Version, which may be the same: so a set is read back from a disk. A delta that does not start at the current version is refused with
@@ -41,10 +41,12 @@ func (r *Remote) Apply(d Delta) error {
 		return err
 	}
 	for _, f := range d.Remove {
-		delete(r.filters, f)
+		r.held.delete(f)
+		r.digest = r.digest.minus(digestOf(f))
 	}
 	for _, f := range d.Add {
-		r.filters[f] = struct{}{}
+		r.held.put(member{Filter: f})
+		r.digest = r.digest.plus(digestOf(f))
 	}
 	r.version = d.Version
 	r.report(d.Remove, d.Add)
@@ -57,12 +59,12 @@ func (r *Remote) check(d Delta) error {
 		return fmt.Errorf("%w: delta to %d is not sorted and distinct; ask for a snapshot", ErrDiverged, d.Version)
 	}
 	for _, f := range d.Remove {
-		if _, held := r.filters[f]; !held {
+		if !r.Has(f) {
 			return fmt.Errorf("%w: delta to %d removes %q, which is not held; ask for a snapshot", ErrDiverged, d.Version, brief(f.Filter))
 		}
 	}
 	for _, f := range d.Add {
-		if _, held := r.filters[f]; held {
+		if r.Has(f) {
 			return fmt.Errorf("%w: delta to %d adds %q, which is held; ask for a snapshot", ErrDiverged, d.Version, brief(f.Filter))
 		}
 	}
@@ -70,26 +72,38 @@ func (r *Remote) check(d Delta) error {
 }
 
 // Replace takes the set to exactly s, whatever was held before and at whatever version: the peer's word stands, also
-// when it is older (a peer restored from a backup starts again with a raised epoch). A snapshot whose filters do not
-// add up to its digest was damaged on the way or on the peer: ErrDiverged.
+// when it is older (a peer restored from a backup starts again with a raised epoch). What s.Check refuses changes
+// nothing.
 func (r *Remote) Replace(s Snapshot) error {
-	if !distinct(s.Filters) {
-		return fmt.Errorf("%w: snapshot of version %d is not sorted and distinct; ask again", ErrDiverged, s.Version)
+	if err := s.Check(); err != nil {
+		return err
 	}
-	next := make(map[Filter]struct{}, len(s.Filters))
+	next := newSet()
 	var come []Filter
 	for _, f := range s.Filters {
-		next[f] = struct{}{}
+		next.put(member{Filter: f})
 		if !r.Has(f) {
 			come = append(come, f)
 		}
 	}
-	if got := digestSet(next); got != s.Digest {
-		return fmt.Errorf("%w: snapshot of version %d says digest %s and has %s; ask again", ErrDiverged, s.Version, s.Digest, got)
+	var gone []Filter
+	for f := range r.held.all {
+		if !next.has(f) {
+			gone = append(gone, f)
+		}
 	}
-	gone := missing(r.filters, next)
-	r.filters, r.version = next, s.Version
+	r.held, r.version, r.digest = next, s.Version, s.Digest
 	r.report(gone, come)
+	return nil
+}
+
+// Renumber takes the set as it is from base to version, which may be lower: the peer counts anew. It is refused with
+// ErrGap if base is not held.
+func (r *Remote) Renumber(base, version uint64) error {
+	if base != r.version {
+		return fmt.Errorf("%w: renumbered from %d, held %d; ask for a snapshot", ErrGap, base, r.version)
+	}
+	r.version = version
 	return nil
 }
 
@@ -102,52 +116,23 @@ func (r *Remote) report(gone, come []Filter) {
 	}
 }
 
-// missing returns what is in a and not in b, sorted.
-func missing(a, b map[Filter]struct{}) (only []Filter) {
-	for f := range a {
-		if _, both := b[f]; !both {
-			only = append(only, f)
-		}
-	}
-	slices.SortFunc(only, Filter.compare)
-	return only
-}
-
 // Version is the peer's version that is held.
 func (r *Remote) Version() uint64 { return r.version }
 
 // Has says whether f is held.
-func (r *Remote) Has(f Filter) bool {
-	_, held := r.filters[f]
-	return held
-}
+func (r *Remote) Has(f Filter) bool { return r.held.has(f) }
 
 // Len is the number of filters held.
-func (r *Remote) Len() int { return len(r.filters) }
+func (r *Remote) Len() int { return r.held.len() }
 
-// Digest is computed from the filters in memory at each call, never remembered, so that it notices what no Apply did:
-// a flipped bit, a bug. A million filters take a tenth of a second or so.
-func (r *Remote) Digest() Digest { return digestSet(r.filters) }
+// Digest is the set's fingerprint, kept up with each change. That of memory as it is now is View().Compute().
+func (r *Remote) Digest() Digest { return r.digest }
 
-func digestSet(set map[Filter]struct{}) (d Digest) {
-	for f := range set {
-		d = d.plus(digestOf(f))
-	}
-	return d
-}
+// All yields the filters in sorted order. The set must not change meanwhile.
+func (r *Remote) All() iter.Seq[Filter] { return r.held.all }
 
-// All yields the filters in sorted order, as they were when the iteration began.
-func (r *Remote) All() iter.Seq[Filter] {
-	return func(yield func(Filter) bool) {
-		for _, f := range sorted(r.filters) {
-			if !yield(f) {
-				return
-			}
-		}
-	}
-}
+// View returns the set as it is now. It is the writer's to call, and anybody's to read.
+func (r *Remote) View() View { return r.held.view(r.version, r.digest) }
 
-// Snapshot returns the set as held, with the digest computed from it. The caller owns the slice.
-func (r *Remote) Snapshot() Snapshot {
-	return Snapshot{Version: r.version, Filters: sorted(r.filters), Digest: r.Digest()}
-}
+// Snapshot returns the set as held. The caller owns the slice.
+func (r *Remote) Snapshot() Snapshot { return r.View().Snapshot() }

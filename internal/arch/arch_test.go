@@ -128,6 +128,7 @@ var owners = []struct {
 	{"github.com/prometheus/client_golang", []string{"causeway/internal/admin"}, ""},
 	{"github.com/klauspost/compress", []string{"causeway/link/wire"}, ""},
 	{"github.com/cespare/xxhash/v2", []string{"causeway/routing"}, ""},
+	{"github.com/google/btree", []string{"causeway/routing"}, ""},
 }
 
 func TestLibraryOwners(t *testing.T) {

@@ -307,7 +307,8 @@ type ForgetPeer struct{ Peer ID }
 type InterestFilter = routing.Filter
 
 // Interest changes what a peer wants. Full replaces the table; otherwise Base
-// must be the version applied last, or the outcome is CodeGap.
+// must be the version applied last, or the outcome is CodeGap. Without filters it
+// says that what is held is of another Epoch from now on, or of a lower Version.
 type Interest struct {
 	Peer    ID
 	Epoch   Epoch // of the peer's home

@@ -122,12 +122,19 @@ func (s *State) interestOp(op *Interest) Outcome {
 	if op.Full {
 		return s.replaceInterest(p, op)
 	}
-	if p.epoch != op.Epoch {
+	var err error
+	switch empty := len(op.Add)+len(op.Remove) == 0; {
+	case empty && (p.epoch != op.Epoch || op.Version < op.Base):
+		err = p.interest.Renumber(op.Base, op.Version)
+	case p.epoch != op.Epoch:
+		return Outcome{Code: CodeGap}
+	default:
+		err = p.interest.Apply(routing.Delta{Base: op.Base, Version: op.Version, Add: op.Add, Remove: op.Remove})
+	}
+	if err != nil {
 		return Outcome{Code: CodeGap}
 	}
-	if p.interest.Apply(routing.Delta{Base: op.Base, Version: op.Version, Add: op.Add, Remove: op.Remove}) != nil {
-		return Outcome{Code: CodeGap}
-	}
+	p.epoch = op.Epoch
 	s.interested(p)
 	return Outcome{}
 }
@@ -138,11 +145,7 @@ func (s *State) interested(p *peer) {
 }
 
 func (s *State) replaceInterest(p *peer, op *Interest) Outcome {
-	whole := routing.NewRemote(nil)
-	if whole.Apply(routing.Delta{Version: op.Version, Add: op.Add}) != nil {
-		return Outcome{Code: CodeGap}
-	}
-	if p.interest.Replace(whole.Snapshot()) != nil {
+	if p.interest.Replace(routing.SnapshotOf(op.Version, op.Add)) != nil {
 		return Outcome{Code: CodeGap}
 	}
 	p.epoch = op.Epoch

@@ -2,14 +2,14 @@ package home
 
 import "causeway/routing"
 
-// PeerInterest returns what a peer wants, as it is held, with a digest computed
-// from it. It copies and sorts the table.
-func (s *State) PeerInterest(id ID) (routing.Snapshot, bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+// PeerInterest returns what a peer wants, as it is held. However much that is,
+// nothing waits for it: it is read without the lock.
+func (s *State) PeerInterest(id ID) (routing.View, bool) {
+	s.mu.Lock() // taking it marks the set as shared
+	defer s.mu.Unlock()
 	p := s.peers[id]
 	if p == nil {
-		return routing.Snapshot{}, false
+		return routing.View{}, false
 	}
-	return p.interest.Snapshot(), true
+	return p.interest.View(), true
 }

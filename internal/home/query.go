@@ -215,8 +215,8 @@ func (p *peer) info() PeerInfo {
 	return info
 }
 
-// PeerDigest returns the version of a peer's interest and a digest computed
-// from the table itself, so that a flipped bit shows.
+// PeerDigest returns the version of a peer's interest and its digest, which is
+// kept up with each change.
 func (s *State) PeerDigest(id ID) (version uint64, d routing.Digest, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -242,11 +242,12 @@ func (s *State) WantedSince(v uint64) (routing.Delta, bool) {
 	return s.wanted.Since(v)
 }
 
-// WantedSnapshot returns all this home wants.
-func (s *State) WantedSnapshot() routing.Snapshot {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.wanted.Snapshot()
+// WantedView returns all this home wants. However much that is, nothing waits for
+// it: it is read without the lock.
+func (s *State) WantedView() routing.View {
+	s.mu.Lock() // taking it marks the set as shared
+	defer s.mu.Unlock()
+	return s.wanted.View()
 }
 
 // SessionInfo describes a session.

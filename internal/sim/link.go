@@ -105,7 +105,7 @@ func (l *link) interest() {
 	if delta, ok := state.WantedSince(l.told); ok && l.base {
 		op.Base, op.Add, op.Remove = l.told, delta.Add, delta.Remove
 	} else {
-		op.Full, op.Add = true, state.WantedSnapshot().Filters
+		op.Full, op.Add = true, state.WantedView().Snapshot().Filters
 	}
 	l.base, l.told = true, version
 	l.over(&l.back, func() {
