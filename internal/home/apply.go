@@ -126,6 +126,10 @@ func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 		return s.canary(op), nil
 	case *Raise:
 		return s.raise(op)
+	case *SetShared:
+		return s.setShared(op), nil
+	case *Rank:
+		return s.setRank(op), nil
 	case *Tick:
 		s.ageSpools()
 		return Outcome{}, nil

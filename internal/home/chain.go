@@ -44,6 +44,7 @@ const (
 	effectInterest
 	effectRun
 	effectConfigured
+	effectShared
 )
 
 // note adds an effect to the operation being applied.

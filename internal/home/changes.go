@@ -12,6 +12,7 @@ import (
 // went in between never reaches it.
 type changes struct {
 	meta     bool
+	shared   bool // what is declared of global groups
 	bodies   []*message
 	written  int        // of bodies
 	sessions []*session // each once, it says dirty
@@ -171,6 +172,9 @@ const (
 )
 
 var metaKey = []byte{tableMeta}
+
+// sharedKey comes before the groups it is about.
+var sharedKey = []byte{tableMeta, 's'}
 
 // BodyKey is where Flush puts the body of a message.
 func BodyKey(seq Seq) []byte { return appendBodyKey(nil, seq) }

@@ -106,6 +106,9 @@ func OpSize(op Op) int {
 		for i := range op.Messages {
 			m := &op.Messages[i]
 			n += header + len(m.Topic) + len(m.Payload) + len(m.Forward)
+			for _, g := range m.Groups {
+				n += 8 + len(g)
+			}
 		}
 		return n
 	case *Interest:
@@ -254,6 +257,10 @@ func (r *reader) decode(kind Kind) Op {
 		return &PausePeer{ID(r.string()), r.byte() != 0, time.Duration(r.uvarint()), r.string()}
 	case KindDropSpooled:
 		return &DropSpooled{ID(r.string()), r.string(), r.string(), r.byte() != 0, time.Duration(r.uvarint())}
+	case KindSetShared:
+		return r.setShared()
+	case KindRank:
+		return &Rank{r.ids(), int(min(r.uvarint(), maxRanked))}
 	}
 	return nil
 }
@@ -489,8 +496,11 @@ func (op *Frame) append(b []byte) []byte {
 	for i := range op.Messages {
 		m := &op.Messages[i]
 		b = binary.AppendUvarint(b, uint64(m.Seq))
-		b = append(b, m.QoS|flag(m.Retain, 4)|flag(m.Live, 8))
+		b = append(b, m.QoS|flag(m.Retain, 4)|flag(m.Live, 8)|flag(len(m.Groups) > 0, 16))
 		b = binary.AppendUvarint(binary.AppendUvarint(b, m.RetainVersion), uint64(m.ExpiryIn))
+		if len(m.Groups) > 0 {
+			b = appendStrings(b, m.Groups)
+		}
 		b = appendString(appendString(b, m.Namespace), m.Topic)
 		b = appendBytes(appendBytes(b, m.Forward), m.Payload)
 	}
@@ -506,6 +516,9 @@ func (r *reader) frame() Op {
 		flags := r.byte()
 		m.QoS, m.Retain, m.Live = flags&3, flags&4 != 0, flags&8 != 0
 		m.RetainVersion, m.ExpiryIn = r.uvarint(), time.Duration(r.uvarint())
+		if flags&16 != 0 {
+			m.Groups = r.strings()
+		}
 		m.Namespace, m.Topic = r.namespace(), r.string()
 		m.Forward, m.Payload = r.bytes(), r.bytes()
 		op.Messages = append(op.Messages, m)
@@ -516,4 +529,41 @@ func (r *reader) frame() Op {
 func (op *Trim) append(b []byte) []byte {
 	b = appendEpoch(appendString(appendString(b, string(op.Peer)), op.Class), op.Epoch)
 	return binary.AppendUvarint(b, uint64(op.To))
+}
+
+const maxRanked = 1 << 16
+
+func (op *SetShared) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(op.Groups)))
+	for _, g := range op.Groups {
+		b = appendIDs(appendString(appendString(b, g.Namespace), g.Group), g.Regions)
+	}
+	return b
+}
+
+func (r *reader) setShared() Op {
+	op := &SetShared{Groups: make([]GlobalGroup, 0, r.count(3))}
+	for range cap(op.Groups) {
+		op.Groups = append(op.Groups, GlobalGroup{r.string(), r.string(), r.ids()})
+	}
+	return op
+}
+
+func (op *Rank) append(b []byte) []byte {
+	return binary.AppendUvarint(appendIDs(b, op.Peers), uint64(op.Away))
+}
+
+func appendIDs(b []byte, list []ID) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, id := range list {
+		b = appendString(b, string(id))
+	}
+	return b
+}
+
+func (r *reader) ids() (list []ID) {
+	for range r.count(1) {
+		list = append(list, ID(r.string()))
+	}
+	return list
 }

@@ -63,6 +63,10 @@ func (s *State) flushPart(w *writer) {
 	for ; w.budget > 0 && len(c.deleted.ends) > 0; c.deleted.drop() {
 		w.delete(c.deleted.last())
 	}
+	if c.shared {
+		c.shared = false
+		w.shared(s)
+	}
 	s.flushRuns(w)
 	s.flushBodies(w)
 	for x := range drain(w, &c.sessions) {
@@ -84,7 +88,7 @@ func (s *State) flushPart(w *writer) {
 	}
 	for g := range drain(w, &c.groups) {
 		g.dirty = false
-		if now := s.groups[g.key]; now == nil {
+		if now := s.groups[g.key]; !now.kept() {
 			w.delete(groupRecordKey(g.key))
 		} else if now == g && !w.group(g) {
 			c.group(g)
@@ -308,6 +312,12 @@ func (w *writer) sub(x *session, filter string) {
 	w.emit(key, sub.append(b))
 }
 
+// shared writes what is declared of global groups.
+func (w *writer) shared(s *State) {
+	b := appendBytes(w.buf[:0], AppendOp(nil, &s.shared))
+	w.emit(sharedKey, appendBytes(b, AppendOp(nil, &s.ranking)))
+}
+
 // group reports whether all of it is written.
 func (w *writer) group(g *Group) bool {
 	w.emit(groupRecordKey(g.key), binary.AppendUvarint(w.buf[:0], uint64(g.next)))
@@ -319,7 +329,7 @@ func (w *writer) group(g *Group) bool {
 		if w.budget <= 0 && !w.all {
 			return false
 		}
-		w.emit(groupRefKey(g.key, r.msg.Seq), w.buf[:0])
+		w.emit(groupRefKey(g.key, r.msg.Seq), binary.AppendUvarint(w.buf[:0], uint64(r.at)))
 		if !w.all {
 			r.stored = true
 		}
@@ -379,8 +389,11 @@ func (w *writer) spool(p *peer, sp *spool) bool {
 			return false
 		}
 		r := &sp.refs[i]
-		b := append(w.buf[:0], flag(r.live, 1)|flag(r.canary, 4))
+		b := append(w.buf[:0], flag(r.live, 1)|flag(r.canary, 4)|flag(len(r.groups) > 0, 8))
 		b = binary.AppendUvarint(binary.AppendUvarint(b, r.version), uint64(r.at))
+		if len(r.groups) > 0 {
+			b = appendStrings(b, r.groups)
+		}
 		w.emit(spoolKey(p.id, sp.class, r.seq), b)
 		if !w.all { // then it only reads
 			r.stored = true

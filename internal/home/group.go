@@ -27,13 +27,25 @@ type Group struct {
 
 	returned []groupRef // by the member that is leaving, on their way into queue
 
-	online atomic.Pointer[[]MemberInfo] // attached members, for Pick
-	size   atomic.Int64
-	turn   atomic.Uint64
+	global bool      // one with the groups of that name in other regions
+	shares []share   // of peers
+	told   [2]string // what peers are asked for because of it
+
+	view atomic.Pointer[groupView]
+	size atomic.Int64
+	turn atomic.Uint64
+}
+
+// groupView is a group as readers without the lock see it.
+type groupView struct {
+	online []MemberInfo // attached members
+	away   []candidate  // peers that have members, best first
+	global bool
 }
 
 type groupRef struct {
 	msg    *message
+	at     Time // since when it waits
 	stored bool
 }
 
@@ -46,15 +58,7 @@ type member struct {
 }
 
 func (s *State) join(x *session, sub *subscription, old *subscription, name, filter string) {
-	key := groupKey{x.key.Namespace, name, filter}
-	g := s.groups[key]
-	if g == nil {
-		g = &Group{key: key}
-		g.target = &Target{Group: g}
-		s.groups[key] = g
-		s.space(key.space).table.Add(filter, g.target)
-		s.want(key.space, filter)
-	}
+	g := s.group(groupKey{x.key.Namespace, name, filter})
 	if old != nil { // the same filter again: the member stays, with new options
 		sub.member, sub.joined = old.member, old.joined
 		sub.member.sub = sub
@@ -68,6 +72,30 @@ func (s *State) join(x *session, sub *subscription, old *subscription, name, fil
 	g.changed(s)
 }
 
+// group returns a group, creating it.
+func (s *State) group(key groupKey) *Group {
+	g := s.groups[key]
+	if g == nil {
+		g = &Group{key: key, global: s.spans(key.space, key.name)}
+		g.target = &Target{Group: g}
+		g.publish(s)
+		s.groups[key] = g
+		s.space(key.space).table.Add(key.filter, g.target)
+	}
+	return g
+}
+
+// retire forgets a group that nobody has a part in and nothing waits for.
+func (s *State) retire(g *Group) {
+	if len(g.members)+len(g.shares)+len(g.queue) == 0 && s.groups[g.key] == g {
+		delete(s.groups, g.key)
+		s.space(g.key.space).table.Remove(g.key.filter, g.target)
+	}
+}
+
+// kept says that a group is more than what peers ask for, which is kept as such.
+func (g *Group) kept() bool { return g != nil && len(g.members)+len(g.queue) > 0 }
+
 func (s *State) leave(x *session, m *member) {
 	g := m.group
 	if m.assigned > 0 {
@@ -75,22 +103,22 @@ func (s *State) leave(x *session, m *member) {
 		s.keepAssigned(x, m)
 	}
 	g.members = slices.DeleteFunc(g.members, func(o *member) bool { return o == m })
-	if len(g.members) > 0 {
-		g.changed(s)
-		return
+	if len(g.members) == 0 && !g.global {
+		s.dropQueue(g, DropSessionEnd)
 	}
+	g.changed(s)
+	s.retire(g)
+}
+
+func (s *State) dropQueue(g *Group, reason DropReason) {
 	for i := range g.queue {
 		s.dropGroupRef(g, &g.queue[i])
 	}
 	if len(g.queue) > 0 {
-		s.sink.Dropped("group", DropSessionEnd, len(g.queue))
+		s.sink.Dropped("group", reason, len(g.queue))
+		s.changes.group(g)
 	}
 	g.queue = nil
-	g.publishOnline()
-	delete(s.groups, g.key)
-	s.changes.group(g)
-	s.space(g.key.space).table.Remove(g.key.filter, g.target)
-	s.unwant(g.key.space, g.key.filter)
 }
 
 func (s *State) dropGroupRef(g *Group, r *groupRef) {
@@ -101,21 +129,24 @@ func (s *State) dropGroupRef(g *Group, r *groupRef) {
 	s.release(r.msg)
 }
 
-// changed follows a change of membership or of who is attached.
+// changed follows a change of membership, of who is attached, or of the scope.
 func (g *Group) changed(s *State) {
-	g.publishOnline()
+	g.publish(s)
+	g.tell(s)
 	s.changes.group(g)
 	g.pump(s)
 }
 
-func (g *Group) publishOnline() {
-	var on []MemberInfo
+// publish shows readers without the lock who takes part.
+func (g *Group) publish(s *State) {
+	g.global = s.spans(g.key.space, g.key.name)
+	v := groupView{away: g.candidates(s), global: g.global}
 	for _, m := range g.members {
 		if m.session.attached() {
-			on = append(on, MemberInfo{m.session.key, m.session.epoch, m.session.owner, m.sub.QoS, m.sub.RetainAsPublished, m.sub.ID})
+			v.online = append(v.online, MemberInfo{m.session.key, m.session.epoch, m.session.owner, m.sub.QoS, m.sub.RetainAsPublished, m.sub.ID})
 		}
 	}
-	g.online.Store(&on)
+	g.view.Store(&v)
 	g.size.Store(int64(len(g.members)))
 }
 
@@ -128,7 +159,7 @@ func (g *Group) offer(s *State, m *message) {
 	}
 	s.hold(m)
 	s.note(effectGroupQueued, uint64(m.Seq), uint64(len(g.queue)))
-	g.queue = append(g.queue, groupRef{msg: m})
+	g.queue = append(g.queue, groupRef{msg: m, at: s.time})
 	g.bytes += uint64(m.size)
 	s.changes.group(g)
 	g.pump(s)
@@ -232,7 +263,7 @@ func (s *State) reclaim(x *session, of *member) {
 		if g.returned == nil {
 			back = append(back, g)
 		}
-		g.returned = append(g.returned, groupRef{msg: msg})
+		g.returned = append(g.returned, groupRef{msg: msg, at: s.time})
 	}
 	for _, g := range back {
 		g.takeBack(s)
@@ -278,17 +309,14 @@ type MemberInfo struct {
 // Pick returns the next attached member, in turn. It may be called without the
 // state's lock; deliveries at QoS 0 use it.
 func (g *Group) Pick() (MemberInfo, bool) {
-	on := g.online.Load()
-	if on == nil || len(*on) == 0 {
+	on := g.view.Load().online
+	if len(on) == 0 {
 		return MemberInfo{}, false
 	}
-	return (*on)[g.turn.Add(1)%uint64(len(*on))], true
+	return on[g.turn.Add(1)%uint64(len(on))], true
 }
 
 // Describe names the group and counts its members as of the last change.
 func (g *Group) Describe() (name string, members, attached int) {
-	if on := g.online.Load(); on != nil {
-		attached = len(*on)
-	}
-	return "$share/" + g.key.name + "/" + g.key.filter, int(g.size.Load()), attached
+	return sharedPrefix + g.text(), int(g.size.Load()), len(g.view.Load().online)
 }

@@ -76,7 +76,11 @@ func (l *loader) load(key, value []byte) error {
 	r := reader{b: value}
 	switch key[0] {
 	case tableMeta:
-		l.meta(&r)
+		if slices.Equal(key, sharedKey) {
+			l.shared(&r)
+		} else {
+			l.meta(&r)
+		}
 	case tableBody:
 		l.body(key, &r)
 	case tableSession:
@@ -137,6 +141,18 @@ func (l *loader) meta(r *reader) {
 		s.proposers[node] = &proposer{Incarnation(r.uvarint()), r.uvarint(), r.byte() != 0}
 	}
 	s.records, s.chain = r.uvarint(), r.uvarint()
+}
+
+// shared comes before any group and any peer.
+func (l *loader) shared(r *reader) {
+	set, ok := l.op(r).(*SetShared)
+	rank, too := l.op(r).(*Rank)
+	if !ok || !too {
+		r.fail("no declarations of global groups")
+		return
+	}
+	l.s.setShared(set)
+	l.s.setRank(rank)
 }
 
 // op reads an operation that is kept as part of a record.
@@ -252,12 +268,17 @@ func (l *loader) sub(key []byte, r *reader) {
 
 func (l *loader) group(key []byte, r *reader) {
 	k := keyParts(key, 3, 0, r)
-	if g := l.s.groups[groupKey{k[0], k[1], k[2]}]; g != nil {
-		g.next = int(r.uvarint())
-		slices.SortFunc(g.members, func(a, b *member) int { return int(int64(a.sub.joined) - int64(b.sub.joined)) })
-	} else {
-		r.fail("group without members")
+	id := groupKey{k[0], k[1], k[2]}
+	g := l.s.groups[id]
+	if g == nil && l.s.spans(id.space, id.name) { // messages wait for members to come
+		g = l.s.group(id)
 	}
+	if g == nil {
+		r.fail("group without members")
+		return
+	}
+	g.next = int(r.uvarint())
+	slices.SortFunc(g.members, func(a, b *member) int { return int(int64(a.sub.joined) - int64(b.sub.joined)) })
 }
 
 func (l *loader) groupRef(key []byte, r *reader) {
@@ -267,7 +288,7 @@ func (l *loader) groupRef(key []byte, r *reader) {
 		r.fail("reference of no group")
 		return
 	}
-	g.queue = append(g.queue, groupRef{m, true})
+	g.queue = append(g.queue, groupRef{m, Time(r.uvarint()), true})
 	g.bytes += uint64(m.size)
 }
 
@@ -389,6 +410,9 @@ func (l *loader) spool(key []byte, r *reader) {
 	flags := r.byte()
 	f.live, f.canary = flags&1 != 0, flags&4 != 0
 	f.version, f.at = r.uvarint(), Time(r.uvarint())
+	if flags&8 != 0 {
+		f.groups = r.strings()
+	}
 	f.msg = l.held(f.seq, r)
 	p := l.s.peers[ID(k[0])]
 	if p == nil || f.msg == nil {
@@ -417,7 +441,7 @@ func (l *loader) finish() {
 	s.publishPolicies()
 	slices.SortFunc(s.tombs, func(a, b tombstone) int { return int(int64(a.seq) - int64(b.seq)) })
 	for _, g := range s.groups {
-		g.publishOnline()
+		g.publish(s)
 		g.dirty = false // building it was no change
 	}
 	s.effects = 0
@@ -455,8 +479,11 @@ func (s *State) Digest() (d [2]uint64) {
 		}
 	}
 	for _, g := range s.groups {
-		w.group(g)
+		if g.kept() {
+			w.group(g)
+		}
 	}
+	w.shared(s)
 	for _, sp := range *s.spaces.Load() {
 		sp.retained.each(func(r *retained) { w.retained(sp, r.topic) })
 	}

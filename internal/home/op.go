@@ -32,6 +32,8 @@ const (
 	KindTrim        Kind = 18
 	KindTick        Kind = 19
 	KindRaise       Kind = 20
+	KindSetShared   Kind = 28
+	KindRank        Kind = 29
 	KindSetPolicy   Kind = 30
 	KindPausePeer   Kind = 31
 	KindDropSpooled Kind = 32
@@ -328,9 +330,10 @@ type FrameMessage struct {
 	Forward       []byte
 	ExpiryIn      time.Duration // left of its life when it was sent; 0 never expires
 	QoS           byte
-	Retain        bool   // the publisher set RETAIN
-	Live          bool   // the peer's interest matched it
-	RetainVersion uint64 // version of the retained message; 0 if it is not one
+	Retain        bool     // the publisher set RETAIN
+	Live          bool     // the peer's interest matched it
+	Groups        []string // global groups it was sent on behalf of, as "group/filter"
+	RetainVersion uint64   // version of the retained message; 0 if it is not one
 }
 
 // Frame is a span of a peer's spool: everything it had for us in (From, To] of
@@ -382,6 +385,8 @@ func (*Raise) Kind() Kind       { return KindRaise }
 func (*SetPolicy) Kind() Kind   { return KindSetPolicy }
 func (*PausePeer) Kind() Kind   { return KindPausePeer }
 func (*DropSpooled) Kind() Kind { return KindDropSpooled }
+func (*SetShared) Kind() Kind   { return KindSetShared }
+func (*Rank) Kind() Kind        { return KindRank }
 
 // Code is the result of an operation. Values from 0x80 on are MQTT 5 reason
 // codes; those below CodeVoid are ours.

@@ -25,6 +25,11 @@ type peer struct {
 	target   *Target  // stands for the peer in every filter it wants
 	spools   []*spool // highest class first; the last takes what no class names
 	gen      uint64   // of the publish being applied: its interest matched
+
+	declares     map[spaceGroup][]ID // global groups, as its home has them declared
+	claimGen     uint64              // of the publish being applied
+	claimed      []string            // groups it goes to the peer on behalf of
+	claimedBytes int
 }
 
 func (s *State) setPeer(op *SetPeer) Outcome {
@@ -70,6 +75,10 @@ func (p *peer) setClasses(classes []Class, now Seq) {
 
 func (s *State) peerWants(p *peer, f routing.Filter, added bool) {
 	s.changes.interest(p, f)
+	if c, ok := parseClaim(f); ok {
+		s.claims(p, c, added)
+		return
+	}
 	t := s.space(f.Namespace).table
 	if added {
 		t.Add(f.Filter, p.target)
@@ -102,7 +111,7 @@ func (s *State) spoolRetained(p *peer, before *LinkPolicy) {
 		}
 		n := newMessage(m)
 		s.number(n)
-		s.spoolFor(p, n, r.version, false)
+		s.spoolFor(p, n, spoolRef{version: r.version})
 	}
 }
 
@@ -189,8 +198,9 @@ func (s *State) spoolAll(m *message, version uint64) (n int) {
 		if !p.policy.Retained {
 			v = 0
 		}
-		if (live || v != 0) && p.policy.MayGo(m.Topic) {
-			s.spoolFor(p, m, v, live)
+		groups := p.claimsOf(s.gen)
+		if (live || v != 0 || len(groups) > 0) && p.policy.MayGo(m.Topic) {
+			s.spoolFor(p, m, spoolRef{version: v, live: live, groups: groups})
 			n++
 		}
 	}
@@ -269,5 +279,8 @@ func (s *State) fromPeer(src *Source, fm *FrameMessage) {
 	}
 	if fm.Live {
 		s.fanOut(m, nil)
+	}
+	for _, text := range fm.Groups {
+		s.arrived(m, text)
 	}
 }

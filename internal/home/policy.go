@@ -111,6 +111,7 @@ func (s *State) change(p *peer, edit func(*LinkPolicy)) {
 	s.note(effectPeer, uint64(len(next.Trims)), uint64(flag(next.Pause.On, 1)|flag(next.Retained, 2)))
 	s.changes.peer(p)
 	s.publishPolicies()
+	s.regroup(p)
 	s.sink.Spooled(p.id)
 	s.sink.Wanted()
 }

@@ -110,9 +110,17 @@ func (s *State) fanOut(m *message, from *session) int {
 	s.pumpFreed()
 	slices.SortFunc(groups, func(a, b *Group) int { return a.key.compare(b.key) })
 	for _, g := range groups {
-		g.offer(s, m)
+		if m.source != nil && g.global { // it was sent on behalf of the group, or not
+			continue
+		}
+		if m.source != nil && len(g.members) > 0 {
+			g.offer(s, m)
+			n++
+		} else if m.source == nil && s.place(g, m) {
+			n++
+		}
 	}
-	return n + len(groups)
+	return n
 }
 
 // hit merges a matching subscription into the session's hit.

@@ -345,6 +345,16 @@ type GroupInfo struct {
 	Members, Attached       int
 	Queued                  int
 	QueuedBytes             uint64
+	Oldest                  Time // since when the oldest waits; 0 if none does
+	Global                  bool // one with the groups of that name in other regions
+	Regions                 []ID // it is declared over, the first to be chosen first
+	Away                    []GroupAway
+}
+
+// GroupAway is the part of a group that a peer has.
+type GroupAway struct {
+	Peer     ID
+	Attached bool // a member is attached there, and the peer can be reached
 }
 
 // Groups describes all shared subscriptions.
@@ -353,9 +363,10 @@ func (s *State) Groups() (list []GroupInfo) {
 	defer s.mu.RUnlock()
 	for k, g := range s.groups {
 		info := GroupInfo{Namespace: k.space, Name: k.name, Filter: k.filter, Members: len(g.members), Queued: len(g.queue), QueuedBytes: g.bytes}
-		if on := g.online.Load(); on != nil {
-			info.Attached = len(*on)
+		if len(g.queue) > 0 {
+			info.Oldest = g.queue[0].at
 		}
+		g.describe(s, &info)
 		list = append(list, info)
 	}
 	slices.SortFunc(list, func(a, b GroupInfo) int {

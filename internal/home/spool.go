@@ -45,6 +45,7 @@ type spoolRef struct {
 	msg     *message
 	version uint64 // of the retained message; 0: not one
 	at      Time
+	groups  []string // global groups that it goes there on behalf of
 	live    bool
 	canary  bool
 	stored  bool
@@ -78,11 +79,12 @@ func (p *peer) spoolOf(topic string) *spool {
 	return p.spools[len(p.spools)-1]
 }
 
-func (s *State) spoolFor(p *peer, m *message, version uint64, live bool) {
+func (s *State) spoolFor(p *peer, m *message, r spoolRef) {
 	sp := p.spoolOf(m.Topic)
 	s.hold(m)
-	sp.push(spoolRef{seq: m.Seq, msg: m, version: version, at: s.time, live: live})
-	s.note(effectSpooled, uint64(m.Seq), version)
+	r.seq, r.msg, r.at = m.Seq, m, s.time
+	sp.push(r)
+	s.note(effectSpooled, uint64(m.Seq), r.version)
 	s.changes.peer(p)
 	s.boundSpools(p)
 	s.seal(p, sp)
@@ -105,7 +107,13 @@ func (s *State) spoolRefuses(op *Publish) bool {
 
 func (s *State) peerMatches(p *peer, ns, topic string) bool {
 	s.targets = s.Match(ns, topic, s.targets[:0])
-	return slices.ContainsFunc(s.targets, func(t *Target) bool { return t.peer == p })
+	return slices.ContainsFunc(s.targets, func(t *Target) bool {
+		if t.Group == nil {
+			return t.peer == p
+		}
+		_, away := t.Group.placed(topic)
+		return away != nil && away.peer == p
+	})
 }
 
 // waiting is how many bytes wait for the peer.
@@ -229,6 +237,7 @@ func (s *State) ageSpools() {
 	for _, p := range s.peersInOrder() {
 		s.boundSpools(p)
 	}
+	s.ageGroups()
 }
 
 func (s *State) dropOldest(p *peer, sp *spool, reason DropReason) (bytes uint64) {
@@ -373,6 +382,7 @@ type Spooled struct {
 	Evicted       bool // the message's body must be read from the store under BodyKey
 	Live          bool // the peer's interest matched it
 	Canary        bool
+	Groups        []string // global groups it goes there on behalf of, as "group/filter"
 	RetainVersion uint64
 }
 
@@ -390,7 +400,7 @@ func (s *State) Spool(id ID, class string, after Seq, maxMessages, maxBytes int,
 		i, _ := slices.BinarySearchFunc(refs, after+1, func(r spoolRef, seq Seq) int { return compareSeqs(r.seq, seq) })
 		for ; i < len(refs) && maxMessages > 0 && maxBytes > 0; i++ {
 			r := &refs[i]
-			dst = append(dst, Spooled{Seq: r.seq, Epoch: s.epochOf(r.seq), Message: r.msg.Message, Evicted: r.msg.evicted, Live: r.live, Canary: r.canary, RetainVersion: r.version})
+			dst = append(dst, Spooled{Seq: r.seq, Epoch: s.epochOf(r.seq), Message: r.msg.Message, Evicted: r.msg.evicted, Live: r.live, Canary: r.canary, Groups: r.groups, RetainVersion: r.version})
 			maxMessages--
 			maxBytes -= int(r.msg.size)
 		}
@@ -446,6 +456,9 @@ func (s *State) DecodeRun(value []byte) ([]Spooled, error) {
 		flags := r.byte()
 		seq += Seq(r.uvarint())
 		x := Spooled{Seq: seq, Epoch: s.epochOf(seq), Live: flags&1 != 0, Evicted: flags&2 != 0, Canary: flags&4 != 0, RetainVersion: r.uvarint()}
+		if flags&8 != 0 {
+			x.Groups = r.strings()
+		}
 		if !x.Evicted {
 			x.Message = decodeMessage(&r).Message
 			x.Message.Seq = seq
@@ -468,8 +481,11 @@ func (w *writer) run(x runID) {
 	var last Seq
 	for i := range r.refs {
 		f := &r.refs[i]
-		b = append(b, flag(f.live, 1)|flag(f.msg.evicted, 2)|flag(f.canary, 4))
+		b = append(b, flag(f.live, 1)|flag(f.msg.evicted, 2)|flag(f.canary, 4)|flag(len(f.groups) > 0, 8))
 		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(f.seq-last)), f.version)
+		if len(f.groups) > 0 {
+			b = appendStrings(b, f.groups)
+		}
 		last = f.seq
 		if f.msg.evicted {
 			r.outside = append(r.outside, f.msg)

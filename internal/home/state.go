@@ -25,6 +25,8 @@ type State struct {
 	peers     map[ID]*peer
 	cursors   map[cursorKey]Seq
 	wanted    *routing.Interest
+	shared    SetShared // global groups
+	ranking   Rank
 	records   uint64 // applied since the home began
 	chain     uint64 // running digest of what they did
 
