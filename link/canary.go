@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -29,6 +30,8 @@ type canaries struct {
 	acked   map[string]home.Seq // by class
 	crossed time.Time           // when the newest that crossed was proposed
 	took    time.Duration       // until it had crossed
+	newest  home.Seq            // that crossed
+	news    chan struct{}       // closed and replaced when one has crossed
 
 	coming  home.Seq // of the peer, not yet in all of its classes
 	classes map[string]bool
@@ -72,7 +75,7 @@ func (c *canaries) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.began, c.crossed, c.seen, c.took = time.Time{}, time.Time{}, time.Time{}, 0
-	c.seq, c.left, c.acked, c.coming, c.classes = 0, nil, nil, 0, nil
+	c.seq, c.newest, c.left, c.acked, c.coming, c.classes = 0, 0, nil, nil, 0, nil
 }
 
 // underWay says whether one was proposed that has not crossed. One that the spool
@@ -121,7 +124,11 @@ func (c *canaries) acknowledged(class string, to home.Seq) {
 // cross is called with mu held.
 func (c *canaries) cross() {
 	if len(c.left) == 0 {
-		c.seq, c.crossed, c.took = 0, c.sent, time.Since(c.sent)
+		c.newest, c.seq, c.crossed, c.took = c.seq, 0, c.sent, time.Since(c.sent)
+		if c.news != nil {
+			close(c.news)
+			c.news = nil
+		}
 	}
 }
 
@@ -149,7 +156,7 @@ func (t *tunnel) sendCanaries(ctx context.Context) error {
 	p.canaries.begin(time.Now())
 	for {
 		if !p.canaries.underWay(t.st, p.config().ID) {
-			t.sendCanary(ctx)
+			_, _ = t.sendCanary(ctx) // it shows in the age
 		}
 		if pause(ctx, every) != nil {
 			return nil
@@ -157,11 +164,12 @@ func (t *tunnel) sendCanaries(ctx context.Context) error {
 	}
 }
 
-func (t *tunnel) sendCanary(ctx context.Context) {
+// sendCanary returns the canary's number; 0 if none was sent.
+func (t *tunnel) sendCanary(ctx context.Context) (home.Seq, error) {
 	peer, now := t.p.config().ID, time.Now()
 	o, err := t.p.proposeWait(ctx, &home.Canary{Peer: peer})
 	if err != nil || o.Code != home.CodeOK {
-		return
+		return 0, err
 	}
 	var classes []string
 	for _, info := range t.st.SpoolInfo(peer) {
@@ -171,6 +179,58 @@ func (t *tunnel) sendCanary(ctx context.Context) {
 	}
 	t.p.counts.canariesOut.Add(1)
 	t.p.canaries.proposed(t.st, o.Seq, classes, now)
+	return o.Seq, nil
+}
+
+// tryCanary sends one as soon as that can be and waits until it has crossed. It
+// returns how long it took, without what it waited for its turn.
+func (t *tunnel) tryCanary(ctx context.Context) (time.Duration, error) {
+	for {
+		crossed := t.p.canaries.next()
+		began := time.Now()
+		seq, err := t.sendCanary(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if seq == 0 { // one is under way, or the spool is full
+			select {
+			case <-crossed:
+			case <-time.After(canaryRetry):
+			case <-ctx.Done():
+				return 0, errors.New("an earlier one has not crossed, or the spool is full")
+			}
+			continue
+		}
+		for !t.p.canaries.has(seq) {
+			select {
+			case <-crossed:
+				crossed = t.p.canaries.next()
+			case <-ctx.Done():
+				return 0, errors.New("the peer has not acknowledged it")
+			}
+		}
+		return time.Since(began), nil
+	}
+}
+
+// canaryRetry is how long a test waits for its turn before it asks again.
+const canaryRetry = 100 * time.Millisecond
+
+// next is closed when a canary has crossed.
+func (c *canaries) next() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.news == nil {
+		c.news = make(chan struct{})
+	}
+	return c.news
+}
+
+// has says whether a canary has crossed, or one after it.
+func (c *canaries) has(seq home.Seq) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.newest >= seq
 }
 
 // canaryIn is a canary of the peer in a frame.

@@ -23,6 +23,8 @@ type outbox struct {
 	acks    map[lane]wire.Ack
 	cursors map[lane]wire.Cursor
 	request *wire.InterestRequest
+	asked   *wire.Question
+	told    *wire.Answer
 }
 
 // lane is an ordered sequence of messages: a class of a source.
@@ -57,6 +59,20 @@ func (o *outbox) ask(r wire.InterestRequest) {
 	wake(o.ready)
 }
 
+func (o *outbox) question(q wire.Question) {
+	o.mu.Lock()
+	o.asked = &q
+	o.mu.Unlock()
+	wake(o.ready)
+}
+
+func (o *outbox) answer(a wire.Answer) {
+	o.mu.Lock()
+	o.told = &a
+	o.mu.Unlock()
+	wake(o.ready)
+}
+
 // take returns what waits, in wire form.
 func (o *outbox) take(b []byte) (_ []byte, acks int) {
 	o.mu.Lock()
@@ -70,10 +86,16 @@ func (o *outbox) take(b []byte) (_ []byte, acks int) {
 	if o.request != nil {
 		b = wire.AppendControl(b, o.request)
 	}
+	if o.asked != nil {
+		b = wire.AppendControl(b, o.asked)
+	}
+	if o.told != nil {
+		b = wire.AppendControl(b, o.told)
+	}
 	acks = len(o.acks)
 	clear(o.cursors)
 	clear(o.acks)
-	o.request = nil
+	o.request, o.asked, o.told = nil, nil, nil
 	return b, acks
 }
 

@@ -56,6 +56,7 @@ type peer struct {
 	probing    backoff     // between probes of a better network; owned by run
 
 	canaries canaries
+	testing  sync.Mutex // held by a test
 
 	senders atomic.Pointer[[]*sender] // of the tunnel in use
 	spooled chan struct{}             // the spool grew; a class may be new

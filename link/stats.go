@@ -254,6 +254,13 @@ func (p *peer) hold(class, reason string) {
 	p.held[class] = reason
 }
 
+// whyHeld says why a class is not sent; "" if all are.
+func (p *peer) whyHeld() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heldReason()
+}
+
 // heldReason is called with mu held.
 func (p *peer) heldReason() string {
 	reasons := slices.Sorted(maps.Values(p.held))

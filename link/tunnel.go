@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"causeway/internal/home"
@@ -31,6 +32,9 @@ type tunnel struct {
 	relayed chan struct{} // a slot for each relayed tunnel that this one carries
 	out     *outbox
 	asked   chan wire.InterestRequest // of the peer, newest
+	answers chan wire.Answer          // of the peer, newest
+	asking  uint64                    // questions asked; owned by who tests the link
+	viewing atomic.Bool               // a view is being made for the peer
 	senders senderList
 }
 
@@ -43,6 +47,7 @@ func newTunnel(p *peer, st *home.State, c conn, s control, r *bufio.Reader, remo
 		p: p, st: st, c: c, s: s, r: r, remote: remote, agreed: agreed, dialled: dialled,
 		began: time.Now(), ended: make(chan struct{}), whyNotUDP: why,
 		relayed: make(chan struct{}, maxRelayed), out: newOutbox(), asked: make(chan wire.InterestRequest, 1),
+		answers: make(chan wire.Answer, 1),
 	}
 }
 
@@ -81,7 +86,7 @@ func (t *tunnel) run(ctx context.Context) error {
 	})
 	g.do(t.watchHome)
 	g.do(t.watchGateway)
-	g.do(t.readControl)
+	g.do(func(ctx context.Context) error { return t.readControl(ctx, g) })
 	g.do(t.out.writeTo(t.s, &t.p.counts))
 	g.do(func(ctx context.Context) error { return t.acceptStreams(ctx, g, t.c.receive) })
 	g.do(func(ctx context.Context) error { return t.acceptStreams(ctx, g, t.receiveBoth) })
@@ -153,7 +158,7 @@ func (t *tunnel) closeFor(ctx context.Context) {
 var errProtocol = errors.New("the peer broke the protocol")
 
 // readControl hands the control stream's messages to whom they concern.
-func (t *tunnel) readControl(ctx context.Context) error {
+func (t *tunnel) readControl(ctx context.Context, g *group) error {
 	for {
 		m, err := wire.ReadControl(t.r)
 		if err != nil {
@@ -175,6 +180,10 @@ func (t *tunnel) readControl(ctx context.Context) error {
 			default:
 			}
 			t.asked <- *m
+		case *wire.Question:
+			t.answer(ctx, g, m)
+		case *wire.Answer:
+			t.heard(m)
 		case *wire.Goodbye:
 			return &closedError{m.Code, m.Reason}
 		}
@@ -225,6 +234,8 @@ func (t *tunnel) serveStream(ctx context.Context, s receiveStream) error {
 		if both, ok := s.both(); ok {
 			t.serveRelay(ctx, both, r, head.Path)
 		}
+	case wire.StreamPadding:
+		return t.discard(r, head)
 	}
 	return nil // of a later version: refused alone
 }

@@ -161,6 +161,15 @@ func answers() map[string]any {
 			Interest: admin.LinkInterest{Epoch: 1, Version: 9, Filters: 4},
 			Spools:   []admin.LinkSpool{{Class: "cmd", Filters: []string{"cmd/#"}}, {Class: "", AckedSeq: 870, Messages: 3, Bytes: 1 << 30, OldestSeconds: 0.2}},
 			Cursors:  []admin.LinkCursor{{Home: "us", Epoch: 1, Seq: 55}}},
+		"POST /v1/links/us/test?namespace=default&topic=pii%2F1": admin.LinkTest{Peer: "us", Node: "eu-1", State: admin.LinkTestMissed, Steps: []admin.LinkTestStep{
+			{Name: "tunnel", State: "ok", Detail: "udp to 10.0.0.2:7444, dialled by this side, up for 3h0m0s", Figures: []admin.LinkTestFigure{}},
+			{Name: "topic", State: "missed", Detail: "pii/1 would not cross: the link's never has pii/#", Next: "causeway ctl routes test pii/1", Figures: []admin.LinkTestFigure{}}}},
+		"POST /v1/links/ap/test": admin.LinkTest{Peer: "ap", Node: "eu-1", State: admin.LinkTestFailed, Steps: []admin.LinkTestStep{
+			{Name: "tunnel", State: "failed", Detail: "the link is down for 48h0m0s: the certificate says region uk", Next: "causeway ctl link show ap"}}},
+		"POST /v1/links/eu-b/test": admin.LinkTest{Peer: "eu-b", Node: "eu-1", State: admin.LinkTestOK, Steps: []admin.LinkTestStep{
+			{Name: "ping", State: "ok", Detail: "round trip 8ms", Figures: []admin.LinkTestFigure{{Name: "round_trip_seconds", Value: 0.008}}}}},
+		"POST /v1/links/us/test?bytes=10485760": admin.LinkTest{Peer: "us", Node: "eu-1", State: admin.LinkTestOK, Steps: []admin.LinkTestStep{
+			{Name: "padding", State: "ok", Detail: "10485760 bytes in 2s: 5.2 MB/s"}}},
 		"POST /v1/peers/us/forget?dry_run=true": wouldForget,
 		"POST /v1/peers/us/forget":              forgotten,
 		"POST /v1/peers/ap/forget?dry_run=true": refused,

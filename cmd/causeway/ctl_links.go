@@ -25,7 +25,8 @@ func (c *ctl) linkCommand() *cobra.Command {
 	show := leaf("show PEER", "One link with its policy, its spools and its cursors", func(cmd *cobra.Command, args []string) error {
 		return get(c, cmd, "links", admin.Path("links", args[0]), nil, c.printLink)
 	})
-	return alias("links", group("link", "Links to peer regions", "", "", append([]*cobra.Command{list, show}, c.linkControl()...)...))
+	more := append(c.linkControl(), c.linkTestCommand())
+	return alias("links", group("link", "Links to peer regions", "", "", append([]*cobra.Command{list, show}, more...)...))
 }
 
 func (c *ctl) printLinks(now time.Time) func(io.Writer, []admin.Link) {

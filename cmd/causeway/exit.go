@@ -16,7 +16,7 @@ const (
 	exitFailed  = 1
 	exitUsage   = 2
 	exitRefused = 3 // by a precondition: doing it would destroy or contradict what is there
-	exitMissed  = 4 // the goal was not reached in time
+	exitMissed  = 4 // a goal was missed, or not reached in time
 )
 
 // exitError is an error with an exit code of its own.

@@ -124,6 +124,15 @@ func (f *fake) Links() (out []Link) {
 func (f *fake) Link(peer string) (LinkDetail, error) {
 	return find(f.links, func(l LinkDetail) Key { return Key{"", l.Link.Peer} }, Key{"", peer})
 }
+func (f *fake) TestLink(_ context.Context, peer string, o LinkTestOptions) (LinkTest, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.do("test link %s %s %s %d", peer, o.Namespace, o.Topic, o.Bytes)
+	t := LinkTest{Peer: peer, Node: "eu-1", Steps: []LinkTestStep{{Name: "tunnel", State: LinkTestOK},
+		{Name: "ping", State: LinkTestMissed, Figures: []LinkTestFigure{{"loss", 0.1}}}, {Name: "padding", State: "skipped"}}}
+	t.Settle()
+	return t, f.down
+}
 func (f *fake) ForgetPeer(_ context.Context, peer string, dryRun bool) (Forgotten, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -61,6 +61,9 @@ type Sessions interface {
 type Links interface {
 	Links() []Link // by peer
 	Link(peer string) (LinkDetail, error)
+	// TestLink tries a link now; it takes seconds, up to half a minute. The steps' states are
+	// those of LinkTest.
+	TestLink(ctx context.Context, peer string, o LinkTestOptions) (LinkTest, error)
 	// ForgetPeer drops a peer's interest and its spool. With dryRun it only says what that would
 	// drop, or refuses as it would.
 	ForgetPeer(ctx context.Context, peer string, dryRun bool) (Forgotten, error)

@@ -86,7 +86,12 @@ func (a *api) alone(r *http.Request) bool {
 
 // ask passes a call on to another node.
 func (a *api) ask(ctx context.Context, node, method, path string, params url.Values, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	return a.askFor(ctx, askTime, node, method, path, params, into)
+}
+
+// askFor is ask for what takes longer.
+func (a *api) askFor(ctx context.Context, most time.Duration, node, method, path string, params url.Values, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	r, err := NewRemote(Address{Node: node, Dial: func(ctx context.Context) (net.Conn, error) { return a.peers.Dial(ctx, node) }})
 	if err != nil {

@@ -50,6 +50,7 @@ func (a *api) routes() []route {
 		{method: get, path: "/v1/links/{peer}/drain", role: RoleViewer, params: []string{"to"}, handle: a.getDrain},
 		{method: get, path: "/v1/links/{peer}/spool", role: RoleViewer, params: []string{"depth"}, handle: a.getSpool},
 		{method: post, path: "/v1/links/{peer}/spool/trim", role: RoleAdmin, params: []string{"dry_run", "filter", "class", "older_than"}, handle: a.trimSpool},
+		{method: post, path: "/v1/links/{peer}/test", role: RoleOperator, params: []string{"topic", "namespace", "bytes"}, handle: a.testLink, peers: true},
 		{method: post, path: "/v1/peers/{peer}/forget", role: RoleAdmin, params: []string{"dry_run"}, handle: a.forgetPeer},
 		{method: get, path: "/v1/routes", role: RoleViewer, params: []string{"topic", "namespace"}, handle: a.testRoute},
 		{method: get, path: "/v1/shared", role: RoleViewer, params: []string{"limit"}, handle: a.listShared},

@@ -19,6 +19,8 @@ const (
 	typeGoodbye         = 4
 	typeWelcome         = 5
 	typeRelayAnswer     = 6
+	typeQuestion        = 8
+	typeAnswer          = 9
 	typeInterestDigest  = 16
 	typeInterestChunk   = 17
 	typeInterestDelta   = 18
@@ -180,6 +182,10 @@ func parseControl(kind uint64, body []byte) (Control, error) {
 		m = &Welcome{Agreement{Version: f.uvarint("version"), Features: f.uvarint("feature bits")}}
 	case typeRelayAnswer:
 		m = f.relayAnswer()
+	case typeQuestion:
+		m = f.question()
+	case typeAnswer:
+		m = f.answer()
 	case typeInterestRequest:
 		m = f.interestRequest()
 	case typeInterestDigest:

@@ -38,7 +38,7 @@ func genFilters(t *rapid.T, label string) []Filter {
 func genControl(t *rapid.T) Control {
 	u := func(name string) uint64 { return rapid.Uint64().Draw(t, name) }
 	class := rapid.StringN(0, 20, maxName)
-	switch rapid.IntRange(0, 8).Draw(t, "type") {
+	switch rapid.IntRange(0, 10).Draw(t, "type") {
 	case 0:
 		return &Cursor{Source: genSource(t), Class: class.Draw(t, "class"), Known: rapid.Bool().Draw(t, "known"), Seq: u("seq")}
 	case 1:
@@ -47,6 +47,10 @@ func genControl(t *rapid.T) Control {
 		return &Goodbye{Code: u("code"), Reason: rapid.StringN(0, 100, maxText).Draw(t, "reason")}
 	case 8:
 		return &RelayAnswer{Code: u("code"), Reason: rapid.StringN(0, 100, maxText).Draw(t, "reason")}
+	case 9:
+		return &Question{Nonce: u("nonce"), View: rapid.Bool().Draw(t, "view"), Namespace: class.Draw(t, "namespace"), Topic: class.Draw(t, "topic")}
+	case 10:
+		return &Answer{Nonce: u("nonce"), View: []byte(rapid.StringN(1, 100, maxText).Draw(t, "view"))}
 	case 7:
 		return &Welcome{Agreement{Version: u("version"), Features: u("features")}}
 	case 3:
@@ -135,7 +139,7 @@ func TestInterestChunk_SortedFiltersShrink(t *testing.T) {
 
 func TestStreamHead_RoundTrip(t *testing.T) {
 	for _, want := range []StreamHead{
-		{Kind: StreamLive}, {Kind: StreamInterest}, {Kind: 77},
+		{Kind: StreamLive}, {Kind: StreamInterest}, {Kind: 77}, {Kind: StreamPadding, Nonce: 300, Bytes: 1 << 20},
 		{Kind: StreamSpool, Source: Source{"eu", Epoch{2, "us"}}, Class: "commands"},
 		{Kind: StreamRelay, Path: RelayPath{From: "eu", To: "us", Hops: MaxHops}},
 	} {

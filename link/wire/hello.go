@@ -25,10 +25,12 @@ const (
 	// FeatureCanary: spools have canaries, messages without a topic that the receiver
 	// takes in, acknowledges and gives to nobody.
 	FeatureCanary uint64 = 1 << 5
+	// FeatureTest: questions are answered, and padding is read.
+	FeatureTest uint64 = 1 << 6
 )
 
 // Features are those of this build.
-const Features = FeatureZstd | FeatureS2 | FeatureRelay | FeatureCanary
+const Features = FeatureZstd | FeatureS2 | FeatureRelay | FeatureCanary | FeatureTest
 
 // magic opens every tunnel, so that a stray speaker of another protocol is told
 // from an old Causeway.

@@ -17,17 +17,20 @@ const (
 	StreamLive     StreamKind = 2 // frames of messages that are in no spool
 	StreamInterest StreamKind = 3 // interest messages
 	StreamRelay    StreamKind = 4 // of both directions: a tunnel between two regions of which one is not at an end of this one
+	StreamPadding  StreamKind = 8 // bytes that the receiver throws away
 )
 
 const maxStreamHead = 1024
 
 // StreamHead opens a stream. Source and Class are used by StreamSpool alone, Path by
-// StreamRelay.
+// StreamRelay, Nonce and Bytes by StreamPadding.
 type StreamHead struct {
 	Kind   StreamKind
 	Source Source
 	Class  string
 	Path   RelayPath
+	Nonce  uint64 // of the Answer that says that all bytes were read
+	Bytes  uint64 // that follow
 }
 
 // Append adds the opening to b.
@@ -39,6 +42,8 @@ func (h *StreamHead) Append(b []byte) []byte {
 		body = appendString(body, h.Class)
 	case StreamRelay:
 		body = h.Path.append(body)
+	case StreamPadding:
+		body = binary.AppendUvarint(binary.AppendUvarint(body, h.Nonce), h.Bytes)
 	}
 	b = binary.AppendUvarint(b, uint64(h.Kind))
 	b = binary.AppendUvarint(b, uint64(len(body)))
@@ -70,6 +75,8 @@ func ReadStreamHead(r *bufio.Reader) (StreamHead, error) {
 		h.Source, h.Class = f.source(), f.string("class", maxName)
 	case StreamRelay:
 		h.Path = f.relayPath()
+	case StreamPadding:
+		h.Nonce, h.Bytes = f.uvarint("nonce"), f.uvarint("bytes")
 	}
 	if f.err != nil {
 		return StreamHead{}, f.err
