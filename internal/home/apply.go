@@ -124,6 +124,8 @@ func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 		return s.trim(op), nil
 	case *Canary:
 		return s.canary(op), nil
+	case *Import:
+		return s.importOp(op), nil
 	case *Raise:
 		return s.raise(op)
 	case *SetShared:

@@ -97,6 +97,12 @@ func OpSize(op Op) int {
 	switch op := op.(type) {
 	case *Publish:
 		return header + len(op.Topic) + len(op.Payload) + len(op.Forward) + len(op.Session.ClientID)
+	case *Import:
+		n := header + len(op.Namespace) + len(op.Trail) + OpSize(&op.Publish)
+		for _, id := range op.Not {
+			n += 8 + len(id)
+		}
+		return n
 	case *Attach:
 		if op.Will != nil {
 			return header + len(op.Will.Topic) + len(op.Will.Payload) + len(op.Will.Forward)
@@ -249,6 +255,8 @@ func (r *reader) decode(kind Kind) Op {
 		return &Tick{}
 	case KindCanary:
 		return &Canary{ID(r.string())}
+	case KindImport:
+		return r.importOp()
 	case KindRaise:
 		return &Raise{Level: uint32(r.uvarint())}
 	case KindSetPolicy:

@@ -206,8 +206,14 @@ func (w *writer) delete(key []byte) {
 }
 
 func (m *message) encode(b []byte) []byte {
-	b = append(b, m.QoS|flag(m.Retain, 4)|flag(m.source != nil, 8))
+	b = append(b, m.QoS|flag(m.Retain, 4)|flag(m.source != nil, 8)|flag(m.Publisher != 0, 16)|flag(m.Trail != "", 32))
 	b = binary.AppendUvarint(b, uint64(m.Expires))
+	if m.Publisher != 0 {
+		b = binary.BigEndian.AppendUint32(b, m.Publisher)
+	}
+	if m.Trail != "" {
+		b = appendString(b, m.Trail)
+	}
 	if m.source != nil {
 		b = appendEpoch(appendString(b, string(m.source.Home)), m.source.Epoch)
 		b = binary.AppendUvarint(b, uint64(m.sourceSeq))
@@ -222,6 +228,12 @@ func decodeMessage(r *reader) (m *message) {
 	flags := r.byte()
 	m.QoS, m.Retain = flags&3, flags&4 != 0
 	m.Expires = Time(r.uvarint())
+	if flags&16 != 0 {
+		m.Publisher = r.uint32()
+	}
+	if flags&32 != 0 {
+		m.Trail = r.string()
+	}
 	if flags&8 != 0 {
 		m.source = &Source{ID(r.string()), r.epoch()}
 		m.sourceSeq = Seq(r.uvarint())

@@ -169,7 +169,7 @@ func (l *loader) body(key []byte, r *reader) {
 	m := decodeMessage(r)
 	m.Seq = Seq(tailNumber(key, r))
 	m.stored, m.evicted = true, true
-	m.Topic, m.Forward, m.Payload = "", nil, nil
+	m.Topic, m.Trail, m.Forward, m.Payload = "", "", nil, nil
 	if m.source != nil {
 		m.source = l.s.source(*m.source)
 	}

@@ -30,6 +30,7 @@ func (m *message) own() {
 	m.Payload = bytes.Clone(m.Payload)
 	m.Forward = bytes.Clone(m.Forward)
 	m.Topic = strings.Clone(m.Topic)
+	m.Trail = strings.Clone(m.Trail)
 	m.shared = nil
 }
 
@@ -68,7 +69,7 @@ func (s *State) release(m *message) {
 }
 
 // drop lets go of a body that nobody reads any more.
-func (m *message) drop() { m.Topic, m.Payload, m.Forward, m.shared = "", nil, nil, nil }
+func (m *message) drop() { m.Topic, m.Trail, m.Payload, m.Forward, m.shared = "", "", nil, nil, nil }
 
 // bodyList orders flushed bodies by age for eviction. Released ones stay until
 // they come up, or until they are as many as the others.

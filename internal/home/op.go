@@ -38,6 +38,7 @@ const (
 	KindPausePeer   Kind = 31
 	KindDropSpooled Kind = 32
 	KindCanary      Kind = 40
+	KindImport      Kind = 45
 )
 
 // An Op is one operation on a home. The slices of an Op belong to the home once

@@ -190,9 +190,12 @@ func (s *State) forgetPeer(op *ForgetPeer) Outcome {
 
 // spoolAll gives a message of this home to the peers that fanOut marked, and a
 // retained one to those whose policy says so. What came by a link never gets
-// here: no loops, no two paths. [D6]
-func (s *State) spoolAll(m *message, version uint64) (n int) {
+// here: no loops, no two paths. [D6] Nor does it go to those in not.
+func (s *State) spoolAll(m *message, version uint64, not []ID) (n int) {
 	for _, p := range s.peersInOrder() {
+		if slices.Contains(not, p.id) {
+			continue
+		}
 		live := p.gen == s.gen
 		v := version
 		if !p.policy.Retained {

@@ -11,6 +11,10 @@ type hit struct {
 }
 
 func (s *State) publishOp(op *Publish) Outcome {
+	return s.publishFor(op, &passage{namespace: op.Session.Namespace})
+}
+
+func (s *State) publishFor(op *Publish, way *passage) Outcome {
 	var x *session
 	if op.Epoch != 0 {
 		if x = s.current(op.Session, op.Epoch); x == nil {
@@ -19,14 +23,14 @@ func (s *State) publishOp(op *Publish) Outcome {
 	}
 	if op.QoS == 2 && x != nil {
 		// Known by id, never by DUP: MQTT.js re-sends with DUP=0.
-		if _, known := x.inbound[op.PacketID]; known {
+		if hash, known := x.inbound[op.PacketID]; known && (!way.foreign || hash == contentHash(op.Topic, op.Payload)) {
 			return Outcome{}
 		}
 	}
 	if op.Retain && !keepable(op.Topic) {
 		return Outcome{Code: CodeTopicInvalid}
 	}
-	if op.Retain && len(op.Payload) > 0 && s.retainedFull(op.Session.Namespace, op.Topic) || s.spoolRefuses(op) {
+	if op.Retain && len(op.Payload) > 0 && s.retainedFull(way.namespace, op.Topic) || s.spoolRefuses(op, way) {
 		return Outcome{Code: CodeQuota}
 	}
 	if op.QoS == 2 && x != nil {
@@ -36,12 +40,12 @@ func (s *State) publishOp(op *Publish) Outcome {
 		x.inbound[op.PacketID] = contentHash(op.Topic, op.Payload)
 		s.changes.session(x)
 	}
-	m := newMessage(Message{Namespace: op.Session.Namespace, Topic: op.Topic, Payload: op.Payload, Forward: op.Forward,
-		QoS: op.QoS, Retain: op.Retain})
+	m := newMessage(Message{Namespace: way.namespace, Topic: op.Topic, Payload: op.Payload, Forward: op.Forward,
+		QoS: op.QoS, Retain: op.Retain, Trail: way.trail})
 	if op.Expiry != 0 {
 		m.Expires = s.time.Add(seconds(op.Expiry))
 	}
-	n := s.publish(m, x)
+	n := s.publishPast(m, x, way.not)
 	out := Outcome{Seq: m.Seq, Count: n}
 	if n == 0 {
 		out.Code = CodeNoSubscribers
@@ -60,14 +64,20 @@ func (s *State) retainedFull(ns, topic string) bool {
 
 // publish numbers a message of this home, keeps it as retained, and gives it to
 // every session, group and peer that wants it. It returns how many got it.
-func (s *State) publish(m *message, from *session) int {
+func (s *State) publish(m *message, from *session) int { return s.publishPast(m, from, nil) }
+
+// publishPast leaves out peers that had the message before.
+func (s *State) publishPast(m *message, from *session, not []ID) int {
 	s.number(m)
 	var version uint64
 	if m.Retain {
 		version, _ = s.retain(m, 0, "")
 	}
 	n := s.fanOut(m, from)
-	return n + s.spoolAll(m, version)
+	if from != nil {
+		m.Publisher = from.key.publisher()
+	}
+	return n + s.spoolAll(m, version, not)
 }
 
 func (s *State) number(m *message) {

@@ -11,6 +11,8 @@ type Message struct {
 	Expires   Time   // 0 never
 	QoS       byte   // of the publisher
 	Retain    bool   // the publisher set RETAIN
+	Publisher uint32 // tells publishers apart, for the order towards a foreign broker; 0: unknown, or nobody's peer wanted it
+	Trail     string // links to foreign brokers that it came by, the last one last
 }
 
 // Delivery is a message for an attached session that is not kept in its queue:

@@ -94,11 +94,11 @@ func (s *State) spoolFor(p *peer, m *message, r spoolRef) {
 // spoolRefuses says that a peer wants the message, has no room for it, and that
 // its policy is to refuse publishers then. Refused is refused as a whole: nobody
 // gets the message. [A6]
-func (s *State) spoolRefuses(op *Publish) bool {
+func (s *State) spoolRefuses(op *Publish, way *passage) bool {
 	size := uint64(len(op.Topic) + len(op.Forward) + len(op.Payload))
 	for _, p := range s.peers {
-		if p.policy.Refuse && p.waiting()+size > p.spoolBytes() && p.policy.MayGo(op.Topic) &&
-			(op.Retain && p.policy.Retained || s.peerMatches(p, op.Session.Namespace, op.Topic)) {
+		if p.policy.Refuse && !slices.Contains(way.not, p.id) && p.waiting()+size > p.spoolBytes() && p.policy.MayGo(op.Topic) &&
+			(op.Retain && p.policy.Retained || s.peerMatches(p, way.namespace, op.Topic)) {
 			return true
 		}
 	}

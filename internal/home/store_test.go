@@ -199,6 +199,10 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 		default:
 			r.do(&EndSession{Session: k, PublishWill: rnd.IntN(2) == 0})
 		}
+	case 13:
+		out := r.do(&Attach{Session: LinkSession("us"), Expiry: 20})
+		r.do(&Import{Namespace: k.Namespace, Trail: "ap/x", Not: []ID{"us", "ap"}[rnd.IntN(3):], Publish: Publish{Session: LinkSession("us"), Epoch: out.Epoch,
+			PacketID: uint16(rnd.IntN(3) + 1), Topic: topic, Payload: []byte(fmt.Sprint("i", i)), QoS: byte(rnd.IntN(3)), Retain: rnd.IntN(4) == 0}})
 	default:
 		payload := fmt.Sprint("p", i)
 		if rnd.IntN(6) == 0 {
