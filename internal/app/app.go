@@ -19,6 +19,7 @@ import (
 	"causeway/internal/store"
 	"causeway/internal/supervise"
 	"causeway/link"
+	"causeway/link/foreign"
 )
 
 // Options of a node.
@@ -34,6 +35,7 @@ type Options struct {
 	ListenLinks  func() (net.PacketConn, error) // default UDP at link.listen; links then have no TCP
 	Listeners    map[string]net.Listener        // by the name of the device listener
 	LinkIdentity link.Identity                  // default from identity
+	DialForeign  foreign.Dialer                 // default TCP
 	NodeIdentity cluster.Identity               // default from identity
 	Cluster      cluster.Network                // default the real one
 	NoAdmin      bool                           // no socket, no ports
@@ -51,7 +53,8 @@ type App struct {
 	tree     *supervise.Tree
 	admin    *admin.Server
 	broker   *broker.Server
-	links    *link.Manager     // nil without links
+	links    *link.Manager     // nil without links to regions
+	foreign  *foreign.Manager  // nil without links to foreign brokers
 	cluster  *cluster.Cluster  // nil in a region of one node
 	siblings *sibling.Siblings // nil in a region of one node
 	certs    *identities
@@ -80,7 +83,7 @@ func New(o Options) (_ *App, err error) {
 	a.home.a = a
 	a.home.progress.Store(&replica.Progress{})
 	a.tree = supervise.New(supervise.Options{Logger: a.log, StopTimeout: 30 * time.Second})
-	for _, part := range []func() error{a.newIdentities, a.newCluster, a.newLinks, a.newBroker, a.newAdmin, a.supervise} {
+	for _, part := range []func() error{a.newIdentities, a.newCluster, a.newLinks, a.newForeign, a.newBroker, a.newAdmin, a.supervise} {
 		if err := part(); err != nil {
 			a.release()
 			return nil, err
@@ -119,6 +122,7 @@ func (a *App) supervise() error {
 		{"siblings", a.runSiblings, a.cluster != nil},
 		{"isolation", a.watchIsolation, a.cluster != nil},
 		{"links", a.runLinks, a.links != nil},
+		{"foreign links", a.runForeign, a.foreign != nil},
 		{"broker", a.broker.Run, true},
 	}
 	for _, s := range services {
@@ -223,7 +227,7 @@ func (a *App) newBroker() (err error) {
 	if l.TopicAliasMax == 0 {
 		o.TopicAliasMax = -1
 	}
-	if a.links != nil || a.siblings != nil { // the links may be another node's
+	if a.links != nil || a.foreign != nil || a.siblings != nil { // the links may be another node's
 		o.Forwarder = forwarder{a}
 	}
 	if a.siblings != nil {
@@ -287,7 +291,8 @@ func policyName(p home.Policy) string {
 const canaryEvery = 2 * time.Second
 
 func (a *App) newLinks() (err error) {
-	if len(a.cfg.Links) == 0 || a.replicant() { // the node that leads has the links
+	links := a.cfg.RegionLinks()
+	if len(links) == 0 || a.replicant() { // the node that leads has the links
 		return nil
 	}
 	o := link.Options{Region: a.cfg.Region, Software: a.opts.Build.Version, Home: &a.home, Full: replica.ErrFull, Local: local{a}, Identity: a.opts.LinkIdentity,
@@ -302,14 +307,12 @@ func (a *App) newLinks() (err error) {
 			o.ListenTCP = a.listenLinksTCP
 		}
 	}
-	if a.cluster != nil { // Fresh, too: a leader that is cut off with a hanging disk believes that it leads
-		o.Gateway = func() bool { return a.home.leads() && a.home.Fresh() }
-	}
+	o.Gateway = a.gateway()
 	if o.ResetKey, err = a.certs.resetKey(); err != nil {
 		return err
 	}
-	for i := range a.cfg.Links {
-		o.Peers = append(o.Peers, linkPeer(&a.cfg.Links[i]))
+	for _, l := range links {
+		o.Peers = append(o.Peers, linkPeer(l))
 	}
 	o.Relay = relaySets(a.cfg.Link.Relay)
 	a.links, err = link.New(o)

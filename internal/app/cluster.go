@@ -79,7 +79,10 @@ func (f forwarder) Forward(peer home.ID, m *home.Message) {
 }
 
 func (a *App) forwardHere(peer home.ID, m *home.Message) {
-	if a.links != nil {
+	switch {
+	case a.foreign != nil && a.foreign.Has(peer):
+		a.foreign.Forward(peer, m)
+	case a.links != nil:
 		a.links.Forward(peer, m)
 	}
 }
@@ -92,9 +95,12 @@ const officeEvery = 100 * time.Millisecond
 
 // runLinks runs the links while this node leads the home: a region speaks to
 // another with one voice. The peers dial all nodes, and find the one that answers.
-func (a *App) runLinks(ctx context.Context) error {
+func (a *App) runLinks(ctx context.Context) error { return a.runAtLeader(ctx, a.links.Run) }
+
+// runAtLeader runs something whenever this node leads the home.
+func (a *App) runAtLeader(ctx context.Context, run func(context.Context) error) error {
 	if a.cluster == nil {
-		return a.links.Run(ctx)
+		return run(ctx)
 	}
 	for ctx.Err() == nil {
 		if !a.home.leads() {
@@ -103,7 +109,7 @@ func (a *App) runLinks(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := a.whileLeading(ctx, a.links.Run); err != nil {
+		if err := a.whileLeading(ctx, run); err != nil {
 			return err
 		}
 	}

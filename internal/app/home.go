@@ -303,13 +303,23 @@ func (h *homeService) configure(ctx context.Context, r *replica.Replica) error {
 		}
 	}
 	for i := range h.a.cfg.Links {
-		op := setPeerOp(&h.a.cfg.Links[i])
-		if have := r.State().LinkPolicy(op.Peer); have != nil && samePolicy(&have.Base, op) {
-			continue
+		if err := h.configureLink(ctx, r, &h.a.cfg.Links[i]); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func (h *homeService) configureLink(ctx context.Context, r *replica.Replica, l *config.Link) error {
+	op := setPeerOp(l)
+	have := r.State().LinkPolicy(op.Peer)
+	if !(have != nil && samePolicy(&have.Base, op)) && !(l.IsForeign() && len(l.Out) == 0) {
 		if err := proposeWait(ctx, r, op); err != nil {
 			return err
 		}
+	}
+	if l.IsForeign() {
+		return h.foreignInterest(ctx, r, l)
 	}
 	return nil
 }

@@ -24,6 +24,9 @@ func (s sink) Spooled(peer home.ID) {
 	if s.a.links != nil {
 		s.a.links.Spooled(peer)
 	}
+	if s.a.foreign != nil {
+		s.a.foreign.Spooled(peer)
+	}
 }
 
 func (s sink) Wanted() {

@@ -268,7 +268,8 @@ const (
 	CompressionNone Compression = "none"
 )
 
-// Link is the relation to one peer region. What the peer wants crosses, if the filters let it.
+// Link is the relation to one peer region. What the peer wants crosses, if the filters let it. With Kind LinkMQTT it is a
+// link to a broker of another make.
 type Link struct {
 	// Name is the link's label in logs and metrics; unique. Default: the peer.
 	Name string `mapstructure:"name"`
@@ -298,6 +299,39 @@ type Link struct {
 	Compression Compression `mapstructure:"compression"`
 	// Spool bounds what is kept for the peer while it cannot be reached.
 	Spool Spool `mapstructure:"spool"`
+
+	// Kind is LinkRegion or LinkMQTT. Default LinkRegion. The keys below belong to LinkMQTT, which has no peer, dial and
+	// compression, and whose in and out are filters that are asked for and sent whoever wants them.
+	Kind LinkKind `mapstructure:"kind"`
+	// Address lists mqtt://host:port and mqtts://host:port of one broker or cluster; the next is tried when one does not
+	// answer.
+	Address []string `mapstructure:"address"`
+	// Direction is which way messages cross. No default.
+	Direction Direction `mapstructure:"direction"`
+	// Filters are what crosses; in and out, where set, stand for one direction each. Default "#".
+	Filters []string `mapstructure:"filters"`
+	// Namespace is the tenant whose topics cross. Default "default".
+	Namespace string `mapstructure:"namespace"`
+	// Connections share what goes out, each publisher's messages in their order on one. Default 8.
+	Connections int `mapstructure:"connections"`
+	// Inflight is how many messages each connection has unacknowledged at most. Default 0: what the broker takes, 20 where it
+	// speaks 3.1.1 and cannot say.
+	Inflight int `mapstructure:"inflight"`
+	// Version is VersionAuto, Version311 or Version5. Default VersionAuto.
+	Version string `mapstructure:"version"`
+	// ClientID is what the broker knows the connections by, with -0, -1, … added. Default: causeway-REGION-NAME.
+	ClientID string `mapstructure:"client_id"`
+	// Username is shown to the broker.
+	Username string `mapstructure:"username"`
+	// Password refers to the file of the password; it is read at each dial.
+	Password SecretRef `mapstructure:"password"`
+	// TLS is used for mqtts addresses.
+	TLS LinkTLS `mapstructure:"tls"`
+	// Keepalive is the keep-alive offered to the broker. Default 30s.
+	Keepalive time.Duration `mapstructure:"keepalive"`
+	// Canary is the topic of the message that shows whether messages cross, or CanaryOff. Default:
+	// causeway/canary/REGION/NAME.
+	Canary string `mapstructure:"canary"`
 }
 
 // SpoolLimit is what happens when a spool is full.

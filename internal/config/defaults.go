@@ -70,7 +70,7 @@ func fillDefaults(cfg *Config, sources *Sources) {
 		}
 	}
 	for i := range cfg.Links {
-		cfg.Links[i].fill(fmt.Sprintf("links[%d].", i), unset)
+		cfg.Links[i].fill(fmt.Sprintf("links[%d].", i), cfg.Region, unset)
 	}
 }
 
@@ -134,15 +134,23 @@ func (l *Listener) fill(key string, unset func(string) bool) {
 	}
 }
 
-func (l *Link) fill(key string, unset func(string) bool) {
-	if unset(key + "name") {
+func (l *Link) fill(key, region string, unset func(string) bool) {
+	if unset(key + "kind") {
+		l.Kind = LinkRegion
+	}
+	if unset(key+"name") && !l.IsForeign() {
 		l.Name = l.Peer
 	}
-	if unset(key + "in") {
-		l.In = []string{"#"}
-	}
-	if unset(key + "out") {
-		l.Out = []string{"#"}
+	switch {
+	case l.IsForeign():
+		l.fillForeign(key, region, unset)
+	default:
+		if unset(key + "in") {
+			l.In = []string{"#"}
+		}
+		if unset(key + "out") {
+			l.Out = []string{"#"}
+		}
 	}
 	if unset(key + "retained") {
 		l.Retained = true

@@ -137,7 +137,7 @@ func (v *validator) node(c *Config) {
 	v.check(c.DataDir != "", "data_dir", "is empty", "name a folder this node may write to")
 	id := c.Identity
 	for _, file := range []struct{ key, path string }{{"cert", id.Cert}, {"key", id.Key}, {"ca", id.CA}} {
-		missing := file.path == "" && (id.Configured() || len(c.Links) > 0 || c.Cluster.Configured())
+		missing := file.path == "" && (id.Configured() || len(c.RegionLinks()) > 0 || c.Cluster.Configured())
 		v.check(!missing, "identity."+file.key, "is missing",
 			"links and other nodes know this one by cert, key and ca together: causeway ca issue makes them")
 	}

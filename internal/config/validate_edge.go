@@ -71,11 +71,12 @@ func (v *validator) listenerAuth(key string, l Listener, c *Config, reachable bo
 func (v *validator) links(c *Config) {
 	for i, l := range c.Links {
 		key := fmt.Sprintf("links[%d].", i)
-		if v.name(key+"peer", l.Peer) {
-			v.check(l.Peer != c.Region, key+"peer", fmt.Sprintf("%q is this region itself", l.Peer), "name the other one")
-		}
 		v.name(key+"name", l.Name)
-		v.linkDial(key, l, c)
+		if oneOf(v, key+"kind", l.Kind, LinkRegion, LinkMQTT) && l.IsForeign() {
+			v.foreignLink(key, &l, c)
+		} else {
+			v.regionLink(key, &l, c)
+		}
 		for _, list := range []struct {
 			key     string
 			filters []string

@@ -26,7 +26,7 @@ func TestValidate(t *testing.T) {
 		return func(c *Config) {
 			c.Identity = Identity{"c", "k", "a"}
 			l := Link{Peer: "us", Dial: []string{"udp://us:7444"}}
-			l.fill("", func(string) bool { return true })
+			l.fill("", "local", func(string) bool { return true })
 			change(&l)
 			c.Links = append(c.Links, l)
 		}
