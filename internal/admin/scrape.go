@@ -291,8 +291,10 @@ func (s *samples) links(links []Link) {
 		s.add(descLinkRTT, float64(l.RTTSeconds), l.Peer)
 		if c := l.Canary; c != nil {
 			s.add(descLinkCanary, float64(c.OutAgeSeconds), l.Peer, "out")
-			s.add(descLinkCanary, float64(c.InAgeSeconds), l.Peer, "in")
-			s.add(descLinkCanaryRTT, float64(c.RoundTripSeconds), l.Peer)
+			if l.Foreign == nil || l.Foreign.Direction == "both" {
+				s.add(descLinkCanary, float64(c.InAgeSeconds), l.Peer, "in")
+				s.add(descLinkCanaryRTT, float64(c.RoundTripSeconds), l.Peer)
+			}
 		}
 		for _, r := range l.Relayed {
 			s.add(descRelayedOpen, float64(r.Open), l.Peer, r.To)

@@ -295,6 +295,9 @@ type Link struct {
 
 	Relayed      []LinkRelayed `json:"relayed"`       // by this region, from the peer to others
 	RelayRefused []LinkRefused `json:"relay_refused"` // to the peer
+
+	Kind    string       `json:"kind"`    // region, mqtt
+	Foreign *LinkForeign `json:"foreign"` // null for kind region
 }
 
 // LinkRelayed is what this region relayed from a peer to another one since the node started.

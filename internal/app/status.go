@@ -118,6 +118,13 @@ func (n node) Counts() (c admin.Counts) {
 			}
 		}
 	}
+	if n.a.foreign != nil {
+		for _, l := range n.a.foreign.Status() {
+			for r, count := range l.Counters.Dropped {
+				c.Dropped = append(c.Dropped, admin.DroppedCount{Place: "link", Reason: string(r), Count: int64(count)})
+			}
+		}
+	}
 	c.Dropped = sumDropped(c.Dropped)
 	if r := n.a.home.current(); r != nil {
 		st := r.Stats()
@@ -172,18 +179,19 @@ func (n node) client(c broker.Client) admin.Client {
 }
 
 func (n node) Links() (list []admin.Link) {
-	if n.a.links == nil {
-		return nil
+	if n.a.links != nil {
+		for _, s := range n.a.links.Status() {
+			list = append(list, n.link(s))
+		}
 	}
-	for _, s := range n.a.links.Status() {
-		list = append(list, n.link(s))
-	}
+	list = append(list, n.foreignLinks()...)
+	slices.SortFunc(list, func(a, b admin.Link) int { return strings.Compare(a.Peer, b.Peer) })
 	return list
 }
 
 func (n node) link(s link.Status) admin.Link {
 	cfg := n.linkConfig(string(s.Peer))
-	out := admin.Link{Peer: string(s.Peer), State: string(s.State), Reason: s.Reason, Since: s.Since.UTC(), Address: s.Address, Dialled: s.Dialled,
+	out := admin.Link{Kind: admin.LinkKindRegion, Peer: string(s.Peer), State: string(s.State), Reason: s.Reason, Since: s.Since.UTC(), Address: s.Address, Dialled: s.Dialled,
 		RTTSeconds: admin.SecondsOf(s.RTT), LagSeconds: admin.SecondsOf(s.LagAge), LagMessages: s.LagMessages, SpoolMessages: s.LagMessages,
 		SpoolBytes: int64(s.LagBytes), Bytes: []admin.LinkBytes{
 			{Direction: "out", Form: "raw", Bytes: int64(s.Counters.RawOut)}, {Direction: "out", Form: "wire", Bytes: int64(s.Counters.WireOut)},

@@ -76,7 +76,7 @@ func (l *Link) fillForeign(key, region string, unset func(string) bool) {
 	orDefault(&l.Keepalive, 30*time.Second)
 	orDefault(&l.ClientID, "causeway-"+region+"-"+l.Name)
 	orDefault(&l.Canary, "causeway/canary/"+region+"/"+l.Name)
-	if l.Filters == nil {
+	if len(l.Filters) == 0 {
 		l.Filters = []string{"#"}
 	}
 	if unset(key+"in") && l.Direction != DirectionOut {

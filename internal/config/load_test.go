@@ -119,10 +119,10 @@ func TestLoad_File(t *testing.T) {
 			Subscriptions: 50, KeepaliveMax: 5 * time.Minute, WillGrace: 30 * time.Second, TopicAliasMax: 0, ReceiveMaximum: 20},
 		Ack: []AckRule{{Filter: "telemetry/#", Policy: AckMemory}, {Filter: "#", Policy: AckRegion}},
 		Links: []Link{
-			{Name: "us", Peer: "us", Dial: []string{"udp://us.example.com:7444"}, In: []string{"cmd/#"}, Out: []string{}, Never: []string{"pii/#"},
+			{Name: "us", Peer: "us", Kind: LinkRegion, Dial: []string{"udp://us.example.com:7444"}, In: []string{"cmd/#"}, Out: []string{}, Never: []string{"pii/#"},
 				Compression: CompressionS2, QoSMax: 1, Rate: 25e6, InPrefix: "eu/", Spool: Spool{Bytes: 500 << 30, Age: 72 * time.Hour, AtLimit: SpoolRefuse,
 					Classes: []SpoolClass{{Name: "cmd", Filters: []string{"cmd/#"}}}}},
-			{Name: "hub", Peer: "ap", In: []string{"#"}, Out: []string{"#"}, Retained: true,
+			{Name: "hub", Peer: "ap", Kind: LinkRegion, In: []string{"#"}, Out: []string{"#"}, Retained: true,
 				Compression: CompressionZstd, QoSMax: 2, Spool: Spool{Bytes: 10 << 30, Age: 72 * time.Hour, AtLimit: SpoolDropOldest}},
 		},
 		Link:    LinkAccept{Relay: []RelayRule{{Between: []string{"us", "ap"}}}},

@@ -300,6 +300,11 @@ func normalize(c *Config) {
 		}
 	}
 	for i := range c.Links {
+		for _, list := range []*[]string{&c.Links[i].Address, &c.Links[i].Filters} {
+			if len(*list) == 0 {
+				*list = nil
+			}
+		}
 		for _, list := range []*[]string{&c.Links[i].Dial, &c.Links[i].In, &c.Links[i].Out, &c.Links[i].Never} {
 			if len(*list) == 0 {
 				*list = nil

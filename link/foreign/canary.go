@@ -15,18 +15,31 @@ const canaryLevels = "causeway/canary/"
 
 // canaries is what is known of the messages that a link sends to know whether messages cross. Guarded by linkTo.mu.
 type canaries struct {
+	first   time.Time // when the first was sent; zero: none was
 	out, in time.Time // when the newest was sent that was acknowledged, and that came back
 	trip    time.Duration
 }
 
-// Canaries says how messages cross.
+// Canaries says how long messages take. An age counts from when a canary was sent; without one, since the first was.
 type Canaries struct {
-	Out  time.Time     // when the newest one was sent that the broker acknowledged; zero: none
-	In   time.Time     // when the newest one was sent that came back; zero: none
-	Trip time.Duration // of that one, there and back
+	Known     bool          // some were sent
+	OutAge    time.Duration // of the newest that the broker acknowledged
+	InAge     time.Duration // of the newest that came back; grows for ever where nothing comes in
+	RoundTrip time.Duration // of that one, to the broker and back; 0: none came back
 }
 
-func (c *canaries) read() Canaries { return Canaries{Out: c.out, In: c.in, Trip: c.trip} }
+func (c *canaries) read() Canaries {
+	if c.first.IsZero() {
+		return Canaries{}
+	}
+	age := func(at time.Time) time.Duration {
+		if at.IsZero() {
+			at = c.first
+		}
+		return time.Since(at)
+	}
+	return Canaries{Known: true, OutAge: age(c.out), InAge: age(c.in), RoundTrip: c.trip}
+}
 
 func isCanary(topic string) bool { return strings.HasPrefix(topic, canaryLevels) }
 
@@ -35,6 +48,7 @@ func (t *term) sendCanaries(ctx context.Context) error {
 	if t.l.cfg.CanaryTopic == "" || t.waitSettled(ctx) != nil {
 		return nil
 	}
+	t.l.firstCanary()
 	for {
 		if c := t.lanes[len(t.lanes)-1]; c.connected.Load() {
 			now := time.Now()
@@ -48,6 +62,14 @@ func (t *term) sendCanaries(ctx context.Context) error {
 
 func (t *term) canary(at time.Time) []byte {
 	return fmt.Appendf(nil, "%s/%s %d", t.l.m.o.Region, t.l.cfg.Name, at.UnixNano())
+}
+
+func (l *linkTo) firstCanary() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.canaries.first.IsZero() {
+		l.canaries.first = time.Now()
+	}
 }
 
 // canaryOut notes that the broker acknowledged a canary.

@@ -1,6 +1,7 @@
 package foreign
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,9 @@ const (
 	DropRefused   DropReason = "refused"   // by the broker, with a reason that will not change
 	DropLoop      DropReason = "loop"      // it was here before
 )
+
+// DropReasons are all of them.
+func DropReasons() []DropReason { return slices.Clone(dropReasons) }
 
 var dropReasons = []DropReason{DropLinkDown, DropLiveFull, DropPolicyOut, DropPolicyIn, DropExpired, DropTooLarge, DropRefused, DropLoop}
 
@@ -68,6 +72,7 @@ func (c *counters) read() Counters {
 // Status is a link as an operator sees it.
 type Status struct {
 	Name        string
+	Peer        home.ID
 	State       link.State
 	Reason      string // why it is not up; while up: why a part of it does not work
 	Since       time.Time
@@ -87,7 +92,7 @@ type Status struct {
 
 func (l *linkTo) status() Status {
 	l.mu.Lock()
-	st := Status{Name: l.cfg.Name, State: l.state, Reason: l.reason, Since: l.since, Connections: l.cfg.Connections, Counters: l.counts.read(),
+	st := Status{Name: l.cfg.Name, Peer: l.peer(), State: l.state, Reason: l.reason, Since: l.since, Connections: l.cfg.Connections, Counters: l.counts.read(),
 		Canaries: l.canaries.read()}
 	if l.state == link.Up {
 		st.Reason = l.part
@@ -97,7 +102,7 @@ func (l *linkTo) status() Status {
 		t.describe(&st)
 	}
 	h := l.m.o.Home.State()
-	if info, ok := h.Peer(home.ID(l.cfg.Name)); ok {
+	if info, ok := h.Peer(l.peer()); ok {
 		st.LagMessages, st.LagBytes = info.Spooled, info.Bytes
 		if info.Oldest != 0 {
 			st.LagAge = max(0, h.Now().Sub(info.Oldest))
