@@ -57,6 +57,10 @@ func percent(part, whole int64) string {
 
 func (c *ctl) printLink(w io.Writer, d admin.LinkDetail) {
 	l := d.Link
+	if l.Foreign != nil {
+		c.printForeign(w, d)
+		return
+	}
 	how := "by the peer"
 	if l.Dialled {
 		how = "by this side"

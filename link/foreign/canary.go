@@ -49,12 +49,15 @@ func (t *term) sendCanaries(ctx context.Context) error {
 		return nil
 	}
 	t.l.firstCanary()
+	c := t.lanes[len(t.lanes)-1]
 	for {
-		if c := t.lanes[len(t.lanes)-1]; c.connected.Load() {
-			now := time.Now()
+		wait := t.l.cfg.CanaryEvery
+		if now := time.Now(); c.connected.Load() {
 			c.enqueueLive(&flight{canary: now, msg: home.Message{Topic: t.l.cfg.CanaryTopic, QoS: 1, Payload: t.canary(now)}})
+		} else {
+			wait = gatewayPoll
 		}
-		if pause(ctx, t.l.cfg.CanaryEvery) != nil {
+		if pause(ctx, wait) != nil {
 			return nil
 		}
 	}
