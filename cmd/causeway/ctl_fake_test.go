@@ -67,7 +67,7 @@ func (f *fakeAPI) serve(t *testing.T, dataDir string) {
 }
 
 func link() admin.Link {
-	return admin.Link{Peer: "us", Name: "us", State: "up", Since: noon.Add(-3 * time.Hour), Transport: "udp", Address: "10.0.0.2:7444", Dialled: true,
+	return admin.Link{Kind: "region", Peer: "us", Name: "us", State: "up", Since: noon.Add(-3 * time.Hour), Transport: "udp", Address: "10.0.0.2:7444", Dialled: true,
 		RTTSeconds: 0.0803, LagSeconds: 0.2, LagMessages: 3, SpoolMessages: 3, SpoolBytes: 1 << 30, SpoolCapacityBytes: 10 << 30, SpoolFullInSeconds: 7200,
 		Canary:  &admin.LinkCanary{OutAgeSeconds: 1.1, InAgeSeconds: 0.7, RoundTripSeconds: 0.0921},
 		Bytes:   []admin.LinkBytes{{Direction: "in", Form: "raw", Bytes: 90}, {Direction: "out", Form: "raw", Bytes: 5 << 20}, {Direction: "out", Form: "wire", Bytes: 2 << 20}},
@@ -154,7 +154,7 @@ func answers() map[string]any {
 			{Ref: 32769, PacketID: 1, Seq: 881, Topic: "cmd/1", QoS: 2, Bytes: 3, Payload: []byte{0, 1, 2}, Received: true}}},
 		"DELETE /v1/sessions/cars/car-1?publish_will=true": admin.Change{Action: "delete session", Target: "cars/car-1", Effects: []string{"its will is published"}},
 
-		"GET /v1/links": admin.Page[admin.Link]{Items: []admin.Link{link(), {Peer: "ap", Name: "ap", State: "down", Cause: "identity",
+		"GET /v1/links": admin.Page[admin.Link]{Items: []admin.Link{link(), {Kind: "region", Peer: "ap", Name: "ap", State: "down", Cause: "identity",
 			Reason: "the certificate says region uk", Since: noon.Add(-48 * time.Hour), SpoolBytes: 3 << 40, Dropped: 9, Bytes: []admin.LinkBytes{},
 			Relayed: []admin.LinkRelayed{}, RelayRefused: []admin.LinkRefused{}}}},
 		"GET /v1/links/us": admin.LinkDetail{Link: link(), In: []string{}, Out: []string{"events/#", "cmd/#"}, Never: []string{"pii/#"}, QoSMax: 1, AtLimit: "drop-oldest",
@@ -170,6 +170,12 @@ func answers() map[string]any {
 			{Name: "ping", State: "ok", Detail: "round trip 8ms", Figures: []admin.LinkTestFigure{{Name: "round_trip_seconds", Value: 0.008}}}}},
 		"POST /v1/links/us/test?bytes=10485760": admin.LinkTest{Peer: "us", Node: "eu-1", State: admin.LinkTestOK, Steps: []admin.LinkTestStep{
 			{Name: "padding", State: "ok", Detail: "10485760 bytes in 2s: 5.2 MB/s"}}},
+		"GET /v1/links/old-emqx": admin.LinkDetail{Link: admin.Link{Kind: "mqtt", Peer: "old-emqx", Name: "old-emqx", State: "up", Since: noon.Add(-time.Hour), Address: "mqtts://old:8883",
+			SpoolBytes: 300, SpoolCapacityBytes: 10 << 30, LagMessages: 3, LagSeconds: 0.2, Canary: &admin.LinkCanary{OutAgeSeconds: 2, InAgeSeconds: 3, RoundTripSeconds: 0.03},
+			Bytes: []admin.LinkBytes{{Direction: "out", Form: "wire", Bytes: 1 << 20}, {Direction: "in", Form: "wire", Bytes: 2 << 20}},
+			Foreign: &admin.LinkForeign{Direction: "both", Protocol: "MQTT 5", Connections: 8, ConnectionsUp: 7, UnderWay: 3, MessagesOut: 1000, MessagesIn: 900, Again: 4, PutOff: 1,
+				CanaryReturns: true, Drops: []admin.LinkDrops{{Reason: "refused", Count: 2}, {Reason: "loop", Count: 5}}}},
+			In: []string{"v/#"}, Out: []string{"v/#"}, Never: []string{}, QoSMax: 2, AtLimit: "drop-oldest"},
 		"POST /v1/peers/us/forget?dry_run=true": wouldForget,
 		"POST /v1/peers/us/forget":              forgotten,
 		"POST /v1/peers/ap/forget?dry_run=true": refused,

@@ -30,7 +30,7 @@ func foreignCanary(l admin.Link) string {
 		return "-"
 	}
 	out := seconds(k.OutAgeSeconds, true) + " old at the broker"
-	if l.Foreign.Direction == "both" {
+	if l.Foreign.CanaryReturns {
 		out += fmt.Sprintf(", %s old when it came back, there and back in %s", seconds(k.InAgeSeconds, true), seconds(k.RoundTripSeconds, k.RoundTripSeconds > 0))
 	}
 	return out

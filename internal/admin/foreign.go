@@ -15,9 +15,10 @@ type LinkForeign struct {
 	UnderWay      int         `json:"under_way"`    // messages of the spool that are being sent
 	MessagesOut   int64       `json:"messages_out"` // with those sent again
 	MessagesIn    int64       `json:"messages_in"`
-	Again         int64       `json:"again"`   // sent again after a connection was lost
-	PutOff        int64       `json:"put_off"` // the broker had no room for
-	Bare          int64       `json:"bare"`    // sent without MQTT 5 properties, since the broker speaks 3.1.1
+	Again         int64       `json:"again"`          // sent again after a connection was lost
+	PutOff        int64       `json:"put_off"`        // the broker had no room for
+	Bare          int64       `json:"bare"`           // sent without MQTT 5 properties, since the broker speaks 3.1.1
+	CanaryReturns bool        `json:"canary_returns"` // false: it is known to have reached the broker only
 	Drops         []LinkDrops `json:"drops"`
 }
 

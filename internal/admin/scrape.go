@@ -291,7 +291,7 @@ func (s *samples) links(links []Link) {
 		s.add(descLinkRTT, float64(l.RTTSeconds), l.Peer)
 		if c := l.Canary; c != nil {
 			s.add(descLinkCanary, float64(c.OutAgeSeconds), l.Peer, "out")
-			if l.Foreign == nil || l.Foreign.Direction == "both" {
+			if l.Foreign == nil || l.Foreign.CanaryReturns {
 				s.add(descLinkCanary, float64(c.InAgeSeconds), l.Peer, "in")
 				s.add(descLinkCanaryRTT, float64(c.RoundTripSeconds), l.Peer)
 			}

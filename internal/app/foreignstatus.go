@@ -49,7 +49,7 @@ func (n node) foreignLink(s foreign.Status) admin.Link {
 func (n node) foreignDetail(s foreign.Status) *admin.LinkForeign {
 	f := &admin.LinkForeign{Protocol: s.Protocol, Connections: s.Connections, ConnectionsUp: s.Connected, UnderWay: s.UnderWay,
 		MessagesOut: int64(s.Counters.MessagesOut), MessagesIn: int64(s.Counters.MessagesIn), Again: int64(s.Counters.Again),
-		PutOff: int64(s.Counters.PutOff), Bare: int64(s.Counters.Bare), Drops: []admin.LinkDrops{}}
+		PutOff: int64(s.Counters.PutOff), Bare: int64(s.Counters.Bare), CanaryReturns: s.Returns, Drops: []admin.LinkDrops{}}
 	if cfg := n.linkConfig(s.Name); cfg != nil {
 		f.Direction = string(cfg.Direction)
 	}

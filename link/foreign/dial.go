@@ -278,11 +278,12 @@ func readPacket(r *bufio.Reader, v packet.Version, limit int) (packet.Header, []
 		if size == 0 {
 			continue
 		}
-		if err := h.CheckSize(size, limit); err != nil {
+		err = h.CheckSize(size, limit)
+		_, _ = r.Discard(size)
+		if err != nil {
 			return h, nil, err
 		}
-		_, _ = r.Discard(size)
-		body := make([]byte, h.Remaining)
+		body := make([]byte, h.Remaining) // not nil
 		_, err = io.ReadFull(r, body)
 		return h, body, err
 	}
@@ -297,4 +298,9 @@ func ended(err error) error {
 		return errors.New("the broker is silent")
 	}
 	return err
+}
+
+func tooLarge(err error) bool {
+	var refused *packet.Error
+	return errors.As(err, &refused) && refused.Code == packet.PacketTooLarge
 }

@@ -164,3 +164,20 @@ func TestIn_PolicyAndCanaries(t *testing.T) {
 		l.want("spooled", l.home.spooled("other"), 0)
 	})
 }
+
+// A broker of 3.1.1 cannot be told how large a message may be.
+func TestIn_TooLarge_IsDropped(t *testing.T) {
+	old := func(l *Link) { l.Version = packet.V311 }
+	run(t, old, func(l *lab) {
+		s := l.accept(false, packet.Connack{})
+		s.subscribed()
+		received := l.home.subscribe("d", "v/#")
+		s.publish(packet.OutPublish{Topic: "v/1", QoS: 2, PacketID: 5, Payload: make([]byte, 3<<20)})
+		l.want("id", s.acked(packet.PUBREC).PacketID, 5)
+		s.publish(packet.OutPublish{Topic: "v/1", QoS: 1, PacketID: 6, Payload: []byte("a")})
+		l.want("id", s.acked(packet.PUBACK).PacketID, 6)
+		l.settle()
+		l.want("received", received(), []string{"a"})
+		l.want("dropped", l.dropped(DropTooLarge), 1)
+	})
+}

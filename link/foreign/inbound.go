@@ -2,8 +2,10 @@ package foreign
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"time"
 
@@ -147,6 +149,36 @@ func (in *inbound) publish(ctx context.Context, h packet.Header, body []byte) er
 	op := &home.Import{Namespace: m.Namespace, Trail: trail, Not: not, Publish: home.Publish{Session: home.LinkSession(l.peer()), Epoch: in.epoch,
 		PacketID: p.PacketID, Topic: m.Topic, Payload: m.Payload, Forward: forward, Expiry: p.MessageExpiry.Value, QoS: p.QoS, Retain: m.Retain}}
 	return in.c.t.propose(ctx, op, in.committed(n))
+}
+
+// skip acknowledges and drops a message that is too large, whose header was read: not acknowledged it would come again for
+// ever. A broker of MQTT 5 was told the limit, and sends none.
+func (in *inbound) skip(h packet.Header) error {
+	r := in.s.r
+	b, err := r.Peek(2)
+	if err != nil {
+		return err
+	}
+	topic := 2 + int(binary.BigEndian.Uint16(b))
+	if topic+2 > h.Remaining {
+		return errors.New("the broker sent a PUBLISH that ends in its topic")
+	}
+	if _, err := r.Discard(topic); err != nil {
+		return err
+	}
+	if h.QoS() > 0 {
+		if b, err = r.Peek(2); err != nil {
+			return err
+		}
+		t := packet.PUBACK
+		if h.QoS() == 2 {
+			t = packet.PUBREC
+		}
+		in.ready(in.reserve(t, binary.BigEndian.Uint16(b)))
+	}
+	in.c.t.l.counts.drop(DropTooLarge, 1)
+	_, err = io.CopyN(io.Discard, r, int64(h.Remaining-topic))
+	return err
 }
 
 // takes says whether a message comes in; what does not is counted.

@@ -48,6 +48,7 @@ type lane struct {
 	patient backoff   // between such times
 	clean   cleanIDs
 	freeID  uint16 // where a free packet id is looked for
+	suspect int    // messages among which one made the broker end the connection: they go one at a time
 }
 
 // flight is a message on its way to the broker.
@@ -124,11 +125,10 @@ func (c *lane) serve(ctx context.Context, s *conn) error {
 	g.do(func(ctx context.Context) error { return c.read(ctx, s, in) })
 	g.do(in.watch)
 	err = g.wait()
-	if ctx.Err() == nil {
-		c.setEnded(err)
-	} else {
-		c.setEnded(context.Cause(ctx))
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
 	}
+	c.setEnded(err)
 	return err
 }
 
@@ -213,8 +213,14 @@ func (c *lane) read(ctx context.Context, s *conn, in *inbound) error {
 	for {
 		_ = s.SetReadDeadline(time.Now().Add(s.keepAlive + s.keepAlive/2))
 		h, body, err := readPacket(s.r, s.dialect.version, c.t.l.m.o.MaxPacket)
+		if tooLarge(err) && h.Type == packet.PUBLISH {
+			err = in.skip(h)
+		}
 		if err != nil {
 			return ended(err)
+		}
+		if body == nil { // skipped
+			continue
 		}
 		c.t.l.counts.bytesIn.Add(uint64(len(body) + 2))
 		if err := c.heed(ctx, s, in, h, body); err != nil {
@@ -239,6 +245,7 @@ func (c *lane) heed(ctx context.Context, s *conn, in *inbound, h packet.Header, 
 		if err != nil {
 			return err
 		}
+		c.blame(d.Code)
 		return disconnected(&d)
 	case packet.PUBLISH, packet.PUBREL, packet.SUBACK:
 		return in.heed(ctx, h, body)

@@ -88,7 +88,7 @@ func (l *linkTo) run(ctx context.Context) {
 	wait := backoff{least: 200 * time.Millisecond, most: 5 * time.Second}
 	for ctx.Err() == nil {
 		if !l.m.o.Gateway() {
-			l.setDown(errNotGateway(l.m.o.Region).Error())
+			l.setIdle(errNotGateway(l.m.o.Region).Error())
 			_ = pause(ctx, gatewayPoll)
 			continue
 		}
@@ -97,13 +97,18 @@ func (l *linkTo) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			break
 		}
-		l.setDown(oneLine(err))
+		switch {
+		case errors.Is(err, errNoHome), errors.Is(err, errHomeChanged), errors.Is(err, errNotSet):
+			l.setIdle(oneLine(err))
+		default:
+			l.setDown(oneLine(err))
+		}
 		if time.Since(began) > time.Minute {
 			wait.reset()
 		}
 		_ = pause(ctx, wait.wait())
 	}
-	l.setDown("stopped")
+	l.setIdle("stopped")
 }
 
 // serve runs a term: this node is the gateway, and its home is the same.

@@ -236,3 +236,27 @@ func TestOut_LiveMessages(t *testing.T) {
 		l.want("dropped", l.dropped(DropLinkDown), 2)
 	})
 }
+
+// A broker that ends the connection over one message, and says no more than why: that one is found and dropped.
+func TestOut_DisconnectedOverOneMessage(t *testing.T) {
+	run(t, outOnly, func(l *lab) {
+		s := l.accept(false, packet.Connack{})
+		for _, payload := range []string{"a", "bad", "c"} {
+			l.home.publish("d", "v/1", payload, 1)
+			s.published()
+		}
+		s.send(packet.AppendDisconnect(nil, packet.NotAuthorized, ""))
+		s = l.accept(true, packet.Connack{})
+		a := s.published()
+		s.nothing()
+		s.ack(packet.PUBACK, a.PacketID, packet.Success)
+		l.want("alone", string(s.published().Payload), "bad")
+		s.send(packet.AppendDisconnect(nil, packet.NotAuthorized, ""))
+		s = l.accept(true, packet.Connack{})
+		c := s.published()
+		l.want("after it", string(c.Payload), "c")
+		l.home.publish("d", "v/1", "d", 1)
+		l.want("at once", string(s.published().Payload), "d")
+		l.want("refused", l.dropped(DropRefused), 1)
+	})
+}

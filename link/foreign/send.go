@@ -54,6 +54,9 @@ func (c *lane) sendAll(buf []byte, s *conn, queue *[]*flight) []byte {
 
 // window is how many messages the broker takes unacknowledged.
 func (c *lane) window(s *conn) int {
+	if c.suspect > 0 {
+		return 1
+	}
 	limit := c.t.l.cfg.Inflight
 	if limit == 0 {
 		return min(s.receiveMax, mostFlights)
@@ -221,8 +224,27 @@ func (c *lane) refused(f *flight, code packet.Code) {
 	c.putOff = time.Now().Add(c.patient.wait())
 }
 
+// blame looks for the message that made the broker end the connection, where its reason says that one did: what was under
+// way goes one at a time, until the reason comes again.
+func (c *lane) blame(code packet.Code) {
+	switch code {
+	case packet.NotAuthorized, packet.TopicNameInvalid, packet.PacketTooLarge, packet.PayloadFormatInvalid, packet.RetainNotSupported, packet.QoSNotSupported:
+	default:
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.suspect > 0 && len(c.flights) == 1 && !c.flights[0].received {
+		c.suspect = 0
+		c.refused(c.flights[0], code)
+		return
+	}
+	c.suspect = len(c.flights)
+}
+
 // finish is the end of a flight.
 func (c *lane) finish(f *flight) {
+	c.suspect = max(c.suspect-1, 0)
 	c.land(f)
 	if f.seq != 0 {
 		c.t.ledger.done(f.seq)

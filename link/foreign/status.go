@@ -1,6 +1,8 @@
 package foreign
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -87,6 +89,7 @@ type Status struct {
 	LagAge      time.Duration
 
 	Canaries Canaries
+	Returns  bool // canaries come back
 	Counters Counters
 }
 
@@ -118,6 +121,7 @@ func (t *term) describe(st *Status) {
 		return
 	}
 	st.Connections, st.Connected, st.Protocol, st.UnderWay = len(t.lanes), int(t.up.Load()), t.dialect.String(), t.ledger.underWay()
+	st.Returns = len(t.l.cfg.In) > 0 && len(t.l.cfg.Out) > 0 && !t.dialect.bridge
 	if at := t.first.address.Load(); at != nil && st.State == link.Up {
 		st.Address = *at
 	}
@@ -144,9 +148,12 @@ func (c *lane) setUp(s *conn) {
 func (c *lane) setEnded(err error) {
 	c.connected.Store(false)
 	c.t.up.Add(-1)
-	if c.n == 0 {
+	switch {
+	case errors.Is(err, context.Canceled):
+		c.t.l.setIdle("stopped")
+	case c.n == 0:
 		c.t.l.setDown(oneLine(err))
-	} else {
+	default:
 		c.t.l.setPart(oneLine(err))
 	}
 }
@@ -159,6 +166,16 @@ func (l *linkTo) setDown(reason string) {
 	}
 	if l.reason != reason {
 		l.log.Warn("foreign link down", "reason", reason)
+	}
+	l.state, l.reason = link.Down, reason
+}
+
+// setIdle notes why this node does not try.
+func (l *linkTo) setIdle(reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == link.Up {
+		l.since = time.Now()
 	}
 	l.state, l.reason = link.Down, reason
 }
