@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"causeway/routing"
 )
 
 // LinkPolicy is what holds for a link. It is replaced and never changed, so it may
@@ -59,7 +61,7 @@ func (l *LinkPolicy) QoS(of byte) byte {
 // Trimmed says whether an operator dropped a spooled message.
 func (l *LinkPolicy) Trimmed(class string, seq Seq, topic string) bool {
 	return slices.ContainsFunc(l.Trims, func(t TrimRule) bool {
-		return seq <= t.To && t.Class == class && matchesAny([]string{t.Filter}, topic)
+		return seq <= t.To && t.Class == class && routing.Matches(t.Filter, topic)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"causeway/internal/config"
+	"causeway/internal/home"
 )
 
 // fault is one bad thing, which undoes itself.
@@ -58,7 +59,7 @@ func (s *schedule) draw(d dice) fault {
 	case nodes > 1 && d.IntN(2) == 0:
 		f.name, f.do = regionFault(x, d.IntN(11))
 	case len(names) > 1 && d.IntN(3) == 0:
-		f.name, f.do = s.linkFault(x, d.IntN(4))
+		f.name, f.do = s.linkFault(x, d.IntN(5))
 	default:
 		f.name, f.do = nodeFault(x, d.IntN(9))
 	}
@@ -98,6 +99,12 @@ func (s *schedule) linkFault(x *drawn, kind int) (name string, do func(*Lab)) {
 		return fmt.Sprintf("lose every third packet for %s", x.down), func(l *Lab) {
 			l.Net.Disturb(0.3, 0.1)
 			l.after(x.down, func() { l.Net.Disturb(s.loss, s.twice) })
+		}
+	case 2:
+		return fmt.Sprintf("%s pauses its link to %s for %s", x.a, x.b, x.long), func(l *Lab) {
+			if r := x.pick(l).Replica(); r != nil { // what it proposes may be lost with it
+				_ = r.Propose(&home.PausePeer{Peer: home.ID(x.b), Paused: true, For: x.long}, func(home.Outcome, error) {})
+			}
 		}
 	}
 	return fmt.Sprintf("cut %s-%s for %s", x.a, x.b, x.long), func(l *Lab) {
