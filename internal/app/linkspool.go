@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -23,9 +24,12 @@ const (
 	showTopics = 20
 )
 
+// seen is told of a spooled message, and for how many it stands.
+type seen func(class string, x *home.Spooled, weight float64)
+
 // walk hands over what is spooled for a peer, class by class, a sample of it if there
 // is much. Bodies are read from the disk.
-func (n node) walk(ctx context.Context, s *home.State, peer home.ID, see func(class string, x *home.Spooled)) (sampled bool) {
+func (n node) walk(ctx context.Context, s *home.State, peer home.ID, see seen) (sampled bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	for _, info := range s.SpoolInfo(peer) {
@@ -35,14 +39,23 @@ func (n node) walk(ctx context.Context, s *home.State, peer home.ID, see func(cl
 			if ctx.Err() != nil {
 				return true
 			}
-			n.walkPart(ctx, s, peer, info.Class, part, see)
+			n.walkPart(ctx, s, peer, info.Class, part, func(x *home.Spooled) { see(info.Class, x, weight(info.Messages, parts)) })
 		}
 	}
 	return sampled
 }
 
+// weight is for how many of a class each message of some of its stretches stands.
+func weight(total int, parts []home.SpoolPart) float64 {
+	n := 0
+	for _, p := range parts {
+		n += p.Messages
+	}
+	return max(1, float64(total)/float64(max(n, 1)))
+}
+
 // walkPart reads one stretch. What is sent or dropped meanwhile is not seen.
-func (n node) walkPart(ctx context.Context, s *home.State, peer home.ID, class string, part home.SpoolPart, see func(string, *home.Spooled)) {
+func (n node) walkPart(ctx context.Context, s *home.State, peer home.ID, class string, part home.SpoolPart, see func(*home.Spooled)) {
 	for after := part.After; after < part.Last && ctx.Err() == nil; {
 		list, err := n.spooled(s, peer, class, after)
 		if err != nil || len(list) == 0 || list[len(list)-1].Seq <= after {
@@ -63,7 +76,7 @@ func (n node) walkPart(ctx context.Context, s *home.State, peer home.ID, class s
 				}
 			}
 			if !x.Canary {
-				see(class, x)
+				see(x)
 			}
 		}
 	}
@@ -77,40 +90,33 @@ func (n node) spooled(s *home.State, peer home.ID, class string, after home.Seq)
 	return s.Spool(peer, class, after, 1024, 1<<20, nil), nil
 }
 
-// tally counts what was looked at and what was meant.
+// tally counts what was looked at, and about how many were meant.
 type tally struct {
-	total, looked, hits int
-	sampled             bool
+	total, looked int
+	hits          float64
+	sampled       bool
 }
 
 // look counts the spooled messages that match.
 func (n node) look(ctx context.Context, s *home.State, peer home.ID, match func(class string, x *home.Spooled) bool) (t tally) {
-	t.sampled = n.walk(ctx, s, peer, func(class string, x *home.Spooled) {
+	t.total = s.Backlog(peer, s.HighSeq()).Messages
+	t.sampled = n.walk(ctx, s, peer, func(class string, x *home.Spooled, weight float64) {
 		t.looked++
 		if match(class, x) {
-			t.hits++
+			t.hits += weight
 		}
 	})
-	t.total = s.Backlog(peer, s.HighSeq()).Messages
 	return t
 }
 
-// estimate is how many match, if the sample is like the rest.
-func (t tally) estimate() int { return scaled(t.hits, t.total, t.looked, t.sampled) }
+func (t tally) estimate() int { return int(math.Round(t.hits)) }
 
 // of writes the estimate with a format for "about " and the number.
 func (t tally) of(format string) string {
 	if !t.sampled {
-		return fmt.Sprintf(format, "", t.hits)
+		return fmt.Sprintf(format, "", t.estimate())
 	}
 	return fmt.Sprintf(format, "about ", t.estimate()) + fmt.Sprintf(" (%d of %d were looked at)", t.looked, t.total)
-}
-
-func scaled(n, total, looked int, sampled bool) int {
-	if !sampled || looked == 0 {
-		return n
-	}
-	return int(float64(n) * float64(total) / float64(looked))
 }
 
 // LinkSpool implements admin.LinkControl.
@@ -126,17 +132,12 @@ func (n node) LinkSpool(ctx context.Context, peer string, depth int) (admin.Spoo
 		oldest = max(oldest, c.OldestSeconds)
 	}
 	out.FullInSeconds = admin.SecondsOf(fullIn(uint64(out.Bytes), l.SpoolBytes, oldest.Duration()))
-	sums := topicSums{depth: depth, by: map[string]*admin.TopicSum{}}
-	out.Sampled = n.walk(ctx, s, home.ID(peer), func(_ string, x *home.Spooled) {
+	sums := topicSums{depth: depth, by: map[string]*topicSum{}}
+	out.Sampled = n.walk(ctx, s, home.ID(peer), func(_ string, x *home.Spooled, weight float64) {
 		out.LookedAt++
-		sums.add(&x.Message)
+		sums.add(&x.Message, weight)
 	})
 	out.Topics = sums.top()
-	for i := range out.Topics {
-		t := &out.Topics[i]
-		t.Messages = scaled(t.Messages, out.Messages, out.LookedAt, out.Sampled)
-		t.Bytes = int64(scaled(int(t.Bytes), out.Messages, out.LookedAt, out.Sampled))
-	}
 	return out, nil
 }
 
@@ -154,19 +155,24 @@ func (n node) spoolClasses(s *home.State, peer string) (list []admin.LinkSpool) 
 // topicSums adds up messages by the first levels of their topics.
 type topicSums struct {
 	depth int
-	by    map[string]*admin.TopicSum
+	by    map[string]*topicSum
 }
 
-func (t *topicSums) add(m *home.Message) {
+type topicSum struct {
+	filter          string
+	messages, bytes float64
+}
+
+func (t *topicSums) add(m *home.Message, weight float64) {
 	f := firstLevels(m.Topic, t.depth)
 	if t.by[f] == nil && len(t.by) >= lookTopics {
 		f = "#"
 	}
 	if t.by[f] == nil {
-		t.by[f] = &admin.TopicSum{Filter: f}
+		t.by[f] = &topicSum{filter: f}
 	}
-	t.by[f].Messages++
-	t.by[f].Bytes += int64(len(m.Topic) + len(m.Payload) + len(m.Forward))
+	t.by[f].messages += weight
+	t.by[f].bytes += weight * float64(len(m.Topic)+len(m.Payload)+len(m.Forward))
 }
 
 // firstLevels is the filter of all topics that begin like one.
@@ -182,12 +188,13 @@ func firstLevels(topic string, depth int) string {
 	return topic[:at] + "#"
 }
 
+// top are those with most bytes.
 func (t *topicSums) top() (list []admin.TopicSum) {
-	all := slices.SortedFunc(maps.Values(t.by), func(a, b *admin.TopicSum) int {
-		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Filter, b.Filter))
+	all := slices.SortedFunc(maps.Values(t.by), func(a, b *topicSum) int {
+		return cmp.Or(cmp.Compare(b.bytes, a.bytes), cmp.Compare(a.filter, b.filter))
 	})
 	for _, s := range all[:min(len(all), showTopics)] {
-		list = append(list, *s)
+		list = append(list, admin.TopicSum{Filter: s.filter, Messages: int(math.Round(s.messages)), Bytes: int64(s.bytes)})
 	}
 	return list
 }
