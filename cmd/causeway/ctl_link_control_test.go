@@ -70,6 +70,21 @@ func TestLinkDrain(t *testing.T) {
 	}
 }
 
+// A paused link says so wherever it is listed, also by a node that has not got it.
+func TestPrintLinks_Paused(t *testing.T) {
+	c := &ctl{now: func() time.Time { return noon }}
+	here, elsewhere := link(), link()
+	here.State, here.Pause = admin.LinkPaused, &admin.LinkPause{Since: noon.Add(-time.Minute), Until: at(time.Hour), Reason: "cable work"}
+	elsewhere.Peer, elsewhere.State, elsewhere.Pause = "ap", admin.LinkElsewhere, here.Pause
+	var out strings.Builder
+	c.printLinks(noon)(&out, []admin.Link{here, elsewhere})
+	for _, want := range []string{"us    paused ", "ap    elsewhere, paused ", "for 1m, goes on in 1h: cable work"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
 func TestDrainLine(t *testing.T) {
 	first, now := admin.LinkDrain{Messages: 1000}, admin.LinkDrain{Messages: 400, Bytes: 2048, State: "up"}
 	if got, want := drainLine(first, now, 3*time.Second), "400 messages (2.0 KiB) left, link up, 200/s, done in 2s"; got != want {

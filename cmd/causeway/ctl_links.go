@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -34,7 +35,7 @@ func (c *ctl) printLinks(now time.Time) func(io.Writer, []admin.Link) {
 		t := c.table("PEER", "STATE", "-FOR", "-RTT", "-CANARY", "-LAG", "-MESSAGES", "-SPOOL", "-FULL", "-DROPPED", "REASON")
 		for _, l := range links {
 			t.row(l.Peer, linkState(l), ago(now, l.Since), seconds(l.RTTSeconds, l.Address != ""), canaryAge(l.Canary), seconds(l.LagSeconds, true), l.LagMessages,
-				admin.FormatBytes(l.SpoolBytes), percent(l.SpoolBytes, l.SpoolCapacityBytes), l.Dropped, orDash(l.Reason))
+				admin.FormatBytes(l.SpoolBytes), percent(l.SpoolBytes, l.SpoolCapacityBytes), l.Dropped, orDash(cmp.Or(l.Reason, c.pauseLine(l.Pause))))
 		}
 		t.print(w, "no links")
 	}

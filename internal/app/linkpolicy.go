@@ -258,7 +258,27 @@ func (n node) policyChange(ctx context.Context, s *home.State, l *home.LinkPolic
 		c.Withheld, c.Sampled = sum.estimate(), sum.sampled
 		c.Effects = append(c.Effects, sum.of("spooled messages that do not go any more: %s%d"))
 	}
+	c.Effects = append(c.Effects, sideEffects(s, l, &next)...)
 	return c
+}
+
+// sideEffects are what else another policy does to what is there already.
+func sideEffects(s *home.State, l *home.LinkPolicy, next *home.SetPeer) (list []string) {
+	b := s.Backlog(l.Peer, s.HighSeq())
+	if over := int64(b.Bytes) - int64(next.SpoolBytes); next.SpoolBytes < l.SpoolBytes && over > 0 {
+		list = append(list, fmt.Sprintf("%s of the spool are over its new bound: dropped at once, the oldest of the lowest class first", admin.FormatBytes(over)))
+	}
+	if next.SpoolAge < l.SpoolAge {
+		old := 0
+		for _, t := range s.Trimmable(&home.DropSpooled{Peer: l.Peer, AllClasses: true, Age: next.SpoolAge}) {
+			old += t.Messages
+		}
+		list = append(list, fmt.Sprintf("spooled messages over the new age, dropped at once: %d", old))
+	}
+	if next.InPrefix != l.InPrefix {
+		list = append(list, "what is retained already stays under its topic")
+	}
+	return list
 }
 
 func values(list []string) string {

@@ -77,6 +77,11 @@ links: [ { peer: us, spool: { bytes: 4MiB, classes: [ { name: cmd, filters: ["cm
 		t.Error("the policy was not changed")
 	}
 
+	call("POST", "/v1/links/us/policy?dry_run=true", `{"set":[{"key":"spool.bytes","value":["1MiB"]},{"key":"spool.age","value":["1s"]},{"key":"in_prefix","value":["us/"]}]}`, &change)
+	if len(change.Effects) != 6 || !strings.Contains(change.Effects[3], "over its new bound") || !strings.Contains(change.Effects[4], "over the new age") {
+		t.Errorf("effects %q", change.Effects)
+	}
+
 	var done admin.Change
 	call("POST", "/v1/links/us/spool/trim?dry_run=true&class=cmd", "", &done)
 	if want := fmt.Sprintf("%d spooled messages", n/4); len(done.Effects) != 1 || !strings.HasPrefix(done.Effects[0], want) {
