@@ -23,7 +23,7 @@ var (
 	descLinkLagMsgs   = desc("link_lag_messages", "Messages the peer has not acknowledged.", "peer")
 	descLinkSpool     = desc("link_spool_bytes", "Bytes kept for the peer.", "peer")
 	descLinkSpoolMax  = desc("link_spool_capacity_bytes", "Bytes that may be kept for the peer.", "peer")
-	descLinkBytes     = desc("link_bytes_total", "Bytes that crossed the link, raw and as on the wire.", "peer", "direction", "form")
+	descLinkBytes     = desc("link_bytes_total", "Bytes that crossed the link: messages raw and as on the wire, and all of the transport.", "peer", "direction", "form")
 	descLinkRTT       = desc("link_rtt_seconds", "Round-trip time to the peer.", "peer")
 	descLinkCanary    = desc("link_canary_age_seconds", "Age of the newest message that crossed the link from home to home only to try it; out: since it was sent, in: since it came.", "peer", "direction")
 	descLinkCanaryRTT = desc("link_canary_seconds", "From the proposal of the newest canary here to the acknowledgement of its commit in the peer's home.", "peer")

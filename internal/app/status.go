@@ -195,7 +195,8 @@ func (n node) link(s link.Status) admin.Link {
 		RTTSeconds: admin.SecondsOf(s.RTT), LagSeconds: admin.SecondsOf(s.LagAge), LagMessages: s.LagMessages, SpoolMessages: s.LagMessages,
 		SpoolBytes: int64(s.LagBytes), Bytes: []admin.LinkBytes{
 			{Direction: "out", Form: "raw", Bytes: int64(s.Counters.RawOut)}, {Direction: "out", Form: "wire", Bytes: int64(s.Counters.WireOut)},
-			{Direction: "in", Form: "raw", Bytes: int64(s.Counters.RawIn)}, {Direction: "in", Form: "wire", Bytes: int64(s.Counters.WireIn)}}}
+			{Direction: "in", Form: "raw", Bytes: int64(s.Counters.RawIn)}, {Direction: "in", Form: "wire", Bytes: int64(s.Counters.WireIn)},
+			{Direction: "out", Form: "transport", Bytes: int64(s.BytesSent)}, {Direction: "in", Form: "transport", Bytes: int64(s.BytesRecv)}}}
 	out.Transport, out.TransportReason, out.Via = s.Network, s.WhyNotUDP, s.Via
 	out.Relayed, out.RelayRefused = relayed(s)
 	if c := s.Canary; c.Known {

@@ -33,8 +33,11 @@ type Options struct {
 	Topic   string
 	Number  uint32
 	Out     *Stream
-	Window  int // messages in flight
+	Window  int // messages in flight; of QoS 0, sent and not arrived
 	Payload int // bytes
+	// Body, if set, appends what follows the stamp of message n, in place of Payload
+	// zero bytes. It is asked again when the message is sent again.
+	Body func(n uint64, b []byte) []byte
 	// OnAck hears of each acknowledgement.
 	OnAck func(at time.Time)
 }
@@ -303,19 +306,47 @@ func (d *Device) send(p []byte) {
 
 // fill sends new messages up to the window.
 func (d *Device) fill() {
+	if d.QoS == 0 {
+		d.fire()
+		return
+	}
 	for len(d.free) > 0 && d.next < d.allowed {
 		id := d.free[len(d.free)-1]
 		d.free = d.free[:len(d.free)-1]
-		f := flight{n: d.next, on: true}
-		if d.due != nil {
-			f.due = d.due(d.next)
-		} else {
-			f.due = time.Now()
-		}
-		d.flights[id] = f
+		d.flights[id] = flight{n: d.next, due: d.dueAt(d.next), on: true}
 		d.next++
 		d.Out.Sent.Add(1)
 		d.publish(id, false)
+	}
+}
+
+func (d *Device) dueAt(n uint64) time.Time {
+	if d.due != nil {
+		return d.due(n)
+	}
+	return time.Now()
+}
+
+// fire sends messages of QoS 0, which nobody acknowledges: the window is what has
+// not arrived.
+func (d *Device) fire() {
+	for d.next < d.allowed && d.next < d.Out.Received.Load()+uint64(d.Window) {
+		f := flight{n: d.next, due: d.dueAt(d.next)}
+		d.next++
+		d.Out.Sent.Add(1)
+		d.Out.Acked.Add(1)
+		d.stamp(&f)
+		d.send(packet.AppendPublish(d.buf[:0], packet.V311, &packet.OutPublish{Topic: d.Topic, Payload: d.payload}))
+	}
+}
+
+// Arrived tells a publisher of QoS 0 that its window may have moved.
+func (d *Device) Arrived() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.out != nil {
+		d.fill()
+		_ = d.out.Flush() // the reader sees what went wrong
 	}
 }
 
@@ -329,10 +360,18 @@ func (d *Device) publish(id uint16, dup bool) {
 		d.send(packet.AppendAck(d.buf[:0], packet.V311, packet.PUBREL, id, packet.Success))
 		return
 	}
+	d.stamp(f)
+	d.send(packet.AppendPublish(d.buf[:0], packet.V311, &packet.OutPublish{Topic: d.Topic, QoS: d.QoS, Dup: dup, PacketID: id, Payload: d.payload}))
+}
+
+// stamp makes the payload of a message.
+func (d *Device) stamp(f *flight) {
 	binary.BigEndian.PutUint32(d.payload, d.Number)
 	binary.BigEndian.PutUint64(d.payload[4:], f.n)
 	binary.BigEndian.PutUint64(d.payload[12:], uint64(f.due.UnixNano()))
-	d.send(packet.AppendPublish(d.buf[:0], packet.V311, &packet.OutPublish{Topic: d.Topic, QoS: d.QoS, Dup: dup, PacketID: id, Payload: d.payload}))
+	if d.Body != nil {
+		d.payload = d.Body(f.n, d.payload[:stampBytes])
+	}
 }
 
 func (d *Device) message(p *packet.Publish) error {

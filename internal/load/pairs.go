@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -13,14 +14,18 @@ import (
 type Pairs struct {
 	Name    string // of topics and client ids; another for each run on a broker
 	Addrs   []string
+	To      []string // of the subscribers, if they are elsewhere
 	N       int
 	QoS     byte
 	Window  int
 	Payload int
 	Rate    float64 // messages a second of all together; 0: as fast as acknowledgements come
 	Clean   bool
+	Body    func(pair int) func(n uint64, b []byte) []byte // see Options.Body
 	Warmup  time.Duration
 	For     time.Duration // measured, after the warm-up
+	// Patience bounds the wait for what is under way after a run; a minute.
+	Patience time.Duration
 	// During is called at the beginning of what is measured, if it is set, and
 	// AtEnd at its end.
 	During, AtEnd func()
@@ -35,7 +40,6 @@ type Result struct {
 	Forgotten int       // reconnects that found no session
 }
 
-// drainIn bounds the wait for what is under way after a run.
 const drainIn = 60 * time.Second
 
 // Run runs the pairs. An error means that it could not be run; what was lost is
@@ -111,6 +115,15 @@ func (f *Fleet) connect(ctx context.Context, i int, hooks []func(int, *Options, 
 	sub.Addr, sub.ID, sub.Filter = f.Addrs[i%len(f.Addrs)], fmt.Sprintf("%s-sub-%d", f.Name, i), topic
 	sub.Streams = map[uint32]*Stream{uint32(i): f.Streams[i]}
 	pub.Addr, pub.ID, pub.Topic = f.Addrs[(i+1)%len(f.Addrs)], fmt.Sprintf("%s-pub-%d", f.Name, i), topic
+	if len(f.To) > 0 {
+		pub.Addr, sub.Addr = f.Addrs[i%len(f.Addrs)], f.To[i%len(f.To)]
+	}
+	if f.Body != nil {
+		pub.Body = f.Body(i)
+	}
+	if f.QoS == 0 {
+		sub.OnMessage = f.arrival(i)
+	}
 	pub.Number, pub.Out, pub.Window, pub.Payload = uint32(i), f.Streams[i], f.Window, f.Payload
 	for _, h := range hooks {
 		h(i, &pub, &sub)
@@ -122,7 +135,24 @@ func (f *Fleet) connect(ctx context.Context, i int, hooks []func(int, *Options, 
 	return err
 }
 
+// arrival moves a publisher's window, a quarter at a time.
+func (f *Fleet) arrival(i int) func(uint32, time.Time) {
+	step := uint64(max(f.Window/4, 1))
+	return func(uint32, time.Time) {
+		if f.Streams[i].Received.Load()%step == 0 {
+			f.Publishers[i].Arrived()
+		}
+	}
+}
+
+// heardIn is how long it may take until publishers in one region know of the
+// subscribers in another: SUBACK does not wait for that.
+const heardIn = 500 * time.Millisecond
+
 func (f *Fleet) measure(ctx context.Context) (*Result, error) {
+	if len(f.To) > 0 && !pause(ctx, heardIn) {
+		return nil, ctx.Err()
+	}
 	f.Go()
 	if !pause(ctx, f.Warmup) {
 		return nil, ctx.Err()
@@ -214,7 +244,7 @@ func (f *Fleet) Settle(ctx context.Context) {
 	for _, p := range f.Publishers {
 		p.Halt()
 	}
-	for end := time.Now().Add(drainIn); time.Now().Before(end) && !f.settled(); {
+	for end := time.Now().Add(cmp.Or(f.Patience, drainIn)); time.Now().Before(end) && !f.settled(); {
 		if !pause(ctx, 20*time.Millisecond) {
 			return
 		}

@@ -21,10 +21,11 @@ const (
 	natsSynced = "NATS R3, synced"
 )
 
-// broker is three nodes of one kind, as processes.
+// broker is nodes of one kind, as processes: three, or two linked regions.
 type broker struct {
 	name  string
 	addrs []string
+	to    []string // of the other region, of two that are linked
 	pids  []int
 	stop  func()
 	trial *trial.Trial // ours

@@ -33,7 +33,9 @@ type bench struct {
 	nats   string // nats-server; "" without
 	dir    string
 	rounds int
-	length time.Duration // of a measurement of throughput
+	length time.Duration  // of a measurement of throughput
+	which  *regexp.Regexp // of what is compared over a link, by name
+	loads  *regexp.Regexp // over a link, by name
 	report report
 	serial int // of client ids and topics
 }
@@ -47,6 +49,7 @@ type benchCase struct {
 var cases = []benchCase{
 	{"load", "throughput and latency at QoS 1, beside NATS", (*bench).load},
 	{"offline", "100,000 messages for who is away, beside NATS", (*bench).offline},
+	{"link", "two linked regions beside a mosquitto bridge and NATS leaf nodes", (*bench).link},
 	{"storm", "attach of many sessions, and take-over by another node", (*bench).storm},
 	{"idle", "CPU of a region that does nothing", (*bench).idle},
 	{"failover", "kill of the leader to the next commit", (*bench).failover},
@@ -72,6 +75,8 @@ func run(ctx context.Context) error {
 	flag.StringVar(&b.dir, "dir", "run/bench", "everything is kept under this `directory`, which is emptied")
 	flag.IntVar(&b.rounds, "rounds", 3, "rounds of what is compared")
 	flag.DurationVar(&b.length, "for", 8*time.Second, "length of a measurement under load")
+	which := flag.String("pairs", "", "compare only pairs whose name matches this `regexp` over a link")
+	loads := flag.String("loads", "", "cross a link only with loads whose name matches this `regexp`")
 	file := flag.String("json", "", "write the figures to this `file`, too")
 	flag.Parse()
 	match, err := regexp.Compile(*only)
@@ -80,6 +85,12 @@ func run(ctx context.Context) error {
 	}
 	if !slices.ContainsFunc(cases, func(c benchCase) bool { return match.MatchString(c.name) }) {
 		return fmt.Errorf("-run: %q matches no case; there are:\n%s", *only, listCases())
+	}
+	if b.which, err = regexp.Compile(*which); err != nil {
+		return fmt.Errorf("-pairs: %w", err)
+	}
+	if b.loads, err = regexp.Compile(*loads); err != nil {
+		return fmt.Errorf("-loads: %w", err)
 	}
 	if b.dir, err = filepath.Abs(b.dir); err != nil {
 		return err

@@ -17,7 +17,8 @@ import (
 type probe struct {
 	cpu     time.Duration
 	rss     int64
-	commits histogram // ours only
+	commits histogram          // ours only
+	bytes   map[string]float64 // sent over links, by form; ours only
 }
 
 func (x *broker) probe() (p probe, err error) {
@@ -32,13 +33,39 @@ func (x *broker) probe() (p probe, err error) {
 	if x.trial == nil {
 		return p, nil
 	}
-	p.commits = histogram{}
+	p.commits, p.bytes = histogram{}, map[string]float64{}
 	for _, n := range x.trial.Nodes[:len(x.pids)] {
 		if err := p.commits.scrape(n.Metrics, "causeway_home_commit_seconds"); err != nil {
 			return p, err
 		}
+		for _, form := range []string{"raw", "wire", "transport"} {
+			v, err := counter(n.Metrics, fmt.Sprintf(`causeway_link_bytes_total{direction="out",form=%q,`, form))
+			if err != nil {
+				return p, err
+			}
+			p.bytes[form] += v
+		}
 	}
 	return p, nil
+}
+
+// counter adds up the samples of a node's metrics that begin with text.
+func counter(addr, text string) (sum float64, err error) {
+	resp, err := http.Get("http://" + addr + "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	for in := bufio.NewScanner(resp.Body); in.Scan(); {
+		if strings.HasPrefix(in.Text(), text) {
+			v, err := strconv.ParseFloat(in.Text()[strings.LastIndexByte(in.Text(), ' ')+1:], 64)
+			if err != nil {
+				return 0, fmt.Errorf("metric %s: %w", text, err)
+			}
+			sum += v
+		}
+	}
+	return sum, nil
 }
 
 // histogram is a Prometheus histogram: how many were at most so many seconds.

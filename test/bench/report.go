@@ -61,11 +61,16 @@ func (r *report) find(measure, broker string) *figure {
 }
 
 // below and above hold our median to a limit.
-func (r *report) below(what, measure string, limit float64) { r.hold(what, measure, limit, -1) }
-func (r *report) above(what, measure string, limit float64) { r.hold(what, measure, limit, 1) }
+func (r *report) below(what, measure string, limit float64) { r.hold(ours, what, measure, limit, -1) }
+func (r *report) above(what, measure string, limit float64) { r.hold(ours, what, measure, limit, 1) }
 
-func (r *report) hold(what, measure string, limit, sign float64) {
-	if f := r.find(measure, ours); f != nil {
+// belowOf is below for another arrangement of ours.
+func (r *report) belowOf(broker, what, measure string, limit float64) {
+	r.hold(broker, what, measure, limit, -1)
+}
+
+func (r *report) hold(broker, what, measure string, limit, sign float64) {
+	if f := r.find(measure, broker); f != nil {
 		v := f.median()
 		r.Goals = append(r.Goals, goal{what, number(v) + " " + f.Unit, sign*v >= sign*limit})
 	}
@@ -77,6 +82,14 @@ func (r *report) ratio(what, measure, broker string, limit float64) {
 	if a != nil && b != nil {
 		x := a.median() / b.median()
 		r.Goals = append(r.Goals, goal{what, fmt.Sprintf("%.1f times", x), x >= limit})
+	}
+}
+
+// atMost holds our median to another broker's.
+func (r *report) atMost(what, measure, broker string) {
+	a, b := r.find(measure, ours), r.find(measure, broker)
+	if a != nil && b != nil {
+		r.Goals = append(r.Goals, goal{what, fmt.Sprintf("%.2f times", a.median()/b.median()), a.median() <= b.median()})
 	}
 }
 
