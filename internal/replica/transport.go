@@ -153,7 +153,7 @@ type transport struct {
 	holds      func(index uint64) bool   // what was committed up to there is applied, and raft's log goes on from there
 	raft       atomic.Pointer[raft.Raft] // once it was made
 
-	handing atomic.Bool // the leadership is being handed over: nothing may wait
+	handing atomic.Int32 // hand-overs of the leadership that are under way: nothing may wait
 
 	hearts *hearts
 	beats  chan struct{} // holds one token: a heartbeat came
@@ -249,7 +249,7 @@ func (t *transport) reach(id raft.ServerID, term uint64) error {
 	if came == nil {
 		return nil
 	}
-	if t.handing.Load() {
+	if t.handing.Load() > 0 {
 		return errAway
 	}
 	look := time.NewTicker(awayLook)
@@ -259,7 +259,7 @@ func (t *transport) reach(id raft.ServerID, term uint64) error {
 		case <-came:
 			return errAway
 		case <-look.C:
-			if t.handing.Load() || !t.serves(id, term) {
+			if t.handing.Load() > 0 || !t.serves(id, term) {
 				return errAway
 			}
 		case <-t.stop:
