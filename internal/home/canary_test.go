@@ -1,6 +1,7 @@
 package home
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -60,4 +61,29 @@ func TestCanary_IsNoMessage(t *testing.T) {
 	for _, fm := range []FrameMessage{{Namespace: "x", Payload: []byte{1}}, {Namespace: CanaryNamespace}, {Namespace: CanaryNamespace, Payload: []byte{0xff}}, {Namespace: CanaryNamespace, Payload: []byte{0}}} {
 		r.want("no canary", fm.CanaryClasses(), 0)
 	}
+}
+
+// Canaries that came into runs are messages neither for what waits nor for what is dropped, also
+// after a restart: what is counted is what the peer does not get.
+func TestCanary_InRuns(t *testing.T) {
+	r := newRig(t, "eu")
+	r.do(&SetPeer{Peer: "us", SpoolBytes: 2000})
+	r.do(&Interest{Peer: "us", Epoch: Epoch{1, "us"}, Full: true, Version: 1, Add: []InterestFilter{{Filter: "a"}}})
+	for range 10 {
+		r.do(&Canary{Peer: "us"})
+		r.pub("a", strings.Repeat("x", 100), 1, false)
+	}
+	r.want("some are in runs", len(r.s.peers["us"].spools[0].runs) > 2, true)
+	r.want("waiting", r.s.SpoolInfo("us")[0].Messages, 10)
+	kept := store{}
+	var b batch
+	b.commit(r.s, kept)
+	r.s = kept.load(t)
+	r.want("waiting after a restart", r.s.SpoolInfo("us")[0].Messages, 10)
+	for range 40 {
+		r.pub("a", strings.Repeat("x", 100), 1, false)
+	}
+	info := r.s.SpoolInfo("us")[0]
+	r.want("some were dropped", info.Dropped > 10, true)
+	r.want("dropped and waiting", info.Dropped+uint64(info.Messages), uint64(50))
 }

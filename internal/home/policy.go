@@ -312,7 +312,7 @@ func (sp *spool) upTo(to Seq) (messages int, bytes uint64) {
 		messages, bytes = messages-one(!sp.refs[i].canary), bytes-uint64(sp.refs[i].msg.size)
 	}
 	for i := len(sp.runs) - 1; i >= 0 && sp.runs[i].first > to; i-- {
-		messages, bytes = messages-sp.runs[i].count, bytes-sp.runs[i].bytes
+		messages, bytes = messages-sp.runs[i].messages(), bytes-sp.runs[i].bytes
 	}
 	return messages, bytes
 }
@@ -358,9 +358,13 @@ func (sp *spool) part(i int) SpoolPart {
 	}
 	if i < len(sp.runs) {
 		r := sp.runs[i]
-		return SpoolPart{After: max(after, r.first-1), Last: r.last, Messages: r.count, Bytes: r.bytes}
+		return SpoolPart{After: max(after, r.first-1), Last: r.last, Messages: r.messages(), Bytes: r.bytes}
 	}
-	return SpoolPart{After: after, Last: sp.refs[len(sp.refs)-1].seq, Messages: len(sp.refs) - sp.canary, Bytes: sp.tail}
+	messages := sp.messages()
+	for _, r := range sp.runs {
+		messages -= r.messages()
+	}
+	return SpoolPart{After: after, Last: sp.refs[len(sp.refs)-1].seq, Messages: messages, Bytes: sp.tail}
 }
 
 // Trimmable is what DropSpooled would drop of a class without a filter, or be about

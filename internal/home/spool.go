@@ -36,7 +36,7 @@ type spool struct {
 	tail    uint64     // bytes of refs
 	bytes   uint64     // of runs and refs
 	waiting int        // messages in runs and refs
-	canary  int        // of refs, those that are canaries
+	canary  int        // of waiting: those that are canaries
 	dropped uint64
 }
 
@@ -61,6 +61,7 @@ type spoolRef struct {
 type run struct {
 	first, last Seq // of its messages
 	count       int
+	canary      int // of count
 	bytes       uint64
 	from, to    Time // when its first and last message were spooled
 
@@ -169,7 +170,7 @@ func (sp *spool) cut(size uint64, age time.Duration) *run {
 		f := &sp.refs[r.count]
 		r.bytes += uint64(f.msg.size)
 		r.last, r.to = f.seq, f.at
-		sp.canary -= one(f.canary) // as a message from here on
+		r.canary += one(f.canary)
 		r.count++
 	}
 	r.refs = slices.Clone(sp.refs[:r.count])
@@ -185,6 +186,8 @@ func one(on bool) int { return int(flag(on, 1)) }
 
 // messages is how many wait; canaries are none.
 func (sp *spool) messages() int { return sp.waiting - sp.canary }
+
+func (r *run) messages() int { return r.count - r.canary }
 
 // oldest says when the oldest message was spooled, or a canary before it; 0 if there
 // is none.
@@ -205,7 +208,7 @@ func (sp *spool) oldest() Time {
 func (sp *spool) front() (last Seq, count int, bytes uint64, at Time) {
 	if len(sp.runs) > 0 {
 		r := sp.runs[0]
-		return r.last, r.count, r.bytes, r.to
+		return r.last, r.messages(), r.bytes, r.to
 	}
 	f := &sp.refs[0]
 	return f.seq, one(!f.canary), uint64(f.msg.size), f.at
@@ -322,6 +325,7 @@ func (s *State) trimSpool(p *peer, sp *spool, to Seq) {
 func (s *State) dropRun(p *peer, sp *spool, r *run) {
 	sp.bytes -= r.bytes
 	sp.waiting -= r.count
+	sp.canary -= r.canary
 	r.gone = true
 	if r.stored {
 		s.changes.delete(runKey(tableRun, p.id, sp.class, r.first))
@@ -501,7 +505,7 @@ func (w *writer) run(x runID) {
 func (w *writer) runRecord(x runID) {
 	r := x.run
 	b := w.buf[:0]
-	for _, v := range []uint64{uint64(r.last), uint64(r.count), r.bytes, uint64(r.from), uint64(r.to)} {
+	for _, v := range []uint64{uint64(r.last), uint64(r.count), uint64(r.canary), r.bytes, uint64(r.from), uint64(r.to)} {
 		b = binary.AppendUvarint(b, v)
 	}
 	if !w.all { // which bodies lie elsewhere differs from copy to copy
@@ -515,7 +519,7 @@ func (w *writer) runRecord(x runID) {
 
 func (l *loader) run(key []byte, r *reader) {
 	k := keyParts(key, 3, 8, r)
-	x := &run{first: Seq(tailNumber(key, r)), last: Seq(r.uvarint()), count: int(r.uvarint()), bytes: r.uvarint(),
+	x := &run{first: Seq(tailNumber(key, r)), last: Seq(r.uvarint()), count: int(r.uvarint()), canary: int(r.uvarint()), bytes: r.uvarint(),
 		from: Time(r.uvarint()), to: Time(r.uvarint()), stored: true}
 	for range r.count(1) {
 		if m := l.held(Seq(r.uvarint()), r); m != nil {
@@ -531,6 +535,7 @@ func (l *loader) run(key []byte, r *reader) {
 	sp.runs = append(sp.runs, x)
 	sp.bytes += x.bytes
 	sp.waiting += x.count
+	sp.canary += x.canary
 }
 
 func runKey(table byte, id ID, class string, first Seq) []byte {
