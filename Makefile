@@ -45,9 +45,9 @@ soak: ## many more seeds of both simulators and of the replicas (SOAK_SEEDS, def
 	$(GO) test -timeout 120m ./internal/replica -run TestRegion_Seeds -region.seeds $${SOAK_REGION_SEEDS:-500} -region.seed $${SOAK_SEED:-100001}
 	$(GO) test -timeout 120m ./internal/simlab -run 'TestSeeds$$' -simlab.seeds $${SOAK_LAB_SEEDS:-1000} -simlab.seed $${SOAK_SEED:-100001}
 
-lab: build ## regions over an emulated wide-area network: NATs, blocked UDP, outages, kills; the long cases (root, about 4 minutes)
+lab: build ## regions over an emulated wide-area network: NATs, a VPN, blocked UDP, outages, kills; the long cases (root, about 25 minutes)
 	CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout 30m ./test/lab
-	CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout 30m ./test/e2e -run TestLab -lab
+	CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout 45m ./test/e2e -run 'TestLab|OverAnOutage' -lab
 
 bench: ## benchmarks of the parts
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -125,6 +125,7 @@ var owners = []struct {
 	{"github.com/hashicorp/raft-wal", []string{"causeway/internal/replica/..."}, ""},
 	{"github.com/mochi-mqtt/server/v2", []string{"causeway/broker/..."}, "packet has its codec as an oracle"},
 	{"github.com/gorilla/websocket", []string{"causeway/broker/...", "causeway/test/..."}, "the tests speak as a browser does"},
+	{"golang.zx2c4.com/wireguard", []string{"causeway/test/lab"}, "the lab's VPN; nothing of it runs in a node"},
 	{"github.com/spf13/viper", []string{"causeway/internal/config"}, ""},
 	{"github.com/spf13/cobra", []string{"causeway/cmd/causeway"}, ""},
 	{"github.com/thejerf/suture/v4", []string{"causeway/internal/supervise"}, ""},

@@ -40,6 +40,11 @@ type Options struct {
 	Links func(region string, node int) Links
 	// Relay names the regions between which a region relays. Nil means none.
 	Relay func(region string) []string
+	// Linked says which regions have a link; it is asked with them in the order of Regions.
+	// Nil means all.
+	Linked func(a, b string) bool
+	// Link is what the entry of each link in a configuration ends with, as "spool: { bytes: 1MiB }".
+	Link string
 	// Within, if set, returns what the command line of a region's nodes begins with.
 	Within func(region string) []string
 	// Extra is appended to a node's configuration file.
@@ -180,21 +185,33 @@ func (t *Trial) config(n *Node) string {
 	}
 	fmt.Fprintf(&b, "  - { name: web, type: ws, listen: %q, path: /mqtt, auth: [anonymous] }\n", n.WebSocket)
 	fmt.Fprintf(&b, "admin: { socket: %s }\nmetrics: { listen: %q }\nlink: { listen: %q, listen_tcp: %q%s }\nlinks:\n", n.Socket(), n.Metrics, n.Link, n.linkTCP, t.relay(n.Region))
-	mine := slices.Index(t.opts.Regions, n.Region)
-	for j, region := range t.opts.Regions {
-		switch {
-		case j == mine:
-		case mine < j:
-			fmt.Fprintf(&b, "  - { name: %s, peer: %s, dial: [%s] }\n", region, region, strings.Join(t.linksOf(n.Region, region), ", "))
-		default:
-			fmt.Fprintf(&b, "  - { name: %s, peer: %s }\n", region, region)
+	for _, peer := range t.peers(n.Region) {
+		fmt.Fprintf(&b, "  - { name: %s, peer: %s", peer, peer)
+		if slices.Index(t.opts.Regions, n.Region) < slices.Index(t.opts.Regions, peer) {
+			fmt.Fprintf(&b, ", dial: [%s]", strings.Join(t.linksOf(n.Region, peer), ", "))
 		}
+		if t.opts.Link != "" {
+			fmt.Fprintf(&b, ", %s", t.opts.Link)
+		}
+		b.WriteString(" }\n")
 	}
 	t.writeCluster(&b, n)
 	if t.opts.Extra != nil {
 		b.WriteString(t.opts.Extra(n.Region))
 	}
 	return b.String()
+}
+
+// peers are the regions that a region has links to.
+func (t *Trial) peers(region string) (list []string) {
+	mine := slices.Index(t.opts.Regions, region)
+	for i, o := range t.opts.Regions {
+		a, b := t.opts.Regions[min(i, mine)], t.opts.Regions[max(i, mine)]
+		if i != mine && (t.opts.Linked == nil || t.opts.Linked(a, b)) {
+			list = append(list, o)
+		}
+	}
+	return list
 }
 
 // relay is what a region's link section says of relaying.
@@ -276,11 +293,10 @@ func (t *Trial) Start() error {
 // WaitReady waits until every node is ready and every link is up, at the node
 // that has the region's links.
 func (t *Trial) WaitReady(ctx context.Context) error {
-	links := len(t.opts.Regions) - 1
 	for _, n := range t.Nodes {
 		alone := 0
 		if t.opts.Nodes == 1 {
-			alone = links
+			alone = len(t.peers(n.Region))
 		}
 		if err := n.WaitReady(ctx, alone); err != nil {
 			return err
@@ -292,7 +308,7 @@ func (t *Trial) WaitReady(ctx context.Context) error {
 	every := time.NewTicker(20 * time.Millisecond)
 	defer every.Stop()
 	for _, region := range t.opts.Regions {
-		for !t.linked(ctx, region, links) {
+		for !t.linked(ctx, region, len(t.peers(region))) {
 			select {
 			case <-every.C:
 			case <-ctx.Done():

@@ -13,18 +13,19 @@ import (
 func throughHub(t *testing.T) *wide {
 	t.Helper()
 	n := lab.New(t)
-	w := &wide{t: t, eu: n.Site("eu", lab.SymmetricNAT), us: n.Site("us", lab.PortRestrictedNAT), names: [2]string{"eu to us", "us to eu"}, began: time.Now()}
+	w := newWide(t)
+	w.eu, w.us = n.Site("eu", lab.SymmetricNAT), n.Site("us", lab.PortRestrictedNAT)
 	hub := n.Site("hub", lab.Router)
 	w.path = n.Path(w.eu, w.us)
 	w.path.Down(true)
 	n.Path(w.eu, hub).Set(ordinary)
 	n.Path(w.us, hub).Set(ordinary)
-	sites := map[string]*lab.Site{"eu": w.eu, "us": w.us, "hub": hub}
+	w.sites = map[string]*lab.Site{"eu": w.eu, "us": w.us, "hub": hub}
 	w.tr = start(t, trial.Options{
 		Regions: []string{"eu", "us", "hub"},
-		Within:  func(region string) []string { return sites[region].Exec() },
+		Within:  func(region string) []string { return w.sites[region].Exec() },
 		Links: func(region string, _ int) trial.Links {
-			at := sites[region].Address()
+			at := w.sites[region].Address()
 			l := trial.Links{Listen: at + ":7444", ListenTCP: at + ":7445", Dial: []string{"udp://" + at + ":7444"}}
 			if region == "us" { // as eu dials it
 				l.Dial = []string{"relay://hub"}
@@ -35,7 +36,7 @@ func throughHub(t *testing.T) *wide {
 			return map[string][]string{"hub": {"eu", "us"}}[region]
 		},
 	})
-	w.devices(sites)
+	w.bothWays()
 	return w
 }
 

@@ -5,7 +5,8 @@
 //
 //	host ── veth ── gateway ── TUN ══ emulator ══ TUN ── gateway ── veth ── host
 //
-// A gateway routes or is a NAT; it can drop UDP and forget its NAT's mappings. The
+// A gateway routes or is a NAT; it can drop UDP and forget its NAT's mappings. Two
+// hosts may have a WireGuard tunnel between them, whose packets go the same way. The
 // emulator runs in the test's process, on packets that it reads from the gateways'
 // TUN devices, and counts what passes: a test that cuts a path shows by those
 // counters that nothing went around it.
