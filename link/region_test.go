@@ -228,7 +228,7 @@ const nodesOfRegion = 3
 
 // memberIP is the address of a node, by region and number.
 func memberIP(name string, i int) string {
-	return fmt.Sprintf("%s%d", map[string]string{"eu": "10.1.0.", "us": "10.2.0."}[name], i+1)
+	return fmt.Sprintf("%s%d", map[string]string{"eu": "10.1.0.", "us": "10.2.0.", "ap": "10.3.0."}[name], i+1)
 }
 
 // allOf are the addresses at which a region is dialled.
@@ -240,23 +240,30 @@ func allOf(name string) (list []string) {
 }
 
 // members adds a region of several nodes; none is a gateway yet.
-func (w *world) members(name string, peer Peer) *region {
+func (w *world) members(name string, peers ...Peer) *region {
+	return w.tunedMembers(name, func(*Options) {}, peers...)
+}
+
+func (w *world) tunedMembers(name string, tune func(*Options), peers ...Peer) *region {
 	r := &region{t: w.t, w: w, name: name, log: newSharedLog(home.ID(name))}
 	id := w.ca.issue(w.t, name)
 	for i := range nodesOfRegion {
 		n := &member{r: r, addr: &net.UDPAddr{IP: net.ParseIP(memberIP(name, i)).To4(), Port: 7444}}
 		n.copyOf = r.log.copy(memberSink{n: n})
 		var err error
-		n.m, err = New(Options{Region: name, Software: "test", Home: n.copyOf, Full: errFull, Local: n, Identity: id, Peers: []Peer{peer}, Gateway: n.sure.Load,
+		o := Options{Region: name, Software: "test", Home: n.copyOf, Full: errFull, Local: n, Identity: id, Peers: peers, Gateway: n.sure.Load,
 			Listen:   func() (net.PacketConn, error) { return w.wan.listen(n.addr), nil },
-			ResetKey: [32]byte{name[0], byte(i)}, Logger: logger(w.t, fmt.Sprint(name, "-", i+1))})
-		if err != nil {
+			ResetKey: [32]byte{name[0], byte(i)}, Logger: logger(w.t, fmt.Sprint(name, "-", i+1))}
+		tune(&o)
+		if n.m, err = New(o); err != nil {
 			w.t.Fatal(err)
 		}
 		r.all = append(r.all, n)
 	}
 	r.do(&home.Genesis{Home: home.ID(name), Epoch: home.Epoch{Number: 1, Host: name}})
-	r.do(&home.SetPeer{Peer: peer.ID, Retained: true})
+	for _, p := range peers {
+		r.do(&home.SetPeer{Peer: p.ID, Retained: true})
+	}
 	return r
 }
 

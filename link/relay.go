@@ -140,7 +140,7 @@ func (m *Manager) carrier(region string) (*tunnel, error) {
 	}
 	switch t := p.current(); {
 	case t == nil:
-		return nil, refuse(wire.RelayNoTunnel, "region %q has no tunnel to region %q now: %s", m.o.Region, region, p.whyDown())
+		return nil, refuse(wire.RelayNoTunnel, "region %q has no tunnel to region %q now", m.o.Region, region)
 	case t.c.network() == overRelay:
 		return nil, refuse(wire.RelayNoTunnel, "the tunnel from region %q to region %q is relayed itself", m.o.Region, region)
 	case t.agreed.Features&wire.FeatureRelay == 0:

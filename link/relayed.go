@@ -157,28 +157,32 @@ func (t *tunnel) takeRelayed(s duplex, r *bufio.Reader, path wire.RelayPath) err
 		return err
 	}
 	closed := make(chan struct{})
-	a.relayed(newRelayConn(s, r, t.remote.Region, m.o.Region, func() { close(closed) }), path.From)
+	raw := newRelayConn(s, r, t.remote.Region, m.o.Region, func() { close(closed) })
+	a.all.do(func(ctx context.Context) error { // not in the group of what carries it, the end of which waits for nothing
+		if err := protect(func() error { a.relayed(ctx, raw, path.From); return nil }); err != nil {
+			m.stranger(err)
+			_ = raw.Close()
+		}
+		return nil
+	})
 	<-closed
 	return nil
 }
 
-// relayed serves a relayed tunnel beside the one that carries it, so that the end of
-// that waits for nothing.
-func (a *accepting) relayed(raw *relayConn, from string) {
-	a.all.do(func(ctx context.Context) error {
-		shakeCtx, done := context.WithTimeout(ctx, a.m.o.DialTimeout)
-		c, err := a.over.welcome(shakeCtx, raw)
-		done()
-		if err != nil {
-			return nil // a refused certificate was told
-		}
-		if region, err := a.m.o.Identity.PeerRegion(c.tls()); err != nil || region != from {
-			err = fmt.Errorf("identity: %s passed on a tunnel of region %q, its certificate is of %q", raw.via, from, region)
-			a.m.stranger(err)
-			c.close(wire.GoodbyeIdentity, err.Error())
-			return nil
-		}
-		a.serve(ctx, c)
-		return nil
-	})
+// relayed serves a tunnel that a relay passed on.
+func (a *accepting) relayed(ctx context.Context, raw *relayConn, from string) {
+	shakeCtx, done := context.WithTimeout(ctx, a.m.o.DialTimeout)
+	defer done()
+	c, err := a.over.welcome(shakeCtx, raw)
+	if err != nil {
+		return // a refused certificate was told
+	}
+	region, err := a.m.o.Identity.PeerRegion(c.tls())
+	if err != nil || region != from {
+		err = fmt.Errorf("identity: %s passed on a tunnel of region %q, its certificate is of %q", raw.via, from, region)
+		a.m.stranger(err)
+		c.close(wire.GoodbyeIdentity, err.Error())
+		return
+	}
+	a.serve(ctx, c)
 }

@@ -306,13 +306,6 @@ func (p *peer) setDown(err error) {
 // waiting is the reason of a link that only the peer can open.
 const waiting = "waiting for the peer to dial"
 
-// whyDown is why there is no tunnel.
-func (p *peer) whyDown() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.reason
-}
-
 // setWaiting notes that only the peer can open a tunnel.
 func (p *peer) setWaiting() {
 	p.mu.Lock()

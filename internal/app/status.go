@@ -261,7 +261,7 @@ func cause(s link.Status) string {
 		return "peer_dialled"
 	}
 	for _, c := range []struct{ in, word string }{
-		{"certificate", "identity"}, {"identity", "identity"}, {"silent", "timeout"}, {"timeout", "timeout"}, {"no answer", "timeout"},
+		{"certificate", "identity"}, {"identity", "identity"}, {"no tunnel to region", "relay"}, {"silent", "timeout"}, {"timeout", "timeout"}, {"no answer", "timeout"},
 		{"refused", "refused"}, {"cut", "cut"}, {"restarted", "restarted"}, {"waiting", "waiting"},
 	} {
 		if strings.Contains(s.Reason, c.in) {
