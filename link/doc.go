@@ -14,7 +14,8 @@
 // tunnel owns the goroutines of its streams. One peer's trouble reaches no other.
 //
 // What it is not: it does not match topics, decide what is spooled, or keep
-// messages. It does not relay: a frame must be of the home at the other end of
-// the tunnel, and what came by a link is refused by Forward. It knows quic-go and
+// messages. What came by a link goes to no other one: a frame must be of the home at
+// the other end of the tunnel, and Forward refuses the rest. What a region relays are
+// tunnels of others, as bytes. It knows quic-go and
 // yamux in one file each; the rest runs over any transport with streams.
 package link
