@@ -33,11 +33,15 @@ const (
 	relayPoll = 50 * time.Millisecond
 )
 
-// window is the receive window of all of a connection's streams together. Those
-// inside relayed tunnels add up to no more than what carries them has for itself.
+// relayShare is by how much the window of a relayed tunnel is smaller than that of
+// the tunnel that carries it. So much of the latter is held up by one whose far end
+// has just died, until that is noticed.
+const relayShare = 8
+
+// window is the receive window of all of a connection's streams together.
 func (o *Options) window(over network) int {
 	if over == overRelay {
-		return o.ConnWindow / maxRelayed
+		return o.ConnWindow / relayShare
 	}
 	return o.ConnWindow
 }

@@ -241,3 +241,23 @@ func TestRelay_GatewayMoves(t *testing.T) {
 		once(t, eu, us, total)
 	})
 }
+
+// A long way through a relay carries as much as its windows let it, not the least one
+// a round trip.
+func TestRelay_WindowsGrow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 40*time.Millisecond)
+		defer w.close()
+		w.tuned("ap", relays, peerFrom("eu"), peerFrom("us"))
+		eu, us := w.region("eu", peerVia("us"), peerTo("ap")), w.region("us", peerFrom("eu"), peerTo("ap"))
+		us.home.subscribe(t, "dev", "e/#")
+		wantsKnown(t, eu, us)
+		eu.home.publishNoise(t, "e/x", 0, 20000)
+		took := drained(t, eu, "us", time.Minute)
+		sent := eu.status("us").Counters.WireOut
+		t.Logf("%d bytes in %v at a round trip of %v", sent, took, eu.status("us").RTT)
+		if least := time.Duration(float64(sent) / leastWindow * float64(160*time.Millisecond)); took > least/2 {
+			t.Errorf("%d bytes took %v; with the least window it is %v", sent, took, least)
+		}
+	})
+}
