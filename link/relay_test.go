@@ -164,6 +164,39 @@ func TestRelay_KilledUnderLoad(t *testing.T) {
 	}
 }
 
+// Of two relays the one that is left is used.
+func TestRelay_AnotherOne(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 20*time.Millisecond)
+		defer w.close()
+		w.wan.setCut(ip("eu"), ip("us"), true)
+		hubs := map[string]*node{}
+		for _, name := range []string{"ap", "sa"} {
+			hubs[name] = w.tuned(name, relays, peerFrom("eu"), peerFrom("us"))
+		}
+		both := peerVia("us")
+		both.Dial = append(both.Dial, "relay://sa")
+		eu := w.region("eu", both, peerTo("ap"), peerTo("sa"))
+		us := w.region("us", peerFrom("eu"), peerTo("ap"), peerTo("sa"))
+		meet(t, eu, us)
+		total := 0
+		for range 4 {
+			time.Sleep(2 * stableFor)
+			via := eu.status("us").Via
+			log := hubs[via].crash()
+			var took time.Duration
+			total, took = pump(t, eu, us, total, 10*time.Second, "the other relay", func() bool {
+				return relayedUp(eu, us)() && eu.status("us").Via != via && us.status("eu").Via != via
+			})
+			t.Logf("%s killed, relayed by %s %v later", via, eu.status("us").Via, took)
+			hubs[via].start(log)
+			up(t, eu, via)
+			up(t, us, via)
+		}
+		once(t, eu, us, total)
+	})
+}
+
 // A direct path is preferred as soon as there is one, and left when it breaks.
 func TestRelay_DirectPathComesAndGoes(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math/bits"
 	"strings"
 	"testing"
 
@@ -123,4 +124,18 @@ func FuzzHello(f *testing.F) {
 			t.Fatalf("%+v came back as %+v, %v", h, again, err)
 		}
 	})
+}
+
+// Bits are never given to two features.
+func TestFeatures_HaveABitEach(t *testing.T) {
+	var all uint64
+	for _, f := range []uint64{FeatureZstd, FeatureS2, FeatureRelay, FeatureCanary} {
+		if bits.OnesCount64(f) != 1 || all&f != 0 {
+			t.Errorf("feature %#x beside %#x", f, all)
+		}
+		all |= f
+	}
+	if all != Features {
+		t.Errorf("features %#x, this list has %#x: complete it", Features, all)
+	}
 }
