@@ -57,6 +57,9 @@ func TestLab_RelayKilled(t *testing.T) {
 	}
 	hub := w.tr.Node("hub")
 	for range times {
+		if *wholeLab {
+			time.Sleep(6 * time.Second) // a tunnel that ends young is dialled again later and later
+		}
 		hub.Kill()
 		killed := time.Now()
 		restart(t, hub, 0)
