@@ -25,7 +25,7 @@ const shortStart = 300 * time.Millisecond
 // dial tries the peer's addresses and opens a tunnel with the first node that
 // answers with the right identity and has its region's links. Those of UDP are
 // tried at once, all together; those of TCP follow when UDP had its head start, or
-// has failed, and relays when TCP had as much.
+// has failed, and relays when TCP had one as long.
 func (p *peer) dial(ctx context.Context) (*tunnel, error) {
 	return p.dialAny(ctx, p.config().Dial)
 }
@@ -92,7 +92,7 @@ type answer struct {
 type race struct {
 	answers chan answer
 	stop    func()                    // ends those under way and closes the connections that nobody took
-	tried   map[network]int           // attempts
+	tried   map[network]int           // attempts; fixed
 	left    map[network]int           // of them, that have not failed
 	turns   map[network]chan struct{} // closed when all better networks have failed
 }
@@ -168,10 +168,16 @@ func (p *peer) connect(ctx context.Context, a net.Addr) (conn, error) {
 	return p.m.transport.Load().dial(ctx, a, identity)
 }
 
-// turn waits for the turn of a network: head after each better one, or sooner if
-// those have failed. It is false if the turn did not come.
+// turn waits for the turn of a network: for the head start of each better one that is
+// tried, or until those have failed. It is false if the turn did not come.
 func (r *race) turn(ctx context.Context, n network, head time.Duration) bool {
-	timer := time.NewTimer(time.Duration(slices.Index(ranking, n)) * head)
+	var wait time.Duration
+	for _, better := range ranking[:slices.Index(ranking, n)] {
+		if r.tried[better] > 0 {
+			wait += head
+		}
+	}
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

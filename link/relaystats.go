@@ -59,7 +59,7 @@ type Relayed struct {
 	Bytes   uint64 // from the peer, whoever opened the tunnel
 }
 
-// Relayed tells what was relayed from the peer, by where to.
+// relayed tells what was relayed from the peer, by where to.
 func (r *relayCounts) relayed() (list []Relayed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
