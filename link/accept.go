@@ -42,6 +42,11 @@ func (a *accepting) serve(ctx context.Context, c conn) {
 		c.close(wire.GoodbyeFailed, "too many tunnels are being opened")
 		return
 	}
+	if c.tls().NegotiatedProtocol == wire.ALPNJoin {
+		defer a.opened()
+		a.m.serveJoin(ctx, c)
+		return
+	}
 	a.m.serveAccepted(ctx, c, a.opened)
 }
 

@@ -102,12 +102,18 @@ type benchHome struct {
 }
 
 func openBenchHome(b *testing.B, name string, id *identity, p Peer) *benchHome {
+	return tunedBenchHome(b, name, id, p, func(*Options) {})
+}
+
+func tunedBenchHome(b *testing.B, name string, id *identity, p Peer, tune func(*Options)) *benchHome {
 	sink := &benchSink{}
 	h := openHome(b, name, nil, sink)
 	h.delay = 0
 	h.do(b, &home.SetPeer{Peer: p.ID})
-	m, err := New(Options{Region: name, Home: h, Full: errFull, Local: &node{}, Identity: id, Peers: []Peer{p},
-		Listen: func() (net.PacketConn, error) { return net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}) }})
+	o := Options{Region: name, Home: h, Full: errFull, Local: &node{}, Identity: id, Peers: []Peer{p},
+		Listen: func() (net.PacketConn, error) { return net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}) }}
+	tune(&o)
+	m, err := New(o)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -99,6 +99,7 @@ type Options struct {
 	ProbeMost    time.Duration // and how long it waits at most; default 1 min
 	StreamWindow int           // bytes a peer may send ahead on a stream; default 16 MiB: twice the bandwidth-delay product
 	ConnWindow   int           // and on a tunnel; default 48 MiB
+	Connections  int           // of a tunnel over QUIC at most; default 32
 	SendWindow   int           // bytes of frames a class may have unacknowledged; default 16 MiB
 	LiveQueue    int           // messages in no log that may wait for a peer; default 8192
 	LiveBytes    int           // and their bytes; default 16 MiB
@@ -116,6 +117,8 @@ func (o *Options) Validate() error {
 		return errors.New("link: Region is empty: name this region")
 	case o.Home == nil || o.Full == nil || o.Local == nil || o.Identity == nil || o.Listen == nil:
 		return errors.New("link: Home, Full, Local, Identity and Listen must be set")
+	case o.Connections < 0 || o.Connections > wire.MaxConnections:
+		return fmt.Errorf("link: Connections %d: use 1 to %d", o.Connections, wire.MaxConnections)
 	case o.KeepAlive < 0 || o.KeepAlive > 10*time.Second:
 		return fmt.Errorf("link: KeepAlive %s: use at most 10s, since NATs forget a silent mapping soon after", o.KeepAlive)
 	case o.HeadStart != 0 && o.DialTimeout != 0 && o.HeadStart >= o.DialTimeout:
@@ -214,6 +217,7 @@ func (o Options) withDefaults() Options {
 	orDuration(&o.DigestEvery, 10*time.Second)
 	orInt(&o.StreamWindow, 16<<20)
 	orInt(&o.ConnWindow, 48<<20)
+	orInt(&o.Connections, wire.MaxConnections)
 	orInt(&o.SendWindow, 16<<20)
 	orInt(&o.LiveQueue, 8192)
 	orInt(&o.LiveBytes, 16<<20)

@@ -25,6 +25,7 @@ type outbox struct {
 	request *wire.InterestRequest
 	asked   *wire.Question
 	told    *wire.Answer
+	want    *wire.Connections
 }
 
 // lane is an ordered sequence of messages: a class of a source.
@@ -73,6 +74,13 @@ func (o *outbox) answer(a wire.Answer) {
 	wake(o.ready)
 }
 
+func (o *outbox) connections(n int) {
+	o.mu.Lock()
+	o.want = &wire.Connections{Want: uint64(n)}
+	o.mu.Unlock()
+	wake(o.ready)
+}
+
 // take returns what waits, in wire form.
 func (o *outbox) take(b []byte) (_ []byte, acks int) {
 	o.mu.Lock()
@@ -92,10 +100,13 @@ func (o *outbox) take(b []byte) (_ []byte, acks int) {
 	if o.told != nil {
 		b = wire.AppendControl(b, o.told)
 	}
+	if o.want != nil {
+		b = wire.AppendControl(b, o.want)
+	}
 	acks = len(o.acks)
 	clear(o.cursors)
 	clear(o.acks)
-	o.request, o.asked, o.told = nil, nil, nil
+	o.request, o.asked, o.told, o.want = nil, nil, nil, nil
 	return b, acks
 }
 

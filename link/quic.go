@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 
 	"github.com/quic-go/quic-go"
+
+	"causeway/link/wire"
 )
 
 // QUIC over UDP. quic-go is known in this file only.
@@ -19,6 +22,7 @@ type quicTransport struct {
 	quic     *quic.Transport
 	listener *quic.Listener
 	config   *quic.Config
+	narrow   sync.Map // *quic.Conn -> true: their windows do not grow
 }
 
 // listenQUIC opens the socket.
@@ -44,6 +48,7 @@ func listenQUIC(o *Options, server *tls.Config) (*quicTransport, error) {
 			MaxIncomingUniStreams:          maxStreams,
 		},
 	}
+	t.config.AllowConnectionWindowIncrease = t.mayGrow
 	t.listener, err = t.quic.Listen(server, t.config)
 	if err != nil {
 		_ = t.quic.Close()
@@ -59,7 +64,7 @@ func (t *quicTransport) accept(ctx context.Context) (conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("accept a link: %w", err)
 	}
-	return &quicConn{c}, nil
+	return t.conn(c), nil
 }
 
 // dial returns a connection whose handshake is done.
@@ -71,7 +76,23 @@ func (t *quicTransport) dial(ctx context.Context, addr net.Addr, c *tls.Config) 
 	if err != nil {
 		return nil, err
 	}
-	return &quicConn{qc}, nil
+	return t.conn(qc), nil
+}
+
+// conn takes over a connection whose handshake is done. One that joins a tunnel keeps
+// the windows that it begins with: it is one of many on a path where each carries
+// little, and ConnWindow is for the tunnel.
+func (t *quicTransport) conn(c *quic.Conn) conn {
+	if c.ConnectionState().TLS.NegotiatedProtocol == wire.ALPNJoin {
+		t.narrow.Store(c, true)
+		context.AfterFunc(c.Context(), func() { t.narrow.Delete(c) })
+	}
+	return &quicConn{c}
+}
+
+func (t *quicTransport) mayGrow(c *quic.Conn, _ uint64) bool {
+	_, narrow := t.narrow.Load(c)
+	return !narrow
 }
 
 func (t *quicTransport) close() {

@@ -385,7 +385,7 @@ func TestRelay_CannotImpersonate(t *testing.T) {
 			t.Fatalf("%+v", a)
 		}
 		greet := func(ctx context.Context, raw net.Conn) (conn, error) {
-			return s.tr.tcp.greet(ctx, raw, withALPN(w.ca.issue(t, "ap").ClientTLS("eu")))
+			return s.tr.tcp.greet(ctx, raw, withALPN(w.ca.issue(t, "ap").ClientTLS("eu"), wire.ALPN))
 		}
 		if err := as(greet, out, r); err == nil || !strings.Contains(err.Error(), wire.GoodbyeText(wire.GoodbyeIdentity)) {
 			t.Errorf("a tunnel of us with the certificate of ap ended with %v", err)

@@ -101,7 +101,7 @@ func (m *Manager) dialRelay(ctx context.Context, via relayAddr, region string, c
 		<-t.relayed
 		return nil, err
 	}
-	inner, err := m.transport.Load().tcp.greet(ctx, raw, withALPN(c))
+	inner, err := m.transport.Load().tcp.greet(ctx, raw, withALPN(c, wire.ALPN))
 	if errors.Is(err, errNoTCPAnswer) {
 		err = errNoRelayAnswer
 	}

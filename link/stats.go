@@ -113,16 +113,18 @@ func (c *counters) read() Counters {
 
 // Status is a link as an operator sees it.
 type Status struct {
-	Peer      home.ID
-	Region    string
-	State     State
-	Reason    string    // why it is not up; while up: why a part of it does not work
-	Since     time.Time // of the state
-	Network   string    // udp, tcp or relay, while up
-	WhyNotUDP string    // why it is not udp, while up
-	Via       string    // the region that relays, while up through one
-	Address   string    // of the peer's end, while up
-	Dialled   bool      // by us, while up
+	Peer           home.ID
+	Region         string
+	State          State
+	Reason         string    // why it is not up; while up: why a part of it does not work
+	Since          time.Time // of the state
+	Network        string    // udp, tcp or relay, while up
+	Connections    int       // of the tunnel, while up
+	WhyConnections string    // why there are several, while up
+	WhyNotUDP      string    // why it is not udp, while up
+	Via            string    // the region that relays, while up through one
+	Address        string    // of the peer's end, while up
+	Dialled        bool      // by us, while up
 
 	RTT                    time.Duration // while up
 	BytesSent, BytesRecv   uint64        // of the transport, with everything, over all tunnels
@@ -154,6 +156,7 @@ func (p *peer) status() Status {
 	c := p.former
 	if t := p.tunnel; t != nil && p.state == Up {
 		st.Address, st.Dialled, st.Protocol, st.Software = t.c.remote().String(), t.dialled, t.agreed.Version, t.remote.Software
+		st.Connections, st.WhyConnections = t.connections()
 		if st.Network = string(t.c.network()); t.c.network() != overUDP {
 			st.WhyNotUDP = t.whyNotUDP
 		}
@@ -252,6 +255,13 @@ func (p *peer) hold(class, reason string) {
 		p.held = map[string]string{}
 	}
 	p.held[class] = reason
+}
+
+// whyDown is why there is no tunnel.
+func (p *peer) whyDown() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.reason
 }
 
 // whyHeld says why a class is not sent; "" if all are.

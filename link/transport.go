@@ -18,7 +18,7 @@ type transport struct {
 // listen opens the sockets. refused is told of handshakes that fail by the peer's
 // certificate; nothing else hears of them.
 func listen(o *Options, refused func(error)) (*transport, error) {
-	server := withALPN(o.Identity.ServerTLS())
+	server := withALPN(o.Identity.ServerTLS(), wire.ALPN)
 	if verify := server.VerifyConnection; verify != nil {
 		server.VerifyConnection = func(s tls.ConnectionState) error {
 			err := verify(s)
@@ -30,7 +30,7 @@ func listen(o *Options, refused func(error)) (*transport, error) {
 	}
 	t := &transport{}
 	var err error
-	if t.quic, err = listenQUIC(o, server); err != nil {
+	if t.quic, err = listenQUIC(o, withALPN(server, wire.ALPN, wire.ALPNJoin)); err != nil {
 		return nil, err
 	}
 	if t.tcp, err = listenTCP(o, server); err != nil {
@@ -43,9 +43,14 @@ func listen(o *Options, refused func(error)) (*transport, error) {
 // dial returns a connection whose handshake is done, over the address's network.
 func (t *transport) dial(ctx context.Context, addr net.Addr, c *tls.Config) (conn, error) {
 	if overTCP.has(addr) {
-		return t.tcp.dial(ctx, addr, withALPN(c))
+		return t.tcp.dial(ctx, addr, withALPN(c, wire.ALPN))
 	}
-	return t.quic.dial(ctx, addr, withALPN(c))
+	return t.quic.dial(ctx, addr, withALPN(c, wire.ALPN))
+}
+
+// join returns a further connection for a tunnel over QUIC.
+func (t *transport) join(ctx context.Context, addr net.Addr, c *tls.Config) (conn, error) {
+	return t.quic.dial(ctx, addr, withALPN(c, wire.ALPNJoin))
 }
 
 // close ends the sockets and what is left of their connections.
@@ -56,9 +61,9 @@ func (t *transport) close() {
 
 func (n network) has(a net.Addr) bool { return a.Network() == string(n) }
 
-func withALPN(c *tls.Config) *tls.Config {
+func withALPN(c *tls.Config, protocol string, more ...string) *tls.Config {
 	c = c.Clone()
-	c.NextProtos = []string{wire.ALPN}
+	c.NextProtos = append([]string{protocol}, more...)
 	return c
 }
 

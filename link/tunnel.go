@@ -15,17 +15,20 @@ import (
 // tunnel is one open connection to a peer. run owns it; close may be called by
 // anyone.
 type tunnel struct {
-	p         *peer
-	st        *home.State // our home, as it was opened: another one needs another tunnel
-	c         conn
-	s         control
-	r         *bufio.Reader
-	remote    wire.Hello
-	agreed    wire.Agreement
-	dialled   bool   // by us
-	whyNotUDP string // why it is not on UDP; fixed before adopt
-	began     time.Time
-	ended     chan struct{} // closed when run has returned
+	p          *peer
+	st         *home.State // our home, as it was opened: another one needs another tunnel
+	c          conn
+	s          control
+	r          *bufio.Reader
+	remote     wire.Hello
+	agreed     wire.Agreement
+	dialled    bool                   // by us
+	whyNotUDP  string                 // why it is not on UDP; fixed before adopt
+	wanted     atomic.Int32           // connections that the peer needs for what it sends
+	whyWide    atomic.Pointer[string] // why it has several connections
+	joinFailed time.Time              // owned by fit
+	began      time.Time
+	ended      chan struct{} // closed when run has returned
 
 	before *tunnel // the one it replaced, until that has ended; owned by adopt, then serve
 
@@ -44,7 +47,7 @@ func newTunnel(p *peer, st *home.State, c conn, s control, r *bufio.Reader, remo
 		why = "the peer dialled through a relay"
 	}
 	return &tunnel{
-		p: p, st: st, c: c, s: s, r: r, remote: remote, agreed: agreed, dialled: dialled,
+		p: p, st: st, c: bundled(c, agreed, p.m.o.ConnWindow), s: s, r: r, remote: remote, agreed: agreed, dialled: dialled,
 		began: time.Now(), ended: make(chan struct{}), whyNotUDP: why,
 		relayed: make(chan struct{}, maxRelayed), out: newOutbox(), asked: make(chan wire.InterestRequest, 1),
 		answers: make(chan wire.Answer, 1),
@@ -94,7 +97,12 @@ func (t *tunnel) run(ctx context.Context) error {
 	g.do(t.sendLive)
 	g.do(t.tellWanted)
 	g.do(t.sendCanaries)
-	return g.wait()
+	g.do(t.fit)
+	err := g.wait()
+	if b, ok := t.c.(*bundle); ok {
+		return b.because(err)
+	}
+	return err
 }
 
 // errHomeChanged ends a tunnel whose home was closed or opened anew.
@@ -146,11 +154,16 @@ func (t *tunnel) closeFor(ctx context.Context) {
 		t.close(no.code, no.reason)
 	case errors.Is(cause, context.Canceled):
 		t.close(wire.GoodbyeShutdown, "region "+t.p.m.o.Region+" stops the link")
-	case errors.Is(cause, wire.ErrCorrupt), errors.Is(cause, wire.ErrTooLarge), errors.Is(cause, errProtocol):
+	case isBreach(cause):
 		t.close(wire.GoodbyeProtocol, cause.Error())
 	default:
 		t.close(wire.GoodbyeFailed, "region "+t.p.m.o.Region+" gave the tunnel up")
 	}
+}
+
+// isBreach says that the peer broke the format or the protocol.
+func isBreach(err error) bool {
+	return errors.Is(err, wire.ErrCorrupt) || errors.Is(err, wire.ErrTooLarge) || errors.Is(err, errProtocol)
 }
 
 // errProtocol is wrapped by errors for what the format allows and the protocol
@@ -184,6 +197,8 @@ func (t *tunnel) readControl(ctx context.Context, g *group) error {
 			t.answer(ctx, g, m)
 		case *wire.Answer:
 			t.heard(m)
+		case *wire.Connections:
+			t.wanted.Store(int32(min(m.Want, wire.MaxConnections)))
 		case *wire.Goodbye:
 			return &closedError{m.Code, m.Reason}
 		}

@@ -21,6 +21,8 @@ const (
 	typeRelayAnswer     = 6
 	typeQuestion        = 8
 	typeAnswer          = 9
+	typeConnections     = 10
+	typeJoin            = 11
 	typeInterestDigest  = 16
 	typeInterestChunk   = 17
 	typeInterestDelta   = 18
@@ -186,6 +188,10 @@ func parseControl(kind uint64, body []byte) (Control, error) {
 		m = f.question()
 	case typeAnswer:
 		m = f.answer()
+	case typeConnections:
+		m = &Connections{Want: f.uvarint("connections")}
+	case typeJoin:
+		m = f.join()
 	case typeInterestRequest:
 		m = f.interestRequest()
 	case typeInterestDigest:

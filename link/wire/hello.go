@@ -27,10 +27,13 @@ const (
 	FeatureCanary uint64 = 1 << 5
 	// FeatureTest: questions are answered, and padding is read.
 	FeatureTest uint64 = 1 << 6
+	// FeatureBundle: over QUIC a tunnel may have several connections, and its
+	// unidirectional streams are cut into chunks for them.
+	FeatureBundle uint64 = 1 << 7
 )
 
 // Features are those of this build.
-const Features = FeatureZstd | FeatureS2 | FeatureRelay | FeatureCanary | FeatureTest
+const Features = FeatureZstd | FeatureS2 | FeatureRelay | FeatureCanary | FeatureTest | FeatureBundle
 
 // magic opens every tunnel, so that a stray speaker of another protocol is told
 // from an old Causeway.

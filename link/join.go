@@ -1,0 +1,204 @@
+package link
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"causeway/link/wire"
+)
+
+// Joining: the side that dialled a tunnel dials further connections to the same
+// address. Each shows the certificate of its region again and says the token of the
+// tunnel that it joins.
+
+// fit keeps the number of the tunnel's connections right, for what both sides send.
+func (t *tunnel) fit(ctx context.Context) error {
+	b, ok := t.c.(*bundle)
+	if !ok {
+		return nil
+	}
+	w := width{most: t.p.m.o.Connections}
+	eye := observer{b: b, at: time.Now()}
+	told := 1
+	for pause(ctx, lookEvery) == nil {
+		n := w.look(time.Now(), eye.look())
+		if n != told && !t.dialled {
+			t.out.connections(n)
+		}
+		told = n
+		b.widen(n)
+		if t.dialled {
+			t.provide(ctx, b, max(n, min(int(t.wanted.Load()), w.most)))
+		}
+		t.noteWidth(b.size(), &w)
+	}
+	return nil
+}
+
+// noteWidth notes why there are so many connections.
+func (t *tunnel) noteWidth(have int, w *width) {
+	why := ""
+	if have > 1 {
+		why = w.why()
+	}
+	t.whyWide.Store(&why)
+}
+
+// connections says how many there are, and why if there are several.
+func (t *tunnel) connections() (n int, why string) {
+	b, ok := t.c.(*bundle)
+	if !ok {
+		return 1, ""
+	}
+	if said := t.whyWide.Load(); said != nil {
+		why = *said
+	}
+	return b.size(), why
+}
+
+// observer looks at what a bundle sends.
+type observer struct {
+	b     *bundle
+	at    time.Time
+	held  time.Duration
+	bytes uint64
+	stats connStats
+}
+
+// look returns what happened since the last look.
+func (o *observer) look() glance {
+	now, held, bytes, stats := time.Now(), o.b.held.sum(), o.b.handed.Load(), o.b.stats()
+	g := glance{over: now.Sub(o.at), held: held - o.held, bytes: bytes - o.bytes,
+		packets: stats.packets - o.stats.packets, lost: stats.packetsLost - o.stats.packetsLost, have: o.b.size()}
+	o.at, o.held, o.bytes, o.stats = now, held, bytes, stats
+	return g
+}
+
+// provide dials what is missing of n connections, all at once, and closes what is
+// not needed any more.
+func (t *tunnel) provide(ctx context.Context, b *bundle, n int) {
+	b.thin(n)
+	missing := n - b.size()
+	if missing <= 0 || time.Since(t.joinFailed) < joinPause {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.p.m.o.DialTimeout)
+	defer cancel()
+	errs := make([]error, missing)
+	var all sync.WaitGroup
+	for i := range errs {
+		all.Go(func() { errs[i] = t.join(ctx, b) })
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
+		t.joinFailed = time.Now()
+		t.p.log.Warn("the tunnel has fewer connections than it needs", "wanted", n, "has", b.size(), "reason", oneLine(err))
+	}
+}
+
+// joinPause is the wait after a connection could not join.
+const joinPause = 10 * time.Second
+
+// join dials one connection and adds it to the tunnel.
+func (t *tunnel) join(ctx context.Context, b *bundle) error {
+	tr := t.p.m.transport.Load()
+	if tr == nil {
+		return errBundleGone
+	}
+	c, err := tr.join(ctx, b.remote(), t.p.m.o.Identity.ClientTLS(t.p.config().region()))
+	if err != nil {
+		return err
+	}
+	if err = askToJoin(ctx, c, b.token); err == nil {
+		err = b.join(c)
+	}
+	if err != nil {
+		c.close(wire.GoodbyeShutdown, "the connection does not join its tunnel")
+	}
+	return err
+}
+
+// askToJoin says the token and waits for the answer.
+func askToJoin(ctx context.Context, c conn, token wire.JoinToken) error {
+	stop := context.AfterFunc(ctx, func() { c.close(wire.GoodbyeShutdown, "joining took too long") })
+	defer stop()
+	s, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := s.Write(wire.AppendControl(nil, &wire.Join{Token: token})); err != nil {
+		return fmt.Errorf("ask to join: %w", err)
+	}
+	answer, err := wire.ReadControl(bufio.NewReader(s))
+	if err != nil {
+		return opened(err)
+	}
+	if _, ok := answer.(*wire.Welcome); !ok {
+		return protocolError("an answer to Join that is none")
+	}
+	return nil
+}
+
+// serveJoin takes a connection into the tunnel that it asks for, or closes it.
+func (m *Manager) serveJoin(ctx context.Context, c conn) {
+	ctx, cancel := context.WithTimeout(ctx, m.o.DialTimeout)
+	defer cancel()
+	err := protect(func() error { return m.acceptJoin(ctx, c) })
+	if err == nil {
+		return
+	}
+	code := wire.GoodbyeProtocol
+	var no *refusal
+	if errors.As(err, &no) {
+		code = no.code
+		m.stranger(fmt.Errorf("%s: %w", c.remote(), err))
+	}
+	c.close(code, err.Error())
+}
+
+func (m *Manager) acceptJoin(ctx context.Context, c conn) error {
+	stop := context.AfterFunc(ctx, func() { c.close(wire.GoodbyeFailed, "joining took too long") })
+	defer stop()
+	s, err := c.accept(ctx)
+	if err != nil {
+		return err
+	}
+	ask, err := wire.ReadControl(bufio.NewReader(s))
+	if err != nil {
+		return err
+	}
+	join, ok := ask.(*wire.Join)
+	if !ok {
+		return protocolError("a connection that joins a tunnel does not begin with Join")
+	}
+	b, err := m.joinable(c, join.Token)
+	if err != nil {
+		return err
+	}
+	if err := b.join(c); err != nil {
+		return refuse(wire.GoodbyeFailed, "%v", err)
+	}
+	_, err = s.Write(wire.AppendControl(nil, &wire.Welcome{}))
+	return err
+}
+
+// joinable finds the tunnel that a token is of, among those with the region that the
+// connection's certificate is of.
+func (m *Manager) joinable(c conn, token wire.JoinToken) (*bundle, error) {
+	region, err := m.o.Identity.PeerRegion(c.tls())
+	if err != nil {
+		return nil, refuse(wire.GoodbyeIdentity, "identity: %v", err)
+	}
+	if p := m.peerOf(region); p != nil {
+		if t := p.current(); t != nil {
+			if b, ok := t.c.(*bundle); ok && b.knows(token) {
+				return b, nil
+			}
+		}
+	}
+	return nil, refuse(wire.GoodbyeIdentity, "no tunnel with region %q has the token of the connection that wants to join", region)
+}
