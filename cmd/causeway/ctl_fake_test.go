@@ -68,7 +68,7 @@ func (f *fakeAPI) serve(t *testing.T, dataDir string) {
 
 func link() admin.Link {
 	return admin.Link{Kind: "region", Peer: "us", Name: "us", State: "up", Since: noon.Add(-3 * time.Hour), Transport: "udp", Address: "10.0.0.2:7444", Dialled: true,
-		RTTSeconds: 0.0803, LagSeconds: 0.2, LagMessages: 3, SpoolMessages: 3, SpoolBytes: 1 << 30, SpoolCapacityBytes: 10 << 30, SpoolFullInSeconds: 7200,
+		Connections: 8, ConnectionsReason: "1.1% of the packets are lost", RTTSeconds: 0.0803, LagSeconds: 0.2, LagMessages: 3, SpoolMessages: 3, SpoolBytes: 1 << 30, SpoolCapacityBytes: 10 << 30, SpoolFullInSeconds: 7200,
 		Canary:  &admin.LinkCanary{OutAgeSeconds: 1.1, InAgeSeconds: 0.7, RoundTripSeconds: 0.0921},
 		Bytes:   []admin.LinkBytes{{Direction: "in", Form: "raw", Bytes: 90}, {Direction: "out", Form: "raw", Bytes: 5 << 20}, {Direction: "out", Form: "wire", Bytes: 2 << 20}},
 		Relayed: []admin.LinkRelayed{{To: "ap", Open: 1, Tunnels: 4, Bytes: 3 << 20}}, RelayRefused: []admin.LinkRefused{{Reason: "forbidden", Count: 2}}}

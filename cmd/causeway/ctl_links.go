@@ -72,6 +72,9 @@ func (c *ctl) printLink(w io.Writer, d admin.LinkDetail) {
 		if l.Via != "" {
 			where = "through " + l.Via
 		}
+		if l.ConnectionsReason != "" {
+			where += fmt.Sprintf(" over %d connections (%s)", l.Connections, l.ConnectionsReason)
+		}
 		tunnel = fmt.Sprintf("%s %s, dialled %s, round trip %s", l.Transport, where, how, seconds(l.RTTSeconds, true))
 	}
 	if l.TransportReason != "" {

@@ -200,7 +200,7 @@ func newFake() *fake {
 			{Ref: 6, PacketID: 6, Seq: 881, Topic: "cmd/1", QoS: 2, Bytes: 3, Payload: []byte{0, 1, 2}, Received: true},
 		},
 		links: []LinkDetail{{
-			Link: Link{Kind: "region", Peer: "us", Name: "us", State: "up", Since: noon, Transport: "udp", Address: "10.0.0.2:7444", Dialled: true, RTTSeconds: 0.08,
+			Link: Link{Kind: "region", Peer: "us", Name: "us", State: "up", Since: noon, Transport: "udp", Connections: 8, Address: "10.0.0.2:7444", Dialled: true, RTTSeconds: 0.08,
 				LagSeconds: 0.2, LagMessages: 3, SpoolMessages: 3, SpoolBytes: 300, SpoolCapacityBytes: 1 << 30,
 				TunnelsUDP: 3, TunnelsTCP: 2, TunnelsRelay: 4, UDPProbes: 5, DialFailures: 7, Canary: &LinkCanary{OutAgeSeconds: 1.5, InAgeSeconds: 0.5, RoundTripSeconds: 0.09},
 				Relayed:      []LinkRelayed{{To: "ap", Open: 1, Tunnels: 6, Bytes: 4096}},

@@ -35,6 +35,7 @@ func TestMetrics_Page(t *testing.T) {
 		`causeway_link_relayed_tunnels_total{peer="us",to="ap"} 6`,
 		`causeway_link_relayed_tunnels{peer="us",to="ap"} 1`,
 		`causeway_link_relay_refused_total{peer="us",reason="forbidden"} 8`,
+		`causeway_link_connections{peer="us"} 8`,
 		`causeway_link_dial_failures_total{peer="us"} 7`,
 		`causeway_link_lag_seconds{peer="us"} 0.2`,
 		`causeway_link_lag_messages{peer="us"} 3`,

@@ -27,6 +27,7 @@ var (
 	descLinkRTT       = desc("link_rtt_seconds", "Round-trip time to the peer.", "peer")
 	descLinkCanary    = desc("link_canary_age_seconds", "Age of the newest message that crossed the link from home to home only to try it; out: since it was sent, in: since it came.", "peer", "direction")
 	descLinkCanaryRTT = desc("link_canary_seconds", "From the proposal of the newest canary here to the acknowledgement of its commit in the peer's home.", "peer")
+	descLinkConns     = desc("link_connections", "Connections of the tunnel to the peer: several where packets are lost; 0 while it is down.", "peer")
 	descLinkTunnels   = desc("link_tunnels_total", "Tunnels opened, by either side.", "peer", "transport")
 	descLinkDials     = desc("link_dial_failures_total", "Rounds of dials in which no address gave a tunnel.", "peer")
 	descLinkProbes    = desc("link_udp_probes_total", "Attempts to move the tunnel from TCP or a relay to a better way.", "peer")
@@ -91,7 +92,7 @@ func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descLinkUp, descLinkLag, descLinkLagMsgs, descLinkSpool, descLinkSpoolMax, descLinkSpoolFull, descLinkBytes,
 		descLinkPaused, descLinkThrottled,
-		descLinkRTT, descLinkCanary, descLinkCanaryRTT, descLinkTunnels, descLinkDials, descLinkProbes,
+		descLinkRTT, descLinkConns, descLinkCanary, descLinkCanaryRTT, descLinkTunnels, descLinkDials, descLinkProbes,
 		descRelayedBytes, descRelayedTuns, descRelayedOpen, descRelayRefused,
 		descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
 		descQueueBytes, descQueued, descGroupLag, descGroupBytes, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed, descCommit, descFsync,
@@ -289,6 +290,7 @@ func (s *samples) links(links []Link) {
 		}
 		s.add(descLinkPaused, oneIf(l.Pause != nil), l.Peer)
 		s.add(descLinkRTT, float64(l.RTTSeconds), l.Peer)
+		s.add(descLinkConns, float64(l.Connections), l.Peer)
 		if c := l.Canary; c != nil {
 			s.add(descLinkCanary, float64(c.OutAgeSeconds), l.Peer, "out")
 			if l.Foreign == nil || l.Foreign.CanaryReturns {

@@ -271,11 +271,13 @@ type Link struct {
 	Cause              string      `json:"cause"`  // why it is down, or up and not over UDP; one lower-case word for metrics: timeout, identity, refused, udp_blocked, relayed
 	Reason             string      `json:"reason"` // why it is down, for people, with addresses and names
 	Since              time.Time   `json:"since"`
-	Transport          string      `json:"transport"`        // udp, tcp, relay; "" while down
-	TransportReason    string      `json:"transport_reason"` // why it is not udp
-	Via                string      `json:"via"`              // the region that relays; "" without one
-	Address            string      `json:"address"`          // of the peer
-	Dialled            bool        `json:"dialled"`          // by this side
+	Transport          string      `json:"transport"`          // udp, tcp, relay; "" while down
+	TransportReason    string      `json:"transport_reason"`   // why it is not udp
+	Via                string      `json:"via"`                // the region that relays; "" without one
+	Connections        int         `json:"connections"`        // of the tunnel; 0 while down
+	ConnectionsReason  string      `json:"connections_reason"` // why there are several
+	Address            string      `json:"address"`            // of the peer
+	Dialled            bool        `json:"dialled"`            // by this side
 	RTTSeconds         Seconds     `json:"rtt_seconds"`
 	LagSeconds         Seconds     `json:"lag_seconds"` // age of the oldest message not acknowledged by the peer
 	LagMessages        int         `json:"lag_messages"`

@@ -198,6 +198,7 @@ func (n node) link(s link.Status) admin.Link {
 			{Direction: "in", Form: "raw", Bytes: int64(s.Counters.RawIn)}, {Direction: "in", Form: "wire", Bytes: int64(s.Counters.WireIn)},
 			{Direction: "out", Form: "transport", Bytes: int64(s.BytesSent)}, {Direction: "in", Form: "transport", Bytes: int64(s.BytesRecv)}}}
 	out.Transport, out.TransportReason, out.Via = s.Network, s.WhyNotUDP, s.Via
+	out.Connections, out.ConnectionsReason = s.Connections, s.WhyConnections
 	out.Relayed, out.RelayRefused = relayed(s)
 	if c := s.Canary; c.Known {
 		out.Canary = &admin.LinkCanary{OutAgeSeconds: admin.SecondsOf(c.OutAge), InAgeSeconds: admin.SecondsOf(c.InAge), RoundTripSeconds: admin.SecondsOf(c.RoundTrip)}
