@@ -78,9 +78,15 @@ func joinToken(c conn) (token wire.JoinToken, err error) {
 	return token, nil
 }
 
-// bundled makes c the first connection of a bundle, where both sides know of those.
-func bundled(c conn, agreed wire.Agreement, room int) conn {
-	if c.network() != overUDP || agreed.Features&wire.FeatureBundle == 0 {
+// fitting makes c a connection of which can be found how it carries the most, where
+// both sides know of that: over QUIC the first one of a bundle.
+func fitting(c conn, agreed wire.Agreement, room int) conn {
+	switch {
+	case agreed.Features&wire.FeatureBundle == 0:
+		return c
+	case c.network() == overTCP:
+		return &metered{conn: c}
+	case c.network() != overUDP:
 		return c
 	}
 	token, err := joinToken(c)

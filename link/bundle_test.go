@@ -15,10 +15,17 @@ import (
 
 // lossyPair is two regions 80 ms apart on a path that loses one packet in a hundred.
 func lossyPair(t *testing.T, connections int) (w *world, eu, us *node) {
+	return lossyPairTo(t, peerTo("us"), connections)
+}
+
+func lossyPairTo(t *testing.T, p Peer, connections int) (w *world, eu, us *node) {
 	w = newWorld(t, 40*time.Millisecond)
-	tune := func(o *Options) { o.Connections = connections }
+	tune := func(o *Options) {
+		o.Connections = connections
+		o.fastTCP = func() bool { return true }
+	}
 	us = w.tuned("us", tune, peerFrom("eu"))
-	eu = w.tuned("eu", tune, peerTo("us"))
+	eu = w.tuned("eu", tune, p)
 	us.home.subscribe(t, "dev", "events/#")
 	eu.home.subscribe(t, "dev", "answers/#")
 	wantsKnown(t, eu, us)
@@ -243,7 +250,7 @@ func TestBundle_Bounded(t *testing.T) {
 // With a peer that does not know of bundles a tunnel is as it was.
 func TestBundle_OlderPeer(t *testing.T) {
 	c := &quicConn{}
-	if got := bundled(c, wire.Agreement{Features: wire.FeatureS2}, 1); got != conn(c) {
+	if got := fitting(c, wire.Agreement{Features: wire.FeatureS2}, 1); got != conn(c) {
 		t.Error("a bundle that the peer does not know of")
 	}
 }

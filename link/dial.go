@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,10 +28,12 @@ const shortStart = 300 * time.Millisecond
 // tried at once, all together; those of TCP follow when UDP had its head start, or
 // has failed, and relays when TCP had one as long.
 func (p *peer) dial(ctx context.Context) (*tunnel, error) {
-	return p.dialAny(ctx, p.config().Dial)
+	return p.dialAny(ctx, p.config().Dial, "")
 }
 
-func (p *peer) dialAny(ctx context.Context, endpoints []string) (*tunnel, error) {
+// dialAny tries endpoints as dial does. why says why the tunnel will not be on UDP, if
+// that is known.
+func (p *peer) dialAny(ctx context.Context, endpoints []string, why string) (*tunnel, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.m.o.DialTimeout)
 	defer cancel()
 	st, err := p.m.homeOf()
@@ -45,7 +48,7 @@ func (p *peer) dialAny(ctx context.Context, endpoints []string) (*tunnel, error)
 		a := <-r.answers
 		if err = a.err; err == nil {
 			var t *tunnel
-			t, err = p.dialled(ctx, st, a.c, r.why(a.c.network(), errs))
+			t, err = p.dialled(ctx, st, a.c, cmp.Or(why, r.why(a.c.network(), errs)))
 			if err == nil || isReplaced(err) {
 				return t, err
 			}

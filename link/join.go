@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"causeway/link/wire"
@@ -15,19 +16,26 @@ import (
 // address. Each shows the certificate of its region again and says the token of the
 // tunnel that it joins.
 
-// fit keeps the number of the tunnel's connections right, for what both sides send.
+// fit keeps the number of the tunnel's connections and its network right, for what
+// both sides send.
 func (t *tunnel) fit(ctx context.Context) error {
-	b, ok := t.c.(*bundle)
-	if !ok {
-		return nil
+	switch c := t.c.(type) {
+	case *bundle:
+		return t.fitBundle(ctx, c)
+	case *metered:
+		return t.fitDetour(ctx, c)
 	}
+	return nil
+}
+
+func (t *tunnel) fitBundle(ctx context.Context, b *bundle) error {
 	w := width{most: t.p.m.o.Connections}
-	eye := observer{b: b, at: time.Now()}
+	eye := observer{held: &b.held, handed: &b.handed, stats: b.stats, size: b.size, at: time.Now()}
 	told := 1
 	for pause(ctx, lookEvery) == nil {
 		n := w.look(time.Now(), eye.look())
 		if n != told && !t.dialled {
-			t.out.connections(n)
+			t.out.connections(n, false)
 		}
 		told = n
 		b.widen(n)
@@ -35,6 +43,7 @@ func (t *tunnel) fit(ctx context.Context) error {
 			t.provide(ctx, b, max(n, min(int(t.wanted.Load()), w.most)))
 		}
 		t.noteWidth(b.size(), &w)
+		t.considerDetour(&w, eye.last.rtt, n)
 	}
 	return nil
 }
@@ -45,36 +54,44 @@ func (t *tunnel) noteWidth(have int, w *width) {
 	if have > 1 {
 		why = w.why()
 	}
-	t.whyWide.Store(&why)
+	t.why.Store(&why)
 }
 
 // connections says how many there are, and why if there are several.
 func (t *tunnel) connections() (n int, why string) {
-	b, ok := t.c.(*bundle)
-	if !ok {
-		return 1, ""
+	if b, ok := t.c.(*bundle); ok {
+		return b.size(), t.said()
 	}
-	if said := t.whyWide.Load(); said != nil {
-		why = *said
-	}
-	return b.size(), why
+	return 1, ""
 }
 
-// observer looks at what a bundle sends.
+// said is why a bundle is as wide as it is, or why the tunnel is on a detour.
+func (t *tunnel) said() string {
+	if why := t.why.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
+// observer looks at what a connection sends.
 type observer struct {
-	b     *bundle
+	held   *holdup
+	handed *atomic.Uint64
+	stats  func() connStats
+	size   func() int
+
 	at    time.Time
-	held  time.Duration
+	waits time.Duration
 	bytes uint64
-	stats connStats
+	last  connStats
 }
 
 // look returns what happened since the last look.
 func (o *observer) look() glance {
-	now, held, bytes, stats := time.Now(), o.b.held.sum(), o.b.handed.Load(), o.b.stats()
-	g := glance{over: now.Sub(o.at), held: held - o.held, bytes: bytes - o.bytes,
-		packets: stats.packets - o.stats.packets, lost: stats.packetsLost - o.stats.packetsLost, have: o.b.size()}
-	o.at, o.held, o.bytes, o.stats = now, held, bytes, stats
+	now, waits, bytes, last := time.Now(), o.held.sum(), o.handed.Load(), o.stats()
+	g := glance{over: now.Sub(o.at), held: waits - o.waits, bytes: bytes - o.bytes,
+		packets: last.packets - o.last.packets, lost: last.packetsLost - o.last.packetsLost, have: o.size()}
+	o.at, o.waits, o.bytes, o.last = now, waits, bytes, last
 	return g
 }
 

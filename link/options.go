@@ -108,6 +108,8 @@ type Options struct {
 	CanaryEvery  time.Duration // how often a canary is sent; 0: none is
 
 	Logger *slog.Logger
+
+	fastTCP func() bool // TCP has BBR here
 }
 
 // Validate reports what is wrong, naming the field or the peer.
@@ -226,6 +228,9 @@ func (o Options) withDefaults() Options {
 		o.DialTCP = func(ctx context.Context, address string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", address)
 		}
+	}
+	if o.fastTCP == nil {
+		o.fastTCP = hasBBR
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -74,9 +74,9 @@ func (o *outbox) answer(a wire.Answer) {
 	wake(o.ready)
 }
 
-func (o *outbox) connections(n int) {
+func (o *outbox) connections(n int, tcp bool) {
 	o.mu.Lock()
-	o.want = &wire.Connections{Want: uint64(n)}
+	o.want = &wire.Connections{Want: uint64(n), TCP: tcp}
 	o.mu.Unlock()
 	wake(o.ready)
 }

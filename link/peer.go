@@ -53,6 +53,7 @@ type peer struct {
 	up      atomic.Bool // state == Up, for forward
 
 	udpBlocked atomic.Bool // the last tunnel that we dialled is not on UDP
+	wishes     wishes      // for a detour over TCP
 	probing    backoff     // between probes of a better network; owned by run
 
 	canaries canaries
@@ -178,7 +179,7 @@ func (p *peer) watch(ctx context.Context, t *tunnel, serve func(*tunnel)) {
 	defer probe.Stop()
 	planned := false
 	for {
-		if !planned && len(better(t.c.network(), p.config().Dial)) > 0 {
+		if !planned && !t.stays() && len(better(t.c.network(), p.config().Dial)) > 0 {
 			planned = true
 			probe.Reset(p.probing.wait())
 		}
@@ -192,8 +193,17 @@ func (p *peer) watch(ctx context.Context, t *tunnel, serve func(*tunnel)) {
 		case <-p.changed: // there may be other addresses
 		case <-probe.C:
 			planned = false
+			if t.stays() {
+				continue
+			}
 			if n, err := p.probe(ctx, t); err == nil {
 				serve(n)
+			}
+		case <-t.detour:
+			if n, err := p.takeDetour(ctx, t); err == nil {
+				serve(n)
+			} else {
+				p.log.Info("the link stays on UDP, where the path loses packets", "reason", oneLine(err))
 			}
 		}
 	}
@@ -223,7 +233,7 @@ func (p *peer) probe(ctx context.Context, t *tunnel) (*tunnel, error) {
 		case <-ctx.Done():
 		}
 	}()
-	n, err := p.dialAny(ctx, better(t.c.network(), p.config().Dial))
+	n, err := p.dialAny(ctx, better(t.c.network(), p.config().Dial), "")
 	if err == nil {
 		p.udpBlocked.Store(n.c.network() != overUDP)
 	}

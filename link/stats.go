@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -158,7 +159,7 @@ func (p *peer) status() Status {
 		st.Address, st.Dialled, st.Protocol, st.Software = t.c.remote().String(), t.dialled, t.agreed.Version, t.remote.Software
 		st.Connections, st.WhyConnections = t.connections()
 		if st.Network = string(t.c.network()); t.c.network() != overUDP {
-			st.WhyNotUDP = t.whyNotUDP
+			st.WhyNotUDP = cmp.Or(t.said(), t.whyNotUDP)
 		}
 		if via, ok := t.c.remote().(relayAddr); ok {
 			st.Via = via.region

@@ -2,6 +2,7 @@ package link
 
 import (
 	"net"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,16 @@ func tuneTCP(c net.Conn) {
 		_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, congestion) // otherwise the system's
 	})
 }
+
+// hasBBR says whether sockets of this process get that algorithm.
+var hasBBR = sync.OnceValue(func() bool {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, congestion) == nil
+})
 
 // readTCPInfo takes the kernel's figures, which are of the path alone.
 func readTCPInfo(c net.Conn, s *connStats) {

@@ -25,7 +25,10 @@ type tunnel struct {
 	dialled    bool                   // by us
 	whyNotUDP  string                 // why it is not on UDP; fixed before adopt
 	wanted     atomic.Int32           // connections that the peer needs for what it sends
-	whyWide    atomic.Pointer[string] // why it has several connections
+	why        atomic.Pointer[string] // why it has several connections, or is on TCP by choice
+	wishTCP    atomic.Bool            // this side wants it on TCP
+	peerTCP    atomic.Bool            // and so does the peer
+	detour     chan struct{}          // signalled when it should move to TCP
 	joinFailed time.Time              // owned by fit
 	began      time.Time
 	ended      chan struct{} // closed when run has returned
@@ -47,9 +50,9 @@ func newTunnel(p *peer, st *home.State, c conn, s control, r *bufio.Reader, remo
 		why = "the peer dialled through a relay"
 	}
 	return &tunnel{
-		p: p, st: st, c: bundled(c, agreed, p.m.o.ConnWindow), s: s, r: r, remote: remote, agreed: agreed, dialled: dialled,
+		p: p, st: st, c: fitting(c, agreed, p.m.o.ConnWindow), s: s, r: r, remote: remote, agreed: agreed, dialled: dialled,
 		began: time.Now(), ended: make(chan struct{}), whyNotUDP: why,
-		relayed: make(chan struct{}, maxRelayed), out: newOutbox(), asked: make(chan wire.InterestRequest, 1),
+		detour: make(chan struct{}, 1), relayed: make(chan struct{}, maxRelayed), out: newOutbox(), asked: make(chan wire.InterestRequest, 1),
 		answers: make(chan wire.Answer, 1),
 	}
 }
@@ -198,7 +201,7 @@ func (t *tunnel) readControl(ctx context.Context, g *group) error {
 		case *wire.Answer:
 			t.heard(m)
 		case *wire.Connections:
-			t.wanted.Store(int32(min(m.Want, wire.MaxConnections)))
+			t.heardWish(m)
 		case *wire.Goodbye:
 			return &closedError{m.Code, m.Reason}
 		}

@@ -49,6 +49,7 @@ type width struct {
 	trial   trial
 	full    float64 // what n carry when they set the pace, bytes a second
 	needed  time.Time
+	limited bool          // they set the pace when it was looked last
 	again   time.Time     // more are not tried before
 	vain    time.Duration // the wait after the next trial in vain
 }
@@ -94,6 +95,7 @@ func (w *width) loss() float64 {
 
 func (w *width) decide(now time.Time) {
 	rate, limited := w.seen.rate(), w.seen.limited()
+	w.limited = limited
 	if w.full = max(w.full, rate); limited {
 		w.full = rate
 	}

@@ -254,6 +254,8 @@ func cause(s link.Status) string {
 			return ""
 		case s.Via != "":
 			return "relayed"
+		case strings.HasPrefix(s.WhyNotUDP, "the path loses"):
+			return "lossy_path"
 		case strings.HasPrefix(s.WhyNotUDP, "UDP"):
 			return "udp_blocked"
 		case s.Dialled:

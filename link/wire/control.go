@@ -189,7 +189,7 @@ func parseControl(kind uint64, body []byte) (Control, error) {
 	case typeAnswer:
 		m = f.answer()
 	case typeConnections:
-		m = &Connections{Want: f.uvarint("connections")}
+		m = &Connections{Want: f.uvarint("connections"), TCP: f.byte("over TCP") != 0}
 	case typeJoin:
 		m = f.join()
 	case typeInterestRequest:

@@ -157,7 +157,7 @@ func TestStreamHead_RoundTrip(t *testing.T) {
 func FuzzControl(f *testing.F) {
 	for _, m := range []Control{
 		&Cursor{Class: "c", Known: true, Seq: 7}, &Ack{Committed: 9}, &Goodbye{Reason: "bye"}, &Welcome{Agreement{1, 3}}, &InterestRequest{Full: true}, &RelayAnswer{Code: RelayBusy, Reason: "full"},
-		&Join{Token: JoinToken{31: 1}}, &Connections{Want: 32},
+		&Join{Token: JoinToken{31: 1}}, &Connections{Want: 32, TCP: true},
 		&InterestDigest{Version: 3}, &InterestChunk{Last: true, Filters: []Filter{{"ns", "a/#"}}},
 		&InterestDelta{Add: []Filter{{"", "+"}}, Remove: []Filter{{"", "b"}}},
 	} {

@@ -25,16 +25,22 @@ type JoinToken [32]byte
 // control stream. Welcome or Goodbye answers it.
 type Join struct{ Token JoinToken }
 
-// Connections says how many connections the sender of this needs for what it sends.
-// Only the dialling side of a tunnel can add some.
-type Connections struct{ Want uint64 }
+// Connections says how many connections the sender of this needs for what it sends,
+// and whether that goes better over TCP. Only the dialling side of a tunnel can add
+// some, or move it.
+type Connections struct {
+	Want uint64
+	TCP  bool
+}
 
 func (*Join) kind() uint64        { return typeJoin }
 func (*Connections) kind() uint64 { return typeConnections }
 
 func (j *Join) append(b []byte) []byte { return append(b, j.Token[:]...) }
 
-func (c *Connections) append(b []byte) []byte { return binary.AppendUvarint(b, c.Want) }
+func (c *Connections) append(b []byte) []byte {
+	return append(binary.AppendUvarint(b, c.Want), flag(c.TCP))
+}
 
 func (f *fields) join() *Join {
 	var j Join
