@@ -58,6 +58,9 @@ func (s *stranger) open(h wire.Hello) (wire.Hello, wire.Control) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	if w, ok := m.(*wire.Welcome); ok {
+		s.c = fitting(s.c, w.Agreement, 1<<20)
+	}
 	return theirs, m
 }
 
