@@ -174,13 +174,15 @@ func TestInterest_PeerBecomesKnownLater(t *testing.T) {
 func TestWants_DeltasEqualSnapshot(t *testing.T) {
 	pool := []string{"#", "+/a", "cmd/#", "cmd/a", "cmd/a/b", "cmd/secret/x", "x/y", "x/+", "+/+", "events/a"}
 	rapid.Check(t, func(t *rapid.T) {
-		src := &wantedSet{routing.NewInterest(rapid.SampledFrom([]int{0, 3, 100}).Draw(t, "history"))}
+		src := &wantedSet{Interest: routing.NewInterest(rapid.SampledFrom([]int{0, 3, 100}).Draw(t, "history"))}
 		policy := &home.LinkPolicy{SetPeer: home.SetPeer{
 			InPrefix: rapid.SampledFrom([]string{"", "", "cmd/", "x/"}).Draw(t, "prefix"),
 			In:       rapid.SliceOfNDistinct(rapid.SampledFrom(pool), 0, 3, rapid.ID).Draw(t, "in"),
 			Never:    rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"cmd/secret/#", "x/y"}), 0, 2, rapid.ID).Draw(t, "never"),
 		}}
-		w := newWants(src, policy)
+		src.rules.Residency = rapid.SampledFrom([][]home.Residency{nil, {{Filter: "cmd/a/#", Regions: []string{"eu"}}},
+			{{Namespace: "other", Filter: "#"}, {Filter: "x/+", Regions: []string{"eu", "us"}}}}).Draw(t, "residency")
+		w := newWants(src, policy, "eu")
 		there := routing.NewRemote(nil)
 		if err := there.Replace(w.view().Snapshot()); err != nil {
 			t.Fatal(err)
@@ -202,7 +204,7 @@ func TestWants_DeltasEqualSnapshot(t *testing.T) {
 				t.Fatal(err)
 			}
 			version, digest := w.digest()
-			fresh := newWants(src, policy).view().Snapshot()
+			fresh := newWants(src, policy, "eu").view().Snapshot()
 			if got := there.Snapshot(); got.Version != version || got.Digest != digest || !slices.Equal(got.Filters, fresh.Filters) {
 				t.Fatalf("there %+v, here version %d, %+v", got, version, fresh.Filters)
 			}
@@ -210,7 +212,12 @@ func TestWants_DeltasEqualSnapshot(t *testing.T) {
 	})
 }
 
-type wantedSet struct{ *routing.Interest }
+type wantedSet struct {
+	*routing.Interest
+	rules home.Configure
+}
+
+func (w *wantedSet) Config() *home.Configure { return &w.rules }
 
 func (w *wantedSet) Wanted() (uint64, routing.Digest)           { return w.Version(), w.Digest() }
 func (w *wantedSet) WantedSince(v uint64) (routing.Delta, bool) { return w.Since(v) }

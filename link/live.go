@@ -72,6 +72,8 @@ func (p *peer) forward(m *home.Message) {
 		p.counts.drop(DropPolicyOut, 1)
 	case policy.Paused():
 		p.counts.drop(DropPaused, 1)
+	case !p.m.o.Home.State().MayLeave(m.Namespace, m.Topic, string(p.config().ID)):
+		p.counts.drop(DropResidency, 1)
 	case !p.isUp():
 		p.counts.drop(DropLinkDown, 1)
 	case !p.live.push(m):
@@ -218,6 +220,10 @@ func (t *tunnel) deliverLive(f *wire.Frame) {
 		}
 		if why != "" {
 			counts.drop(why, 1)
+			continue
+		}
+		if !t.st.MayLeave(m.Namespace, topic, string(t.st.ID())) {
+			counts.drop(DropResidency, 1)
 			continue
 		}
 		out := &home.Message{Seq: ViaLink, Namespace: m.Namespace, Topic: topic, Payload: m.Payload, Forward: m.Forward, QoS: m.QoS, Retain: m.Retain}

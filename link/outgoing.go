@@ -244,10 +244,15 @@ func (o *outgoing) message(st *home.State, ref *home.Spooled) (m wire.Message, o
 		return wire.Message{Seq: uint64(ref.Seq), Namespace: msg.Namespace, Payload: msg.Payload, QoS: msg.QoS},
 			o.s.t.agreed.Features&wire.FeatureCanary != 0, nil
 	}
-	// It was spooled under the policy of its time. What must not go now does not.
+	// It was spooled under the policy and the rules of its time. What must not go now
+	// does not.
 	policy := o.s.t.policy()
 	if why := withheld(policy, o.s.class, ref.Seq, msg.Topic); why != "" {
 		o.s.t.p.counts.drop(why, 1)
+		return m, false, nil
+	}
+	if !st.MayLeave(msg.Namespace, msg.Topic, string(o.s.peer())) {
+		o.s.t.p.counts.drop(DropResidency, 1)
 		return m, false, nil
 	}
 	m = wire.Message{Seq: uint64(ref.Seq), Namespace: msg.Namespace, Topic: msg.Topic, Payload: msg.Payload, Forward: msg.Forward,

@@ -263,13 +263,13 @@ func TestPrefix_AskedForIsWanted(t *testing.T) {
 			Never:    rapid.SliceOfN(rapid.SampledFrom([]string{"b", "a/b"}), 0, 2).Draw(t, "never"),
 		}}
 		filters := rapid.SliceOfN(rapid.SampledFrom(pool), 1, 3).Draw(t, "filters")
-		src := &wantedSet{routing.NewInterest(0)}
+		src := &wantedSet{Interest: routing.NewInterest(0)}
 		for _, f := range filters {
 			src.Add("", f)
 		}
 		topic := rapid.SampledFrom(names).Draw(t, "topic")
 		asked := false
-		for _, f := range newWants(src, policy).view().Snapshot().Filters {
+		for _, f := range newWants(src, policy, "eu").view().Snapshot().Filters {
 			asked = asked || routing.Matches(f.Filter, topic)
 		}
 		mapped, why := hereTopic(policy, topic)

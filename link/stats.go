@@ -41,13 +41,14 @@ const (
 	DropTooLarge  DropReason = "too_large" // for the peer
 	DropRelayed   DropReason = "came_by_link"
 
+	DropResidency    DropReason = "residency" // the rules keep it out of the region where it would go
 	DropPaused       DropReason = "paused"
 	DropOperator     DropReason = "operator"       // dropped from a spool by filter
 	DropTopicTooLong DropReason = "topic_too_long" // under the prefix of what comes in
 )
 
 var dropReasons = []DropReason{DropLinkDown, DropLiveFull, DropPolicyOut, DropPolicyIn, DropExpired, DropTooLarge, DropRelayed,
-	DropPaused, DropOperator, DropTopicTooLong}
+	DropPaused, DropOperator, DropTopicTooLong, DropResidency}
 
 // counters only grow, over all tunnels of a link.
 type counters struct {
@@ -61,7 +62,7 @@ type counters struct {
 	resyncs, gapsOut, gapsIn, held               atomic.Uint64
 	throttled                                    atomic.Uint64 // nanoseconds
 	canariesOut                                  atomic.Uint64
-	drops                                        [10]atomic.Uint64
+	drops                                        [11]atomic.Uint64
 }
 
 func (c *counters) drop(r DropReason, n int) {

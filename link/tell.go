@@ -40,7 +40,7 @@ func (t *tunnel) tellWanted(ctx context.Context) error {
 	if _, err := w.Write(head.Append(nil)); err != nil {
 		return err
 	}
-	s := &teller{t: t, w: w, wants: newWants(t.st, policy)}
+	s := &teller{t: t, w: w, wants: newWants(t.st, policy, t.st.ID())}
 	if err := s.digest(); err != nil {
 		return err
 	}
@@ -76,8 +76,8 @@ func (s *teller) current() (w *wants, fresh bool) {
 	if policy == nil { // forgotten: what was told stands until the tunnel ends
 		return s.wants, false
 	}
-	if !s.wants.of(policy) {
-		s.wants, fresh = newWants(s.t.st, policy), true
+	if !s.wants.of(policy, s.t.st.Config()) {
+		s.wants, fresh = newWants(s.t.st, policy, s.t.st.ID()), true
 	}
 	return s.wants, fresh
 }

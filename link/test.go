@@ -62,7 +62,7 @@ const (
 	inSyncWait   = 3 * time.Second
 	lateAfter    = 10 * time.Second   // a canary
 	lossMost     = 0.05               // of packets
-	certificate  = 7 * 24 * time.Hour // left of it, at least
+	certificate  = 7 * 24 * time.Hour // left of one, at least, or a third of its life
 	inSyncPoll   = 200 * time.Millisecond
 )
 
@@ -185,6 +185,10 @@ func middle(sorted []time.Duration) time.Duration { return sorted[len(sorted)/2]
 // canary sends some through both homes, and looks at how those of the peer come.
 func (x *tester) canary(ctx context.Context) {
 	next := "causeway ctl link show " + string(x.p.config().ID) + ", here and at the peer"
+	if x.t.policy().Paused() {
+		x.add("canary", TestMissed, "causeway ctl link resume "+string(x.p.config().ID), "the link is paused here: nothing crosses")
+		return
+	}
 	wait, cancel := context.WithTimeout(ctx, canaryWait)
 	defer cancel()
 	var trips []time.Duration
@@ -226,6 +230,9 @@ func (x *tester) view(ctx context.Context) {
 		if max(seconds(c.Out), seconds(c.In)) > lateAfter {
 			state = TestMissed
 		}
+	}
+	if v.Paused {
+		state, text = TestMissed, text+"; the link is paused there"
 	}
 	if v.Held != "" {
 		state, text = TestFailed, text+"; held back there: "+v.Held
@@ -309,21 +316,21 @@ func (x *tester) spool() {
 // certificates looks at how long both are valid.
 func (x *tester) certificates() {
 	state, text := TestOK, ""
-	look := func(whose string, until time.Time) {
+	look := func(whose string, from, until time.Time) {
 		if text != "" {
 			text += ", "
 		}
 		left := time.Until(until)
 		text += fmt.Sprintf("%s until %s (%d days)", whose, until.UTC().Format(time.DateOnly), int(left.Hours()/24))
-		if left < certificate {
+		if left < min(certificate, until.Sub(from)/3) {
 			state = TestMissed
 		}
 	}
 	if x.View != nil && !x.View.YourCertificateUntil.IsZero() {
-		look("ours is valid", x.View.YourCertificateUntil)
+		look("ours is valid", x.View.YourCertificateFrom, x.View.YourCertificateUntil)
 	}
 	if chain := x.t.c.tls().PeerCertificates; len(chain) > 0 {
-		look("the peer's", chain[0].NotAfter)
+		look("the peer's", chain[0].NotBefore, chain[0].NotAfter)
 	}
 	x.add("certificates", state, "causeway ca issue makes new ones; nodes read them without a restart", "%s", text)
 }

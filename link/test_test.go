@@ -37,7 +37,7 @@ func TestTest_OfALinkThatWorks(t *testing.T) {
 		w := newWorld(t, 20*time.Millisecond)
 		defer w.close()
 		eu, us := pairWithCanaries(w, peerTo("us"), peerFrom("eu"))
-		eu.home.do(t, &home.SetPeer{Peer: "us", In: []string{"back/#"}})
+		eu.home.do(t, &home.SetPeer{Peer: "us", In: []string{"back/#"}, Retained: true})
 		us.home.subscribe(t, "dev", "events/#")
 		eu.home.subscribe(t, "dev", "back/a", "other/b")
 		wantsKnown(t, eu, us)

@@ -20,7 +20,9 @@ type View struct {
 	Bytes    uint64  `json:"bytes"`
 	Oldest   float64 `json:"oldest_seconds"`
 	Held     string  `json:"held"` // why a class is not sent
-	// YourCertificateUntil is the end of the other side's certificate.
+	Paused   bool    `json:"paused"`
+	// When the other side's certificate begins and ends.
+	YourCertificateFrom  time.Time  `json:"your_certificate_from"`
 	YourCertificateUntil time.Time  `json:"your_certificate_until"`
 	Topic                *TopicView `json:"topic,omitempty"`
 }
@@ -55,7 +57,7 @@ func (v *View) encode() []byte {
 
 // view is how this side sees the link.
 func (t *tunnel) view(q *wire.Question) *View {
-	cfg, st := t.p.config(), t.st
+	cfg, st, policy := t.p.config(), t.st, t.policy()
 	v := &View{Region: t.p.m.o.Region, Software: t.p.m.o.Software, Wants: t.wants(), Holds: t.holds()}
 	if c := t.p.canaries.status(time.Now()); c.Known {
 		v.Canary = &Ages{c.OutAge.Seconds(), c.InAge.Seconds()}
@@ -66,13 +68,13 @@ func (t *tunnel) view(q *wire.Question) *View {
 			v.Oldest = max(0, st.Now().Sub(info.Oldest)).Seconds()
 		}
 	}
-	v.Held = t.p.whyHeld()
+	v.Held, v.Paused = t.p.whyHeld(), policy.Paused()
 	if chain := t.c.tls().PeerCertificates; len(chain) > 0 {
-		v.YourCertificateUntil = chain[0].NotAfter.UTC()
+		v.YourCertificateFrom, v.YourCertificateUntil = chain[0].NotBefore.UTC(), chain[0].NotAfter.UTC()
 	}
 	if q.Topic != "" {
-		here, drop := hereTopic(t.policy(), q.Topic)
-		v.Topic = &TopicView{MayCome: drop == "", Wanted: drop == "" && wantsTopic(st, q.Namespace, here)}
+		here, why := hereTopic(policy, q.Topic)
+		v.Topic = &TopicView{MayCome: why == "", Wanted: why == "" && wantsTopic(st, q.Namespace, here)}
 	}
 	return v
 }
@@ -80,10 +82,10 @@ func (t *tunnel) view(q *wire.Question) *View {
 // wants is what this side asks of the peer.
 func (t *tunnel) wants() Wish {
 	policy := t.policy()
-	if policy == nil {
-		return Wish{Epoch: t.st.Epoch().Number}
+	if policy == nil { // the home does not know the peer
+		return Wish{}
 	}
-	version, d := newWants(t.st, policy).digest()
+	version, d := newWants(t.st, policy, t.st.ID()).digest()
 	return Wish{t.st.Epoch().Number, version, d.Hi, d.Lo}
 }
 

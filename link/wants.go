@@ -13,6 +13,7 @@ type wantedSource interface {
 	Wanted() (version uint64, d routing.Digest)
 	WantedSince(version uint64) (routing.Delta, bool)
 	WantedView() routing.View
+	Config() *home.Configure
 }
 
 // wants is what we ask of one peer: what our home wants, narrowed by the link's
@@ -20,25 +21,36 @@ type wantedSource interface {
 // tells the same, and needs no memory of its own to go on after a restart.
 type wants struct {
 	src       wantedSource
-	in, never []string // as the peer names topics
-	prefix    string   // before them here
+	in, never []string        // as the peer names topics
+	prefix    string          // before them here
+	rules     *home.Configure // whose residency keeps what is wanted from being told
+	regions   [2]string       // this one and the peer's
 	narrow    bool
 	set       *routing.Interest // narrowed set at version, counted; nil: not built
 	version   uint64
 }
 
-func newWants(src wantedSource, policy *home.LinkPolicy) *wants {
-	return &wants{src: src, in: policy.In, never: policy.Never, prefix: policy.InPrefix,
-		narrow: len(policy.In)+len(policy.Never)+len(policy.InPrefix) > 0}
+func newWants(src wantedSource, policy *home.LinkPolicy, own home.ID) *wants {
+	w := &wants{src: src, in: policy.In, never: policy.Never, prefix: policy.InPrefix, rules: src.Config(), regions: [2]string{string(own), string(policy.Peer)}}
+	w.narrow = len(w.in)+len(w.never)+len(w.prefix)+len(w.rules.Residency) > 0
+	return w
 }
 
-// of says whether w is what a policy makes of what our home wants.
-func (w *wants) of(policy *home.LinkPolicy) bool {
-	return slices.Equal(w.in, policy.In) && slices.Equal(w.never, policy.Never) && w.prefix == policy.InPrefix
+// of says whether w is what a policy, and the rules of a home, make of what our home
+// wants.
+func (w *wants) of(policy *home.LinkPolicy, rules *home.Configure) bool {
+	return slices.Equal(w.in, policy.In) && slices.Equal(w.never, policy.Never) && w.prefix == policy.InPrefix &&
+		(w.rules == rules || len(w.rules.Residency)+len(rules.Residency) == 0)
 }
 
-// asks is what a filter of our home asks of the peer, as that names topics.
-func (w *wants) asks(filter string) []string {
+// asks is what a filter of our home asks of the peer, as that names topics. Of what
+// the rules of residency keep apart nothing is asked: it would tell the peer for
+// nothing what is wanted here.
+func (w *wants) asks(f routing.Filter) []string {
+	filter := f.Filter
+	if slices.ContainsFunc(w.rules.Unwanted(f.Namespace, w.regions[:]...), func(wide string) bool { return routing.Covers(wide, filter) }) {
+		return nil
+	}
 	if w.prefix != "" {
 		var ok bool
 		if filter, ok = routing.Unprefix(filter, w.prefix); !ok {
@@ -83,6 +95,17 @@ func (w *wants) view() routing.View {
 	return v
 }
 
+// restrict narrows a filter to what may come by the link. Of what the rules of
+// residency keep apart nothing is told: it would tell the peer for nothing what is
+// wanted here.
+func (w *wants) restrict(f routing.Filter) []string {
+	never := w.never
+	if len(w.rules.Residency) > 0 {
+		never = append(slices.Clone(never), w.rules.Unwanted(f.Namespace, w.regions[:]...)...)
+	}
+	return routing.Restrict(f.Filter, w.in, never)
+}
+
 // advance takes the narrowed set to the home's version. It returns the change,
 // or not ok when the set had to be built anew.
 func (w *wants) advance() (routing.Delta, bool) {
@@ -94,7 +117,7 @@ func (w *wants) advance() (routing.Delta, bool) {
 	all := w.src.WantedView()
 	w.set = routing.NewInterest(0)
 	for f := range all.All() {
-		for _, part := range w.asks(f.Filter) {
+		for _, part := range w.asks(f) {
 			w.set.Add(f.Namespace, part)
 		}
 	}
@@ -107,14 +130,14 @@ func (w *wants) advance() (routing.Delta, bool) {
 func (w *wants) apply(raw routing.Delta) routing.Delta {
 	net := map[routing.Filter]int{}
 	for _, f := range raw.Add {
-		for _, part := range w.asks(f.Filter) {
+		for _, part := range w.asks(f) {
 			if w.set.Add(f.Namespace, part) {
 				net[routing.Filter{Namespace: f.Namespace, Filter: part}]++
 			}
 		}
 	}
 	for _, f := range raw.Remove {
-		for _, part := range w.asks(f.Filter) {
+		for _, part := range w.asks(f) {
 			if w.set.Remove(f.Namespace, part) {
 				net[routing.Filter{Namespace: f.Namespace, Filter: part}]--
 			}

@@ -40,7 +40,7 @@ func (c *ctl) linkTestCommand() *cobra.Command {
 	namespaceFlag(cmd, &namespace, defaultNamespace, "namespace of the topic's publisher")
 	cmd.Flags().StringVar(&bytes, "bytes", "", "also send `SIZE` of padding, up to 64MiB, that the peer throws away, and say how fast it went")
 	cmd.Flags().BoolVarP(&c.yes, "yes", "y", false, "do not ask before padding is sent")
-	cmd.Long = "Exit code 1: a step failed, the link does not work. 4: it works, and a goal is missed\n(a late canary, packets lost, a certificate that ends within a week, a topic that would not cross)."
+	cmd.Long = "Exit code 1: a step failed, the link does not work. 4: it works, and a goal is missed\n(a late canary, packets lost, a certificate with less than a week and a third of its life left, a topic that would not cross)."
 	cmd.Example = "  causeway ctl link test us --topic cmd/car-1/door\n  causeway ctl link test us --bytes 10MiB --yes"
 	return cmd
 }

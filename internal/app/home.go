@@ -296,7 +296,7 @@ func (h *homeService) catchingUp(c *health.Condition, p replica.CatchUp) {
 // file says: as operations, since apply reads no node's configuration. [A8]
 func (h *homeService) configure(ctx context.Context, r *replica.Replica) error {
 	want := configureOp(h.a.cfg)
-	if have := r.State().Config(); have.Revision == 0 || have.Limits != want.Limits || !slices.Equal(have.Acks, want.Acks) {
+	if have := r.State().Config(); have.Revision == 0 || have.Limits != want.Limits || !slices.Equal(have.Acks, want.Acks) || !sameResidency(have.Residency, want.Residency) {
 		want.Revision = have.Revision + 1
 		if err := proposeWait(ctx, r, want); err != nil {
 			return err
@@ -322,6 +322,12 @@ func (h *homeService) configureLink(ctx context.Context, r *replica.Replica, l *
 		return h.foreignInterest(ctx, r, l)
 	}
 	return nil
+}
+
+func sameResidency(a, b []home.Residency) bool {
+	return slices.EqualFunc(a, b, func(x, y home.Residency) bool {
+		return x.Namespace == y.Namespace && x.Filter == y.Filter && slices.Equal(x.Regions, y.Regions)
+	})
 }
 
 func samePolicy(a, b *home.SetPeer) bool {
@@ -370,6 +376,9 @@ func configureOp(cfg *config.Config) *home.Configure {
 			p = home.PolicyMemory
 		}
 		op.Acks = append(op.Acks, home.AckPolicy{Filter: r.Filter, Policy: p})
+	}
+	for _, r := range cfg.Residency {
+		op.Residency = append(op.Residency, home.Residency{Namespace: r.Namespace, Filter: r.Filter, Regions: r.Regions})
 	}
 	return op
 }

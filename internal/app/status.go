@@ -321,8 +321,12 @@ func (n node) Route(namespace, topic string, max int) (admin.Route, error) {
 	}
 	r := admin.Route{Namespace: namespace, Topic: topic, Ack: policyName(s.PolicyOf(topic)), AckFilter: ackFilter(s, topic)}
 	targets := map[string]admin.Target{}
+	rule, refused := s.ResidencyOf(namespace, topic, string(s.ID()))
 	for _, t := range s.Match(namespace, topic, nil) {
-		target := n.target(s, t, topic)
+		target := n.target(s, t, namespace, topic)
+		if refused {
+			target.Sends, target.Reason = false, "publishers are refused: residency keeps "+rule.Filter+" in "+orNone(rule.Regions)
+		}
 		key := target.Kind + "\x00" + target.Name
 		if old, ok := targets[key]; !ok || old.QoS < target.QoS {
 			targets[key] = target
@@ -357,12 +361,23 @@ func ackFilter(s *home.State, topic string) string {
 	return ""
 }
 
-func (n node) target(s *home.State, t *home.Target, topic string) admin.Target {
+// orNone writes a list of names.
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "no region"
+	}
+	return strings.Join(names, ", ")
+}
+
+func (n node) target(s *home.State, t *home.Target, ns, topic string) admin.Target {
 	switch {
 	case t.Peer != "":
 		out := admin.Target{Kind: "peer", Name: string(t.Peer), QoS: 2, Sends: true, Reason: "a session there subscribed"}
 		if !s.MayGo(t.Peer, topic) {
 			out.Sends, out.Reason = false, "a session there subscribed, but the link's out or never filters hold it back"
+		}
+		if rule, denied := s.ResidencyOf(ns, topic, string(t.Peer)); denied {
+			out.Sends, out.Reason = false, "a session there subscribed, but residency keeps "+rule.Filter+" in "+orNone(rule.Regions)
 		}
 		return out
 	case t.Group != nil:

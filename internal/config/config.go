@@ -32,6 +32,9 @@ type Config struct {
 	// Ack says, by topic filter, what a PUBACK waits for; the first match wins, and what matches
 	// nothing is AckRegion. Default: "#" by AckRegion.
 	Ack []AckRule `mapstructure:"ack"`
+	// Residency says where messages may be stored. All rules that match a message count. Default: none,
+	// everything may be stored wherever a link leads.
+	Residency []ResidencyRule `mapstructure:"residency"`
 	// Links are the peer regions this region exchanges messages with. Default: none.
 	Links []Link `mapstructure:"links"`
 	// Link is the side of the links that accepts tunnels.
@@ -256,6 +259,19 @@ type AckRule struct {
 	Filter string `mapstructure:"filter"`
 	// Policy is what is promised for it. Default AckRegion.
 	Policy AckPolicy `mapstructure:"policy"`
+}
+
+// ResidencyRule keeps the topics of one filter in some regions: no link takes them elsewhere, and
+// a region that is not named does not take them from devices either.
+type ResidencyRule struct {
+	// Namespace is the one of the publishers. Default: every namespace.
+	Namespace string `mapstructure:"namespace"`
+	// Filter is an MQTT topic filter; a wildcard in its first level matches topics that begin with "$",
+	// too.
+	Filter string `mapstructure:"filter"`
+	// Regions are the only ones that may store them: names of regions, as in links[].peer, and of
+	// foreign links.
+	Regions []string `mapstructure:"regions"`
 }
 
 // Compression is the codec of the frames a link sends.

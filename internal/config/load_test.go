@@ -99,6 +99,7 @@ link: { listen: "", relay: [{ between: [us, ap] }] }
 admin: { socket: /run/causeway.sock, listen: "127.0.0.1:18083", tokens: file:/etc/causeway/tokens }
 metrics: { listen: ":9464" }
 log: { level: warn, format: json }
+residency: [{ namespace: cars, filter: "pii/#", regions: [eu, eu-b] }]
 `
 
 func TestLoad_File(t *testing.T) {
@@ -128,7 +129,8 @@ func TestLoad_File(t *testing.T) {
 		Link:    LinkAccept{Relay: []RelayRule{{Between: []string{"us", "ap"}}}},
 		Admin:   Admin{Socket: "/run/causeway.sock", Listen: "127.0.0.1:18083", Tokens: "file:/etc/causeway/tokens"},
 		Metrics: Metrics{Listen: ":9464"}, StopNotice: 500 * time.Millisecond,
-		Log: Log{Level: LogWarn, Format: LogJSON},
+		Log:       Log{Level: LogWarn, Format: LogJSON},
+		Residency: []ResidencyRule{{Namespace: "cars", Filter: "pii/#", Regions: []string{"eu", "eu-b"}}},
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)

@@ -22,6 +22,7 @@ func (c *Config) Validate() error {
 	v.unique("listeners", "name", len(c.Listeners), func(i int) string { return c.Listeners[i].Name })
 	v.limits(c.Limits)
 	v.acks(c.Ack)
+	v.residency(c)
 	v.links(c)
 	v.endpoints(c)
 	return joinProblems(v.problems)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +113,17 @@ func TestValidate(t *testing.T) {
 			`ack[1].filter: is never reached: the first match wins and ack[0].filter is "#"`},
 		{"ack twice", func(c *Config) { c.Ack = []AckRule{{"a", AckMemory}, {"a", AckRegion}} }, `ack[1].filter: "a" is also ack[0].filter`},
 		{"no acks", func(c *Config) { c.Ack = nil }, ""},
+
+		{"residency", func(c *Config) { c.Residency = []ResidencyRule{{Filter: "#", Regions: []string{"local"}}} }, ""},
+		{"residency nowhere", func(c *Config) { c.Residency = []ResidencyRule{{Filter: "a"}} }, "residency[0].regions: is empty, so that no region could store what matches"},
+		{"residency filter", func(c *Config) { c.Residency = []ResidencyRule{{Filter: "a/#/b", Regions: []string{"eu"}}} }, `residency[0].filter: "a/#/b" is no topic filter`},
+		{"residency region", func(c *Config) { c.Residency = []ResidencyRule{{Filter: "a", Regions: []string{"EU"}}} }, `residency[0].regions[0]: "EU" is no name`},
+		{"residency namespace", func(c *Config) {
+			c.Residency = []ResidencyRule{{Namespace: "#", Filter: "a", Regions: []string{"eu"}}}
+		}, `residency[0].namespace: "#" is no name`},
+		{"too much residency", func(c *Config) {
+			c.Residency = slices.Repeat([]ResidencyRule{{Filter: "a", Regions: []string{"eu"}}}, 257)
+		}, "residency: has 257 rules, at most 256 are allowed"},
 
 		{"link", link(func(*Link) {}), ""},
 		{"link without identity", func(c *Config) { link(func(*Link) {})(c); c.Identity.Key = "" }, "identity.key: is missing"},
@@ -319,6 +331,9 @@ func normalize(c *Config) {
 	}
 	if len(c.Link.Relay) == 0 {
 		c.Link.Relay = nil
+	}
+	if len(c.Residency) == 0 {
+		c.Residency = nil
 	}
 }
 

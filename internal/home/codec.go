@@ -419,7 +419,7 @@ func (op *Configure) append(b []byte) []byte {
 	for _, a := range op.Acks {
 		b = append(appendString(b, a.Filter), byte(a.Policy))
 	}
-	return b
+	return appendResidency(b, op.Residency)
 }
 
 func (r *reader) configure() Op {
@@ -430,6 +430,7 @@ func (r *reader) configure() Op {
 	for range cap(op.Acks) {
 		op.Acks = append(op.Acks, AckPolicy{r.string(), Policy(r.byte())})
 	}
+	op.Residency = r.residency()
 	return op
 }
 

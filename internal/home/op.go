@@ -221,11 +221,13 @@ const (
 	PolicyMemory Policy = 2 // accepted by this node only
 )
 
-// Configure replaces the home's limits and ack policies.
+// Configure replaces the home's limits, ack policies and rules of residency.
 type Configure struct {
 	Revision uint64
 	Limits   Limits
 	Acks     []AckPolicy // first match wins; none means PolicyRegion
+	// Residency says where messages may be stored; all that match count.
+	Residency []Residency
 }
 
 // SetPeer adds a peer or changes the base of its policy, which is what the node
@@ -402,6 +404,7 @@ const (
 	CodeVoid          Code = 0x40
 	CodeGap           Code = 0x41
 	CodeUnknown       Code = 0x42 // no such peer, session or cursor
+	CodeNotAuthorized Code = 0x87 // Not authorized: the region may not store it
 	CodeTopicInvalid  Code = 0x90 // Topic Name invalid
 	CodeQuota         Code = 0x97 // Quota exceeded
 )

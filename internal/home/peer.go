@@ -97,7 +97,7 @@ func (s *State) spoolRetained(p *peer, before *LinkPolicy) {
 	var list []kept
 	for ns, sp := range *s.spaces.Load() {
 		sp.retained.each(func(r *retained) {
-			if r.home == s.id && p.policy.MayGo(r.topic) && !(before.Retained && before.MayGo(r.topic)) {
+			if r.home == s.id && p.policy.MayGo(r.topic) && s.MayLeave(ns, r.topic, string(p.id)) && !(before.Retained && before.MayGo(r.topic)) {
 				list = append(list, kept{ns, r})
 			}
 		})
@@ -202,7 +202,11 @@ func (s *State) spoolAll(m *message, version uint64, not []ID) (n int) {
 			v = 0
 		}
 		groups := p.claimsOf(s.gen)
-		if (live || v != 0 || len(groups) > 0) && p.policy.MayGo(m.Topic) {
+		switch {
+		case !live && v == 0 && len(groups) == 0 || !p.policy.MayGo(m.Topic):
+		case !s.MayLeave(m.Namespace, m.Topic, string(p.id)):
+			s.sink.Dropped("spool", DropResidency, 1)
+		default:
 			s.spoolFor(p, m, spoolRef{version: v, live: live, groups: groups})
 			n++
 		}
@@ -245,10 +249,15 @@ func (s *State) frame(op *Frame) Outcome {
 			continue
 		}
 		at = fm.Seq
-		if routing.ValidTopic(fm.Topic) == nil && keySafe(fm.Namespace) {
-			s.fromPeer(src, fm)
-			n++
+		if routing.ValidTopic(fm.Topic) != nil || !keySafe(fm.Namespace) {
+			continue
 		}
+		if !s.mayStay(fm.Namespace, fm.Topic) {
+			s.sink.Dropped("link", DropResidency, 1)
+			continue
+		}
+		s.fromPeer(src, fm)
+		n++
 	}
 	s.cursors[key] = op.To
 	s.changes.cursor(key)

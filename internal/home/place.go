@@ -63,10 +63,14 @@ type candidate struct {
 	id      ID
 	present bool // a member is attached there, and the peer can be reached
 	policy  *LinkPolicy
+	s       *State // for the rules of residency
+	ns      string // of the group
 }
 
 // may says whether a topic may go to the candidate.
-func (c *candidate) may(topic string) bool { return c.policy.MayGo(topic) }
+func (c *candidate) may(topic string) bool {
+	return c.policy.MayGo(topic) && c.s.MayLeave(c.ns, topic, string(c.id))
+}
 
 func (g *Group) candidates(s *State) (list []candidate) {
 	d := s.declared(g.key.space, g.key.name)
@@ -74,7 +78,7 @@ func (g *Group) candidates(s *State) (list []candidate) {
 		if x.members {
 			policy := x.peer.policy
 			present := x.attached && !policy.Pause.On && !s.ranking.away(x.peer.id)
-			list = append(list, candidate{x.peer, x.peer.id, present, policy})
+			list = append(list, candidate{x.peer, x.peer.id, present, policy, s, g.key.space})
 		}
 	}
 	slices.SortFunc(list, func(a, b candidate) int {

@@ -27,6 +27,10 @@ func (s *State) publishFor(op *Publish, way *passage) Outcome {
 			return Outcome{}
 		}
 	}
+	if !s.mayStay(way.namespace, op.Topic) {
+		s.sink.Dropped("home", DropResidency, 1)
+		return Outcome{Code: CodeNotAuthorized}
+	}
 	if op.Retain && !keepable(op.Topic) {
 		return Outcome{Code: CodeTopicInvalid}
 	}

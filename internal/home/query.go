@@ -206,8 +206,9 @@ func (s *State) Peers() (list []PeerInfo) {
 func (p *peer) info() PeerInfo {
 	info := PeerInfo{Peer: p.id, Policy: p.policy.SetPeer, Epoch: p.epoch, Version: p.interest.Version(), Filters: p.interest.Len()}
 	for _, sp := range p.spools {
-		info.Spooled += sp.messages()
-		info.Bytes += sp.bytes
+		if info.Spooled += sp.messages(); sp.messages() > 0 {
+			info.Bytes += sp.bytes
+		}
 		if at := sp.oldest(); at != 0 && (info.Oldest == 0 || at < info.Oldest) {
 			info.Oldest = at
 		}

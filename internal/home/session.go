@@ -279,6 +279,10 @@ func (s *State) fireWill(x *session) {
 	if w.Expiry != 0 {
 		m.Expires = s.time.Add(seconds(w.Expiry))
 	}
+	if !s.mayStay(m.Namespace, m.Topic) {
+		s.sink.Dropped("home", DropResidency, 1)
+		return
+	}
 	s.publish(m, x)
 }
 

@@ -63,6 +63,7 @@ const (
 	DropForgotten  DropReason = "peer_forgotten"
 	DropOperator   DropReason = "operator"
 	DropSessionEnd DropReason = "session_ended"
+	DropResidency  DropReason = "residency" // a region may not store it
 )
 
 // Sink hears what applied records mean for connections and links. It is called

@@ -99,6 +99,7 @@ func (s *State) spoolRefuses(op *Publish, way *passage) bool {
 	size := uint64(len(op.Topic) + len(op.Forward) + len(op.Payload))
 	for _, p := range s.peers {
 		if p.policy.Refuse && !slices.Contains(way.not, p.id) && p.waiting()+size > p.spoolBytes() && p.policy.MayGo(op.Topic) &&
+			s.MayLeave(way.namespace, op.Topic, string(p.id)) &&
 			(op.Retain && p.policy.Retained || s.peerMatches(p, way.namespace, op.Topic)) {
 			return true
 		}

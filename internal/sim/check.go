@@ -88,6 +88,9 @@ func (w *World) checkCopies() error {
 }
 
 func (w *World) checkPair(p, s *device) error {
+	if p.resident() && p.r != s.r {
+		return w.checkConfined(p, s)
+	}
 	if s.role == subscriber || s.role == twin {
 		if err := w.checkWills(p, s); err != nil || p.role != publisher {
 			return err
@@ -140,8 +143,8 @@ func surely(p, s *device) (list []int) {
 // checkGroup wants each message at one member of each shared subscription of a
 // region; at QoS 2 once, whatever became of the members meanwhile.
 func (w *World) checkGroup(p *device, r *region) error {
-	if p.role != publisher {
-		return nil
+	if p.role != publisher || p.resident() && p.r != r {
+		return nil // of what must not come no member got anything: checkPair
 	}
 	count, other := map[int]int{}, map[int]int{}
 	for _, m := range w.devices {

@@ -148,6 +148,9 @@ func (l *link) send() {
 		if s.Evicted {
 			m = n.body(s.Seq)
 		}
+		if !n.state.MayLeave(m.Namespace, m.Topic, string(l.to.id)) && l.w.opt.Plant != SendSpooled {
+			continue // the span covers it
+		}
 		f.Messages = append(f.Messages, home.FrameMessage{Seq: s.Seq, Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, Live: s.Live, RetainVersion: s.RetainVersion})
 	}
 	if l.w.opt.Plant == NoVersions {

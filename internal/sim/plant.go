@@ -37,6 +37,8 @@ const (
 	TrimOnSend    // the link drops a frame's messages when it was sent
 	ForgetCursors // a restarted home has no link cursors: known frames count again
 	NoVersions    // retained messages cross without their version
+	SendSpooled   // what waits for a peer is sent whatever the rules of residency say
+	ForgetRules   // the home forgets the rules of residency
 )
 
 // corrupt does to a record that is about to be applied what a planted mistake
@@ -52,6 +54,14 @@ func (f Fault) corrupt(s *home.State, rec *home.Record) {
 			}
 			next[e.Owner]++
 			e.N = next[e.Owner]
+		}
+	case ForgetRules:
+		for i := range rec.Entries {
+			for _, op := range rec.Entries[i].Ops {
+				if c, ok := op.(*home.Configure); ok {
+					c.Residency = nil
+				}
+			}
 		}
 	case NoEpochs:
 		for i := range rec.Entries {

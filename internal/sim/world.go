@@ -18,6 +18,7 @@ type Options struct {
 	Aged     bool // sessions have lived for long: packet ids begin again
 	Hurry    bool // home time runs fast
 	Grace    bool // wills wait for who lost its connection by the region's doing
+	Resident bool // what some publish must not leave their region
 	Messages int  // from each publisher
 	Faults   int  // crashes, cuts and the like
 	Trace    int  // lines of what happened that a failure shows; 60 and more
@@ -63,6 +64,11 @@ func play(opt Options) (*World, error) {
 		d.watch()
 		if d.role == hopper || strings.HasSuffix(d.id, "member1") {
 			w.after(w.upTo(time.Second), d.hop)
+		}
+	}
+	if opt.Resident {
+		if err := w.confine(); err != nil {
+			return w, err
 		}
 	}
 	for range opt.Faults {

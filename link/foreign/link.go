@@ -261,6 +261,8 @@ func (l *linkTo) forward(m *home.Message) {
 		l.counts.drop(DropLoop, 1)
 	case m.Namespace != l.cfg.Namespace || !l.cfg.mayGo(m.Topic):
 		l.counts.drop(DropPolicyOut, 1)
+	case t != nil && !t.st.MayLeave(m.Namespace, m.Topic, string(l.peer())):
+		l.counts.drop(DropResidency, 1)
 	case hops(m.Trail) >= maxHops:
 		l.counts.drop(DropLoop, 1)
 	case t == nil || !t.first.connected.Load():

@@ -158,12 +158,15 @@ func (t *term) dispatch(r *reader, ref *home.Spooled) error {
 
 func size(m *home.Message) int { return len(m.Topic) + len(m.Payload) + len(m.Forward) + 64 }
 
-// mayNot says why a spooled message does not go out; "" if it does. It was spooled under the policy of its time.
+// mayNot says why a spooled message does not go out; "" if it does. It was spooled under the policy and
+// the rules of its time.
 func (t *term) mayNot(ref *home.Spooled) DropReason {
 	m := &ref.Message
 	switch {
 	case m.Namespace != t.l.cfg.Namespace || !t.l.cfg.mayGo(m.Topic):
 		return DropPolicyOut
+	case !t.st.MayLeave(m.Namespace, m.Topic, string(t.l.peer())):
+		return DropResidency
 	case hops(m.Trail) >= maxHops:
 		return DropLoop
 	case m.Expires == 0 || m.Expires > t.st.Now():
