@@ -47,9 +47,9 @@ func TestUnwantedTopic_SendsNothing(t *testing.T) {
 		}
 		check(t, l)
 		time.Sleep(time.Minute)
-		// then nothing of them crosses: no message, no frame
+		// then nothing of them crosses: no message, no frame but those of canaries
 		s, _ := l.Link("eu", "us")
-		if c := s.Counters; c.FramesOut != 0 || c.MessagesOut != 0 || c.LiveOut != 0 || c.RawOut != 0 || c.WireOut != 0 {
+		if c := s.Counters; c.FramesOut != c.CanariesOut || c.MessagesOut != 0 || c.LiveOut != 0 || c.WireOut > 40*c.CanariesOut {
 			t.Errorf("the link carried what nobody wants: %+v", c)
 		}
 		if s.LagMessages != 0 {
@@ -58,7 +58,7 @@ func TestUnwantedTopic_SendsNothing(t *testing.T) {
 		// and the counter does count
 		pub.Publish(Message{Topic: "wanted/x", QoS: 1})
 		await(t, l, "the wanted message", func() bool { return messages(sub, pub) == 1 })
-		if s, _ := l.Link("eu", "us"); s.Counters.MessagesOut != 1 || s.Counters.FramesOut != 1 {
+		if s, _ := l.Link("eu", "us"); s.Counters.MessagesOut != 1 || s.Counters.FramesOut <= s.Counters.CanariesOut {
 			t.Errorf("one wanted message: %+v", s.Counters)
 		}
 	})
