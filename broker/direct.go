@@ -16,10 +16,16 @@ import (
 type fanOut struct {
 	targets []*home.Target
 	to      []recipient
-	peers   []home.ID
+	peers   []crossing
 	nodes   []home.NodeID // of the region, whose devices want it
 	chosen  []directed    // members of shared subscriptions there
 	index   map[*conn]int // into to, once it is long
+}
+
+// crossing is a peer that a message goes to, and what for.
+type crossing struct {
+	peer  home.ID
+	claim home.Claim
 }
 
 // recipient is a connection and what it asked for, over all its filters that match: one copy, at the highest QoS, with
@@ -37,6 +43,7 @@ func (f *fanOut) free() {
 	clear(f.targets)
 	clear(f.to)
 	clear(f.chosen)
+	clear(f.peers)
 	f.targets, f.to, f.peers, f.nodes, f.chosen, f.index = f.targets[:0], f.to[:0], f.peers[:0], f.nodes[:0], f.chosen[:0], nil
 	if cap(f.targets) <= 4096 {
 		fanOuts.Put(f)
@@ -51,7 +58,7 @@ func (s *Server) publishDirect(from *conn, topic string, kept bool, p *packet.Pu
 	if len(f.targets) == 0 {
 		return 0
 	}
-	n := s.resolve(f, &from.key, p.QoS)
+	n := s.resolve(f, &from.key, topic, p.QoS, nil)
 	if len(f.to) == 0 && len(f.peers) == 0 && len(f.nodes) == 0 && len(f.chosen) == 0 {
 		return n
 	}
@@ -69,8 +76,8 @@ func (s *Server) publishDirect(from *conn, topic string, kept bool, p *packet.Pu
 	}
 	s.handOut(f, m)
 	s.handOver(f, m)
-	for _, peer := range f.peers {
-		s.opt.Forwarder.Forward(peer, m)
+	for _, x := range f.peers {
+		s.opt.Forwarder.Forward(x.peer, m, x.claim)
 	}
 	return n
 }
@@ -87,29 +94,63 @@ func (s *Server) handOver(f *fanOut, m *home.Message) {
 	}
 }
 
-// DeliverFromPeer delivers a message that came by a link and is in no log to connections of this region. It is not
-// forwarded to peers again: every region hears from the message's own region. [D6] m must not be written afterwards.
-func (s *Server) DeliverFromPeer(m *home.Message) {
+// DeliverFromPeer delivers a message that came by a link and is in no log to connections of this region, as far as it
+// came for them. It is not forwarded to peers again: every region hears from the message's own region. [D6] m must not
+// be written afterwards.
+func (s *Server) DeliverFromPeer(m *home.Message, c home.Claim) {
 	f := fanOuts.Get().(*fanOut)
 	defer f.free()
 	f.targets = s.opt.Home.Match(m.Namespace, m.Topic, f.targets)
-	s.resolve(f, nil, m.QoS)
-	s.handOut(f, m)
-	s.handOver(f, m)
-}
-
-// resolve turns targets into recipients and peers; it returns how many wanted the message, here or not.
-func (s *Server) resolve(f *fanOut, from *home.SessionKey, qos byte) (n int) {
 	self := s.opt.Home.Owner().Node
 	for _, t := range f.targets {
 		switch {
 		case t.Peer != "":
-			n += f.addPeer(t.Peer)
 		case t.Group != nil:
-			if m, ok := t.Group.Pick(); ok {
-				n++
-				s.addMember(f, &m, self, min(qos, m.QoS))
+			if t.Group.Arrived(c) {
+				s.addPick(f, t.Group, self, m.QoS)
 			}
+		case !c.Live || s.elsewhere(f, t.Owner().Node, self):
+		default:
+			s.addRecipient(f, t.Session, min(m.QoS, t.QoS), t.RetainAs, t.SubID, true)
+		}
+	}
+	s.handOut(f, m)
+	s.handOver(f, m)
+}
+
+// addPick adds a member of a shared subscription.
+func (s *Server) addPick(f *fanOut, g *home.Group, self home.NodeID, qos byte) {
+	if m, ok := g.Pick(); ok {
+		s.addMember(f, &m, self, min(qos, m.QoS))
+	}
+}
+
+// choose adds who gets a message on behalf of a shared subscription: a member here, one region, or both.
+func (s *Server) choose(f *fanOut, to home.Choice, g *home.Group, self home.NodeID, qos byte) (n int) {
+	if to.Here {
+		n++
+		s.addMember(f, &to.Member, self, min(qos, to.Member.QoS))
+	}
+	if to.Peer != "" {
+		x, added := f.crossing(to.Peer)
+		x.claim.Groups = append(x.claim.Groups, g.Text())
+		n += added
+	}
+	return n
+}
+
+// resolve turns the targets of a message of this region into recipients and peers; it returns how many wanted it, here
+// or not. Peers in not get nothing on behalf of a shared subscription.
+func (s *Server) resolve(f *fanOut, from *home.SessionKey, topic string, qos byte, not []home.ID) (n int) {
+	self := s.opt.Home.Owner().Node
+	for _, t := range f.targets {
+		switch {
+		case t.Peer != "":
+			x, added := f.crossing(t.Peer)
+			x.claim.Live = true
+			n += added
+		case t.Group != nil:
+			n += s.choose(f, t.Group.Choose(topic, not), t.Group, self, qos)
 		case t.NoLocal && from != nil && t.Session == *from: // [MQTT-3.8.3-3]
 		case s.elsewhere(f, t.Owner().Node, self):
 			n++
@@ -145,14 +186,15 @@ func (s *Server) addMember(f *fanOut, m *home.MemberInfo, self home.NodeID, qos 
 	f.chosen = append(f.chosen, directed{m.Owner.Node, d})
 }
 
-func (f *fanOut) addPeer(peer home.ID) int {
-	for _, p := range f.peers {
-		if p == peer {
-			return 0
+// crossing returns the entry of a peer, and 1 if it is new.
+func (f *fanOut) crossing(peer home.ID) (x *crossing, added int) {
+	for i := range f.peers {
+		if f.peers[i].peer == peer {
+			return &f.peers[i], 0
 		}
 	}
-	f.peers = append(f.peers, peer)
-	return 1
+	f.peers = append(f.peers, crossing{peer: peer})
+	return &f.peers[len(f.peers)-1], 1
 }
 
 // addRecipient adds a connection. With merge it joins an earlier match of the same session.

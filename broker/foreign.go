@@ -12,12 +12,12 @@ func (s *Server) PublishFromForeign(m *home.Message, not []home.ID) {
 	f := fanOuts.Get().(*fanOut)
 	defer f.free()
 	f.targets = s.opt.Home.Match(m.Namespace, m.Topic, f.targets)
-	s.resolve(f, nil, m.QoS)
+	s.resolve(f, nil, m.Topic, m.QoS, not)
 	s.handOut(f, m)
 	s.handOver(f, m)
-	for _, peer := range f.peers {
-		if !slices.Contains(not, peer) {
-			s.opt.Forwarder.Forward(peer, m)
+	for _, x := range f.peers {
+		if !slices.Contains(not, x.peer) {
+			s.opt.Forwarder.Forward(x.peer, m, x.claim)
 		}
 	}
 }

@@ -40,12 +40,12 @@ type Home interface {
 
 // Forwarder takes messages that are in no log to the regions that want them.
 type Forwarder interface {
-	// Forward hands over a message for a peer. It must not block; what it cannot take it drops and counts. m is shared
-	// and not written by anybody.
-	Forward(peer home.ID, m *home.Message)
+	// Forward hands over a message for a peer, and what it is to cross for. It must not block; what it cannot take it
+	// drops and counts. m is shared and not written by anybody.
+	Forward(peer home.ID, m *home.Message, c home.Claim)
 }
 
 // noForwarder is used when there are no links.
 type noForwarder struct{}
 
-func (noForwarder) Forward(home.ID, *home.Message) {}
+func (noForwarder) Forward(home.ID, *home.Message, home.Claim) {}

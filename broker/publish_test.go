@@ -308,13 +308,16 @@ func TestPublish_DollarTopicsAreTheServers(t *testing.T) {
 }
 
 type forwarded struct {
-	peer home.ID
-	m    *home.Message
+	peer  home.ID
+	m     *home.Message
+	claim home.Claim
 }
 
 type testForwarder chan forwarded
 
-func (f testForwarder) Forward(peer home.ID, m *home.Message) { f <- forwarded{peer, m} }
+func (f testForwarder) Forward(peer home.ID, m *home.Message, c home.Claim) {
+	f <- forwarded{peer, m, c}
+}
 
 func TestPublish_QoS0GoesToPeersThatWantIt(t *testing.T) {
 	out := make(testForwarder, 10)
@@ -343,7 +346,7 @@ func TestPublish_FromPeerIsNotForwarded(t *testing.T) {
 		Add: []home.InterestFilter{{Namespace: "ns", Filter: "#"}}})
 	sub := l.connect(packet.V5, "sub")
 	sub.subscribe(1, "a")
-	l.s.DeliverFromPeer(&home.Message{Namespace: "ns", Topic: "a", Payload: []byte("hi"), QoS: 0})
+	l.s.DeliverFromPeer(&home.Message{Namespace: "ns", Topic: "a", Payload: []byte("hi"), QoS: 0}, home.Claim{Live: true})
 	sub.wantMessage("hi")
 	if len(out) != 0 {
 		t.Error("forwarded")

@@ -148,7 +148,7 @@ func BenchmarkLive(b *testing.B) {
 	payload := fmt.Appendf(nil, `{"device":"vehicle-0007","speed":%.2f,"pad":"%0150d"}`, 88.1, 7)
 	msg := &home.Message{Topic: "fleet/7/telemetry", Payload: payload}
 	for i := range b.N {
-		eu.m.Forward("us", msg)
+		eu.m.Forward("us", msg, wanted)
 		for i%64 == 0 && len((*eu.m.peers.Load())["us"].live.messages) > 4096 {
 			time.Sleep(100 * time.Microsecond)
 		}

@@ -172,7 +172,8 @@ func TestInterest_PeerBecomesKnownLater(t *testing.T) {
 // Narrowed deltas, whatever the order of subscribing and unsubscribing, give what
 // a narrowed snapshot gives.
 func TestWants_DeltasEqualSnapshot(t *testing.T) {
-	pool := []string{"#", "+/a", "cmd/#", "cmd/a", "cmd/a/b", "cmd/secret/x", "x/y", "x/+", "+/+", "events/a"}
+	pool := []string{"#", "+/a", "cmd/#", "cmd/a", "cmd/a/b", "cmd/secret/x", "x/y", "x/+", "+/+", "events/a",
+		"$share/g/#", "$share/+/g/#", "$share/g/cmd/a", "$share/g/x/+", "$share//g/eu/us"}
 	rapid.Check(t, func(t *rapid.T) {
 		src := &wantedSet{Interest: routing.NewInterest(rapid.SampledFrom([]int{0, 3, 100}).Draw(t, "history"))}
 		policy := &home.LinkPolicy{SetPeer: home.SetPeer{
@@ -182,7 +183,8 @@ func TestWants_DeltasEqualSnapshot(t *testing.T) {
 		}}
 		src.rules.Residency = rapid.SampledFrom([][]home.Residency{nil, {{Filter: "cmd/a/#", Regions: []string{"eu"}}},
 			{{Namespace: "other", Filter: "#"}, {Filter: "x/+", Regions: []string{"eu", "us"}}}}).Draw(t, "residency")
-		w := newWants(src, policy, "eu")
+		groups := rapid.Bool().Draw(t, "groups")
+		w := newWants(src, policy, "eu", groups)
 		there := routing.NewRemote(nil)
 		if err := there.Replace(w.view().Snapshot()); err != nil {
 			t.Fatal(err)
@@ -204,12 +206,39 @@ func TestWants_DeltasEqualSnapshot(t *testing.T) {
 				t.Fatal(err)
 			}
 			version, digest := w.digest()
-			fresh := newWants(src, policy, "eu").view().Snapshot()
+			fresh := newWants(src, policy, "eu", groups).view().Snapshot()
 			if got := there.Snapshot(); got.Version != version || got.Digest != digest || !slices.Equal(got.Filters, fresh.Filters) {
 				t.Fatalf("there %+v, here version %d, %+v", got, version, fresh.Filters)
 			}
 		}
 	})
+}
+
+// What is asked for on behalf of a group is told as a whole, or not.
+func TestWants_Groups(t *testing.T) {
+	for _, tc := range []struct {
+		in, never []string
+		groups    bool
+		want      string
+	}{
+		{nil, nil, true, "[$share//g/eu/us $share/g/a/# a/#]"},
+		{nil, nil, false, "[a/#]"},
+		{[]string{"a/b"}, nil, true, "[$share//g/eu/us a/b]"},
+		{[]string{"a/#", "b"}, nil, true, "[$share//g/eu/us $share/g/a/# a/#]"},
+		{nil, []string{"+/x"}, true, "[$share//g/eu/us a/#]"},
+	} {
+		src := &wantedSet{Interest: routing.NewInterest(0)}
+		for _, f := range []string{"a/#", "$share/g/a/#", "$share//g/eu/us"} {
+			src.Add("", f)
+		}
+		var got []string
+		for _, f := range newWants(src, &home.LinkPolicy{SetPeer: home.SetPeer{In: tc.in, Never: tc.never}}, "eu", tc.groups).view().Snapshot().Filters {
+			got = append(got, f.Filter)
+		}
+		if fmt.Sprint(got) != tc.want {
+			t.Errorf("in %v, never %v, groups %v: %v, want %s", tc.in, tc.never, tc.groups, got, tc.want)
+		}
+	}
 }
 
 type wantedSet struct {

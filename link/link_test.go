@@ -314,7 +314,7 @@ func TestLink_BadPeerBlocksNoOther(t *testing.T) {
 		us.home.hold(true) // up, and takes nothing
 		eu.home.publish(t, "a", 0, 3000)
 		for range 100 {
-			eu.m.Forward("us", liveMsg("x"))
+			eu.m.Forward("us", liveMsg("x"), wanted)
 		}
 		drained(t, eu, "ap", 10*time.Second)
 		same(t, ap.home.queue(t, "dev"), numbered("eu", "a", 0, 3000))

@@ -21,21 +21,27 @@ const ViaLink home.Seq = math.MaxUint64
 // bounded by number and bytes; what does not fit is dropped, newest first, so
 // that the order of the others stays.
 type liveQueue struct {
-	messages chan *home.Message
+	messages chan liveItem
 	bytes    atomic.Int64
 	limit    int64
 }
 
-func (q *liveQueue) init(messages, bytes int) {
-	q.messages, q.limit = make(chan *home.Message, messages), int64(bytes)
+// liveItem is a message and what it crosses for.
+type liveItem struct {
+	*home.Message
+	claim home.Claim
 }
 
-func liveSize(m *home.Message) int64 {
-	return int64(len(m.Topic) + len(m.Payload) + len(m.Forward) + 64)
+func (q *liveQueue) init(messages, bytes int) {
+	q.messages, q.limit = make(chan liveItem, messages), int64(bytes)
+}
+
+func liveSize(m liveItem) int64 {
+	return int64(len(m.Topic) + len(m.Payload) + len(m.Forward) + m.claim.Bytes() + 64)
 }
 
 // push reports whether there was room.
-func (q *liveQueue) push(m *home.Message) bool {
+func (q *liveQueue) push(m liveItem) bool {
 	n := liveSize(m)
 	if q.bytes.Add(n) > q.limit && len(q.messages) > 0 {
 		q.bytes.Add(-n)
@@ -63,11 +69,13 @@ func (q *liveQueue) clear() (n int) {
 	}
 }
 
-func (p *peer) forward(m *home.Message) {
+func (p *peer) forward(m liveItem) {
 	policy := p.policy()
 	switch {
 	case m.Seq == ViaLink:
 		p.counts.drop(DropRelayed, 1)
+	case m.claim.Bytes() > home.MaxClaim:
+		p.counts.drop(DropTooLarge, 1)
 	case !policy.MayGo(m.Topic):
 		p.counts.drop(DropPolicyOut, 1)
 	case policy.Paused():
@@ -96,7 +104,7 @@ func (t *tunnel) sendLive(ctx context.Context) error {
 	var w sendStream
 	var last time.Time
 	for {
-		var first *home.Message
+		var first liveItem
 		select {
 		case first = <-q.messages:
 		case <-ctx.Done():
@@ -129,17 +137,17 @@ func (t *tunnel) openLive(ctx context.Context) (sendStream, error) {
 
 // liveFrame sends first and what else waits, up to a frame. next that does not
 // fit begins the next frame, so the order stays.
-func (t *tunnel) liveFrame(ctx context.Context, enc *wire.Encoder, w sendStream, next *home.Message) error {
+func (t *tunnel) liveFrame(ctx context.Context, enc *wire.Encoder, w sendStream, next liveItem) error {
 	q := &t.p.live
-	for next != nil {
+	for next.Message != nil {
 		if t.p.throttle(ctx) != nil {
 			t.p.counts.drop(DropLinkDown, 1)
 			return nil
 		}
 		now, room := t.st.Now(), t.p.frameRoom()
 		enc.BeginLive()
-		for next != nil {
-			m, ok := liveMessage(next, now)
+		for next.Message != nil {
+			m, ok := t.liveMessage(next, now)
 			if !ok {
 				t.p.counts.drop(DropExpired, 1)
 			} else if uint64(wire.MessageBytes(&m)) > t.remote.MaxMessage {
@@ -151,7 +159,7 @@ func (t *tunnel) liveFrame(ctx context.Context, enc *wire.Encoder, w sendStream,
 			select {
 			case next = <-q.messages:
 			default:
-				next = nil
+				next = liveItem{}
 			}
 		}
 		if enc.Count() == 0 {
@@ -172,8 +180,13 @@ func (t *tunnel) liveFrame(ctx context.Context, enc *wire.Encoder, w sendStream,
 	return nil
 }
 
-func liveMessage(m *home.Message, now home.Time) (wire.Message, bool) {
-	out := wire.Message{Namespace: m.Namespace, Topic: m.Topic, Payload: m.Payload, Forward: m.Forward, QoS: m.QoS, Retain: m.Retain, Live: true}
+// liveMessage is the wire's form of a message; not ok if it must not be sent.
+func (t *tunnel) liveMessage(m liveItem, now home.Time) (wire.Message, bool) {
+	out := wire.Message{Namespace: m.Namespace, Topic: m.Topic, Payload: m.Payload, Forward: m.Forward, QoS: m.QoS, Retain: m.Retain,
+		Live: m.claim.Live, Groups: m.claim.Groups}
+	if len(out.Groups) > 0 && !t.agreed.Groups() {
+		out.Live, out.Groups = true, nil
+	}
 	if m.Expires != 0 {
 		left := m.Expires.Sub(now)
 		if left <= 0 {
@@ -230,6 +243,6 @@ func (t *tunnel) deliverLive(f *wire.Frame) {
 		if m.ExpiryMillis > 0 {
 			out.Expires = now.Add(life(m.ExpiryMillis))
 		}
-		t.p.m.o.Local.DeliverFromPeer(out)
+		t.p.m.o.Local.DeliverFromPeer(out, home.Claim{Live: m.Live, Groups: m.Groups})
 	}
 }

@@ -15,18 +15,18 @@ func TestLive_InOrderAndCounted(t *testing.T) {
 		us := w.region("us", peerFrom("eu"))
 		eu := w.region("eu", peerTo("us"))
 		eu.home.do(t, &home.SetPeer{Peer: "us", Out: []string{"live/#"}, Never: []string{"live/secret"}, Retained: true})
-		eu.m.Forward("us", liveMsg("before"))
+		eu.m.Forward("us", liveMsg("before"), wanted)
 		up(t, eu, "us")
 		up(t, us, "eu")
 		for i := range 500 {
-			eu.m.Forward("us", liveMsg(fmt.Sprint(i)))
+			eu.m.Forward("us", liveMsg(fmt.Sprint(i)), wanted)
 		}
-		eu.m.Forward("us", &home.Message{Topic: "live/secret"})
-		eu.m.Forward("us", &home.Message{Topic: "elsewhere"})
-		eu.m.Forward("nobody", liveMsg("x"))
+		eu.m.Forward("us", &home.Message{Topic: "live/secret"}, wanted)
+		eu.m.Forward("us", &home.Message{Topic: "elsewhere"}, wanted)
+		eu.m.Forward("nobody", liveMsg("x"), wanted)
 		now := eu.home.st.Now()
-		eu.m.Forward("us", &home.Message{Topic: "live/b", Expires: now - 1})
-		eu.m.Forward("us", &home.Message{Topic: "live/b", Namespace: "cars", QoS: 1, Retain: true, Forward: []byte{38}, Expires: now.Add(time.Minute)})
+		eu.m.Forward("us", &home.Message{Topic: "live/b", Expires: now - 1}, wanted)
+		eu.m.Forward("us", &home.Message{Topic: "live/b", Namespace: "cars", QoS: 1, Retain: true, Forward: []byte{38}, Expires: now.Add(time.Minute)}, wanted)
 		eventually(t, 5*time.Second, "all delivered", func() bool { return len(us.delivered()) == 501 })
 		got := us.delivered()
 		for i, m := range got[:500] {
@@ -40,7 +40,7 @@ func TestLive_InOrderAndCounted(t *testing.T) {
 			t.Errorf("got %+v with %v left", last, left)
 		}
 		// What came by a link is not sent on, whoever tries.
-		us.m.Forward("eu", got[0])
+		us.m.Forward("eu", got[0], wanted)
 		time.Sleep(time.Second)
 		if n := us.status("eu").Counters; n.Dropped[DropRelayed] != 1 || n.LiveOut != 0 {
 			t.Errorf("relayed: %+v", n)
@@ -69,7 +69,7 @@ func TestLive_QueueIsBounded(t *testing.T) {
 		up(t, eu, "us")
 		began := time.Now()
 		for i := range 1000 {
-			eu.m.Forward("us", liveMsg(fmt.Sprint(i)))
+			eu.m.Forward("us", liveMsg(fmt.Sprint(i)), wanted)
 		}
 		if d := time.Since(began); d != 0 {
 			t.Errorf("Forward waited %v", d)
@@ -104,12 +104,12 @@ func TestLive_NotLateAfterABreak(t *testing.T) {
 		up(t, eu, "us")
 		w.wan.setCut(ip("eu"), ip("us"), true)
 		for i := range 50 {
-			eu.m.Forward("us", liveMsg(fmt.Sprint("late ", i)))
+			eu.m.Forward("us", liveMsg(fmt.Sprint("late ", i)), wanted)
 			time.Sleep(time.Second)
 		}
 		w.wan.setCut(ip("eu"), ip("us"), false)
 		up(t, eu, "us")
-		eu.m.Forward("us", liveMsg("new"))
+		eu.m.Forward("us", liveMsg("new"), wanted)
 		eventually(t, 5*time.Second, "delivered", func() bool { return len(us.delivered()) > 0 })
 		if got := string(us.delivered()[0].Payload); got != "new" {
 			t.Errorf("got %q first", got)

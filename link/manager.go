@@ -168,10 +168,10 @@ func (m *Manager) Wanted() {
 
 // Forward sends a message that is in no log to a peer: at most once, in the
 // order of calls. It never blocks; a message that cannot go at once is dropped
-// and counted. The message must not be changed afterwards.
-func (m *Manager) Forward(id home.ID, msg *home.Message) {
+// and counted. Neither the message nor the claim may be changed afterwards.
+func (m *Manager) Forward(id home.ID, msg *home.Message, c home.Claim) {
 	if p := (*m.peers.Load())[id]; p != nil {
-		p.forward(msg)
+		p.forward(liveItem{msg, c})
 	}
 }
 

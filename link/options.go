@@ -35,10 +35,11 @@ type Home interface {
 
 // Local is where messages go that came by a link and are in no log.
 type Local interface {
-	// DeliverFromPeer hands over a message for sessions connected here. It must
+	// DeliverFromPeer hands over a message for sessions connected here, and what it
+	// came for. It must
 	// not block; the message belongs to the callee. It must not be given to
 	// Forward, which refuses it.
-	DeliverFromPeer(m *home.Message)
+	DeliverFromPeer(m *home.Message, c home.Claim)
 }
 
 // Identity gives the TLS configurations of this region. They are asked for at

@@ -256,7 +256,10 @@ func (o *outgoing) message(st *home.State, ref *home.Spooled) (m wire.Message, o
 		return m, false, nil
 	}
 	m = wire.Message{Seq: uint64(ref.Seq), Namespace: msg.Namespace, Topic: msg.Topic, Payload: msg.Payload, Forward: msg.Forward,
-		QoS: policy.QoS(msg.QoS), Retain: msg.Retain, Live: ref.Live, RetainVersion: ref.RetainVersion}
+		QoS: policy.QoS(msg.QoS), Retain: msg.Retain, Live: ref.Live, RetainVersion: ref.RetainVersion, Groups: ref.Groups}
+	if len(m.Groups) > 0 && !o.s.t.agreed.Groups() { // not any more: whoever subscribed there gets it
+		m.Live, m.Groups = true, nil
+	}
 	if uint64(wire.MessageBytes(&m)) > o.s.t.remote.MaxMessage {
 		o.s.t.p.counts.drop(DropTooLarge, 1)
 		return m, false, nil
@@ -274,6 +277,6 @@ func (o *outgoing) message(st *home.State, ref *home.Spooled) (m wire.Message, o
 	}
 	// The message is gone, but that it replaced what the topic retained before
 	// is not: its version crosses as a deletion.
-	m.Payload, m.Forward, m.Live = nil, nil, false
+	m.Payload, m.Forward, m.Live, m.Groups = nil, nil, false, nil
 	return m, true, nil
 }

@@ -32,7 +32,7 @@ func TestPause_OfTheSender(t *testing.T) {
 		drained(t, eu, "us", time.Second)
 		eu.home.do(t, &home.PausePeer{Peer: "us", Paused: true})
 		eu.home.publish(t, "e", 10, 500)
-		eu.m.Forward("us", liveMsg("x"))
+		eu.m.Forward("us", liveMsg("x"), wanted)
 		time.Sleep(time.Minute)
 		if n := len(us.home.queue(t, "dev")); n != 10 {
 			t.Errorf("%d messages crossed, want 10", n)
@@ -59,7 +59,7 @@ func TestPause_OfTheReceiver(t *testing.T) {
 		drained(t, eu, "us", time.Second)
 		us.home.do(t, &home.PausePeer{Peer: "eu", Paused: true, For: 6 * time.Hour})
 		eu.home.publish(t, "e", 10, 5000)
-		eu.m.Forward("us", liveMsg("x"))
+		eu.m.Forward("us", liveMsg("x"), wanted)
 		time.Sleep(5 * time.Hour)
 		us.home.subscribe(t, "late", "f") // interest crosses
 		wantsKnown(t, eu, us)
@@ -174,7 +174,7 @@ func TestRate_LiveGoesFirst(t *testing.T) {
 		eu.home.publishNoise(t, "e", 0, 3000)
 		time.Sleep(3 * time.Second)
 		for i := range 100 {
-			eu.m.Forward("us", liveMsg(fmt.Sprint(i)))
+			eu.m.Forward("us", liveMsg(fmt.Sprint(i)), wanted)
 			time.Sleep(50 * time.Millisecond)
 			if n := len(us.delivered()); n < i-2 {
 				t.Fatalf("%d of %d arrived", n, i)
@@ -238,9 +238,9 @@ func TestPrefix_MapsWhatComesIn(t *testing.T) {
 		}
 		eu.home.do(t, &home.Publish{Topic: "c", QoS: 1, Retain: true})
 		eventually(t, 5*time.Second, "deleted", func() bool { _, ok := us.home.st.RetainedMessage("", "eu/c"); return !ok })
-		eu.m.Forward("us", liveMsg("x"))
-		eu.m.Forward("us", &home.Message{Topic: strings.Repeat("x", routing.MaxBytes-2)})
-		eu.m.Forward("us", &home.Message{Topic: "$SYS/x"})
+		eu.m.Forward("us", liveMsg("x"), wanted)
+		eu.m.Forward("us", &home.Message{Topic: strings.Repeat("x", routing.MaxBytes-2)}, wanted)
+		eu.m.Forward("us", &home.Message{Topic: "$SYS/x"}, wanted)
 		eventually(t, 5*time.Second, "delivered", func() bool { return len(us.delivered()) == 1 })
 		if got := us.delivered()[0].Topic; got != "eu/live/a" {
 			t.Errorf("in no log: appears as %s", got)
@@ -269,7 +269,7 @@ func TestPrefix_AskedForIsWanted(t *testing.T) {
 		}
 		topic := rapid.SampledFrom(names).Draw(t, "topic")
 		asked := false
-		for _, f := range newWants(src, policy, "eu").view().Snapshot().Filters {
+		for _, f := range newWants(src, policy, "eu", true).view().Snapshot().Filters {
 			asked = asked || routing.Matches(f.Filter, topic)
 		}
 		mapped, why := hereTopic(policy, topic)

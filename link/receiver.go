@@ -195,7 +195,7 @@ func (v *receiver) op(f *wire.Frame) *home.Frame {
 		}
 		op.Messages = append(op.Messages, home.FrameMessage{
 			Seq: home.Seq(m.Seq), Namespace: m.Namespace, Topic: topic, Payload: m.Payload, Forward: m.Forward,
-			ExpiryIn: life(m.ExpiryMillis), QoS: m.QoS, Retain: m.Retain, Live: m.Live, RetainVersion: m.RetainVersion,
+			ExpiryIn: life(m.ExpiryMillis), QoS: m.QoS, Retain: m.Retain, Live: m.Live, Groups: m.Groups, RetainVersion: m.RetainVersion,
 		})
 	}
 	return op

@@ -267,7 +267,7 @@ func (w *world) tunedMembers(name string, tune func(*Options), peers ...Peer) *r
 	return r
 }
 
-func (n *member) DeliverFromPeer(*home.Message) {}
+func (n *member) DeliverFromPeer(*home.Message, home.Claim) {}
 
 // do asks the region as a node of it that is always well.
 func (r *region) do(op home.Op) home.Outcome { return r.all[0].do(op) }

@@ -51,8 +51,8 @@ func TestResidency_OfWhatIsInNoLog(t *testing.T) {
 		eu := w.region("eu", peerTo("us"))
 		up(t, eu, "us")
 		send := func() {
-			eu.m.Forward("us", &home.Message{Topic: "pii/a", Payload: []byte("x")})
-			eu.m.Forward("us", &home.Message{Topic: "events/a", Payload: []byte("y")})
+			eu.m.Forward("us", &home.Message{Topic: "pii/a", Payload: []byte("x")}, wanted)
+			eu.m.Forward("us", &home.Message{Topic: "events/a", Payload: []byte("y")}, wanted)
 			time.Sleep(100 * time.Millisecond)
 		}
 		us.home.do(t, piiInEU)

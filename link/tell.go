@@ -40,7 +40,7 @@ func (t *tunnel) tellWanted(ctx context.Context) error {
 	if _, err := w.Write(head.Append(nil)); err != nil {
 		return err
 	}
-	s := &teller{t: t, w: w, wants: newWants(t.st, policy, t.st.ID())}
+	s := &teller{t: t, w: w, wants: newWants(t.st, policy, t.st.ID(), t.agreed.Groups())}
 	if err := s.digest(); err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (s *teller) current() (w *wants, fresh bool) {
 		return s.wants, false
 	}
 	if !s.wants.of(policy, s.t.st.Config()) {
-		s.wants, fresh = newWants(s.t.st, policy, s.t.st.ID()), true
+		s.wants, fresh = newWants(s.t.st, policy, s.t.st.ID(), s.t.agreed.Groups()), true
 	}
 	return s.wants, fresh
 }

@@ -85,7 +85,7 @@ func (t *tunnel) wants() Wish {
 	if policy == nil { // the home does not know the peer
 		return Wish{}
 	}
-	version, d := newWants(t.st, policy, t.st.ID()).digest()
+	version, d := newWants(t.st, policy, t.st.ID(), t.agreed.Groups()).digest()
 	return Wish{t.st.Epoch().Number, version, d.Hi, d.Lo}
 }
 

@@ -19,20 +19,26 @@ type wantedSource interface {
 // wants is what we ask of one peer: what our home wants, narrowed by the link's
 // policy. It has the versions of the home's set, so that every node of the region
 // tells the same, and needs no memory of its own to go on after a restart.
+//
+// What is asked for on behalf of global groups is told to peers that know them,
+// and only where the policy lets in all that the group subscribed to: a peer that
+// chose this region for a message that may not come would lose it.
 type wants struct {
 	src       wantedSource
 	in, never []string        // as the peer names topics
 	prefix    string          // before them here
 	rules     *home.Configure // whose residency keeps what is wanted from being told
 	regions   [2]string       // this one and the peer's
+	groups    bool            // the peer knows global groups
 	narrow    bool
 	set       *routing.Interest // narrowed set at version, counted; nil: not built
 	version   uint64
 }
 
-func newWants(src wantedSource, policy *home.LinkPolicy, own home.ID) *wants {
-	w := &wants{src: src, in: policy.In, never: policy.Never, prefix: policy.InPrefix, rules: src.Config(), regions: [2]string{string(own), string(policy.Peer)}}
-	w.narrow = len(w.in)+len(w.never)+len(w.prefix)+len(w.rules.Residency) > 0
+func newWants(src wantedSource, policy *home.LinkPolicy, own home.ID, groups bool) *wants {
+	w := &wants{src: src, in: policy.In, never: policy.Never, prefix: policy.InPrefix, rules: src.Config(),
+		regions: [2]string{string(own), string(policy.Peer)}, groups: groups}
+	w.narrow = len(w.in)+len(w.never)+len(w.prefix)+len(w.rules.Residency) > 0 || !groups
 	return w
 }
 
@@ -117,7 +123,7 @@ func (w *wants) advance() (routing.Delta, bool) {
 	all := w.src.WantedView()
 	w.set = routing.NewInterest(0)
 	for f := range all.All() {
-		for _, part := range w.asks(f) {
+		for _, part := range w.parts(f) {
 			w.set.Add(f.Namespace, part)
 		}
 	}
@@ -125,19 +131,45 @@ func (w *wants) advance() (routing.Delta, bool) {
 	return routing.Delta{}, false
 }
 
+// parts is what the policy leaves of a filter.
+func (w *wants) parts(f routing.Filter) []string {
+	filter, claimed := home.Claimed(f)
+	if !claimed {
+		return w.asks(f)
+	}
+	if w.groups && (filter == "" || w.all(f.Namespace, filter)) {
+		return []string{f.Filter}
+	}
+	return nil
+}
+
+// all says whether everything that a filter matches may come, as the peer names
+// it.
+func (w *wants) all(namespace, filter string) bool {
+	if w.prefix != "" {
+		return false
+	}
+	for _, never := range slices.Concat(w.never, w.rules.Unwanted(namespace, w.regions[:]...)) {
+		if _, both := routing.Intersect(filter, never); both {
+			return false
+		}
+	}
+	return len(w.in) == 0 || slices.ContainsFunc(w.in, func(in string) bool { return routing.Covers(in, filter) })
+}
+
 // apply counts: two filters may be narrowed to the same one, which goes only
 // with the last of them.
 func (w *wants) apply(raw routing.Delta) routing.Delta {
 	net := map[routing.Filter]int{}
 	for _, f := range raw.Add {
-		for _, part := range w.asks(f) {
+		for _, part := range w.parts(f) {
 			if w.set.Add(f.Namespace, part) {
 				net[routing.Filter{Namespace: f.Namespace, Filter: part}]++
 			}
 		}
 	}
 	for _, f := range raw.Remove {
-		for _, part := range w.asks(f) {
+		for _, part := range w.parts(f) {
 			if w.set.Remove(f.Namespace, part) {
 				net[routing.Filter{Namespace: f.Namespace, Filter: part}]--
 			}

@@ -123,7 +123,12 @@ func answers() map[string]any {
 		"GET /v1/status":   status(),
 		"GET /v1/services": admin.Page[admin.Service]{Items: services()},
 		"GET /v1/shared?limit=100": admin.Page[admin.SharedGroup]{Items: []admin.SharedGroup{
-			{Namespace: "default", Group: "workers", Filter: "jobs/#", Members: 3, Attached: 1, LagMessages: 12, LagBytes: 3 << 20}}},
+			{Namespace: "default", Group: "workers", Filter: "jobs/#", Scope: "global", Regions: []string{"eu", "us"}, Members: 3, Attached: 1, LagMessages: 12, LagBytes: 3 << 20,
+				OldestSeconds: 75, Away: []admin.SharedAway{{Region: "us", Ready: true}}},
+			{Namespace: "default", Group: "alone", Filter: "a", Scope: "local", Members: 1}}},
+		"GET /v1/shared?group=workers": admin.Page[admin.SharedGroup]{Items: []admin.SharedGroup{
+			{Namespace: "default", Group: "workers", Filter: "jobs/#", Scope: "global", Regions: []string{"eu", "us"}, Members: 3, Attached: 1,
+				Away: []admin.SharedAway{{Region: "us"}}, Mismatches: []string{"us does not declare it"}}}},
 		"GET /v1/version": admin.Version{Version: "v0.1.0", Revision: "abc", Go: "go1.26.8", API: "v1", Features: []string{"clients", "status"}},
 		"GET /v1/config": admin.Page[admin.ConfigValue]{Items: []admin.ConfigValue{{Key: "region", Value: "eu", Source: "causeway.yaml:1"},
 			{Key: "limits.packet", Value: "2MiB", Source: "default"}}},

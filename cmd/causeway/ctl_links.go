@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -229,22 +228,6 @@ func (c *ctl) retainedCommand() *cobra.Command {
 		namespaceFlag(cmd, &ns, defaultNamespace, "namespace of the message")
 	}
 	return group("retained", "Retained messages", "", "", list, read, del)
-}
-
-func (c *ctl) sharedCommand() *cobra.Command {
-	var limit int
-	list := leaf("list", "The shared subscriptions, those for which most waits first", func(cmd *cobra.Command, _ []string) error {
-		params := url.Values{"limit": {strconv.Itoa(limit)}}
-		return get(c, cmd, "shared", admin.Path("shared"), params, func(w io.Writer, p admin.Page[admin.SharedGroup]) {
-			t := c.table("NAMESPACE", "GROUP", "FILTER", "-MEMBERS", "-ATTACHED", "-LAG", "-BYTES")
-			for _, g := range p.Items {
-				t.row(g.Namespace, g.Group, g.Filter, g.Members, g.Attached, g.LagMessages, admin.FormatBytes(g.LagBytes))
-			}
-			t.print(w, "no shared subscriptions")
-		})
-	})
-	list.Flags().IntVar(&limit, "limit", 100, "how many at most")
-	return group("shared", "Shared subscriptions", "", "", list)
 }
 
 func (c *ctl) printRetained(w io.Writer, items []admin.Retained) {

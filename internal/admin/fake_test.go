@@ -166,7 +166,7 @@ func (f *fake) DeleteRetained(_ context.Context, k Key) error {
 	return nil
 }
 func (f *fake) Config() []ConfigValue { return f.config }
-func (f *fake) SharedGroups(max int) ([]SharedGroup, error) {
+func (f *fake) SharedGroups(_ string, max int) ([]SharedGroup, error) {
 	return f.shared[:min(max, len(f.shared))], nil
 }
 
@@ -210,8 +210,8 @@ func newFake() *fake {
 			QoSMax: 2, AtLimit: "drop-oldest", Spools: []LinkSpool{{Class: "", Filters: []string{}, AckedSeq: 870, Messages: 3, Bytes: 300, OldestSeconds: 0.2}},
 			Cursors: []LinkCursor{{Home: "us", Epoch: 1, Seq: 55}},
 		}},
-		shared: []SharedGroup{{Namespace: "default", Group: "workers", Filter: "jobs/#", Members: 2, Attached: 1, LagMessages: 12, LagBytes: 3000},
-			{Namespace: "default", Group: "workers", Filter: "late/#", Members: 1, LagMessages: 3, LagBytes: 60}},
+		shared: []SharedGroup{{Namespace: "default", Group: "workers", Filter: "jobs/#", Scope: ScopeGlobal, Members: 2, Attached: 1, LagMessages: 12, LagBytes: 3000, OldestSeconds: 9, Mismatches: []string{"us does not declare it"}},
+			{Namespace: "default", Group: "workers", Filter: "late/#", Scope: ScopeLocal, Members: 1, LagMessages: 3, LagBytes: 60, OldestSeconds: 70, Mismatches: []string{"us does not declare it"}}},
 		retained: []RetainedDetail{
 			{Retained{Namespace: "cars", Topic: "fleet/a", QoS: 1, Bytes: 2, Version: 1, Home: "eu"}, []byte("on")},
 			{Retained{Namespace: "cars", Topic: "fleet/b/c", QoS: 0, Bytes: 3, Version: 2, Home: "us", ExpiresAt: &later}, []byte("off")},

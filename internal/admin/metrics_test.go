@@ -34,6 +34,8 @@ func TestMetrics_Page(t *testing.T) {
 		`causeway_link_relayed_bytes_total{peer="us",to="ap"} 4096`,
 		`causeway_link_relayed_tunnels_total{peer="us",to="ap"} 6`,
 		`causeway_link_relayed_tunnels{peer="us",to="ap"} 1`,
+		`causeway_shared_group_oldest_seconds{group="workers",namespace="default"} 70`,
+		`causeway_shared_group_mismatches 1`,
 		`causeway_link_relay_refused_total{peer="us",reason="forbidden"} 8`,
 		`causeway_link_connections{peer="us"} 8`,
 		`causeway_link_dial_failures_total{peer="us"} 7`,

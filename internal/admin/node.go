@@ -87,8 +87,9 @@ type RetainedMessages interface {
 
 // Sharing are the shared subscriptions of the home.
 type Sharing interface {
-	// SharedGroups returns at most max groups, those for which most waits first.
-	SharedGroups(max int) ([]SharedGroup, error)
+	// SharedGroups returns at most max groups, those for which most waits first; with a name those
+	// of that name only.
+	SharedGroups(name string, max int) ([]SharedGroup, error)
 }
 
 // Configuration is what the node runs with.

@@ -140,7 +140,7 @@ func TestDocument_SchemasAreTheStructs(t *testing.T) {
 		"Retained": Retained{}, "RetainedDetail": RetainedDetail{}, "ConfigValue": ConfigValue{}, "Change": Change{},
 		"Progress": Progress{}, "Cluster": Cluster{}, "ClusterNode": ClusterNode{}, "Quorum": Quorum{}, "ForgetRequest": ForgetRequest{}, "Health": healthBody{}, "Refusal": Refusal{}, "Problem": Problem{},
 		"ClientPage": ClientPage{}, "Unanswered": Unanswered{}, "NodePage": NodePage{}, "NodeSummary": NodeSummary{}, "SessionPage": Page[Session]{}, "QueuedMessagePage": Page[QueuedMessage]{}, "LinkPage": Page[Link]{},
-		"RetainedPage": Page[Retained]{}, "SharedGroup": SharedGroup{}, "SharedGroupPage": Page[SharedGroup]{}, "ConfigValuePage": Page[ConfigValue]{}, "ServicePage": Page[Service]{}}
+		"RetainedPage": Page[Retained]{}, "SharedGroup": SharedGroup{}, "SharedAway": SharedAway{}, "SharedGroupPage": Page[SharedGroup]{}, "ConfigValuePage": Page[ConfigValue]{}, "ServicePage": Page[Service]{}}
 	schemas := at(t, doc, doc, "components", "schemas")
 	for name := range schemas {
 		v, ok := types[name]

@@ -107,7 +107,7 @@ func (a *api) listShared(_ *http.Request, q *query) (any, error) {
 	if q.err != nil {
 		return nil, q.err
 	}
-	groups, err := a.node.SharedGroups(limit)
+	groups, err := a.node.SharedGroups(q.text("group"), limit)
 	if err != nil {
 		return nil, fmt.Errorf("shared subscriptions: %w", err)
 	}

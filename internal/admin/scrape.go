@@ -50,6 +50,8 @@ var (
 	descQueueBytes  = desc("queue_bytes", "Bytes in the queues of the home's sessions.", "home")
 	descQueued      = desc("queue_messages", "Messages in the queues of the home's sessions.", "home")
 	descGroupLag    = desc("shared_group_lag_messages", "Messages that wait for a member of a shared subscription, of the groups with most.", "namespace", "group")
+	descGroupOldest = desc("shared_group_oldest_seconds", "For how long the oldest of them has waited.", "namespace", "group")
+	descGroupDiffer = desc("shared_group_mismatches", "Regions that declare a global group otherwise than this one does.")
 	descGroupBytes  = desc("shared_group_lag_bytes", "And their bytes.", "namespace", "group")
 	descRetained    = desc("retained_messages", "Retained messages of the home.", "home")
 
@@ -95,7 +97,7 @@ func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 		descLinkRTT, descLinkConns, descLinkCanary, descLinkCanaryRTT, descLinkTunnels, descLinkDials, descLinkProbes,
 		descRelayedBytes, descRelayedTuns, descRelayedOpen, descRelayRefused,
 		descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
-		descQueueBytes, descQueued, descGroupLag, descGroupBytes, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed, descCommit, descFsync,
+		descQueueBytes, descQueued, descGroupLag, descGroupBytes, descGroupOldest, descGroupDiffer, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed, descCommit, descFsync,
 		descNodes, descVotes, descVotesWant, descTerm, descStale, descBehind, descFetched, descFetchSize, descLag, descNodeDowns, descSwitches, descBodies, descMismatch,
 		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
 		ch <- d
@@ -111,7 +113,7 @@ func (c *scraper) Collect(ch chan<- prometheus.Metric) {
 	g.links(st.Links)
 	g.region(counts)
 	// Without a home there are none to tell of.
-	if groups, err := c.s.node.SharedGroups(maxGroupSeries); err == nil {
+	if groups, err := c.s.node.SharedGroups("", maxGroupSeries); err == nil {
 		g.groups(groups)
 	}
 	g.emit(ch)
@@ -262,9 +264,16 @@ const maxGroupSeries = 100
 
 // groups adds up a group's filters.
 func (s *samples) groups(groups []SharedGroup) {
+	oldest, differ := map[[2]string]Seconds{}, map[[2]string]int{}
 	for _, g := range groups {
+		k := [2]string{g.Namespace, g.Group}
+		oldest[k], differ[k] = max(oldest[k], g.OldestSeconds), len(g.Mismatches)
 		s.add(descGroupLag, float64(g.LagMessages), g.Namespace, g.Group)
 		s.add(descGroupBytes, float64(g.LagBytes), g.Namespace, g.Group)
+	}
+	for k, age := range oldest {
+		s.add(descGroupOldest, float64(age), k[0], k[1])
+		s.add(descGroupDiffer, float64(differ[k]))
 	}
 }
 

@@ -410,13 +410,30 @@ type Target struct {
 
 // SharedGroup is a shared subscription with the sessions that share it.
 type SharedGroup struct {
-	Namespace   string `json:"namespace"`
-	Group       string `json:"group"`
-	Filter      string `json:"filter"`
-	Members     int    `json:"members"`
-	Attached    int    `json:"attached"` // members that are connected
-	LagMessages int    `json:"lag_messages"`
-	LagBytes    int64  `json:"lag_bytes"` // of what waits for a member with room
+	Namespace     string       `json:"namespace"`
+	Group         string       `json:"group"`
+	Filter        string       `json:"filter"`            // "" for a declared group without members anywhere
+	Scope         string       `json:"scope"`             // ScopeLocal or ScopeGlobal
+	Regions       []string     `json:"regions,omitempty"` // it is declared over
+	Members       int          `json:"members"`
+	Attached      int          `json:"attached"`       // members that are connected
+	Away          []SharedAway `json:"away,omitempty"` // other regions that have members, the one that is chosen first
+	LagMessages   int          `json:"lag_messages"`
+	LagBytes      int64        `json:"lag_bytes"`            // of what waits for a member with room
+	OldestSeconds Seconds      `json:"oldest_seconds"`       // for which the oldest of it has waited
+	Mismatches    []string     `json:"mismatches,omitempty"` // regions that declare the group otherwise, and how
+}
+
+// Scopes of a shared subscription.
+const (
+	ScopeLocal  = "local"  // each region's group gets each message
+	ScopeGlobal = "global" // one member over all its regions does
+)
+
+// SharedAway is the part of a global group that another region has.
+type SharedAway struct {
+	Region string `json:"region"`
+	Ready  bool   `json:"ready"` // a member is attached there, and the region can be reached
 }
 
 // Retained is a retained message without its payload.

@@ -165,18 +165,18 @@ func (n node) DeleteSession(ctx context.Context, k admin.Key, publishWill bool) 
 	return err
 }
 
-// SharedGroups lists the groups with most to do.
-func (n node) SharedGroups(max int) ([]admin.SharedGroup, error) {
+// SharedGroups lists the groups with most to do, of a name or of any.
+func (n node) SharedGroups(name string, max int) ([]admin.SharedGroup, error) {
 	s, err := n.state()
 	if err != nil {
 		return nil, err
 	}
-	groups := s.Groups()
+	groups := slices.DeleteFunc(withDeclared(s.Groups(), s.Shared()), func(g home.GroupInfo) bool { return name != "" && g.Name != name })
 	slices.SortStableFunc(groups, func(a, b home.GroupInfo) int { return cmp.Compare(b.Queued, a.Queued) })
+	differ := s.GroupMismatches()
 	var list []admin.SharedGroup
 	for _, g := range groups[:min(max, len(groups))] {
-		list = append(list, admin.SharedGroup{Namespace: g.Namespace, Group: g.Name, Filter: g.Filter, Members: g.Members, Attached: g.Attached,
-			LagMessages: g.Queued, LagBytes: int64(g.QueuedBytes)})
+		list = append(list, n.sharedGroup(&g, differ))
 	}
 	return list, nil
 }

@@ -347,4 +347,4 @@ func (a *App) listenLinksTCP() (net.Listener, error) {
 // local gives what links bring to the broker, which is made after the links.
 type local struct{ a *App }
 
-func (l local) DeliverFromPeer(m *home.Message) { l.a.broker.DeliverFromPeer(m) }
+func (l local) DeliverFromPeer(m *home.Message, c home.Claim) { l.a.broker.DeliverFromPeer(m, c) }

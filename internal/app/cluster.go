@@ -65,25 +65,25 @@ func (e edge) Yield(k home.SessionKey, epoch home.SessionEpoch) { e.a.broker.Yie
 type forwarder struct{ a *App }
 
 // Forward implements broker.Forwarder.
-func (f forwarder) Forward(peer home.ID, m *home.Message) {
+func (f forwarder) Forward(peer home.ID, m *home.Message, c home.Claim) {
 	a := f.a
 	if a.siblings == nil || a.home.leads() {
-		a.forwardHere(peer, m)
+		a.forwardHere(peer, m, c)
 		return
 	}
 	if r := a.home.current(); r != nil {
 		if leader, ok := r.Leader(); ok {
-			a.siblings.Forward(leader, peer, m)
+			a.siblings.Forward(leader, peer, m, c)
 		}
 	}
 }
 
-func (a *App) forwardHere(peer home.ID, m *home.Message) {
+func (a *App) forwardHere(peer home.ID, m *home.Message, c home.Claim) {
 	switch {
 	case a.foreign != nil && a.foreign.Has(peer):
 		a.foreign.Forward(peer, m)
 	case a.links != nil:
-		a.links.Forward(peer, m)
+		a.links.Forward(peer, m, c)
 	}
 }
 

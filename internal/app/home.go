@@ -145,6 +145,9 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 	h.setWhy("")
 	var keeping sync.WaitGroup
 	keeping.Go(func() { h.watchOffice(running, r) })
+	if h.a.links != nil {
+		keeping.Go(func() { h.rankPeers(running, r) })
+	}
 	err := <-ended
 	h.live.Store(nil)
 	stop()
@@ -302,6 +305,11 @@ func (h *homeService) configure(ctx context.Context, r *replica.Replica) error {
 			return err
 		}
 	}
+	if op := sharedOp(h.a.cfg); !sameOp(r.State().Shared(), op) {
+		if err := proposeWait(ctx, r, op); err != nil {
+			return err
+		}
+	}
 	for i := range h.a.cfg.Links {
 		if err := h.configureLink(ctx, r, &h.a.cfg.Links[i]); err != nil {
 			return err
@@ -313,7 +321,7 @@ func (h *homeService) configure(ctx context.Context, r *replica.Replica) error {
 func (h *homeService) configureLink(ctx context.Context, r *replica.Replica, l *config.Link) error {
 	op := setPeerOp(l)
 	have := r.State().LinkPolicy(op.Peer)
-	if !(have != nil && samePolicy(&have.Base, op)) && !(l.IsForeign() && len(l.Out) == 0) {
+	if !(have != nil && sameOp(&have.Base, op)) && !(l.IsForeign() && len(l.Out) == 0) {
 		if err := proposeWait(ctx, r, op); err != nil {
 			return err
 		}
@@ -330,7 +338,7 @@ func sameResidency(a, b []home.Residency) bool {
 	})
 }
 
-func samePolicy(a, b *home.SetPeer) bool {
+func sameOp(a, b home.Op) bool {
 	return bytes.Equal(home.AppendOp(nil, a), home.AppendOp(nil, b))
 }
 
@@ -379,6 +387,18 @@ func configureOp(cfg *config.Config) *home.Configure {
 	}
 	for _, r := range cfg.Residency {
 		op.Residency = append(op.Residency, home.Residency{Namespace: r.Namespace, Filter: r.Filter, Regions: r.Regions})
+	}
+	return op
+}
+
+func sharedOp(cfg *config.Config) *home.SetShared {
+	op := &home.SetShared{}
+	for _, g := range cfg.Shared {
+		out := home.GlobalGroup{Namespace: g.Namespace, Group: g.Group}
+		for _, r := range g.Regions {
+			out.Regions = append(out.Regions, home.ID(r))
+		}
+		op.Groups = append(op.Groups, out)
 	}
 	return op
 }

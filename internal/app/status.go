@@ -3,7 +3,6 @@ package app
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"sort"
 	"strings"
@@ -381,8 +380,7 @@ func (n node) target(s *home.State, t *home.Target, ns, topic string) admin.Targ
 		}
 		return out
 	case t.Group != nil:
-		name, members, attached := t.Group.Describe()
-		return admin.Target{Kind: "group", Name: name, QoS: 2, Sends: true, Reason: fmt.Sprintf("one of %d members, %d attached", members, attached)}
+		return groupTarget(t.Group, topic)
 	}
 	out := admin.Target{Kind: "session", Name: t.Session.String(), QoS: int(t.QoS), Sends: true, Reason: "subscribed, attached"}
 	if info, ok := s.Session(t.Session); ok && info.Owner == (home.Owner{}) {

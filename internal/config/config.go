@@ -35,6 +35,9 @@ type Config struct {
 	// Residency says where messages may be stored. All rules that match a message count. Default: none,
 	// everything may be stored wherever a link leads.
 	Residency []ResidencyRule `mapstructure:"residency"`
+	// Shared declares shared subscriptions that are one over several regions. The same list belongs
+	// into the files of all regions. Default: none; each region's group gets each message once.
+	Shared []SharedGroup `mapstructure:"shared"`
 	// Links are the peer regions this region exchanges messages with. Default: none.
 	Links []Link `mapstructure:"links"`
 	// Link is the side of the links that accepts tunnels.
@@ -271,6 +274,18 @@ type ResidencyRule struct {
 	Filter string `mapstructure:"filter"`
 	// Regions are the only ones that may store them: names of regions, as in links[].peer, and of
 	// foreign links.
+	Regions []string `mapstructure:"regions"`
+}
+
+// SharedGroup declares that the members of a shared subscription are one group over several regions:
+// each message goes to one member over all of them.
+type SharedGroup struct {
+	// Namespace is the tenant of the group. Default "default".
+	Namespace string `mapstructure:"namespace"`
+	// Group is the name in $share/GROUP/FILTER; the declaration is about all its filters.
+	Group string `mapstructure:"group"`
+	// Regions are the regions whose members are one group. While nothing else tells them apart, the
+	// first is chosen first.
 	Regions []string `mapstructure:"regions"`
 }
 

@@ -69,6 +69,11 @@ func fillDefaults(cfg *Config, sources *Sources) {
 			cfg.Ack[i].Policy = AckRegion
 		}
 	}
+	for i := range cfg.Shared {
+		if unset(fmt.Sprintf("shared[%d].namespace", i)) {
+			cfg.Shared[i].Namespace = "default"
+		}
+	}
 	for i := range cfg.Links {
 		cfg.Links[i].fill(fmt.Sprintf("links[%d].", i), cfg.Region, unset)
 	}

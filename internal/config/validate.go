@@ -24,6 +24,7 @@ func (c *Config) Validate() error {
 	v.acks(c.Ack)
 	v.residency(c)
 	v.links(c)
+	v.shared(c)
 	v.endpoints(c)
 	return joinProblems(v.problems)
 }

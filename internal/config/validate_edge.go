@@ -149,7 +149,7 @@ func validPort(port string) bool {
 
 func (v *validator) linkFilter(key, filter string) {
 	if strings.HasPrefix(filter, "$share/") {
-		v.add(key, fmt.Sprintf("%q is a shared subscription", filter), "name the filter inside it: groups stay in their region")
+		v.add(key, fmt.Sprintf("%q is a shared subscription", filter), "name the filter inside it: a policy is about topics")
 		return
 	}
 	v.filter(key, filter)

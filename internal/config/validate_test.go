@@ -335,6 +335,9 @@ func normalize(c *Config) {
 	if len(c.Residency) == 0 {
 		c.Residency = nil
 	}
+	if len(c.Shared) == 0 {
+		c.Shared = nil
+	}
 }
 
 func TestCluster(t *testing.T) {

@@ -26,17 +26,46 @@ type Choice struct {
 	Peer   ID // "" none
 }
 
-// Choose picks for a message of a device of this region. It takes no lock.
-func (g *Group) Choose(topic string) (c Choice) {
+// Choose picks for a message of this region, no peer of those in not. It takes no
+// lock.
+func (g *Group) Choose(topic string, not []ID) (c Choice) {
 	v := g.view.Load()
 	c.Member, c.Here = g.Pick()
 	if c.Here && v.global {
 		return c
 	}
-	if to := best(v.away, topic); to != nil {
+	if to := best(v.away, topic, not); to != nil {
 		c.Peer = to.id
 	}
 	return c
+}
+
+// Explained is where a message goes on behalf of a group, for people.
+type Explained struct {
+	Here   bool // into the queue here
+	Global bool
+	Peer   ID   // "" none
+	Ready  bool // a member is attached there, and the peer can be reached
+	After  []ID // peers that come behind it
+}
+
+// Explain says where a message of a device of this region goes. It takes no lock.
+func (g *Group) Explain(topic string) (e Explained) {
+	v := g.view.Load()
+	members := g.size.Load() > 0
+	e.Global = v.global
+	to := best(v.away, topic, nil)
+	e.Here = members && (!v.global || len(v.online) > 0 || to == nil || !to.present)
+	if to == nil || e.Here && v.global {
+		return e
+	}
+	e.Peer, e.Ready = to.id, to.present
+	for i := range v.away {
+		if c := &v.away[i]; c.id != to.id && c.may(topic) {
+			e.After = append(e.After, c.id)
+		}
+	}
+	return e
 }
 
 // Arrived says whether a message that came by a link and is in no log is for the
@@ -56,6 +85,14 @@ func (g *Group) Text() string { return g.text() }
 type Claim struct {
 	Live   bool     // a session there subscribed, or a group that is local there
 	Groups []string // global groups that it was sent on behalf of, as "group/filter"
+}
+
+// Bytes is the size of the names in the claim.
+func (c *Claim) Bytes() (n int) {
+	for _, g := range c.Groups {
+		n += len(g)
+	}
+	return n
 }
 
 // GroupMismatch is a declaration of a global group that is not the same in a
@@ -130,12 +167,20 @@ func joinIDs(list []ID) string {
 	return strings.Join(parts, ", ")
 }
 
-// Shared returns the declarations of global groups in force and the ranking of
-// peers; they must not be changed.
-func (s *State) Shared() (SetShared, Rank) {
+// Shared returns the declarations of global groups in force; they must not be
+// changed.
+func (s *State) Shared() *SetShared {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.shared, s.ranking
+	out := s.shared
+	return &out
+}
+
+// Ranking returns the ranking of peers in force; it must not be changed.
+func (s *State) Ranking() Rank {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.ranking
 }
 
 // HasGlobal says whether peers have members of global groups, or this home has any

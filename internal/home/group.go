@@ -103,8 +103,11 @@ func (s *State) leave(x *session, m *member) {
 		s.keepAssigned(x, m)
 	}
 	g.members = slices.DeleteFunc(g.members, func(o *member) bool { return o == m })
-	if len(g.members) == 0 && !g.global {
-		s.dropQueue(g, DropSessionEnd)
+	if len(g.members) == 0 {
+		g.next = 0 // it is not kept
+		if !g.global {
+			s.dropQueue(g, DropSessionEnd)
+		}
 	}
 	g.changed(s)
 	s.retire(g)

@@ -9,9 +9,12 @@ import (
 	"causeway/routing"
 )
 
+// MaxClaim bounds the names of the groups that one message crosses a link for, in
+// bytes.
+const MaxClaim = 128 << 10
+
 // Bounds on global groups.
 const (
-	maxClaim  = 128 << 10          // bytes of the names of the groups that one message crosses for
 	maxOrphan = 1024               // groups that have messages and no member
 	keepQueue = 3 * 24 * time.Hour // for which messages wait in a global group without a member
 )
@@ -106,11 +109,11 @@ func place(list []ID, id ID) int {
 // away says that a peer cannot be reached.
 func (r *Rank) away(id ID) bool { return slices.Contains(r.Peers[len(r.Peers)-r.Away:], id) }
 
-// best is who of the peers takes a message: the first that has a member attached
-// and can be reached, otherwise the first. nil if none may.
-func best(list []candidate, topic string) (c *candidate) {
+// best is who of the peers takes a message, but for those in not: the first that
+// has a member attached and can be reached, otherwise the first. nil if none may.
+func best(list []candidate, topic string, not []ID) (c *candidate) {
 	for i := range list {
-		if !list[i].may(topic) {
+		if !list[i].may(topic) || slices.Contains(not, list[i].id) {
 			continue
 		}
 		if list[i].present {
@@ -126,12 +129,12 @@ func best(list []candidate, topic string) (c *candidate) {
 // placed says where a message of this home goes on behalf of a group: into its
 // queue here, to a peer, or, of a group that is local here and global elsewhere,
 // both. It is decided once, where the message is first put into a log.
-func (g *Group) placed(topic string) (here bool, away *candidate) {
+func (g *Group) placed(topic string, not []ID) (here bool, away *candidate) {
 	here = len(g.members) > 0
 	if len(g.shares) == 0 || here && g.global && g.anyAttached() {
 		return here, nil
 	}
-	away = best(g.view.Load().away, topic)
+	away = best(g.view.Load().away, topic, not)
 	if here && g.global && (away == nil || !away.present) {
 		return true, nil
 	}
@@ -145,7 +148,7 @@ func (g *Group) anyAttached() bool {
 // place gives a message of this home to a group and says whether that has it here;
 // peers it goes to are marked for spoolAll.
 func (s *State) place(g *Group, m *message) bool {
-	here, away := g.placed(m.Topic)
+	here, away := g.placed(m.Topic, s.not)
 	if away != nil && !away.peer.claim(s.gen, g.text()) {
 		s.sink.Dropped("group", DropTooLarge, 1)
 	}
@@ -161,7 +164,7 @@ func (p *peer) claim(gen uint64, text string) bool {
 	if p.claimGen != gen {
 		p.claimGen, p.claimed, p.claimedBytes = gen, nil, 0
 	}
-	if p.claimedBytes+len(text) > maxClaim {
+	if p.claimedBytes+len(text) > MaxClaim {
 		return false
 	}
 	p.claimed = append(p.claimed, text)

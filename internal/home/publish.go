@@ -77,7 +77,9 @@ func (s *State) publishPast(m *message, from *session, not []ID) int {
 	if m.Retain {
 		version, _ = s.retain(m, 0, "")
 	}
+	s.not = not
 	n := s.fanOut(m, from)
+	s.not = nil
 	if from != nil {
 		m.Publisher = from.key.publisher()
 	}

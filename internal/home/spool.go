@@ -100,20 +100,20 @@ func (s *State) spoolRefuses(op *Publish, way *passage) bool {
 	for _, p := range s.peers {
 		if p.policy.Refuse && !slices.Contains(way.not, p.id) && p.waiting()+size > p.spoolBytes() && p.policy.MayGo(op.Topic) &&
 			s.MayLeave(way.namespace, op.Topic, string(p.id)) &&
-			(op.Retain && p.policy.Retained || s.peerMatches(p, way.namespace, op.Topic)) {
+			(op.Retain && p.policy.Retained || s.peerMatches(p, way, op.Topic)) {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *State) peerMatches(p *peer, ns, topic string) bool {
-	s.targets = s.Match(ns, topic, s.targets[:0])
+func (s *State) peerMatches(p *peer, way *passage, topic string) bool {
+	s.targets = s.Match(way.namespace, topic, s.targets[:0])
 	return slices.ContainsFunc(s.targets, func(t *Target) bool {
 		if t.Group == nil {
 			return t.peer == p
 		}
-		_, away := t.Group.placed(topic)
+		_, away := t.Group.placed(topic, way.not)
 		return away != nil && away.peer == p
 	})
 }

@@ -56,6 +56,7 @@ type State struct {
 	targets []*Target
 	hits    []hit
 	gen     uint64
+	not     []ID     // peers that had the message before
 	effects uint64   // of the operation being applied, for the chain
 	fanning bool     // a message meets its subscribers
 	idle    []*Group // had a member make room meanwhile

@@ -20,6 +20,7 @@ const (
 	kindYield   kind = 4 // question: give up a session
 	kindApplied kind = 5 // question: say when an index is applied
 	kindAnswer  kind = 6 // to the question of that number
+	kindClaimed kind = 7 // kindForward on behalf of global groups
 )
 
 // frame is what crosses a stream.
@@ -28,6 +29,7 @@ type frame struct {
 	number  uint64 // of a question or answer
 	index   uint64 // kindApplied
 	peer    home.ID
+	claim   home.Claim
 	session home.SessionKey
 	epoch   home.SessionEpoch
 	qos     byte
@@ -43,8 +45,8 @@ var (
 
 const (
 	// frameRoom is what a frame may hold beside a message's payload and properties:
-	// names of at most 64 KiB each, and numbers.
-	frameRoom = 256 << 10
+	// names of at most 64 KiB each, those of groups, and numbers.
+	frameRoom = 512 << 10
 	// answerMax bounds an answer.
 	answerMax = 64
 )
@@ -55,6 +57,9 @@ func (o *Options) frameMax() int { return o.MaxMessage + frameRoom }
 // room is at least the bytes of the frame of a message.
 func (f *frame) room() int {
 	n := 128 + len(f.peer) + len(f.session.Namespace) + len(f.session.ClientID) + binary.MaxVarintLen32*len(f.subIDs)
+	for _, g := range f.claim.Groups {
+		n += binary.MaxVarintLen32 + len(g)
+	}
 	if m := f.message; m != nil {
 		n += len(m.Namespace) + len(m.Topic) + len(m.Forward) + len(m.Payload)
 	}
@@ -75,6 +80,12 @@ func (f *frame) append(b []byte) []byte {
 		}
 	case kindForward:
 		b = appendString(b, string(f.peer))
+	case kindClaimed:
+		b = append(appendString(b, string(f.peer)), flag(f.claim.Live))
+		b = binary.AppendUvarint(b, uint64(len(f.claim.Groups)))
+		for _, g := range f.claim.Groups {
+			b = appendString(b, g)
+		}
 	case kindYield:
 		b = binary.AppendUvarint(b, f.number)
 		b = appendSession(b, f.session)
@@ -150,7 +161,17 @@ func decodeFrame(b []byte) (frame, error) {
 		}
 		f.message = r.message()
 	case kindForward:
-		f.peer = home.ID(r.string())
+		f.peer, f.claim.Live = home.ID(r.string()), true
+		f.message = r.message()
+	case kindClaimed:
+		f.peer, f.claim.Live = home.ID(r.string()), r.byte() != 0
+		n := r.uvarint()
+		if n > uint64(len(r.b)) {
+			return frame{}, errFrame
+		}
+		for range n {
+			f.claim.Groups = append(f.claim.Groups, r.string())
+		}
 		f.message = r.message()
 	case kindYield:
 		f.number, f.session, f.epoch = r.uvarint(), r.session(), home.SessionEpoch(r.uvarint())

@@ -18,7 +18,8 @@ func TestFrames(t *testing.T) {
 	for _, f := range []frame{
 		{kind: kindDeliver, message: m},
 		{kind: kindDirect, session: car, epoch: 4, qos: 1, retain: true, subIDs: []uint32{1, 300}, message: m},
-		{kind: kindForward, peer: "us", message: m},
+		{kind: kindForward, peer: "us", claim: home.Claim{Live: true}, message: m},
+		{kind: kindClaimed, peer: "us", claim: home.Claim{Groups: []string{"g/a/#"}}, message: m},
 		{kind: kindYield, number: 5, session: car, epoch: 6},
 		{kind: kindApplied, number: 7, index: 8},
 		{kind: kindAnswer, number: 9},
@@ -59,7 +60,8 @@ func FuzzFrame(f *testing.F) {
 	for _, seed := range []frame{
 		{kind: kindDeliver, message: m},
 		{kind: kindDirect, session: car, epoch: 4, qos: 1, subIDs: []uint32{1, 300}, message: m},
-		{kind: kindForward, peer: "us", message: m},
+		{kind: kindForward, peer: "us", claim: home.Claim{Live: true}, message: m},
+		{kind: kindClaimed, peer: "us", claim: home.Claim{Groups: []string{"g/a/#"}}, message: m},
 		{kind: kindYield, number: 5, session: car, epoch: 6},
 		{kind: kindApplied, number: 7, index: 8},
 		{kind: kindAnswer, number: 9},

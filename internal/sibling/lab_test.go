@@ -80,7 +80,7 @@ func (f *fake) start(incarnation uint64) {
 	}
 	f.incarnation = incarnation
 	if !f.again {
-		f.Siblings = New(Options{Node: home.NodeID(f.name), Streams: f, Log: f, Edge: f, Forward: func(p home.ID, m *home.Message) { f.note("forward %s %s", p, m.Payload) }})
+		f.Siblings = New(Options{Node: home.NodeID(f.name), Streams: f, Log: f, Edge: f, Forward: func(p home.ID, m *home.Message, _ home.Claim) { f.note("forward %s %s", p, m.Payload) }})
 	}
 	var wg sync.WaitGroup
 	s := f.Siblings

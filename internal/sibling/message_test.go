@@ -20,7 +20,7 @@ func TestMessages(t *testing.T) {
 		a, b := l.nodes["a"], l.nodes["b"]
 		a.Deliver("b", text("one"))
 		a.DeliverTo("b", home.Delivery{Session: car, Epoch: 3, Message: text("two"), SubIDs: []uint32{9}})
-		a.Forward("b", "us", text("three"))
+		a.Forward("b", "us", text("three"), home.Claim{Live: true})
 		time.Sleep(10 * time.Millisecond)
 		if got := b.has(); got != "one, two for car at 3, forward us three" {
 			t.Errorf("b got %q", got)

@@ -123,8 +123,8 @@ func (h *hearing) pass(f *frame) error {
 	case kindDirect:
 		o.Edge.DeliverToSession(home.Delivery{Session: f.session, Epoch: f.epoch, Owner: o.Log.Owner(), Message: f.message,
 			QoS: f.qos, Retain: f.retain, SubIDs: f.subIDs})
-	case kindForward:
-		o.Forward(f.peer, f.message)
+	case kindForward, kindClaimed:
+		o.Forward(f.peer, f.message, f.claim)
 	case kindYield:
 		h.yield(f.session, f.epoch, f.number)
 		return nil

@@ -61,7 +61,7 @@ type Options struct {
 	Edge    Edge
 	// Forward hands a message to the link to a peer region; nil: there are none.
 	// It must not block.
-	Forward func(peer home.ID, m *home.Message)
+	Forward func(peer home.ID, m *home.Message, c home.Claim)
 	Logger  *slog.Logger
 	Lapse   time.Duration // 1 s; see the package's comment
 	// QueueBytes bounds the messages that wait for one sibling; 4 MiB. What does
@@ -86,7 +86,7 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Forward == nil {
-		o.Forward = func(home.ID, *home.Message) {}
+		o.Forward = func(home.ID, *home.Message, home.Claim) {}
 	}
 	return o
 }
@@ -187,8 +187,12 @@ func (s *Siblings) DeliverTo(to home.NodeID, d home.Delivery) {
 }
 
 // Forward hands a message to another node, for its link to a peer region.
-func (s *Siblings) Forward(to home.NodeID, peer home.ID, m *home.Message) {
-	s.send(to, &frame{kind: kindForward, peer: peer, message: m})
+func (s *Siblings) Forward(to home.NodeID, peer home.ID, m *home.Message, c home.Claim) {
+	f := &frame{kind: kindForward, peer: peer, claim: c, message: m}
+	if len(c.Groups) > 0 {
+		f.kind = kindClaimed
+	}
+	s.send(to, f)
 }
 
 func (s *Siblings) send(to home.NodeID, f *frame) {

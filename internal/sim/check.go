@@ -26,6 +26,9 @@ func (w *World) check() error {
 				return err
 			}
 		}
+		if err := w.checkWorkers(p); err != nil {
+			return err
+		}
 	}
 	return w.checkRetained()
 }
@@ -166,6 +169,30 @@ func (w *World) checkGroup(p *device, r *region) error {
 			return w.failf("no member in %s got message %d of %s, though it was acknowledged", r.id, num, p.id)
 		case count[num] > 1 && p.qos == 2:
 			return w.failf("members in %s got message %d of %s %d times at QoS 2", r.id, num, p.id, count[num])
+		}
+	}
+	return nil
+}
+
+// checkWorkers wants each message at one worker over all regions; at QoS 2 once.
+func (w *World) checkWorkers(p *device) error {
+	if p.role != publisher {
+		return nil
+	}
+	count := map[int]int{}
+	for _, m := range w.devices {
+		if m.role == worker {
+			for _, num := range m.seen["t/"+p.id] {
+				count[num]++
+			}
+		}
+	}
+	for _, num := range p.acked {
+		switch {
+		case count[num] == 0:
+			return w.failf("no worker anywhere got message %d of %s, though it was acknowledged", num, p.id)
+		case count[num] > 1 && p.qos == 2:
+			return w.failf("workers got message %d of %s %d times at QoS 2", num, p.id, count[num])
 		}
 	}
 	return nil

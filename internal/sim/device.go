@@ -58,7 +58,14 @@ const (
 	mortal                 // a member of that one, with a will: once its connection is lost it never comes back
 	keeper                 // publishes retained messages and deletes them
 	hopper                 // subscribes and unsubscribes, over and over
+	worker                 // of a shared subscription that is one over all regions, from time to time
 	manual                 // does what a scenario says
+)
+
+// The shared subscription of the workers.
+const (
+	workersGroup  = "w"
+	workersFilter = "t/#"
 )
 
 // actor is a part in the cast of a region.
@@ -77,6 +84,7 @@ func cast(id home.ID, several bool) (list []actor) {
 		{name("sub0"), 1, subscriber, false}, {name("sub1"), 2, subscriber, false},
 		{name("member0"), 2, member, false}, {name("member1"), 2, member, true},
 		{name("keeper"), 1, keeper, false}, {name("hopper"), 2, hopper, true},
+		{name("worker0"), 2, worker, true}, {name("worker1"), 2, worker, true},
 	}
 	if several {
 		list = append(list, actor{name("twin"), 2, twin, false}, actor{name("steady"), 1, steady, false}, actor{name("mortal"), 1, mortal, false})
@@ -88,7 +96,7 @@ func cast(id home.ID, several bool) (list []actor) {
 type hop struct{ from, to time.Duration }
 
 func (r role) listens() bool {
-	return r == subscriber || r == twin || r == member || r == steady || r == mortal || r == hopper
+	return r == subscriber || r == twin || r == member || r == steady || r == mortal || r == hopper || r == worker
 }
 func (d *device) publishes() bool { return d.role == publisher || d.role == keeper }
 func (d *device) wills() bool     { return d.role == publisher || d.role == mortal }
@@ -99,6 +107,8 @@ func (d *device) filter() string {
 		return "$share/g/t/#"
 	case steady, mortal:
 		return "$share/h/t/#"
+	case worker:
+		return "$share/" + workersGroup + "/" + workersFilter
 	}
 	return "t/#"
 }

@@ -48,6 +48,9 @@ func (w *World) fault() {
 		w.jump(r, n)
 	case 13:
 		w.reconfigure(n)
+		if l := r.leader(); l != nil {
+			l.office.rank()
+		}
 	case 14:
 		w.reshape(r, n)
 	default:

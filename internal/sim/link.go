@@ -151,8 +151,9 @@ func (l *link) send() {
 		if !n.state.MayLeave(m.Namespace, m.Topic, string(l.to.id)) && l.w.opt.Plant != SendSpooled {
 			continue // the span covers it
 		}
-		f.Messages = append(f.Messages, home.FrameMessage{Seq: s.Seq, Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, Live: s.Live, RetainVersion: s.RetainVersion})
+		f.Messages = append(f.Messages, home.FrameMessage{Seq: s.Seq, Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, Live: s.Live, Groups: s.Groups, RetainVersion: s.RetainVersion})
 	}
+	l.w.opt.Plant.misplace(f)
 	if l.w.opt.Plant == NoVersions {
 		for i := range f.Messages {
 			f.Messages[i].RetainVersion = min(f.Messages[i].RetainVersion, 1)

@@ -39,6 +39,8 @@ const (
 	NoVersions    // retained messages cross without their version
 	SendSpooled   // what waits for a peer is sent whatever the rules of residency say
 	ForgetRules   // the home forgets the rules of residency
+	GroupTwice    // a global group gets in a peer's region whatever else goes there
+	GroupNowhere  // what a peer's region was chosen for is not said
 )
 
 // corrupt does to a record that is about to be applied what a planted mistake
@@ -68,6 +70,19 @@ func (f Fault) corrupt(s *home.State, rec *home.Record) {
 			for _, op := range rec.Entries[i].Ops {
 				speakAnew(s, op)
 			}
+		}
+	}
+}
+
+// misplace does to a frame what a planted mistake would.
+func (f Fault) misplace(fr *home.Frame) {
+	for i := range fr.Messages {
+		m := &fr.Messages[i]
+		switch {
+		case f == GroupNowhere:
+			m.Groups = nil
+		case f == GroupTwice && m.Live:
+			m.Groups = []string{workersGroup + "/" + workersFilter}
 		}
 	}
 }

@@ -105,4 +105,32 @@ func (o *office) configure() {
 	for _, l := range o.n.r.links {
 		o.n.propose(&home.SetPeer{Peer: l.to.id, Retained: true, SpoolBytes: spoolBytes}, nil)
 	}
+	if !o.n.w.opt.Scenario {
+		o.setShared()
+	}
+}
+
+// setShared declares the group of workers global over all regions, and ranks them
+// by chance.
+func (o *office) setShared() {
+	var all []home.ID
+	for _, r := range o.n.w.regions {
+		all = append(all, r.id)
+	}
+	o.n.propose(&home.SetShared{Groups: []home.GlobalGroup{{Group: workersGroup, Regions: all}}}, nil)
+	o.rank()
+}
+
+// rank enters a ranking of peers, as if the network had changed.
+func (o *office) rank() {
+	rank := &home.Rank{}
+	for _, l := range o.n.r.links {
+		rank.Peers = append(rank.Peers, l.to.id)
+	}
+	rnd := o.n.w.rnd
+	rnd.Shuffle(len(rank.Peers), func(i, j int) { rank.Peers[i], rank.Peers[j] = rank.Peers[j], rank.Peers[i] })
+	if len(rank.Peers) > 0 {
+		rank.Away = rnd.IntN(len(rank.Peers) + 1)
+		o.n.propose(rank, nil)
+	}
 }

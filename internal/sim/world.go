@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,7 +63,7 @@ func play(opt Options) (*World, error) {
 		d.publishing = true
 		w.after(0, d.step)
 		d.watch()
-		if d.role == hopper || strings.HasSuffix(d.id, "member1") {
+		if d.role == hopper || strings.HasSuffix(d.id, "member1") || d.role == worker && d != w.anchor() {
 			w.after(w.upTo(time.Second), d.hop)
 		}
 	}
@@ -103,6 +104,14 @@ func (w *World) begin() error {
 		}
 	}
 	return w.bad
+}
+
+// anchor is the worker that never leaves its group, so that there is always one
+// somewhere.
+func (w *World) anchor() *device {
+	r := w.regions[w.opt.Seed/3%uint64(len(w.regions))]
+	i := slices.IndexFunc(w.devices, func(d *device) bool { return d.r == r && d.role == worker })
+	return w.devices[i]
 }
 
 // troubles is how long things go wrong.

@@ -10,11 +10,11 @@ import (
 
 // Bounds of a frame.
 const (
-	MaxFrameRaw      = 1 << 20  // bytes of messages before compression, unless there is only one message
-	MaxFrameMessages = 8192     // messages
-	MaxMessageBytes  = 65 << 20 // of one message, as MessageBytes counts; the receiver may ask for less
-	messageSlack     = 66 << 10 // namespace and numbers of one message
-	frameHead        = 8        // length and CRC
+	MaxFrameRaw      = 1 << 20                // bytes of messages before compression, unless there is only one message
+	MaxFrameMessages = 8192                   // messages
+	MaxMessageBytes  = 65 << 20               // of one message, as MessageBytes counts; the receiver may ask for less
+	messageSlack     = 66<<10 + maxGroupBytes // namespace, groups and numbers of one message
+	frameHead        = 8                      // length and CRC
 	maxFrameFields   = 4*maxName + 100
 )
 
@@ -22,6 +22,8 @@ const (
 const (
 	flagLive byte = 1 << 0 // no span: messages that are in no spool
 	flagGap  byte = 1 << 1 // Header.Gap
+	// The messages are followed by the groups that some of them are for.
+	flagGroups byte = 1 << 2
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -48,6 +50,10 @@ type Message struct {
 	QoS           byte
 	Retain        bool
 	Live          bool // the receiver's interest matched it
+	// Groups are the global groups that the sender chose the receiver for, as
+	// "group/filter", of maxGroupBytes at most. They are sent when both sides have
+	// FeatureGroups.
+	Groups []string
 }
 
 // Frame is a decoded frame. Its messages share one buffer that belongs to the
@@ -63,6 +69,9 @@ type Frame struct {
 type Encoder struct {
 	comp  *compressor
 	raw   []byte
+	tail  []byte // groups, which go behind the messages
+	tails int
+	after int // the last message that has some
 	out   []byte
 	count int
 	last  uint64
@@ -87,10 +96,11 @@ func (e *Encoder) BeginLive() { e.begin(0, true) }
 
 func (e *Encoder) begin(from uint64, live bool) {
 	e.raw, e.count, e.last, e.ns, e.live = e.raw[:0], 0, from, "", live
+	e.tail, e.tails, e.after = e.tail[:0], 0, 0
 }
 
 // Raw is the size of the messages added so far, in bytes before compression.
-func (e *Encoder) Raw() int { return len(e.raw) }
+func (e *Encoder) Raw() int { return len(e.raw) + len(e.tail) }
 
 // Count is the number of messages added so far.
 func (e *Encoder) Count() int { return e.count }
@@ -98,10 +108,11 @@ func (e *Encoder) Count() int { return e.count }
 // Add adds a message. It reports false, and adds nothing, when the message does
 // not fit into this frame; the first message always does.
 func (e *Encoder) Add(m *Message) bool {
-	if e.count > 0 && (e.count == MaxFrameMessages || len(e.raw)+messageBound(m) > MaxFrameRaw) {
+	if e.count > 0 && (e.count == MaxFrameMessages || e.Raw()+messageBound(m) > MaxFrameRaw) {
 		return false
 	}
 	e.raw = e.appendMessage(e.raw, m)
+	e.appendGroups(m.Groups)
 	e.count++
 	e.last, e.ns = m.Seq, m.Namespace
 	return true
@@ -117,9 +128,12 @@ func (e *Encoder) Finish(h Header) ([]byte, error) {
 	if h.Live != e.live || !h.Live && (h.To < h.From || e.count > 0 && h.To < e.last) {
 		return nil, fmt.Errorf("link frame (%d, %d] does not cover its messages up to %d", h.From, h.To, e.last)
 	}
+	if e.tails > 0 {
+		e.raw, e.tail = append(binary.AppendUvarint(e.raw, uint64(e.tails)), e.tail...), e.tail[:0]
+	}
 	codec, data := e.comp.block(e.raw)
 	b := append(e.out[:0], make([]byte, frameHead)...)
-	b = h.append(b)
+	b = h.append(b, e.tails > 0)
 	b = binary.AppendUvarint(b, uint64(e.count))
 	b = append(b, byte(codec))
 	b = binary.AppendUvarint(b, uint64(len(e.raw)))
@@ -130,13 +144,16 @@ func (e *Encoder) Finish(h Header) ([]byte, error) {
 	return b, nil
 }
 
-func (h *Header) append(b []byte) []byte {
+func (h *Header) append(b []byte, groups bool) []byte {
 	var flags byte
 	if h.Live {
 		flags |= flagLive
 	}
 	if h.Gap {
 		flags |= flagGap
+	}
+	if groups {
+		flags |= flagGroups
 	}
 	b = append(b, flags)
 	b = appendSource(b, h.Source)
@@ -188,7 +205,8 @@ func (d *Decoder) Read(r io.Reader) (Frame, error) {
 
 func (d *Decoder) parse(body []byte) (Frame, error) {
 	f := fields{b: body}
-	fr := Frame{Header: f.header(), Wire: len(body) + frameHead}
+	h, groups := f.header()
+	fr := Frame{Header: h, Wire: len(body) + frameHead}
 	count := f.uvarint("count")
 	codec := Codec(f.byte("codec"))
 	raw := f.uvarint("raw size")
@@ -203,7 +221,7 @@ func (d *Decoder) parse(body []byte) (Frame, error) {
 		return Frame{}, err
 	}
 	fr.Raw = int(raw)
-	fr.Messages, err = parseMessages(block, int(count), &fr.Header)
+	fr.Messages, err = parseMessages(block, int(count), &fr.Header, groups)
 	return fr, err
 }
 
@@ -223,11 +241,13 @@ func (d *Decoder) bound(count, raw uint64) error {
 	return nil
 }
 
-func (f *fields) header() Header {
+// header also says whether groups follow the messages.
+func (f *fields) header() (h Header, groups bool) {
 	flags := f.byte("flags")
-	h := Header{Live: flags&flagLive != 0, Gap: flags&flagGap != 0, Source: f.source()}
+	groups = flags&flagGroups != 0
+	h = Header{Live: flags&flagLive != 0, Gap: flags&flagGap != 0, Source: f.source()}
 	if h.Live {
-		return h
+		return h, groups
 	}
 	h.Class = f.string("class", maxName)
 	h.From = f.uvarint("from")
@@ -236,5 +256,5 @@ func (f *fields) header() Header {
 	if f.err == nil && h.To < h.From {
 		f.fail(corrupt("a frame's span of %d overflows", span))
 	}
-	return h
+	return h, groups
 }

@@ -30,6 +30,9 @@ func genMessage(t *rapid.T, last uint64, live bool) Message {
 	if rapid.Bool().Draw(t, "forward") {
 		m.Forward = rapid.SliceOfN(rapid.Byte(), 1, 60).Draw(t, "properties")
 	}
+	if rapid.IntRange(0, 4).Draw(t, "for groups") == 0 {
+		m.Groups = rapid.SliceOfN(rapid.StringN(0, 9, 30), 1, 3).Draw(t, "groups")
+	}
 	if !live {
 		m.Seq = last + 1 + rapid.Uint64Max(1000).Draw(t, "gap")
 	}
@@ -215,7 +218,7 @@ func TestDecoder_Refused(t *testing.T) {
 // handMade builds a frame with a right checksum around whatever it is given.
 func handMade(from, to, count uint64, codec Codec, raw uint64, data []byte) []byte {
 	h := Header{Source: Source{Home: "eu", Epoch: Epoch{1, "eu"}}, From: from, To: to}
-	body := h.append(nil)
+	body := h.append(nil, false)
 	body = binary.AppendUvarint(body, count)
 	body = append(body, byte(codec))
 	body = binary.AppendUvarint(body, raw)
@@ -224,7 +227,7 @@ func handMade(from, to, count uint64, codec Codec, raw uint64, data []byte) []by
 
 func overflowing() []byte {
 	h := Header{}
-	body := h.append(nil)
+	body := h.append(nil, false)
 	body = body[:len(body)-2]
 	body = binary.AppendUvarint(body, 10)
 	body = binary.AppendUvarint(body, 1<<64-1)
@@ -263,7 +266,7 @@ func FuzzFrame(f *testing.F) {
 		e, _ := NewEncoder(c)
 		e.Begin(4)
 		for i := range uint64(20) {
-			e.Add(&Message{Seq: 6 + i, Namespace: "ns", Topic: "a/b", Payload: []byte("hello hello hello"), Forward: []byte{1}, ExpiryMillis: 5, RetainVersion: 2})
+			e.Add(&Message{Seq: 6 + i, Namespace: "ns", Topic: "a/b", Payload: []byte("hello hello hello"), Forward: []byte{1}, ExpiryMillis: 5, RetainVersion: 2, Groups: []string{"", "g/a/#"}[:i%3%2*2]})
 		}
 		b, _ := e.Finish(Header{Source: Source{Home: "eu"}, Class: "c", From: 4, To: 50})
 		f.Add(bytes.Clone(b[frameHead:]))

@@ -22,6 +22,9 @@ const (
 	FeatureZstd  uint64 = 1 << 0 // frames may be compressed with zstd
 	FeatureS2    uint64 = 1 << 1 // frames may be compressed with s2
 	FeatureRelay uint64 = 1 << 3 // streams of kind StreamRelay are known
+	// FeatureGroups: messages may be for groups, and what is asked for on behalf of
+	// global groups is part of the interest.
+	FeatureGroups uint64 = 1 << 4
 	// FeatureCanary: spools have canaries, messages without a topic that the receiver
 	// takes in, acknowledges and gives to nobody.
 	FeatureCanary uint64 = 1 << 5
@@ -33,7 +36,7 @@ const (
 )
 
 // Features are those of this build.
-const Features = FeatureZstd | FeatureS2 | FeatureRelay | FeatureCanary | FeatureTest | FeatureBundle
+const Features = FeatureZstd | FeatureS2 | FeatureRelay | FeatureCanary | FeatureTest | FeatureBundle | FeatureGroups
 
 // magic opens every tunnel, so that a stray speaker of another protocol is told
 // from an old Causeway.
@@ -135,6 +138,9 @@ type Agreement struct {
 	Version  uint64
 	Features uint64
 }
+
+// Groups says that both sides know global groups.
+func (a Agreement) Groups() bool { return a.Features&FeatureGroups != 0 }
 
 // An IncompatibleError says that two sides share no version of the protocol.
 type IncompatibleError struct{ Local, Remote Hello }

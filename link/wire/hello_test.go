@@ -60,7 +60,7 @@ func TestHello_Refused(t *testing.T) {
 	}{
 		{"another protocol", []byte("GET / HTTP/1.1\r\n"), `opens with "GET "`, ErrCorrupt},
 		{"cut", raw[:len(raw)-3], "unexpected EOF", io.ErrUnexpectedEOF},
-		{"field cut", append(append([]byte("CWLK\x00"), 9), raw[6:15]...), "epoch is not an integer", ErrCorrupt},
+		{"field cut", append(append([]byte("CWLK\x00"), 10), raw[6:16]...), "epoch is not an integer", ErrCorrupt},
 		{"versions reversed", reversed.Append(nil), "versions run from 4 to 2", ErrCorrupt},
 		{"huge", []byte("CWLK\xff\xff"), "at most 4096", ErrTooLarge},
 	} {
@@ -129,7 +129,7 @@ func FuzzHello(f *testing.F) {
 // Bits are never given to two features.
 func TestFeatures_HaveABitEach(t *testing.T) {
 	var all uint64
-	for _, f := range []uint64{FeatureZstd, FeatureS2, FeatureRelay, FeatureCanary} {
+	for _, f := range []uint64{FeatureZstd, FeatureS2, FeatureRelay, FeatureGroups, FeatureCanary, FeatureTest, FeatureBundle} {
 		if bits.OnesCount64(f) != 1 || all&f != 0 {
 			t.Errorf("feature %#x beside %#x", f, all)
 		}

@@ -25,7 +25,11 @@ func MessageBytes(m *Message) int { return len(m.Topic) + len(m.Forward) + len(m
 
 // messageBound is at least the encoded size of m.
 func messageBound(m *Message) int {
-	return 64 + len(m.Namespace) + len(m.Topic) + len(m.Forward) + len(m.Payload)
+	n := 64 + len(m.Namespace) + len(m.Topic) + len(m.Forward) + len(m.Payload)
+	for _, g := range m.Groups {
+		n += 4 + len(g)
+	}
+	return n
 }
 
 func (e *Encoder) appendMessage(b []byte, m *Message) []byte {
@@ -63,7 +67,7 @@ func (e *Encoder) appendMessage(b []byte, m *Message) []byte {
 
 // parseMessages reads exactly count messages, whose seqs rise within the span.
 // Payloads and properties alias block.
-func parseMessages(block []byte, count int, h *Header) ([]Message, error) {
+func parseMessages(block []byte, count int, h *Header, groups bool) ([]Message, error) {
 	f := fields{b: block}
 	messages := make([]Message, count)
 	last, ns := h.From, ""
@@ -77,6 +81,9 @@ func parseMessages(block []byte, count int, h *Header) ([]Message, error) {
 			return nil, f.err
 		}
 		last, ns = m.Seq, m.Namespace
+	}
+	if groups {
+		f.groups(messages)
 	}
 	if err := f.end("messages"); err != nil {
 		return nil, err
