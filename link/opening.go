@@ -46,11 +46,15 @@ func errNotOpen(region string) error {
 }
 
 func (m *Manager) hello(st *home.State) wire.Hello {
-	return wire.Hello{
+	h := wire.Hello{
 		Min: wire.MinVersion, Max: wire.MaxVersion, Features: wire.Features,
 		Region: m.o.Region, Home: string(st.ID()), Epoch: wireEpoch(st.Epoch()),
 		Software: m.o.Software, Instance: m.instance, MaxMessage: uint64(m.o.MaxMessage),
 	}
+	if m.o.Leaf {
+		h.Features |= wire.IsLeaf
+	}
+	return h
 }
 
 // gateway says whether this node may have tunnels now.

@@ -65,6 +65,7 @@ type Peer struct {
 type Options struct {
 	Region   string // ours, as in our certificate
 	Software string // version of the program, told to peers
+	Leaf     bool   // our region is a leaf; told to peers
 	Home     Home
 	Full     error // what Home.Propose fails with when Room will tell
 	Local    Local

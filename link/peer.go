@@ -65,6 +65,8 @@ type peer struct {
 	mu      sync.Mutex
 	tunnel  *tunnel
 	state   State
+	leaf    bool // its region is one, as it last said
+	talk    quiet
 	reason  string
 	since   time.Time
 	former  connStats         // of tunnels that ended

@@ -116,6 +116,7 @@ func (c *counters) read() Counters {
 // Status is a link as an operator sees it.
 type Status struct {
 	Peer           home.ID
+	Leaf           bool // its region is one, as it last said
 	Region         string
 	State          State
 	Reason         string    // why it is not up; while up: why a part of it does not work
@@ -154,7 +155,7 @@ func (p *peer) status() Status {
 	cfg := p.config()
 	st := Status{Peer: cfg.ID, Region: cfg.region(), Counters: p.counts.read(), Relayed: p.relays.relayed(), RelayRefused: p.relays.refusedBy()}
 	p.mu.Lock()
-	st.State, st.Reason, st.Since = p.state, p.reason, p.since
+	st.State, st.Reason, st.Since, st.Leaf = p.state, p.reason, p.since, p.leaf
 	c := p.former
 	if t := p.tunnel; t != nil && p.state == Up {
 		st.Address, st.Dialled, st.Protocol, st.Software = t.c.remote().String(), t.dialled, t.agreed.Version, t.remote.Software
@@ -217,8 +218,9 @@ func (p *peer) setUp(t *tunnel) {
 		return
 	}
 	p.counts.tunnels.Add(1)
+	p.leaf = t.remote.Leaf()
 	p.enter(Up, "")
-	log := p.log.With("network", string(t.c.network()), "address", t.c.remote().String(), "dialled", t.dialled, "peer_version", t.remote.Software)
+	log := p.talk.logger(p.log, time.Now()).With("network", string(t.c.network()), "address", t.c.remote().String(), "dialled", t.dialled, "peer_version", t.remote.Software)
 	if t.c.network() == overUDP {
 		log.Info("link up")
 		return
@@ -242,7 +244,7 @@ func (p *peer) setEnded(t *tunnel, err error) {
 	}
 	reason := endReason(err)
 	p.enter(Down, reason)
-	p.log.Info("link down", "reason", reason)
+	p.talk.logger(p.log, time.Now()).Info("link down", "reason", reason)
 }
 
 // hold notes why a class is not sent; "" that it is.
@@ -310,7 +312,7 @@ func (p *peer) setDown(err error) {
 	}
 	reason := oneLine(err)
 	if p.reason != reason {
-		p.log.Warn("link down", "reason", reason)
+		p.talk.logger(p.log, time.Now()).Warn("link down", "reason", reason)
 	}
 	p.enter(Down, reason)
 }

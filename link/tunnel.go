@@ -135,6 +135,9 @@ const (
 // not know why: a leader whose disk hangs, cut off from the others, believes that
 // it leads.
 func (t *tunnel) watchGateway(ctx context.Context) error {
+	if t.p.m.o.Gateway == nil {
+		return nil // the region's only node
+	}
 	sure := time.Now()
 	for time.Since(sure) < gatewayLapse {
 		if pause(ctx, gatewayPoll) != nil {

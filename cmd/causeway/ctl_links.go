@@ -33,11 +33,19 @@ func (c *ctl) printLinks(now time.Time) func(io.Writer, []admin.Link) {
 	return func(w io.Writer, links []admin.Link) {
 		t := c.table("PEER", "STATE", "-FOR", "-RTT", "-CANARY", "-LAG", "-MESSAGES", "-SPOOL", "-FULL", "-DROPPED", "REASON")
 		for _, l := range links {
-			t.row(l.Peer, linkState(l), ago(now, l.Since), seconds(l.RTTSeconds, l.Address != ""), canaryAge(l.Canary), seconds(l.LagSeconds, true), l.LagMessages,
+			t.row(peerName(l), linkState(l), ago(now, l.Since), seconds(l.RTTSeconds, l.Address != ""), canaryAge(l.Canary), seconds(l.LagSeconds, true), l.LagMessages,
 				admin.FormatBytes(l.SpoolBytes), percent(l.SpoolBytes, l.SpoolCapacityBytes), l.Dropped, orDash(cmp.Or(l.Reason, c.pauseLine(l.Pause))))
 		}
 		t.print(w, "no links")
 	}
+}
+
+// peerName says which peers are leaves.
+func peerName(l admin.Link) string {
+	if l.Leaf {
+		return l.Peer + " (leaf)"
+	}
+	return l.Peer
 }
 
 // seconds writes a duration that is known only sometimes.
@@ -79,7 +87,7 @@ func (c *ctl) printLink(w io.Writer, d admin.LinkDetail) {
 	if l.TransportReason != "" {
 		tunnel += "; " + l.TransportReason
 	}
-	facts(w, "link", l.Name, "peer", l.Peer, "state", linkState(l)+" for "+ago(c.now(), l.Since), "paused", c.pauseLine(l.Pause), "reason", l.Reason, "tunnel", tunnel,
+	facts(w, "link", l.Name, "peer", peerName(l), "state", linkState(l)+" for "+ago(c.now(), l.Since), "paused", c.pauseLine(l.Pause), "reason", l.Reason, "tunnel", tunnel,
 		"canary", canaryLine(l.Canary),
 		"lag", fmt.Sprintf("%s, %d messages", seconds(l.LagSeconds, true), l.LagMessages),
 		"spool", fmt.Sprintf("%d messages, %s of %s (%s%s), %d dropped; when full: %s", l.SpoolMessages, admin.FormatBytes(l.SpoolBytes),

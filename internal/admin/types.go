@@ -266,6 +266,7 @@ type QueuedMessage struct {
 type Link struct {
 	Peer               string      `json:"peer"`
 	Name               string      `json:"name"`
+	Leaf               bool        `json:"leaf"`   // the peer is a leaf region, as it last said
 	State              string      `json:"state"`  // up, paused (while up), dialing, down, elsewhere
 	Pause              *LinkPause  `json:"pause"`  // null unless nothing may cross now
 	Cause              string      `json:"cause"`  // why it is down, or up and not over UDP; one lower-case word for metrics: timeout, identity, refused, udp_blocked, relayed

@@ -295,7 +295,7 @@ func (a *App) newLinks() (err error) {
 	if len(links) == 0 || a.replicant() { // the node that leads has the links
 		return nil
 	}
-	o := link.Options{Region: a.cfg.Region, Software: a.opts.Build.Version, Home: &a.home, Full: replica.ErrFull, Local: local{a}, Identity: a.opts.LinkIdentity,
+	o := link.Options{Region: a.cfg.Region, Leaf: a.cfg.Leaf, Software: a.opts.Build.Version, Home: &a.home, Full: replica.ErrFull, Local: local{a}, Identity: a.opts.LinkIdentity,
 		Listen: a.opts.ListenLinks, Logger: a.log.With("component", "link"), MaxMessage: int(a.cfg.Limits.Packet),
 		CanaryEvery: canaryEvery}
 	if o.Identity == nil {

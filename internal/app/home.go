@@ -40,6 +40,13 @@ type homeService struct {
 // small enough for the disk of a factory's node.
 const segmentBytes = 16 << 20
 
+// A leaf runs on what stands in a cabinet: bodies of messages that stay in memory,
+// and log that is kept until the next snapshot.
+const (
+	leafMemory = 32 << 20
+	leafLog    = 16 << 20
+)
+
 var errNoHome = errors.New("the home is not open")
 
 func (h *homeService) current() *replica.Replica { return h.live.Load() }
@@ -86,6 +93,9 @@ func (h *homeService) serve(ctx context.Context) (err error) {
 	ro.MaxOpBytes = maxOpBytes(int(cfg.Limits.Packet))
 	ro.QueueBytes = max(64<<20, 2*int64(ro.MaxOpBytes))
 	ro.SegmentBytes = segmentBytes
+	if cfg.Leaf {
+		ro.MemoryBudget, ro.SnapshotBytes = leafMemory, leafLog
+	}
 	if o.Replica != nil {
 		o.Replica(&ro)
 	}

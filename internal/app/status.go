@@ -196,6 +196,7 @@ func (n node) link(s link.Status) admin.Link {
 			{Direction: "out", Form: "raw", Bytes: int64(s.Counters.RawOut)}, {Direction: "out", Form: "wire", Bytes: int64(s.Counters.WireOut)},
 			{Direction: "in", Form: "raw", Bytes: int64(s.Counters.RawIn)}, {Direction: "in", Form: "wire", Bytes: int64(s.Counters.WireIn)},
 			{Direction: "out", Form: "transport", Bytes: int64(s.BytesSent)}, {Direction: "in", Form: "transport", Bytes: int64(s.BytesRecv)}}}
+	out.Leaf = s.Leaf
 	out.Transport, out.TransportReason, out.Via = s.Network, s.WhyNotUDP, s.Via
 	out.Connections, out.ConnectionsReason = s.Connections, s.WhyConnections
 	out.Relayed, out.RelayRefused = relayed(s)

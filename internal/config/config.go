@@ -14,6 +14,10 @@ type Config struct {
 	Node string `mapstructure:"node"`
 	// Role is what the node does for its region. Default RoleCore.
 	Role Role `mapstructure:"role"`
+	// Leaf says that the region is a leaf: a factory or a site of one node that dials one hub and has
+	// no say in what other regions decide. Sizes and ages default to those of a small machine with an
+	// unsteady network. Default false.
+	Leaf bool `mapstructure:"leaf"`
 	// DataDir holds the log, the store and the admin socket. Default "./data".
 	DataDir string `mapstructure:"data_dir"`
 	// Identity is this node's certificate towards other nodes and regions. Needed only when links

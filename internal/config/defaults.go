@@ -77,6 +77,9 @@ func fillDefaults(cfg *Config, sources *Sources) {
 	for i := range cfg.Links {
 		cfg.Links[i].fill(fmt.Sprintf("links[%d].", i), cfg.Region, unset)
 	}
+	if cfg.Leaf {
+		cfg.fillLeaf(unset)
+	}
 }
 
 func (c *Cluster) fill(unset func(string) bool) {

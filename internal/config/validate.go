@@ -25,6 +25,7 @@ func (c *Config) Validate() error {
 	v.residency(c)
 	v.links(c)
 	v.shared(c)
+	v.leaf(c)
 	v.endpoints(c)
 	return joinProblems(v.problems)
 }

@@ -32,6 +32,9 @@ type Options struct {
 	Ports func(region, node int) Ports
 	// Front gives the MQTT port of a region's HAProxy. Nil means a free one.
 	Front func(region int) int
+	// Hub, if set, is the region that all others are leaves of: they link with it
+	// alone.
+	Hub string
 	// LinkVia, if set, returns the address at which one region dials another, in
 	// place of where it listens: a test puts a relay there.
 	LinkVia func(from, to, address string) string
@@ -184,10 +187,15 @@ func (t *Trial) config(n *Node) string {
 		fmt.Fprintf(&b, "  - { name: balanced, type: mqtt, listen: %q, auth: [anonymous], proxy_protocol: %s }\n", n.balanced, proxy)
 	}
 	fmt.Fprintf(&b, "  - { name: web, type: ws, listen: %q, path: /mqtt, auth: [anonymous] }\n", n.WebSocket)
-	fmt.Fprintf(&b, "admin: { socket: %s }\nmetrics: { listen: %q }\nlink: { listen: %q, listen_tcp: %q%s }\nlinks:\n", n.Socket(), n.Metrics, n.Link, n.linkTCP, t.relay(n.Region))
+	fmt.Fprintf(&b, "admin: { socket: %s }\nmetrics: { listen: %q }\n", n.Socket(), n.Metrics)
+	if !t.leaf(n.Region) {
+		fmt.Fprintf(&b, "link: { listen: %q, listen_tcp: %q%s }\n", n.Link, n.linkTCP, t.relay(n.Region))
+	}
+	b.WriteString("links:\n")
 	for _, peer := range t.peers(n.Region) {
 		fmt.Fprintf(&b, "  - { name: %s, peer: %s", peer, peer)
-		if slices.Index(t.opts.Regions, n.Region) < slices.Index(t.opts.Regions, peer) {
+		first := slices.Index(t.opts.Regions, n.Region) < slices.Index(t.opts.Regions, peer)
+		if t.leaf(n.Region) || first && !t.leaf(peer) {
 			fmt.Fprintf(&b, ", dial: [%s]", strings.Join(t.linksOf(n.Region, peer), ", "))
 		}
 		if t.opts.Link != "" {
@@ -196,18 +204,24 @@ func (t *Trial) config(n *Node) string {
 		b.WriteString(" }\n")
 	}
 	t.writeCluster(&b, n)
+	if t.leaf(n.Region) {
+		b.WriteString("leaf: true\n")
+	}
 	if t.opts.Extra != nil {
 		b.WriteString(t.opts.Extra(n.Region))
 	}
 	return b.String()
 }
 
+// leaf says that a region is one.
+func (t *Trial) leaf(region string) bool { return t.opts.Hub != "" && region != t.opts.Hub }
+
 // peers are the regions that a region has links to.
 func (t *Trial) peers(region string) (list []string) {
 	mine := slices.Index(t.opts.Regions, region)
 	for i, o := range t.opts.Regions {
 		a, b := t.opts.Regions[min(i, mine)], t.opts.Regions[max(i, mine)]
-		if i != mine && (t.opts.Linked == nil || t.opts.Linked(a, b)) {
+		if i != mine && (t.opts.Linked == nil || t.opts.Linked(a, b)) && !(t.leaf(a) && t.leaf(b)) {
 			list = append(list, o)
 		}
 	}

@@ -35,6 +35,9 @@ const (
 	FeatureBundle uint64 = 1 << 7
 )
 
+// IsLeaf is no feature but says among them what the sender is: a leaf region.
+const IsLeaf uint64 = 1 << 9
+
 // Features are those of this build.
 const Features = FeatureZstd | FeatureS2 | FeatureRelay | FeatureCanary | FeatureTest | FeatureBundle | FeatureGroups
 
@@ -71,6 +74,9 @@ type Hello struct {
 	// counts it. Larger ones must not be sent.
 	MaxMessage uint64
 }
+
+// Leaf says that the sender's region is a leaf.
+func (h *Hello) Leaf() bool { return h.Features&IsLeaf != 0 }
 
 // Append adds the opening to b.
 func (h *Hello) Append(b []byte) []byte {

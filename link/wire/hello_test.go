@@ -139,3 +139,17 @@ func TestFeatures_HaveABitEach(t *testing.T) {
 		t.Errorf("features %#x, this list has %#x: complete it", Features, all)
 	}
 }
+
+// A leaf says so among its features, and agrees on none by it.
+func TestHello_Leaf(t *testing.T) {
+	h := sampleHello()
+	h.Features |= IsLeaf
+	got, err := ReadHello(bytes.NewReader(h.Append(nil)))
+	if err != nil || !got.Leaf() {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	hub := sampleHello()
+	if a, err := Agree(hub, got); err != nil || a.Features&IsLeaf != 0 || hub.Leaf() {
+		t.Errorf("agreed on %+v, %v", a, err)
+	}
+}
