@@ -36,13 +36,19 @@ func (n node) foreignLink(s foreign.Status) admin.Link {
 	}
 	if cfg := n.linkConfig(s.Name); cfg != nil && len(cfg.Out) > 0 {
 		out.SpoolCapacityBytes = int64(cfg.Spool.Bytes)
-		out.SpoolFullInSeconds = admin.SecondsOf(fullIn(s.LagBytes, uint64(cfg.Spool.Bytes), s.LagAge))
 	}
 	if st, err := n.state(); err == nil {
+		if l := st.LinkPolicy(s.Peer); l != nil {
+			out.SpoolCapacityBytes, out.Pause = int64(l.SpoolBytes), n.pause(l)
+		}
+		if out.Pause != nil && out.State != admin.LinkElsewhere {
+			out.State, out.Cause, out.Reason = admin.LinkPaused, "", ""
+		}
 		for _, sp := range st.SpoolInfo(s.Peer) {
 			out.Dropped += int64(sp.Dropped)
 		}
 	}
+	out.SpoolFullInSeconds = admin.SecondsOf(fullIn(s.LagBytes, uint64(out.SpoolCapacityBytes), s.LagAge))
 	return out
 }
 

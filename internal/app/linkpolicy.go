@@ -175,10 +175,26 @@ func (n node) policyOf(peer string) (*home.State, *home.LinkPolicy, error) {
 		return nil, nil, err
 	}
 	l := s.LinkPolicy(home.ID(peer))
+	if cfg := n.linkConfig(peer); l == nil && cfg != nil && cfg.IsForeign() {
+		return nil, nil, admin.Refuse("takes_only", "the link "+peer+" only takes messages in: the region keeps nothing for it", "change it in the node file")
+	}
 	if l == nil {
 		return nil, nil, admin.ErrNotFound
 	}
 	return s, l, nil
+}
+
+// foreignKeys are those that hold for a link to a broker of another make: the spool's, which the home applies. What
+// crosses is the node file's.
+const foreignKeys = home.KeySpoolBytes | home.KeySpoolAge | home.KeyRefuse
+
+// mayEdit refuses keys that would not be obeyed.
+func (n node) mayEdit(peer string, keys home.PolicyKeys) error {
+	if cfg := n.linkConfig(peer); cfg != nil && cfg.IsForeign() && keys&^foreignKeys != 0 {
+		return admin.Refuse("foreign_link", "of the link "+peer+" to a broker of another make only spool.bytes, spool.age and spool.at_limit can be set for the region",
+			"change the others in the node file")
+	}
+	return nil
 }
 
 // LinkPolicy implements admin.LinkControl.
@@ -223,6 +239,9 @@ func (n node) ChangeLinkPolicy(ctx context.Context, peer string, edit admin.Poli
 	}
 	set, err := editPolicy(l.Set, edit)
 	if err != nil {
+		return admin.PolicyChange{}, err
+	}
+	if err := n.mayEdit(peer, set.Keys); err != nil {
 		return admin.PolicyChange{}, err
 	}
 	set.Peer, set.Revision = home.ID(peer), l.Revision

@@ -319,7 +319,7 @@ type Link struct {
 	In []string `mapstructure:"in"`
 	// Out are the filters this region sends to the peer. Default "#".
 	Out []string `mapstructure:"out"`
-	// Never are filters that do not leave this region by this link, whatever Out says.
+	// Never are filters that cross in neither direction, whatever In and Out say.
 	Never []string `mapstructure:"never"`
 	// Retained says whether retained messages cross. Default true.
 	Retained bool `mapstructure:"retained"`

@@ -99,6 +99,7 @@ func (v *validator) foreignLink(key string, l *Link, c *Config) {
 	v.check(l.Name != c.Region, key+"name", fmt.Sprintf("%q is this region's", l.Name), "name the broker")
 	v.check(l.Peer == l.Name, key+"peer", "is set, but a foreign broker is no region", "remove it: the link goes by its name")
 	v.check(len(l.Dial) == 0, key+"dial", "is set, but a foreign broker is dialled at address", "move it to "+key+"address")
+	v.check(l.InPrefix == "" && l.Rate == 0, key+"kind", "is mqtt, and in_prefix or rate is set, which are of links between regions", "remove them")
 	v.check(len(l.Spool.Classes) == 0, key+"spool.classes", "is set, but a foreign broker keeps one order a publisher", "remove it, or make two links")
 	if oneOf(v, key+"direction", l.Direction, DirectionIn, DirectionOut, DirectionBoth) {
 		v.check(l.Direction != DirectionOut || len(l.In) == 0, key+"in", "is set, but direction is out", "remove it, or write direction: both")

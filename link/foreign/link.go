@@ -77,6 +77,7 @@ var (
 	errHomeChanged = errors.New("the home was opened anew")
 	errNotSet      = errors.New("the home does not know the link yet")
 	errDialectNow  = errors.New("the broker speaks another version now")
+	errPaused      = errors.New("the link is paused")
 )
 
 func errNotGateway(region string) error {
@@ -92,13 +93,18 @@ func (l *linkTo) run(ctx context.Context) {
 			_ = pause(ctx, gatewayPoll)
 			continue
 		}
+		if l.paused() {
+			l.setIdle(errPaused.Error())
+			_ = pause(ctx, gatewayPoll)
+			continue
+		}
 		began := time.Now()
 		err := protect(func() error { return l.serve(ctx) })
 		if ctx.Err() != nil {
 			break
 		}
 		switch {
-		case errors.Is(err, errNoHome), errors.Is(err, errHomeChanged), errors.Is(err, errNotSet):
+		case errors.Is(err, errNoHome), errors.Is(err, errHomeChanged), errors.Is(err, errNotSet), errors.Is(err, errPaused):
 			l.setIdle(oneLine(err))
 		default:
 			l.setDown(oneLine(err))
@@ -109,6 +115,13 @@ func (l *linkTo) run(ctx context.Context) {
 		_ = pause(ctx, wait.wait())
 	}
 	l.setIdle("stopped")
+}
+
+// paused says that an operator paused the link. Then it has no connection, since a broker cannot be told to wait: it keeps
+// what it has for our session.
+func (l *linkTo) paused() bool {
+	policy := l.m.o.Home.State().LinkPolicy(l.peer())
+	return policy != nil && policy.Pause.On
 }
 
 // serve runs a term: this node is the gateway, and its home is the same.
@@ -202,7 +215,7 @@ func (t *term) runLanes(ctx context.Context) error {
 	return g.wait()
 }
 
-// watch ends a term of a node that is not the gateway any more, or whose home was opened anew.
+// watch ends a term of a node that is not the gateway any more, or whose home was opened anew, or when the link is paused.
 func (t *term) watch(ctx context.Context) error {
 	sure := time.Now()
 	for time.Since(sure) < gatewayLapse {
@@ -211,6 +224,9 @@ func (t *term) watch(ctx context.Context) error {
 		}
 		if t.l.m.o.Home.State() != t.st {
 			return errHomeChanged
+		}
+		if t.l.paused() {
+			return errPaused
 		}
 		if t.l.m.o.Gateway() {
 			sure = time.Now()

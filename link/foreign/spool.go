@@ -167,6 +167,8 @@ func (t *term) mayNot(ref *home.Spooled) DropReason {
 		return DropPolicyOut
 	case !t.st.MayLeave(m.Namespace, m.Topic, string(t.l.peer())):
 		return DropResidency
+	case t.trimmed(ref):
+		return DropOperator
 	case hops(m.Trail) >= maxHops:
 		return DropLoop
 	case m.Expires == 0 || m.Expires > t.st.Now():
@@ -177,6 +179,12 @@ func (t *term) mayNot(ref *home.Spooled) DropReason {
 	// The message is gone, but that it replaced what the topic retained before is not.
 	m.Payload, m.Forward, m.Expires = nil, nil, 0
 	return ""
+}
+
+// trimmed says whether an operator dropped a spooled message by filter.
+func (t *term) trimmed(ref *home.Spooled) bool {
+	policy := t.st.LinkPolicy(t.l.peer())
+	return policy != nil && policy.Trimmed("", ref.Seq, ref.Message.Topic)
 }
 
 // trimEvery bounds the entries that acknowledgements cost.

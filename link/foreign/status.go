@@ -25,19 +25,20 @@ const (
 	DropRefused   DropReason = "refused"   // by the broker, with a reason that will not change
 	DropLoop      DropReason = "loop"      // it was here before
 	DropResidency DropReason = "residency" // the rules do not name the link
+	DropOperator  DropReason = "operator"  // trimmed by filter
 )
 
 // DropReasons are all of them.
 func DropReasons() []DropReason { return slices.Clone(dropReasons) }
 
-var dropReasons = []DropReason{DropLinkDown, DropLiveFull, DropPolicyOut, DropPolicyIn, DropExpired, DropTooLarge, DropRefused, DropLoop, DropResidency}
+var dropReasons = []DropReason{DropLinkDown, DropLiveFull, DropPolicyOut, DropPolicyIn, DropExpired, DropTooLarge, DropRefused, DropLoop, DropResidency, DropOperator}
 
 // counters only grow, over all connections of a link.
 type counters struct {
 	messagesOut, messagesIn, again    atomic.Uint64
 	bytesOut, bytesIn                 atomic.Uint64
 	connects, dialFailures, bare, put atomic.Uint64
-	drops                             [9]atomic.Uint64
+	drops                             [10]atomic.Uint64
 }
 
 func (c *counters) drop(r DropReason, n int) {
