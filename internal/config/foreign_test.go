@@ -67,6 +67,7 @@ func TestValidate_ForeignLink(t *testing.T) {
 		{"shared", func(l *Link) { l.In = []string{"$share/g/a"} }, `links[0].in[0]: "$share/g/a" is a shared subscription`},
 		{"canary", func(l *Link) { l.Canary = "x" }, `links[0].canary: "x" is no topic for canaries`},
 		{"kind", func(l *Link) { l.Kind = "emqx" }, `links[0].kind: "emqx" is not accepted; want region or mqtt`},
+		{"rate", func(l *Link) { l.Rate = 1e6 }, "links[0].kind: is mqtt, and in_prefix or rate is set, which are of links between regions; remove them"},
 		{"region", func(l *Link) { l.Kind = LinkRegion }, "links[0].kind: is region, and keys of a foreign broker are set"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
