@@ -14,9 +14,13 @@ import (
 
 // pair makes two regions; a device of us subscribes.
 func pair(t *testing.T, filters ...string) (w *world, us, eu *node) {
+	return pairBy(t, peerTo, filters...)
+}
+
+func pairBy(t *testing.T, to func(string) Peer, filters ...string) (w *world, us, eu *node) {
 	w = newWorld(t, 10*time.Millisecond)
 	us = w.region("us", peerFrom("eu"))
-	eu = w.region("eu", peerTo("us"))
+	eu = w.region("eu", to("us"))
 	us.home.subscribe(t, "dev", filters...)
 	wantsKnown(t, eu, us)
 	return w, us, eu
@@ -52,15 +56,21 @@ func TestPause_OfTheSender(t *testing.T) {
 // A receiver that is paused takes nothing, however long; the peer keeps it, and the
 // rest of the tunnel works.
 func TestPause_OfTheReceiver(t *testing.T) {
+	// The peer opens a stream anew every half a minute: more than there may be at a time.
+	t.Run("udp", func(t *testing.T) { pausedReceiver(t, peerTo, 3*time.Hour) })
+	t.Run("tcp", func(t *testing.T) { pausedReceiver(t, peerOverTCP, 5*time.Minute) })
+}
+
+func pausedReceiver(t *testing.T, to func(string) Peer, long time.Duration) {
 	bubble(t, func(t *testing.T) {
-		w, us, eu := pair(t, "e")
+		w, us, eu := pairBy(t, to, "e")
 		defer w.close()
 		eu.home.publish(t, "e", 0, 10)
 		drained(t, eu, "us", time.Second)
-		us.home.do(t, &home.PausePeer{Peer: "eu", Paused: true, For: 6 * time.Hour})
+		us.home.do(t, &home.PausePeer{Peer: "eu", Paused: true, For: long + time.Minute})
 		eu.home.publish(t, "e", 10, 5000)
 		eu.m.Forward("us", liveMsg("x"), wanted)
-		time.Sleep(5 * time.Hour)
+		time.Sleep(long)
 		us.home.subscribe(t, "late", "f") // interest crosses
 		wantsKnown(t, eu, us)
 		if n := len(us.home.queue(t, "dev")); n != 10 {
@@ -72,7 +82,7 @@ func TestPause_OfTheReceiver(t *testing.T) {
 		if s := eu.status("us"); s.State != Up || s.Counters.Tunnels != 1 || s.LagMessages != 4990 {
 			t.Errorf("while paused: %s, %d tunnels, %d waiting", s.State, s.Counters.Tunnels, s.LagMessages)
 		}
-		time.Sleep(time.Hour)
+		time.Sleep(time.Minute)
 		us.home.do(t, &home.Tick{}) // its time is over
 		drained(t, eu, "us", 10*time.Second)
 		same(t, us.home.queue(t, "dev"), numbered("eu", "e", 0, 5000))
@@ -81,8 +91,13 @@ func TestPause_OfTheReceiver(t *testing.T) {
 
 // A pause in the middle of a stream, on either side, loses and doubles nothing.
 func TestPause_UnderLoad(t *testing.T) {
+	t.Run("udp", func(t *testing.T) { pausedUnderLoad(t, peerTo) })
+	t.Run("tcp", func(t *testing.T) { pausedUnderLoad(t, peerOverTCP) })
+}
+
+func pausedUnderLoad(t *testing.T, to func(string) Peer) {
 	bubble(t, func(t *testing.T) {
-		w, us, eu := pair(t, "e")
+		w, us, eu := pairBy(t, to, "e")
 		defer w.close()
 		for i := range 10 {
 			at, peer := eu, home.ID("us")
