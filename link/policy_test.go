@@ -79,13 +79,16 @@ func pausedReceiver(t *testing.T, to func(string) Peer, long time.Duration) {
 		if n := len(us.delivered()); n != 0 || us.status("eu").Counters.Dropped[DropPaused] != 1 {
 			t.Errorf("%d messages in no log were taken, %d dropped", n, us.status("eu").Counters.Dropped[DropPaused])
 		}
-		if s := eu.status("us"); s.State != Up || s.Counters.Tunnels != 1 || s.LagMessages != 4990 {
-			t.Errorf("while paused: %s, %d tunnels, %d waiting", s.State, s.Counters.Tunnels, s.LagMessages)
+		if s := eu.status("us"); s.State != Up || s.Counters.Tunnels != 1 || s.LagMessages != 4990 || !strings.Contains(s.Reason, "takes nothing") {
+			t.Errorf("while paused: %s (%s), %d tunnels, %d waiting", s.State, s.Reason, s.Counters.Tunnels, s.LagMessages)
 		}
 		time.Sleep(time.Minute)
 		us.home.do(t, &home.Tick{}) // its time is over
 		drained(t, eu, "us", 10*time.Second)
 		same(t, us.home.queue(t, "dev"), numbered("eu", "e", 0, 5000))
+		if s := eu.status("us"); s.Reason != "" {
+			t.Errorf("afterwards: %s", s.Reason)
+		}
 	})
 }
 

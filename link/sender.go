@@ -19,6 +19,7 @@ const (
 	frameMessages = 1024
 	flushEvery    = 2 * time.Millisecond
 	cursorWait    = 30 * time.Second // for the receiver's answer, which may wait for its home
+	cursorSlow    = 3 * time.Second  // after which the status says so
 	maxClassName  = 255
 )
 
@@ -124,14 +125,17 @@ func (s *sender) forget() {
 
 // answer waits for where the receiver stands.
 func (s *sender) answer(ctx context.Context, w sendStream, source wire.Source) (wire.Cursor, error) {
-	timer := time.NewTimer(cursorWait)
+	timer, slow := time.NewTimer(cursorWait), time.NewTimer(cursorSlow)
 	defer timer.Stop()
+	defer slow.Stop()
 	for {
 		select {
 		case c := <-s.cur:
 			if c.Source == source {
 				return c, nil
 			}
+		case <-slow.C:
+			s.t.p.hold(s.class, fmt.Sprintf("the peer takes nothing of class %q now: it may have paused the link", s.class))
 		case <-w.done():
 			return wire.Cursor{}, errStream
 		case <-timer.C:
