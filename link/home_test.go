@@ -30,13 +30,26 @@ type testHome struct {
 	pending []proposal
 	n       uint64
 	log     [][]byte
-	held    bool // nothing commits
+	held    bool                                      // nothing commits
+	seam    func(at seam, ops ...home.Op) (dead bool) // may block; set before anything is proposed
 	started time.Time
 	base    home.Time
 
 	disk sync.Mutex
 	kept map[string][]byte // guarded by disk
 }
+
+// seam is a place on an operation's way. A home that is dead goes no further.
+type seam int
+
+const (
+	asked seam = iota
+	proposed
+	committed
+	applied
+)
+
+func (h *testHome) passes(at seam, ops ...home.Op) bool { return h.seam == nil || !h.seam(at, ops...) }
 
 type proposal struct {
 	op   home.Op
@@ -130,6 +143,12 @@ func (h *testHome) commit() {
 	h.log = append(h.log, b)
 	st := h.st
 	h.mu.Unlock()
+	if !h.passes(committed, rec.Entries[0].Ops...) {
+		for _, p := range batch {
+			p.done(home.Outcome{}, errStopped)
+		}
+		return
+	}
 	back, err := home.DecodeRecord(b)
 	if err != nil {
 		panic(err)
@@ -141,9 +160,21 @@ func (h *testHome) commit() {
 	for i, p := range batch {
 		p.done(outcomes[i], nil)
 	}
+	h.passes(applied, rec.Entries[0].Ops...)
 }
 
 func (h *testHome) Propose(op home.Op, done func(home.Outcome, error)) error {
+	if !h.passes(asked, op) {
+		return errStopped
+	}
+	if err := h.enqueue(op, done); err != nil {
+		return err
+	}
+	h.passes(proposed, op)
+	return nil
+}
+
+func (h *testHome) enqueue(op home.Op, done func(home.Outcome, error)) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ctx.Err() != nil {

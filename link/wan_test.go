@@ -20,6 +20,7 @@ type wan struct {
 	twice float64
 	delay time.Duration
 	noUDP bool
+	tap   func(simnet.Packet) (lost bool) // of UDP; set while nothing is sent
 
 	listeners map[string]*tcpListener
 	ports     int
@@ -44,6 +45,8 @@ func (w *wan) SendPacket(p simnet.Packet) error {
 	to := w.nodes[p.To.String()]
 	copies := 1
 	switch {
+	case w.tap != nil && w.tap(p):
+		copies = 0
 	case to == nil || w.noUDP || w.cut[[2]string{ipOf(p.From), ipOf(p.To)}] || w.rng.Float64() < w.loss:
 		copies = 0
 	case w.rng.Float64() < w.twice:
