@@ -131,18 +131,18 @@ func TestKill_AtManySteps(t *testing.T) {
 	var images []image
 	f := newFlood(r, 4, 50, 200)
 	fs.BeforeOp(func(op store.Op) {
-		if op.N%7 != 0 {
+		if op.N%11 != 0 {
 			return
 		}
 		acked := f.await(0)
 		disk := fs.Crash()
 		mu.Lock()
 		defer mu.Unlock()
-		if len(images) < 40 {
+		if len(images) < 24 {
 			images = append(images, image{op, acked, disk})
 		}
 	})
-	f.await(10000)
+	f.await(5000)
 	fs.BeforeOp(nil)
 	r.cancel()
 	f.end()
@@ -150,7 +150,7 @@ func TestKill_AtManySteps(t *testing.T) {
 	if r.Stats().Snapshots == 0 {
 		t.Error("no snapshot was taken")
 	}
-	if len(images) < 30 {
+	if len(images) < 20 {
 		t.Errorf("only %d crash images", len(images))
 	}
 	for _, im := range images {

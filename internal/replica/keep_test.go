@@ -23,8 +23,8 @@ func TestFlush_WhileRecordsAreApplied(t *testing.T) {
 	}
 	var crashes []crash
 	const most = 50_000 // well below what a queue takes
-	for i := 0; i < 8 && len(f.await(0)) < most; i++ {
-		f.await(1000 * (i + 1))
+	for i := 0; i < 5 && len(f.await(0)) < most; i++ {
+		f.await(500 * (i + 1))
 		r.core().takeSnapshot() // flushes, and makes that durable
 		crashes = append(crashes, crash{f.await(0), fs.Crash()})
 	}

@@ -43,9 +43,14 @@ func (rg *region) cut(d *node) {
 // underReplicant is under with three cores and a replicant, at which everything is
 // proposed, too.
 func underReplicant(t *testing.T, opts func(*Options), do func(rg *region, d *node)) {
+	underReplicantLoad(t, 8*time.Millisecond, opts, do)
+}
+
+// underReplicantLoad is underReplicant with a publish of each node every so often.
+func underReplicantLoad(t *testing.T, every time.Duration, opts func(*Options), do func(rg *region, d *node)) {
 	synctest.Test(t, func(t *testing.T) {
 		rg := newRegion(t, 3)
-		rg.opts, rg.every = opts, 3*time.Millisecond
+		rg.opts, rg.every = opts, every
 		d := rg.addReplicant("eu-r")
 		rg.start()
 		rg.await("three ready cores and a ready replicant", 20*time.Second, rg.allReady())
@@ -298,7 +303,7 @@ func TestReplicant_BodiesOfTheCores(t *testing.T) {
 // A follower that reads too slowly loses its place when the log is cut, and nothing
 // else: nobody waits for it, and nothing is kept for it.
 func TestReplicant_TooSlowIsCut(t *testing.T) {
-	underReplicant(t, small, func(rg *region, d *node) {
+	underReplicantLoad(t, 3*time.Millisecond, small, func(rg *region, d *node) {
 		core := rg.nodes[0]
 		st, err := d.Dial(context.Background(), core.name, "", FollowProtocol)
 		if err != nil {
@@ -326,6 +331,7 @@ func TestReplicant_TooSlowIsCut(t *testing.T) {
 		if first, _ := core.replica().core().guard.FirstIndex(); first < before {
 			t.Fatalf("the log begins at %d, and was at %d 4 s ago: the test is none", first, before)
 		}
+		_ = st.SetDeadline(time.Now().Add(10 * time.Second))
 		records, last := 0, followFrame{}
 		for err == nil {
 			if last, err = readFrame(st, &buf); err == nil && last.kind == frameRecord {
