@@ -22,8 +22,11 @@ func handmade(t *testing.T, tune func(*Options)) *spliced {
 	s := &spliced{w: newWorld(t, 5*time.Millisecond)}
 	s.ap = s.w.tuned("ap", func(o *Options) { relays(o); tune(o) }, peerFrom("eu"), peerFrom("us"))
 	s.eu, s.us = s.w.stranger(t, "eu", "ap"), s.w.stranger(t, "us", "ap")
-	s.eu.open(helloOf("eu"))
-	s.us.open(helloOf("us"))
+	for name, end := range map[string]*stranger{"eu": s.eu, "us": s.us} {
+		h := helloOf(name)
+		h.Features = wire.FeatureRelay // of the rest it speaks nothing
+		end.open(h)
+	}
 	up(t, s.ap, "eu")
 	up(t, s.ap, "us")
 	return s
@@ -93,7 +96,7 @@ func TestRelay_EndThatTakesNothing(t *testing.T) {
 		defer s.close()
 		told := map[string]<-chan wire.InterestDelta{"eu": s.eu.told(), "us": s.us.told()}
 		eu, us := s.stream(t)
-		wrote := make(chan int)
+		wrote := make(chan int, 1)
 		go func() {
 			n, _ := eu.Write(make([]byte, 64<<20))
 			wrote <- n
@@ -252,7 +255,7 @@ func TestRelay_WindowsGrow(t *testing.T) {
 		eu, us := w.region("eu", peerVia("us"), peerTo("ap")), w.region("us", peerFrom("eu"), peerTo("ap"))
 		us.home.subscribe(t, "dev", "e/#")
 		wantsKnown(t, eu, us)
-		eu.home.publishNoise(t, "e/x", 0, 20000)
+		eu.home.publishNoise(t, "e/x", 0, 12000)
 		took := drained(t, eu, "us", time.Minute)
 		sent := eu.status("us").Counters.WireOut
 		t.Logf("%d bytes in %v at a round trip of %v", sent, took, eu.status("us").RTT)
