@@ -60,6 +60,9 @@ func (r *reorder) read(stripe receiveStream, begun func(receiveStream)) error {
 		return ended(err)
 	}
 	j := r.add(number, stripe)
+	if j == nil {
+		return protocolError("more than %d streams at a time", maxStreams)
+	}
 	defer r.leave(j, stripe)
 	if err := j.take(in, begun); err != nil {
 		j.fail(errStream)
@@ -103,11 +106,14 @@ func (j *joined) take(in *bufio.Reader, begun func(receiveStream)) error {
 	}
 }
 
-// add finds the stream of a stripe, or begins it.
+// add finds the stream of a stripe, or begins it; nil if there are too many.
 func (r *reorder) add(number uint64, stripe receiveStream) *joined {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	j := r.streams[number]
+	if j == nil && len(r.streams) >= maxStreams {
+		return nil
+	}
 	if j == nil {
 		j = &joined{r: r, number: number, stripes: map[receiveStream]bool{}, early: map[uint64][]byte{}}
 		j.arrived.L = &r.mu

@@ -170,6 +170,19 @@ func TestReorder_RefusesWhatDoesNotFit(t *testing.T) {
 	})
 }
 
+// Connections multiply the streams that a peer may have no more than their room.
+func TestReorder_BoundsStreams(t *testing.T) {
+	r := newReorder(1 << 20)
+	for n := range uint64(maxStreams) {
+		r.add(n, newPipeStream())
+	}
+	s := newPipeStream()
+	go func() { _, _ = s.w.Write(wire.AppendStripe(nil, maxStreams)) }()
+	if err := r.read(s, func(receiveStream) {}); !errors.Is(err, errProtocol) {
+		t.Errorf("stream %d: %v", maxStreams+1, err)
+	}
+}
+
 // Whatever a peer sends on three stripes, nothing panics, nothing hangs when they end,
 // and what is held is bounded and given back.
 func FuzzReorder(f *testing.F) {
