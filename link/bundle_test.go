@@ -79,14 +79,17 @@ func TestBundle_WidensOnALossyPath(t *testing.T) {
 					if s.Connections < 8 || !strings.Contains(s.WhyConnections, "packets are lost") {
 						t.Errorf("%d connections: %s", s.Connections, s.WhyConnections)
 					}
-					time.Sleep(8 * time.Minute)
+					if dir == "the side that dialled sends" { // the other one takes more: it has to be told
+						return
+					}
+					time.Sleep(7 * time.Minute)
 					if a, b := from.status(to.name), to.status(from.name); a.Connections != 1 || b.Connections != 1 || a.State != Up || a.Counters.Tunnels != 1 {
 						t.Errorf("after a calm while: %d and %d connections, %s, %d tunnels", a.Connections, b.Connections, a.State, a.Counters.Tunnels)
 					}
 				})
 				return float64(messages) / took.Seconds()
 			}
-			one, several := rate(1, 4000), rate(0, 24_000)
+			one, several := rate(1, 3000), rate(0, 18_000)
 			if several < 5*one {
 				t.Errorf("%.0f messages a second over one connection, %.0f over several", one, several)
 			}

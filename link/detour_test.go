@@ -19,7 +19,7 @@ func TestDetour_ThereAndBack(t *testing.T) {
 				if dir == "the other side sends" {
 					from, to, topic = to, from, "answers/a"
 				}
-				const total = 30_000
+				const total = 14_000
 				flow(t, from, to.name, topic, total)
 				s := from.status(to.name)
 				if s.Network != "tcp" || !strings.Contains(s.WhyNotUDP, "loses 1") && !strings.Contains(s.WhyNotUDP, "loses 0.") {
@@ -53,9 +53,9 @@ func TestDetour_NoTCP(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w, eu, us := lossyPairTo(t, p, 2)
 				defer w.close()
-				flow(t, eu, "us", "events/a", 20_000)
+				flow(t, eu, "us", "events/a", 8_000)
 				drained(t, eu, "us", time.Minute)
-				same(t, us.home.queue(t, "dev"), numbered("eu", "events/a", 0, 20_000))
+				same(t, us.home.queue(t, "dev"), numbered("eu", "events/a", 0, 8_000))
 				if s := eu.status("us"); s.Network != "udp" || s.Counters.Tunnels != 1 {
 					t.Errorf("on %s, %d tunnels", s.Network, s.Counters.Tunnels)
 				}

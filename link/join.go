@@ -30,6 +30,8 @@ func (t *tunnel) fit(ctx context.Context) error {
 
 func (t *tunnel) fitBundle(ctx context.Context, b *bundle) error {
 	w := width{most: t.p.m.o.Connections}
+	w.start(time.Now(), t.p.lastWidth)
+	defer func() { t.p.lastWidth = lastWidth{w.n, time.Now()} }()
 	eye := observer{held: &b.held, handed: &b.handed, stats: b.stats, size: b.size, at: time.Now()}
 	told := 1
 	for pause(ctx, lookEvery) == nil {

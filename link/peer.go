@@ -54,6 +54,7 @@ type peer struct {
 
 	udpBlocked atomic.Bool // the last tunnel that we dialled is not on UDP
 	wishes     wishes      // for a detour over TCP
+	lastWidth  lastWidth   // owned by the tunnel that is served
 	probing    backoff     // between probes of a better network; owned by run
 
 	canaries canaries

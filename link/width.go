@@ -66,11 +66,23 @@ func (t trial) passes(rate float64, n int) bool {
 	return rate >= t.rate*(1+worthIt*(float64(n)/float64(t.from)-1))
 }
 
+// lastWidth is what the last tunnel over QUIC came to, and when it ended.
+type lastWidth struct {
+	n  int
+	at time.Time
+}
+
+// start begins where the last tunnel was, if that was just now: it ended because a
+// connection did, or it comes back from a detour.
+func (w *width) start(now time.Time, last lastWidth) {
+	w.n, w.needed, w.changed, w.vain = 1, now, now, vainLeast
+	if now.Sub(last.at) < calmFor {
+		w.n = max(min(last.n, w.most), 1)
+	}
+}
+
 // look takes a glance and returns how many connections are wanted.
 func (w *width) look(now time.Time, g glance) int {
-	if w.n == 0 {
-		w.n, w.needed, w.vain = 1, now, vainLeast
-	}
 	w.old.packets, w.old.lost = fade(w.old.packets, g.packets), fade(w.old.lost, g.lost)
 	if now.Sub(w.changed) < settling {
 		return w.n

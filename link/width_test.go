@@ -58,6 +58,7 @@ func TestWidth(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := width{most: 32}
+			w.start(time.Unix(1000, 0), lastWidth{})
 			at := w.walk(c.first, time.Unix(1000, 0), time.Minute)
 			if w.n != c.want {
 				t.Errorf("%d connections after a minute, want %d", w.n, c.want)
@@ -76,6 +77,7 @@ func TestWidth(t *testing.T) {
 // Where more carried nothing, they are tried again after a while that grows.
 func TestWidth_TriesAgain(t *testing.T) {
 	w, at := width{most: 32}, time.Unix(1000, 0)
+	w.start(at, lastWidth{})
 	tried, before := 0, 0
 	for end := at.Add(time.Hour); at.Before(end); before = w.n {
 		at = w.walk(path{linear(1e6), 1e9, 0.01, 0}, at, lookEvery)
@@ -89,5 +91,21 @@ func TestWidth_TriesAgain(t *testing.T) {
 	w.walk(path{linear(1e9), 1e9, 0.01, 0}, at, vainMost+time.Minute)
 	if w.n != 32 {
 		t.Errorf("%d connections where more carry more now", w.n)
+	}
+}
+
+// A tunnel that follows another one at once begins with as many connections.
+func TestWidth_GoesOn(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for _, c := range []struct {
+		n    int
+		ago  time.Duration
+		want int
+	}{{16, time.Second, 16}, {64, time.Second, 32}, {16, time.Hour, 1}, {0, time.Second, 1}} {
+		w := width{most: 32}
+		w.start(now, lastWidth{c.n, now.Add(-c.ago)})
+		if w.n != c.want {
+			t.Errorf("%d connections %v ago: begins with %d, want %d", c.n, c.ago, w.n, c.want)
+		}
 	}
 }
