@@ -85,9 +85,11 @@ func status() admin.Status {
 			{Name: "cars", Type: "mqtts", Address: ":8883", Namespace: "cars", Open: true, Connections: 3, MaxConnections: 100},
 			{Name: "plant", Type: "mqtt", Address: "127.0.0.1:1883", Namespace: "plants", Error: "address already in use"}},
 		Connections: []admin.ConnectionCount{}, Sessions: []admin.SessionCount{},
-		Links:    []admin.Link{link()},
-		Stores:   []admin.Store{{Name: "data", Path: "/var/lib/causeway", Bytes: 1 << 20, FreeBytes: 90 << 30}},
-		Services: []admin.Service{{Name: "replica", State: "running", Since: noon.Add(-3 * time.Hour)}},
+		Links: []admin.Link{link()},
+		Stores: []admin.Store{{Name: "data", Path: "/var/lib/causeway", Bytes: 1 << 20, FreeBytes: 90 << 30, SizeBytes: 100 << 30, ReserveBytes: 10 << 30,
+			SpoolBytes: 33 << 30, SpoolLimitBytes: 40 << 30, SpoolLimitBy: "spool_max", SpoolLimitNode: "eu-1", SpoolFullInSeconds: 5400}},
+		Conditions: []admin.Condition{{Name: "disk_spools", Level: "warning", Summary: "the spools hold 33.0 GiB of 40.0 GiB that disk.spool_max of eu-1 leaves them, full in 1h30m", Next: "causeway ctl link list"}},
+		Services:   []admin.Service{{Name: "replica", State: "running", Since: noon.Add(-3 * time.Hour)}},
 	}
 }
 

@@ -96,6 +96,10 @@ func (c *ctl) printStatus(w io.Writer, s admin.Status) {
 		"messages", fmt.Sprintf("%d received, %d sent, %d dropped", t.Received, t.Sent, t.Dropped))
 	for _, d := range s.Stores {
 		pairs = append(pairs, "disk", fmt.Sprintf("%s: %s used, %s free (%s)", d.Name, admin.FormatBytes(d.Bytes), admin.FormatBytes(d.FreeBytes), d.Path))
+		pairs = append(pairs, spoolSpace(d)...)
+	}
+	for _, x := range s.Conditions {
+		pairs = append(pairs, x.Level, x.Summary+"; "+x.Next)
 	}
 	facts(w, pairs...)
 	c.printListeners(w, s.Listeners)

@@ -22,6 +22,7 @@ func (s *Server) status() Status {
 	st.Homes, st.Listeners, st.Stores = list(st.Homes), list(st.Listeners), list(st.Stores)
 	st.Connections, st.Sessions, st.Links = list(st.Connections), list(st.Sessions), linkList(st.Links)
 	st.Totals = totals(st, s.node.Counts(), s.metrics.droppedCounts())
+	st.Conditions = conditions(st)
 	st.Trouble = diagnose(st)
 	return st
 }
@@ -86,7 +87,7 @@ const lowDisk = 1 << 30
 // diagnose finds the one thing wrong: the first of these that holds, because each may be the cause
 // of those after it.
 func diagnose(st Status) *Trouble {
-	for _, find := range []func(Status) *Trouble{stateTrouble, storeTrouble, listenerTrouble, serviceTrouble, linkTrouble, canaryTrouble, pauseTrouble, spoolTrouble} {
+	for _, find := range []func(Status) *Trouble{stateTrouble, storeTrouble, listenerTrouble, serviceTrouble, linkTrouble, canaryTrouble, pauseTrouble, spoolTrouble, diskSpoolTrouble} {
 		if t := find(st); t != nil {
 			return t
 		}

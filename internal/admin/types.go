@@ -54,6 +54,7 @@ type Status struct {
 	Links       []Link            `json:"links"`
 	Stores      []Store           `json:"stores"`
 	Services    []Service         `json:"services"`
+	Conditions  []Condition       `json:"conditions"` // all that is not well of what is watched by degrees
 }
 
 // State is what the node is, and why.
@@ -148,6 +149,23 @@ type Store struct {
 	Path      string `json:"path"`
 	Bytes     int64  `json:"bytes"`      // used by the store
 	FreeBytes int64  `json:"free_bytes"` // of its file system
+	SizeBytes int64  `json:"size_bytes"` // of its file system
+	// Of the spools of all links.
+	ReserveBytes       int64   `json:"reserve_bytes"`         // that they leave free
+	SpoolBytes         int64   `json:"spool_bytes"`           // what they hold
+	SpoolLimitBytes    int64   `json:"spool_limit_bytes"`     // what they may hold now; 0: no bound
+	SpoolLimitBy       string  `json:"spool_limit_by"`        // spool_max, reserve; "" without a bound
+	SpoolLimitNode     string  `json:"spool_limit_node"`      // whose disk it is
+	SpoolFullInSeconds Seconds `json:"spool_full_in_seconds"` // at the pace since the oldest was spooled; 0 if that cannot be said
+}
+
+// Condition is something that is not well, or is about not to be.
+type Condition struct {
+	Name    string `json:"name"`  // a word for programs: spool, disk_spools
+	Peer    string `json:"peer"`  // that it is about; "" for none
+	Level   string `json:"level"` // notice, warning, critical
+	Summary string `json:"summary"`
+	Next    string `json:"next"`
 }
 
 // Service is a supervised part of the node.

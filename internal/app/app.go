@@ -121,6 +121,7 @@ func (a *App) supervise() error {
 		{"home", a.home.run, true},
 		{"siblings", a.runSiblings, a.cluster != nil},
 		{"isolation", a.watchIsolation, a.cluster != nil},
+		{"disk", a.watchDisk, len(a.cfg.Links) > 0 && !a.replicant()},
 		{"links", a.runLinks, a.links != nil},
 		{"foreign links", a.runForeign, a.foreign != nil},
 		{"broker", a.broker.Run, true},

@@ -35,7 +35,7 @@ func (n node) Status() admin.Status {
 		st.Sessions = n.sessionCounts(s)
 	}
 	if free, ok, err := store.FreeBytes(a.opts.FS, a.cfg.DataDir); err == nil && ok {
-		st.Stores = []admin.Store{{Name: "data", Path: a.cfg.DataDir, Bytes: n.storeBytes(), FreeBytes: int64(free)}}
+		st.Stores = []admin.Store{n.spoolSpace(admin.Store{Name: "data", Path: a.cfg.DataDir, Bytes: n.storeBytes(), FreeBytes: int64(free)})}
 	}
 	return st
 }

@@ -36,6 +36,8 @@ type Config struct {
 	// Ack says, by topic filter, what a PUBACK waits for; the first match wins, and what matches
 	// nothing is AckRegion. Default: "#" by AckRegion.
 	Ack []AckRule `mapstructure:"ack"`
+	// Disk says what of the data directory's file system links may fill.
+	Disk Disk `mapstructure:"disk"`
 	// Residency says where messages may be stored. All rules that match a message count. Default: none,
 	// everything may be stored wherever a link leads.
 	Residency []ResidencyRule `mapstructure:"residency"`

@@ -33,6 +33,7 @@ func base() *Config {
 			TopicAliasMax:    32,
 			ReceiveMaximum:   1024,
 		},
+		Disk: Disk{Reserve: "10%", SpoolMax: "40%"},
 		Link: LinkAccept{Listen: "127.0.0.1:7444"},
 		Log:  Log{Level: LogInfo, Format: LogText},
 	}

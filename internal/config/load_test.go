@@ -45,7 +45,7 @@ func mustLoad(t *testing.T, opts Options) (*Config, *Sources) {
 func TestLoad_NothingGivesTheDefaults(t *testing.T) {
 	cfg, sources := mustLoad(t, Options{})
 	want := &Config{
-		Region: "local", Node: "local-1", Role: RoleCore, DataDir: "./data", Cluster: Cluster{Voters: 1},
+		Region: "local", Node: "local-1", Role: RoleCore, DataDir: "./data", Disk: Disk{Reserve: "10%", SpoolMax: "40%"}, Cluster: Cluster{Voters: 1},
 		Listeners: []Listener{{Name: "mqtt", Type: ListenerMQTT, Listen: "127.0.0.1:1883", Namespace: "default",
 			Auth: []AuthMethod{AuthAnonymous}, ConnectTimeout: 10 * time.Second, ProxyProtocol: ProxyOff}},
 		Limits: Limits{SessionExpiryMax: 14 * 24 * time.Hour, QueueMessages: 100000, QueueBytes: 256 << 20, Inflight: 1024,
@@ -100,13 +100,14 @@ admin: { socket: /run/causeway.sock, listen: "127.0.0.1:18083", tokens: file:/et
 metrics: { listen: ":9464" }
 log: { level: warn, format: json }
 residency: [{ namespace: cars, filter: "pii/#", regions: [eu, eu-b] }]
+disk: { reserve: 25%, spool_max: 100GiB }
 `
 
 func TestLoad_File(t *testing.T) {
 	path := writeFile(t, fullFile)
 	cfg, sources := mustLoad(t, Options{File: path})
 	want := &Config{
-		Region: "eu", Node: "eu-7", Role: RoleCore, Cluster: Cluster{Voters: 1}, DataDir: "/var/lib/causeway",
+		Region: "eu", Node: "eu-7", Role: RoleCore, Cluster: Cluster{Voters: 1}, DataDir: "/var/lib/causeway", Disk: Disk{Reserve: "25%", SpoolMax: "100GiB"},
 		Identity: Identity{Cert: "eu.pem", Key: "eu-key.pem", CA: "ca.pem"},
 		Listeners: []Listener{
 			{Name: "cars", Type: ListenerMQTTS, Listen: ":8883", Namespace: "cars", Auth: []AuthMethod{AuthCert, AuthPassword},

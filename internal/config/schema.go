@@ -98,6 +98,8 @@ func form(t reflect.Type) string {
 		return "a size such as 512KiB, 2MiB or 1GB"
 	case reflect.TypeFor[Bandwidth]():
 		return "a bandwidth such as 200Mbit/s or 25MB/s"
+	case reflect.TypeFor[Portion]():
+		return "a part of the disk such as 20%, or a size such as 10GiB"
 	case reflect.TypeFor[Rate]():
 		return "a rate such as 3000/s"
 	case reflect.TypeFor[SecretRef]():

@@ -23,6 +23,7 @@ func (c *Config) Validate() error {
 	v.limits(c.Limits)
 	v.acks(c.Ack)
 	v.residency(c)
+	v.disk(c.Disk)
 	v.links(c)
 	v.shared(c)
 	v.leaf(c)

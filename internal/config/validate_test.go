@@ -114,6 +114,10 @@ func TestValidate(t *testing.T) {
 		{"ack twice", func(c *Config) { c.Ack = []AckRule{{"a", AckMemory}, {"a", AckRegion}} }, `ack[1].filter: "a" is also ack[0].filter`},
 		{"no acks", func(c *Config) { c.Ack = nil }, ""},
 
+		{"disk", func(c *Config) { c.Disk = Disk{"0%", "1.5TiB"} }, ""},
+		{"disk reserve", func(c *Config) { c.Disk.Reserve = "110%" }, `disk.reserve: "110%" is not accepted; want a part of the disk such as 20%, or a size`},
+		{"disk spool_max", func(c *Config) { c.Disk.SpoolMax = "half" }, `disk.spool_max: "half" is not accepted`},
+		{"no disk for spools", func(c *Config) { c.Disk.SpoolMax = "0%" }, "disk.spool_max: leaves links nothing to wait in"},
 		{"residency", func(c *Config) { c.Residency = []ResidencyRule{{Filter: "#", Regions: []string{"local"}}} }, ""},
 		{"residency nowhere", func(c *Config) { c.Residency = []ResidencyRule{{Filter: "a"}} }, "residency[0].regions: is empty, so that no region could store what matches"},
 		{"residency filter", func(c *Config) { c.Residency = []ResidencyRule{{Filter: "a/#/b", Regions: []string{"eu"}}} }, `residency[0].filter: "a/#/b" is no topic filter`},

@@ -122,6 +122,8 @@ func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 		return s.frame(op), nil
 	case *Trim:
 		return s.trim(op), nil
+	case *SpoolLimit:
+		return s.setSpoolLimit(op), nil
 	case *Canary:
 		return s.canary(op), nil
 	case *Import:

@@ -30,7 +30,7 @@ func (s *State) canary(op *Canary) Outcome {
 		return Outcome{Code: CodeUnknown}
 	}
 	into := p.canarySpools()
-	if len(into) == 0 || p.waiting()+canaryRoom > p.spoolBytes() {
+	if len(into) == 0 || p.waiting()+canaryRoom > p.spoolBytes() || s.overLimit(p, canaryRoom) {
 		return Outcome{Code: CodeQuota}
 	}
 	m := newMessage(Message{Namespace: CanaryNamespace, Payload: binary.AppendUvarint(nil, uint64(len(into))), QoS: 1})

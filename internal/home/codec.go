@@ -253,6 +253,8 @@ func (r *reader) decode(kind Kind) Op {
 		return &Trim{ID(r.string()), r.string(), r.epoch(), Seq(r.uvarint())}
 	case KindTick:
 		return &Tick{}
+	case KindSpoolLimit:
+		return &SpoolLimit{r.uvarint(), LimitCause(r.byte()), NodeID(r.string())}
 	case KindCanary:
 		return &Canary{ID(r.string())}
 	case KindImport:

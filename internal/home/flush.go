@@ -435,7 +435,7 @@ func (s *State) encodeMeta(b []byte) []byte {
 		uint64(s.level.Load())} {
 		b = binary.AppendUvarint(b, v)
 	}
-	b = appendBytes(b, AppendOp(nil, s.config.Load()))
+	b = appendBytes(b, s.settings())
 	nodes := make([]NodeID, 0, len(s.proposers))
 	for n := range s.proposers {
 		nodes = append(nodes, n)

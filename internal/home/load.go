@@ -133,9 +133,7 @@ func (l *loader) meta(r *reader) {
 		r.err = tooHigh(s.Level())
 		return
 	}
-	if op, ok := l.op(r).(*Configure); ok {
-		s.config.Store(op)
-	}
+	l.settings(slices.Clone(r.bytes()), r)
 	for range r.count(4) {
 		node := NodeID(r.string())
 		s.proposers[node] = &proposer{Incarnation(r.uvarint()), r.uvarint(), r.byte() != 0}

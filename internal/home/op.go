@@ -38,6 +38,7 @@ const (
 	KindPausePeer   Kind = 31
 	KindDropSpooled Kind = 32
 	KindCanary      Kind = 40
+	KindSpoolLimit  Kind = 42
 	KindImport      Kind = 45
 )
 

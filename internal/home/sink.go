@@ -63,7 +63,8 @@ const (
 	DropForgotten  DropReason = "peer_forgotten"
 	DropOperator   DropReason = "operator"
 	DropSessionEnd DropReason = "session_ended"
-	DropResidency  DropReason = "residency" // a region may not store it
+	DropDiskLimit  DropReason = "disk_limit" // all spools together
+	DropResidency  DropReason = "residency"  // a region may not store it
 )
 
 // Sink hears what applied records mean for connections and links. It is called

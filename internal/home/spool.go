@@ -88,6 +88,7 @@ func (s *State) spoolFor(p *peer, m *message, r spoolRef) {
 	s.note(effectSpooled, uint64(m.Seq), r.version)
 	s.changes.peer(p)
 	s.boundSpools(p)
+	s.limitSpools()
 	s.seal(p, sp)
 	s.sink.Spooled(p.id)
 }
@@ -98,7 +99,7 @@ func (s *State) spoolFor(p *peer, m *message, r spoolRef) {
 func (s *State) spoolRefuses(op *Publish, way *passage) bool {
 	size := uint64(len(op.Topic) + len(op.Forward) + len(op.Payload))
 	for _, p := range s.peers {
-		if p.policy.Refuse && !slices.Contains(way.not, p.id) && p.waiting()+size > p.spoolBytes() && p.policy.MayGo(op.Topic) &&
+		if p.policy.Refuse && !slices.Contains(way.not, p.id) && (p.waiting()+size > p.spoolBytes() || s.overLimit(p, size)) && p.policy.MayGo(op.Topic) &&
 			s.MayLeave(way.namespace, op.Topic, string(p.id)) &&
 			(op.Retain && p.policy.Retained || s.peerMatches(p, way, op.Topic)) {
 			return true

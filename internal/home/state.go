@@ -12,23 +12,24 @@ type State struct {
 	mu sync.RWMutex // held by Apply for a whole record
 
 	// Replicated.
-	id        ID
-	lineage   []Span // epochs with the first number each gave
-	time      Time
-	seq       Seq // last given
-	epoch     SessionEpoch
-	joins     uint64 // last place given in a shared group
-	forgotten uint64 // highest version of a retained message that was forgotten
-	proposers map[NodeID]*proposer
-	sessions  map[SessionKey]*session
-	groups    map[groupKey]*Group
-	peers     map[ID]*peer
-	cursors   map[cursorKey]Seq
-	wanted    *routing.Interest
-	shared    SetShared // global groups
-	ranking   Rank
-	records   uint64 // applied since the home began
-	chain     uint64 // running digest of what they did
+	id         ID
+	lineage    []Span // epochs with the first number each gave
+	time       Time
+	seq        Seq // last given
+	epoch      SessionEpoch
+	joins      uint64 // last place given in a shared group
+	forgotten  uint64 // highest version of a retained message that was forgotten
+	proposers  map[NodeID]*proposer
+	sessions   map[SessionKey]*session
+	groups     map[groupKey]*Group
+	peers      map[ID]*peer
+	cursors    map[cursorKey]Seq
+	wanted     *routing.Interest
+	spoolLimit SpoolLimit
+	shared     SetShared // global groups
+	ranking    Rank
+	records    uint64 // applied since the home began
+	chain      uint64 // running digest of what they did
 
 	// Replicated, and read without the lock.
 	level  atomic.Uint32

@@ -145,6 +145,7 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 	switch rnd.IntN(17) {
 	case 16:
 		r.do(&Canary{Peer: "us"})
+		r.do(&SpoolLimit{Bytes: []uint64{0, 50, 500}[rnd.IntN(3)], By: LimitMax, Node: "n1"})
 	case 0, 1:
 		var w *Will
 		if rnd.IntN(2) == 0 {

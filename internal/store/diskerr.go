@@ -58,6 +58,21 @@ func FreeBytes(fs FS, dir string) (free uint64, ok bool, err error) {
 	return u.AvailBytes, true, nil
 }
 
+// Usage is what a file system has, in bytes.
+type Usage struct{ Size, Free uint64 }
+
+// Space says how large the file system of dir is and what of it is free. ok is false where it cannot be known.
+func Space(fs FS, dir string) (u Usage, ok bool, err error) {
+	d, err := fs.GetDiskUsage(dir)
+	if isAny(err, vfs.ErrUnsupported) {
+		return u, false, nil
+	}
+	if err != nil {
+		return u, false, fmt.Errorf("space of %s: %w", dir, err)
+	}
+	return Usage{Size: d.TotalBytes, Free: d.AvailBytes}, true, nil
+}
+
 func isAny(err error, targets ...error) bool {
 	for _, t := range targets {
 		if errors.Is(err, t) {
