@@ -15,6 +15,10 @@ const (
 	CodecNone Codec = 0
 	CodecS2   Codec = 1
 	CodecZstd Codec = 2
+	// CodecZstdStream continues the zstd frame of the blocks before it on the same
+	// stream, of those that have this codec. It is what CodecZstd becomes where both
+	// sides know it; nobody asks for it.
+	CodecZstdStream Codec = 3
 )
 
 func (c Codec) String() string {
@@ -25,6 +29,8 @@ func (c Codec) String() string {
 		return "s2"
 	case CodecZstd:
 		return "zstd"
+	case CodecZstdStream:
+		return "zstd stream"
 	}
 	return fmt.Sprintf("codec %d", byte(c))
 }
@@ -43,6 +49,8 @@ func ParseCodec(s string) (Codec, error) {
 // they do.
 func Supported(c Codec, features uint64) Codec {
 	switch {
+	case c == CodecZstd && features&FeatureZstdStream != 0:
+		return CodecZstdStream
 	case c == CodecZstd && features&FeatureZstd != 0, c == CodecS2 && features&FeatureS2 != 0:
 		return c
 	case c != CodecNone && features&FeatureS2 != 0:
@@ -53,6 +61,7 @@ func Supported(c Codec, features uint64) Codec {
 
 const (
 	minCompress = 128 // bytes; shorter blocks are not worth a try
+	minStream   = 32  // with what came before in the window
 	zstdWindow  = 1 << 20
 	maxSkip     = 64 // blocks sent as they are before the next try
 )
@@ -61,11 +70,12 @@ const (
 // Data that did not compress is tried again only after a growing number of
 // blocks. It is not safe for concurrent use.
 type compressor struct {
-	codec Codec
-	zstd  *zstd.Encoder
-	out   []byte
-	skip  int // blocks left to send as they are
-	next  int // skip after the next failure
+	codec  Codec
+	zstd   *zstd.Encoder
+	stream *zstdStream
+	out    []byte
+	skip   int // blocks left to send as they are
+	next   int // skip after the next failure
 }
 
 func newCompressor(codec Codec) (*compressor, error) {
@@ -78,34 +88,62 @@ func newCompressor(codec Codec) (*compressor, error) {
 		}
 		c.zstd = enc
 	}
-	return c, nil
+	var err error
+	if codec == CodecZstdStream {
+		c.stream, err = newZstdStream()
+	}
+	return c, err
 }
 
 // block returns raw in the form to send. The result is valid until the next
-// call and may be raw itself.
-func (c *compressor) block(raw []byte) (Codec, []byte) {
-	if c.codec == CodecNone || len(raw) < minCompress {
-		return CodecNone, raw
+// call and may be raw itself. An error ends the stream that the blocks are on.
+func (c *compressor) block(raw []byte) (Codec, []byte, error) {
+	if c.codec == CodecNone || len(raw) < c.least() {
+		return CodecNone, raw, nil
 	}
 	if c.skip > 0 {
 		c.skip--
-		return CodecNone, raw
+		return CodecNone, raw, nil
 	}
-	if c.codec == CodecZstd {
+	out, err := c.compress(raw)
+	switch {
+	case err != nil:
+		return CodecNone, nil, err
+	case len(out)*11 <= len(raw)*10:
+		c.next = 1
+		return c.codec, out, nil
+	}
+	c.skip, c.next = c.next, min(2*c.next, maxSkip)
+	if c.stream != nil { // the next block builds on it
+		return c.codec, out, nil
+	}
+	return CodecNone, raw, nil
+}
+
+func (c *compressor) least() int {
+	if c.stream != nil {
+		return minStream
+	}
+	return minCompress
+}
+
+func (c *compressor) compress(raw []byte) ([]byte, error) {
+	switch {
+	case c.stream != nil:
+		return c.stream.block(raw)
+	case c.zstd != nil:
 		c.out = c.zstd.EncodeAll(raw, c.out[:0])
-	} else {
+	default:
 		c.out = s2.Encode(c.out[:cap(c.out)], raw)
 	}
-	if len(c.out)*11 > len(raw)*10 {
-		c.skip, c.next = c.next, min(2*c.next, maxSkip)
-		return CodecNone, raw
-	}
-	c.next = 1
-	return c.codec, c.out
+	return c.out, nil
 }
 
 // decompressor is the reverse. It is not safe for concurrent use.
-type decompressor struct{ zstd *zstd.Decoder }
+type decompressor struct {
+	zstd   *zstd.Decoder
+	stream *unzstdStream
+}
 
 // block returns the raw form of data, which is exactly size bytes or an error.
 // The caller has bounded size. With CodecNone the result aliases data,
@@ -129,8 +167,20 @@ func (d *decompressor) block(codec Codec, data []byte, size int) ([]byte, error)
 		return raw, nil
 	case CodecZstd:
 		return d.unzstd(data, size)
+	case CodecZstdStream:
+		return d.unzstdStream(data, size)
 	}
 	return nil, corrupt("%s is not known", codec)
+}
+
+func (d *decompressor) unzstdStream(data []byte, size int) ([]byte, error) {
+	if d.stream == nil {
+		var err error
+		if d.stream, err = newUnzstdStream(); err != nil {
+			return nil, err
+		}
+	}
+	return d.stream.block(data, size)
 }
 
 func (d *decompressor) unzstd(data []byte, size int) ([]byte, error) {

@@ -79,7 +79,8 @@ type Encoder struct {
 	live  bool
 }
 
-// NewEncoder returns an encoder that compresses with codec where it pays.
+// NewEncoder returns an encoder that compresses with codec where it pays. With
+// CodecZstdStream all its frames must go to one Decoder, in order.
 func NewEncoder(codec Codec) (*Encoder, error) {
 	comp, err := newCompressor(codec)
 	if err != nil {
@@ -131,7 +132,10 @@ func (e *Encoder) Finish(h Header) ([]byte, error) {
 	if e.tails > 0 {
 		e.raw, e.tail = append(binary.AppendUvarint(e.raw, uint64(e.tails)), e.tail...), e.tail[:0]
 	}
-	codec, data := e.comp.block(e.raw)
+	codec, data, err := e.comp.block(e.raw)
+	if err != nil {
+		return nil, err
+	}
 	b := append(e.out[:0], make([]byte, frameHead)...)
 	b = h.append(b, e.tails > 0)
 	b = binary.AppendUvarint(b, uint64(e.count))
@@ -165,7 +169,7 @@ func (h *Header) append(b []byte, groups bool) []byte {
 	return binary.AppendUvarint(b, h.To-h.From)
 }
 
-// Decoder reads frames. It is not safe for concurrent use.
+// Decoder reads the frames of one stream. It is not safe for concurrent use.
 type Decoder struct {
 	decomp decompressor
 	maxRaw int // bytes of a frame with one message, before compression

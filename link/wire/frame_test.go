@@ -253,7 +253,7 @@ func TestCodec_Names(t *testing.T) {
 		ask      Codec
 		features uint64
 		want     Codec
-	}{{CodecZstd, Features, CodecZstd}, {CodecZstd, FeatureS2, CodecS2}, {CodecS2, FeatureZstd, CodecNone}, {CodecNone, Features, CodecNone}} {
+	}{{CodecZstd, Features, CodecZstdStream}, {CodecZstd, FeatureZstd | FeatureS2, CodecZstd}, {CodecZstd, FeatureS2, CodecS2}, {CodecS2, FeatureZstd, CodecNone}, {CodecNone, Features, CodecNone}} {
 		if got := Supported(c.ask, c.features); got != c.want {
 			t.Errorf("asking for %s with features %b gives %s, want %s", c.ask, c.features, got, c.want)
 		}
@@ -262,7 +262,7 @@ func TestCodec_Names(t *testing.T) {
 
 // FuzzFrame mends the checksum, so that what lies behind it is reached.
 func FuzzFrame(f *testing.F) {
-	for _, c := range []Codec{CodecNone, CodecS2, CodecZstd} {
+	for _, c := range []Codec{CodecNone, CodecS2, CodecZstd, CodecZstdStream} {
 		e, _ := NewEncoder(c)
 		e.Begin(4)
 		for i := range uint64(20) {

@@ -33,13 +33,15 @@ const (
 	// FeatureBundle: over QUIC a tunnel may have several connections, and its
 	// unidirectional streams are cut into chunks for them.
 	FeatureBundle uint64 = 1 << 7
+	// FeatureZstdStream: the blocks of a stream may be compressed as one zstd frame.
+	FeatureZstdStream uint64 = 1 << 8
 )
 
 // IsLeaf is no feature but says among them what the sender is: a leaf region.
 const IsLeaf uint64 = 1 << 9
 
 // Features are those of this build.
-const Features = FeatureZstd | FeatureS2 | FeatureRelay | FeatureCanary | FeatureTest | FeatureBundle | FeatureGroups
+const Features = FeatureZstd | FeatureS2 | FeatureRelay | FeatureGroups | FeatureCanary | FeatureTest | FeatureBundle | FeatureZstdStream
 
 // magic opens every tunnel, so that a stray speaker of another protocol is told
 // from an old Causeway.

@@ -129,7 +129,7 @@ func FuzzHello(f *testing.F) {
 // Bits are never given to two features.
 func TestFeatures_HaveABitEach(t *testing.T) {
 	var all uint64
-	for _, f := range []uint64{FeatureZstd, FeatureS2, FeatureRelay, FeatureGroups, FeatureCanary, FeatureTest, FeatureBundle} {
+	for _, f := range []uint64{FeatureZstd, FeatureS2, FeatureRelay, FeatureGroups, FeatureCanary, FeatureTest, FeatureBundle, FeatureZstdStream} {
 		if bits.OnesCount64(f) != 1 || all&f != 0 {
 			t.Errorf("feature %#x beside %#x", f, all)
 		}

@@ -134,13 +134,14 @@ func appendFilters(b []byte, filters []Filter) []byte {
 }
 
 func shrink(raw []byte) (Codec, []byte) {
+	comp := &compressor{codec: CodecS2, next: 1}
 	if len(raw) >= largeBlock {
-		if comp, err := newCompressor(CodecZstd); err == nil {
-			return comp.block(raw)
+		if zip, err := newCompressor(CodecZstd); err == nil {
+			comp = zip
 		}
 	}
-	comp := compressor{codec: CodecS2, next: 1}
-	return comp.block(raw)
+	codec, data, _ := comp.block(raw) // only a stream of blocks can fail
+	return codec, data
 }
 
 func (f *fields) filters() []Filter {
@@ -157,6 +158,10 @@ func (f *fields) filters() []Filter {
 	}
 	if count > maxInterestFilters || count*minFilter > size {
 		f.fail(corrupt("%d bytes of filters cannot be %d filters", size, count))
+		return nil
+	}
+	if codec == CodecZstdStream {
+		f.fail(corrupt("a block of filters stands alone"))
 		return nil
 	}
 	var d decompressor
