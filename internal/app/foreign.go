@@ -108,7 +108,7 @@ func (h *homeService) foreignInterest(ctx context.Context, r *replica.Replica, l
 	id := home.ID(l.Peer)
 	have, ok := r.State().PeerInterest(id)
 	want := interestOf(l)
-	if !ok || slices.Equal(have.Snapshot().Filters, want) {
+	if !ok || slices.Equal(slices.Collect(have.All()), want) {
 		return nil
 	}
 	return proposeWait(ctx, r, &home.Interest{Peer: id, Epoch: r.State().Epoch(), Full: true, Version: have.Version + 1, Add: want})

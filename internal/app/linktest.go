@@ -14,6 +14,9 @@ import (
 
 // TestLink tries a link now, and says what would become of a topic on it.
 func (n node) TestLink(ctx context.Context, peer string, o admin.LinkTestOptions) (admin.LinkTest, error) {
+	if n.a.foreign != nil && n.a.foreign.Has(home.ID(peer)) {
+		return admin.LinkTest{}, admin.Refuse("foreign_broker", peer+" is no region: a link to it is tried by its canary only", "causeway ctl link show "+peer)
+	}
 	if n.a.links == nil {
 		return admin.LinkTest{}, admin.ErrNotFound
 	}

@@ -128,6 +128,8 @@ func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 		return s.canary(op), nil
 	case *Import:
 		return s.importOp(op), nil
+	case *Received:
+		return s.receivedOp(op), nil
 	case *Raise:
 		return s.raise(op)
 	case *SetShared:

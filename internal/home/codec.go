@@ -97,6 +97,8 @@ func OpSize(op Op) int {
 	switch op := op.(type) {
 	case *Publish:
 		return header + len(op.Topic) + len(op.Payload) + len(op.Forward) + len(op.Session.ClientID)
+	case *Received:
+		return header + 10*len(op.Seqs)
 	case *Import:
 		n := header + len(op.Namespace) + len(op.Trail) + OpSize(&op.Publish)
 		for _, id := range op.Not {
@@ -259,6 +261,8 @@ func (r *reader) decode(kind Kind) Op {
 		return &Canary{ID(r.string())}
 	case KindImport:
 		return r.importOp()
+	case KindReceived:
+		return r.received()
 	case KindRaise:
 		return &Raise{Level: uint32(r.uvarint())}
 	case KindSetPolicy:

@@ -375,6 +375,7 @@ func (w *writer) peer(p *peer) bool {
 		b = appendStrings(appendString(b, sp.class), sp.filters)
 		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(sp.start)), sp.dropped)
 	}
+	b = appendSeqs(b, p.receivedList())
 	w.emit(peerKey(p.id), b)
 	for _, sp := range p.spools {
 		if w.all {

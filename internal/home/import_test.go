@@ -95,3 +95,21 @@ func TestPublisher_TellsSessionsApartOnDisk(t *testing.T) {
 		t.Errorf("%d publishers of %d messages", len(seen), len(before))
 	}
 }
+
+func TestReceived_IsForgottenWithTheSpool(t *testing.T) {
+	r, _ := importer(t)
+	var seqs []Seq
+	for range 4 {
+		seqs = append(seqs, r.do(&Publish{Session: SessionKey{Namespace: "ns"}, Topic: "t", QoS: 2}).Seq)
+	}
+	r.do(&Received{Peer: "old", Seqs: append(slices.Clone(seqs), seqs[3]+9)}) // what was never numbered is not taken
+	r.do(&Received{Peer: "old", Seqs: seqs[2:3], Forgotten: true})
+	r.do(&Trim{Peer: "old", Epoch: r.s.Epoch(), To: seqs[0]})
+	kept := store{}
+	r.s.Flush(kept.put, kept.del)
+	for _, s := range []*State{r.s, kept.load(t)} {
+		if got := s.Received("old"); !slices.Equal(got, []Seq{seqs[1], seqs[3]}) {
+			t.Errorf("%v of %v", got, seqs)
+		}
+	}
+}

@@ -384,6 +384,12 @@ func (l *loader) peer(r *reader) {
 		sp.start, sp.dropped = Seq(r.uvarint()), r.uvarint()
 		p.spools = append(p.spools, sp)
 	}
+	for _, seq := range r.seqs() {
+		if p.received == nil {
+			p.received = map[Seq]struct{}{}
+		}
+		p.received[seq] = struct{}{}
+	}
 	if len(p.spools) == 0 {
 		r.fail("peer without a spool")
 	}

@@ -40,6 +40,7 @@ const (
 	KindCanary      Kind = 40
 	KindSpoolLimit  Kind = 42
 	KindImport      Kind = 45
+	KindReceived    Kind = 46
 )
 
 // An Op is one operation on a home. The slices of an Op belong to the home once

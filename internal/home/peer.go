@@ -22,9 +22,10 @@ type peer struct {
 	policy   *LinkPolicy
 	epoch    Epoch // of its home, when it told its interest
 	interest *routing.Remote
-	target   *Target  // stands for the peer in every filter it wants
-	spools   []*spool // highest class first; the last takes what no class names
-	gen      uint64   // of the publish being applied: its interest matched
+	target   *Target          // stands for the peer in every filter it wants
+	spools   []*spool         // highest class first; the last takes what no class names
+	received map[Seq]struct{} // spooled messages that a foreign broker has and that are not released
+	gen      uint64           // of the publish being applied: its interest matched
 
 	declares     map[spaceGroup][]ID // global groups, as its home has them declared
 	claimGen     uint64              // of the publish being applied

@@ -321,6 +321,7 @@ func (s *State) trimSpool(p *peer, sp *spool, to Seq) {
 		sp.start = to
 	}
 	s.forgetTrims(p)
+	p.forgetReceived()
 	s.changes.peer(p)
 }
 

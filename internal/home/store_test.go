@@ -202,6 +202,7 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 		}
 	case 13:
 		out := r.do(&Attach{Session: LinkSession("us"), Expiry: 20})
+		r.do(&Received{Peer: "us", Seqs: []Seq{Seq(i), Seq(i + 1)}, Forgotten: rnd.IntN(4) == 0})
 		r.do(&Import{Namespace: k.Namespace, Trail: "ap/x", Not: []ID{"us", "ap"}[rnd.IntN(3):], Publish: Publish{Session: LinkSession("us"), Epoch: out.Epoch,
 			PacketID: uint16(rnd.IntN(3) + 1), Topic: topic, Payload: []byte(fmt.Sprint("i", i)), QoS: byte(rnd.IntN(3)), Retain: rnd.IntN(4) == 0}})
 	default:

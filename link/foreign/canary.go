@@ -84,17 +84,19 @@ func (l *linkTo) canaryOut(sent time.Time) {
 	}
 }
 
-// canaryIn notes a canary that came back. One of another link, or of a time that cannot be, is none of ours.
-func (l *linkTo) canaryIn(payload []byte) {
+// canaryIn notes a canary that came back, and says whether it was ours. One of another link, or of a time that cannot be,
+// is not.
+func (l *linkTo) canaryIn(payload []byte) bool {
 	name, stamp, _ := strings.Cut(string(payload), " ")
 	ns, err := strconv.ParseInt(stamp, 10, 64)
 	sent := time.Unix(0, ns)
 	if err != nil || name != l.m.o.Region+"/"+l.cfg.Name || sent.After(time.Now()) {
-		return
+		return false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if sent.After(l.canaries.in) {
 		l.canaries.in, l.canaries.trip = sent, time.Since(sent)
 	}
+	return true
 }

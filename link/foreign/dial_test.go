@@ -65,3 +65,14 @@ func TestDial_SilentBrokerIsLeft(t *testing.T) {
 		}
 	})
 }
+
+// A broker that forgets us soon loses what it keeps for us.
+func TestDial_SaysHowLongTheSessionIsKept(t *testing.T) {
+	run(t, anyVersion, func(l *lab) {
+		l.accept(false, packet.Connack{SessionExpiry: packet.Some[uint32](60)})
+		l.settle()
+		if got := l.m.Status()[0].Reason; !strings.Contains(got, "for 1m0s only, not 72h0m0s") {
+			t.Errorf("reason %q", got)
+		}
+	})
+}

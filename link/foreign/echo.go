@@ -3,6 +3,7 @@ package foreign
 import (
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"causeway/internal/home"
@@ -19,6 +20,7 @@ const (
 // may be taken for an echo, once.
 type echoes struct {
 	seed maphash.Seed
+	come atomic.Bool // the broker gives back what it got: always, unless it takes us for a bridge and keeps to it
 
 	mu    sync.Mutex
 	at    map[uint64][]time.Time // by hash, when one was sent that did not come back
@@ -57,7 +59,7 @@ func (e *echoes) heard(m *home.Message) bool {
 	defer e.mu.Unlock()
 	e.forget()
 	h := e.hash(m)
-	known := len(e.at[h]) > 0
+	known := e.come.Load() && len(e.at[h]) > 0
 	if known {
 		e.drop(h)
 	}

@@ -83,6 +83,13 @@ func (h *testHome) hold(on bool) {
 	wake(h.arrived)
 }
 
+// drop loses what is proposed and not committed, as a killed node does.
+func (h *testHome) drop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.pending = nil
+}
+
 func (h *testHome) Propose(op home.Op, done func(home.Outcome, error)) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

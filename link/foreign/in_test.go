@@ -181,3 +181,31 @@ func TestIn_TooLarge_IsDropped(t *testing.T) {
 		l.want("dropped", l.dropped(DropTooLarge), 1)
 	})
 }
+
+// A broker that takes us for a bridge and gives back what it got all the same: the canary tells.
+func TestIn_EchoesOfABridge(t *testing.T) {
+	old := func(l *Link) { l.Version, l.CanaryTopic = packet.V311, "causeway/canary/eu/old" }
+	for _, returns := range []bool{false, true} {
+		run(t, old, func(l *lab) {
+			s := l.accept(false, packet.Connack{})
+			s.subscribed()
+			canary := s.published()
+			received := l.home.subscribe("d", "v/#")
+			if returns {
+				s.publish(packet.OutPublish{Topic: string(canary.Topic), Payload: canary.Payload})
+			}
+			l.settle()
+			l.want("canaries return", l.m.Status()[0].Returns, returns)
+			l.home.publish("p", "v/1", "a", 1)
+			s.published()
+			s.publish(packet.OutPublish{Topic: "v/1", QoS: 1, PacketID: 1, Payload: []byte("a")})
+			s.acked(packet.PUBACK)
+			l.settle()
+			want := []string{"a", "a"} // the second is a device's over there
+			if returns {
+				want = want[:1]
+			}
+			l.want("received", received(), want)
+		})
+	}
+}

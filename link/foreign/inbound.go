@@ -123,9 +123,10 @@ func (in *inbound) publish(ctx context.Context, h packet.Header, body []byte) er
 		return errors.New("the broker uses a topic alias, which was not allowed")
 	}
 	l := in.c.t.l
+	policy := l.policy()
 	trail, forward := cutTrail(p.Forward)
 	m := home.Message{Namespace: l.cfg.Namespace, Topic: string(p.Topic), Payload: p.Payload, Forward: forward, QoS: p.QoS,
-		Retain: p.Retain && l.cfg.Retained, Trail: trail}
+		Retain: p.Retain && policy.Retained, Trail: trail}
 	n := 0
 	switch p.QoS {
 	case 1:
@@ -133,10 +134,11 @@ func (in *inbound) publish(ctx context.Context, h packet.Header, body []byte) er
 	case 2:
 		n = in.reserve(packet.PUBREC, p.PacketID)
 	}
-	if !in.takes(&m, &p) {
+	if !in.takes(policy, &m, &p) {
 		in.ready(n)
 		return nil
 	}
+	m.Topic = policy.InPrefix + m.Topic
 	l.counts.messagesIn.Add(1)
 	not := append(regions(trail), l.peer())
 	if p.QoS == 0 && !m.Retain {
@@ -182,15 +184,17 @@ func (in *inbound) skip(h packet.Header) error {
 }
 
 // takes says whether a message comes in; what does not is counted.
-func (in *inbound) takes(m *home.Message, p *packet.Publish) bool {
+func (in *inbound) takes(policy *home.LinkPolicy, m *home.Message, p *packet.Publish) bool {
 	l := in.c.t.l
 	switch {
 	case m.Topic == l.cfg.CanaryTopic && in.on:
-		l.canaryIn(m.Payload)
+		if l.canaryIn(m.Payload) {
+			in.c.t.echoes.come.Store(true) // a bridge's own
+		}
 		return false
 	case isCanary(m.Topic):
 		return false
-	case !in.on || !l.cfg.mayCome(m.Topic) || routing.ValidTopic(m.Topic) != nil:
+	case !in.on || !l.mayCome(policy, m.Topic) || routing.ValidTopic(m.Topic) != nil:
 		l.counts.drop(DropPolicyIn, 1)
 	case p.MessageExpiry.Set && p.MessageExpiry.Value == 0:
 		l.counts.drop(DropExpired, 1)
@@ -260,43 +264,4 @@ func (in *inbound) ready(n int) {
 	defer in.c.mu.Unlock()
 	in.acks.ready(n)
 	wake(in.c.wake)
-}
-
-// acks are the acknowledgements of a connection, in the order of what they acknowledge [MQTT-4.6.0-2]. Guarded by the
-// lane's mu.
-type acks struct {
-	slots []slot
-	first int // number of slots[0], less one
-}
-
-type slot struct {
-	t     packet.Type
-	id    uint16
-	ready bool
-}
-
-// reserve returns the number of a slot, from 1.
-func (a *acks) reserve(t packet.Type, id uint16) int {
-	a.slots = append(a.slots, slot{t: t, id: id})
-	return a.first + len(a.slots)
-}
-
-// ready says that one may go; 0 is none.
-func (a *acks) ready(n int) {
-	if n > 0 {
-		a.slots[n-1-a.first].ready = true
-	}
-}
-
-// append writes those that may go.
-func (a *acks) append(buf []byte, v packet.Version) []byte {
-	n := 0
-	for ; n < len(a.slots) && a.slots[n].ready; n++ {
-		buf = packet.AppendAck(buf, v, a.slots[n].t, a.slots[n].id, packet.Success)
-	}
-	a.first += n
-	if a.slots = a.slots[n:]; len(a.slots) == 0 {
-		a.slots = nil
-	}
-	return buf
 }

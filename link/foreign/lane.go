@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"causeway/broker/packet"
 	"causeway/internal/home"
 )
 
@@ -32,6 +32,7 @@ type lane struct {
 	last      int // address that worked last; owned by run
 	wake      chan struct{}
 	connected atomic.Bool
+	began     chan struct{} // closed by the first connection
 	address   atomic.Pointer[string]
 
 	mu      sync.Mutex
@@ -48,6 +49,7 @@ type lane struct {
 	patient backoff   // between such times
 	clean   cleanIDs
 	freeID  uint16 // where a free packet id is looked for
+	found   bool   // each connection so far found the session that a former term left
 	suspect int    // messages among which one made the broker end the connection: they go one at a time
 }
 
@@ -60,11 +62,12 @@ type flight struct {
 	qos      byte // at which it was sent
 	maybe    bool // a former term may have sent it
 	sent     bool // in this term; it keeps its id
-	received bool // PUBREC came: only PUBREL is sent again
+	received bool // PUBREC came: it is not sent again
+	kept     bool // and the home knows: PUBREL may go
 }
 
 func newLane(t *term, n int) *lane {
-	return &lane{t: t, n: n, wake: make(chan struct{}, 1), ids: map[uint16]*flight{}, freeID: 65535,
+	return &lane{t: t, n: n, wake: make(chan struct{}, 1), began: make(chan struct{}), found: true, ids: map[uint16]*flight{}, freeID: 65535,
 		patient: backoff{least: 500 * time.Millisecond, most: 30 * time.Second}}
 }
 
@@ -112,10 +115,17 @@ func (c *lane) serve(ctx context.Context, s *conn) error {
 	if err := c.t.settle(s.dialect); err != nil {
 		return err
 	}
+	if !s.present {
+		if err := c.forget(ctx); err != nil {
+			c.dialFailed(ctx, err)
+			return err
+		}
+	}
 	c.resume(s)
 	defer c.suspend()
 	in, err := c.openInbound(ctx, s)
 	if err != nil {
+		c.dialFailed(ctx, err)
 		return err
 	}
 	c.setUp(s)
@@ -139,23 +149,30 @@ func (c *lane) resume(s *conn) {
 	defer c.mu.Unlock()
 	c.s, c.control, c.acks = s, c.control[:0], &acks{}
 	var again, received []*flight
-	for _, f := range c.flights {
+	for _, f := range slices.Concat(c.flights, c.queue) {
 		switch {
 		case s.present && f.received:
 			received = append(received, f)
-			c.control = packet.AppendAck(c.control, s.dialect.version, packet.PUBREL, f.id, packet.Success)
+			if f.kept {
+				c.sendRelease(f)
+			}
 			continue
-		case !s.present:
+		case !s.present && f.sent:
 			delete(c.ids, f.id)
-			f.id, f.sent, f.received = 0, false, false
+			f.id, f.sent = 0, false
 		}
 		again = append(again, f)
 	}
-	c.queue = append(again, c.queue...)
+	c.t.l.counts.again.Add(uint64(max(0, len(c.flights)-len(received))))
+	c.queue = again
 	c.flights = received
-	c.t.l.counts.again.Add(uint64(len(again)))
 	maps.DeleteFunc(c.ids, func(_ uint16, f *flight) bool { return f.seq == 0 }) // a SUBSCRIBE that was not answered
 	c.clean.connected(s.present)
+	select {
+	case <-c.began:
+	default:
+		close(c.began)
+	}
 }
 
 // suspend gives up what is in no log: it is not new any more.
@@ -175,8 +192,15 @@ func (c *lane) suspend() {
 		lost++
 	}
 	c.flights = kept
-	c.queue = append(c.written, c.queue...) // it is not known whether it was written
-	c.written = nil
+	var again []*flight // it is not known whether it was written
+	for _, f := range c.written {
+		if f.seq != 0 {
+			again = append(again, f)
+		} else {
+			lost++
+		}
+	}
+	c.queue, c.written = append(again, c.queue...), nil
 	c.t.l.counts.drop(DropLinkDown, lost)
 }
 
@@ -205,114 +229,4 @@ func (c *lane) enqueueLive(f *flight) bool {
 	c.size += size(&f.msg)
 	wake(c.wake)
 	return true
-}
-
-// read takes packets until the connection ends.
-func (c *lane) read(ctx context.Context, s *conn, in *inbound) error {
-	defer s.Close()
-	for {
-		_ = s.SetReadDeadline(time.Now().Add(s.keepAlive + s.keepAlive/2))
-		h, body, err := readPacket(s.r, s.dialect.version, c.t.l.m.o.MaxPacket)
-		if tooLarge(err) && h.Type == packet.PUBLISH {
-			err = in.skip(h)
-		}
-		if err != nil {
-			return ended(err)
-		}
-		if body == nil { // skipped
-			continue
-		}
-		c.t.l.counts.bytesIn.Add(uint64(len(body) + 2))
-		if err := c.heed(ctx, s, in, h, body); err != nil {
-			return err
-		}
-	}
-}
-
-func (c *lane) heed(ctx context.Context, s *conn, in *inbound, h packet.Header, body []byte) error {
-	switch h.Type {
-	case packet.PUBACK, packet.PUBREC, packet.PUBCOMP:
-		a, err := packet.DecodeAck(h, body, s.dialect.version)
-		if err != nil {
-			return err
-		}
-		c.acknowledged(s, a)
-		return nil
-	case packet.PINGRESP:
-		return nil
-	case packet.DISCONNECT:
-		d, err := packet.DecodeServerDisconnect(body)
-		if err != nil {
-			return err
-		}
-		c.blame(d.Code)
-		return disconnected(&d)
-	case packet.PUBLISH, packet.PUBREL, packet.SUBACK:
-		return in.heed(ctx, h, body)
-	}
-	return fmt.Errorf("the broker sent %s, which no broker sends a client", h.Type)
-}
-
-func disconnected(d *packet.Disconnect) error {
-	if d.ReasonString != "" {
-		return fmt.Errorf("the broker ends the connection: %s (it says %q)", d.Code, d.ReasonString)
-	}
-	if d.Code == packet.SessionTakenOver {
-		return fmt.Errorf("the broker ends the connection: %s; another client has this client_id: give each region and link its own", d.Code)
-	}
-	return fmt.Errorf("the broker ends the connection: %s", d.Code)
-}
-
-// write sends what there is to send until the connection ends, and says goodbye if that is ours to do.
-func (c *lane) write(ctx context.Context, s *conn) error {
-	defer s.Close()
-	ping := time.NewTicker(s.keepAlive / 2)
-	defer ping.Stop()
-	var buf []byte
-	for {
-		var rest time.Duration
-		if buf, rest = c.fill(buf[:0], s); len(buf) > 0 {
-			if err := c.put(s, buf); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := c.idle(ctx, s, ping.C, rest); err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			_, _ = s.Write(packet.AppendDisconnectPacket(nil, s.dialect.version, &packet.Disconnect{}))
-			return nil
-		}
-	}
-}
-
-func (c *lane) put(s *conn, buf []byte) error {
-	n, err := s.Write(buf)
-	c.t.l.counts.bytesOut.Add(uint64(n))
-	if err != nil {
-		return ended(err)
-	}
-	c.wrote()
-	return nil
-}
-
-// idle waits until there may be something to write; rest is when a pause ends, if there is one.
-func (c *lane) idle(ctx context.Context, s *conn, ping <-chan time.Time, rest time.Duration) error {
-	var due <-chan time.Time
-	if rest > 0 {
-		timer := time.NewTimer(rest)
-		defer timer.Stop()
-		due = timer.C
-	}
-	select {
-	case <-c.wake:
-	case <-due:
-	case <-ping:
-		if _, err := s.Write(packet.AppendPingreq(nil)); err != nil {
-			return ended(err)
-		}
-	case <-ctx.Done():
-	}
-	return nil
 }

@@ -68,8 +68,8 @@ type Options struct {
 
 	DialTimeout time.Duration // until the CONNACK; default 10 s
 	MaxPacket   int           // bytes of a packet that is taken from a broker; default 2 MiB
-	Window      int           // messages of a spool under way at most, over all connections; default 8192
-	WindowBytes int           // and their bytes; default 32 MiB
+	Window      int           // messages of a spool under way at most, over all connections: what may come twice when the node is killed; default 2048
+	WindowBytes int           // and their bytes; default 16 MiB
 
 	Logger *slog.Logger
 }
@@ -128,24 +128,12 @@ func endpoint(address string) (hostport string, secure bool, err error) {
 
 func (l *Link) peer() home.ID { return home.ID(l.Name) }
 
-// mayCome and mayGo say whether the policy lets a topic in or out.
-func (l *Link) mayCome(topic string) bool {
-	return matchesAny(l.In, topic) && !matchesAny(l.Never, topic)
-}
-func (l *Link) mayGo(topic string) bool {
-	return matchesAny(l.Out, topic) && !matchesAny(l.Never, topic)
-}
-
-func matchesAny(filters []string, topic string) bool {
-	return slices.ContainsFunc(filters, func(f string) bool { return routing.Matches(f, topic) })
-}
-
 // withDefaults returns a copy with every zero filled in.
 func (o Options) withDefaults() Options {
 	orDefault(&o.DialTimeout, 10*time.Second)
 	orDefault(&o.MaxPacket, 2<<20)
-	orDefault(&o.Window, 8192)
-	orDefault(&o.WindowBytes, 32<<20)
+	orDefault(&o.Window, 2048)
+	orDefault(&o.WindowBytes, 16<<20)
 	if o.Gateway == nil {
 		o.Gateway = func() bool { return true }
 	}

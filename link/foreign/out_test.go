@@ -39,16 +39,20 @@ func TestOut_LostConnection_SendsAgain(t *testing.T) {
 	})
 }
 
-// The node is killed between PUBLISH and PUBACK: another one sends under the same packet ids, so that the broker knows
+// The node is killed between PUBLISH and PUBREC: another one sends under the same packet id, so that the broker knows
 // what it has.
 func TestOut_KilledNode_SendsUnderTheSameID(t *testing.T) {
 	run(t, outOnly, func(l *lab) {
 		s := l.accept(false, packet.Connack{})
 		l.home.publish("d", "v/1", "a", 2)
 		first := s.published()
+		l.settle()
+		l.home.hold(true)
 		s.ack(packet.PUBREC, first.PacketID, packet.Success)
-		s.next(packet.PUBREL)
+		s.nothing() // the home does not know yet
 		l.halt()
+		l.home.drop()
+		l.home.hold(false)
 		l.start(outOnly)
 		s = l.accept(true, packet.Connack{})
 		again := s.published()
@@ -59,6 +63,48 @@ func TestOut_KilledNode_SendsUnderTheSameID(t *testing.T) {
 		s.ack(packet.PUBCOMP, again.PacketID, packet.Success)
 		l.settle()
 		l.want("spooled", l.home.spooled("old"), 0)
+	})
+}
+
+// The node is killed once the broker was told to release: another one does not send the message again.
+func TestOut_KilledNode_ReleasesWhatTheBrokerHas(t *testing.T) {
+	run(t, outOnly, func(l *lab) {
+		s := l.accept(false, packet.Connack{})
+		l.home.publish("d", "v/1", "a", 2)
+		l.home.publish("d", "v/1", "b", 1)
+		a, _ := s.published(), s.published()
+		s.ack(packet.PUBREC, a.PacketID, packet.Success)
+		l.want("released", s.acked(packet.PUBREL).PacketID, a.PacketID)
+		l.halt()
+		l.start(outOnly)
+		s = l.accept(true, packet.Connack{})
+		l.want("released again", s.acked(packet.PUBREL).PacketID, a.PacketID)
+		s.ack(packet.PUBCOMP, a.PacketID, packet.PacketIdentifierNotFound) // it was released before
+		b := s.published()
+		l.want("message", string(b.Payload), "b")
+		s.ack(packet.PUBACK, b.PacketID, packet.Success)
+		l.settle()
+		l.want("spooled", l.home.spooled("old"), 0)
+		l.want("remembered", len(l.home.st.Received("old")), 0)
+	})
+}
+
+// What the broker had when it lost its session is sent again, also by the next node.
+func TestOut_KilledNode_BrokerForgotTheSession(t *testing.T) {
+	run(t, outOnly, func(l *lab) {
+		s := l.accept(false, packet.Connack{})
+		l.home.publish("d", "v/1", "a", 2)
+		s.ack(packet.PUBREC, s.published().PacketID, packet.Success)
+		s.next(packet.PUBREL)
+		l.halt()
+		l.start(outOnly)
+		s = l.accept(false, packet.Connack{})
+		l.want("message", string(s.published().Payload), "a")
+		l.want("remembered", len(l.home.st.Received("old")), 0)
+		l.halt()
+		l.start(outOnly)
+		s = l.accept(true, packet.Connack{})
+		l.want("message", string(s.published().Payload), "a")
 	})
 }
 
@@ -258,5 +304,29 @@ func TestOut_DisconnectedOverOneMessage(t *testing.T) {
 		l.home.publish("d", "v/1", "d", 1)
 		l.want("at once", string(s.published().Payload), "d")
 		l.want("refused", l.dropped(DropRefused), 1)
+	})
+}
+
+// Two connections end one after the other: what waits to be sent again keeps its place, and is new to a broker that
+// has lost the session.
+func TestOut_LostTwice(t *testing.T) {
+	run(t, outOnly, func(l *lab) {
+		s := l.accept(false, packet.Connack{ReceiveMaximum: 3})
+		for _, payload := range []string{"a", "b", "c", "d"} {
+			l.home.publish("d", "v/1", payload, 2)
+		}
+		for range 3 {
+			s.published()
+		}
+		s.Close()
+		s = l.accept(true, packet.Connack{ReceiveMaximum: 1})
+		l.want("message", string(s.published().Payload), "a")
+		s.Close()
+		s = l.accept(false, packet.Connack{})
+		for _, want := range []string{"a", "b", "c", "d"} {
+			p := s.published()
+			l.want("message", string(p.Payload), want)
+			l.want("DUP", p.Dup, false)
+		}
 	})
 }

@@ -33,7 +33,7 @@ func run(t *testing.T, cfg func(*Link), test func(l *lab)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		l := &lab{t: t, ctx: ctx, dials: make(chan net.Conn), home: openHome(ctx, t)}
 		for _, id := range []home.ID{"old", "other"} {
-			l.home.do(&home.SetPeer{Peer: id})
+			l.home.do(policyOf(id, linkOf(cfg)))
 			l.home.do(&home.Interest{Peer: id, Epoch: home.Epoch{Number: 1}, Full: true, Version: 1, Add: []home.InterestFilter{{Namespace: "ns", Filter: "#"}}})
 		}
 		l.start(cfg)
@@ -46,16 +46,24 @@ func run(t *testing.T, cfg func(*Link), test func(l *lab)) {
 	})
 }
 
-// start runs the links; halt ends them, as a killed node would: nothing is said that is not said by then.
-func (l *lab) start(cfg func(*Link)) {
+func linkOf(cfg func(*Link)) Link {
 	link := Link{Name: "old", Namespace: "ns", Address: []string{"mqtt://broker:1883"}, In: []string{"#"}, Out: []string{"#"}, Retained: true, ClientID: "cw", Version: packet.V5}
 	if cfg != nil {
 		cfg(&link)
 	}
+	return link
+}
+
+func policyOf(id home.ID, link Link) *home.SetPeer {
+	return &home.SetPeer{Peer: id, In: link.In, Out: link.Out, Never: link.Never, QoSMax: link.QoSMax, Retained: link.Retained}
+}
+
+// start runs the links; halt ends them, as a killed node would: nothing is said that is not said by then.
+func (l *lab) start(cfg func(*Link)) {
 	var ctx context.Context
 	ctx, l.stop = context.WithCancel(l.ctx)
 	l.ended = make(chan struct{})
-	m, err := New(Options{Region: "eu", Home: l.home, Full: errFull, Local: l.home, Links: []Link{link}, Dial: l.dial})
+	m, err := New(Options{Region: "eu", Home: l.home, Full: errFull, Local: l.home, Links: []Link{linkOf(cfg)}, Dial: l.dial})
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -122,7 +122,7 @@ func (t *term) feed(ctx context.Context) error {
 			continue
 		}
 		for i := range refs {
-			if err := t.dispatch(r, &refs[i]); err != nil {
+			if err := t.dispatch(ctx, r, &refs[i]); err != nil {
 				return err
 			}
 		}
@@ -138,13 +138,17 @@ func await(ctx context.Context, c <-chan struct{}) {
 }
 
 // dispatch gives one message to the connection that has its publisher.
-func (t *term) dispatch(r *reader, ref *home.Spooled) error {
+func (t *term) dispatch(ctx context.Context, r *reader, ref *home.Spooled) error {
 	ok, err := r.body(ref)
 	if err != nil {
 		return err
 	}
 	t.ledger.add(ref, size(&ref.Message))
-	reason := t.mayNot(ref)
+	held := t.held[ref.Seq]
+	reason := DropReason("")
+	if !held { // else the broker has it
+		reason = t.mayNot(ref)
+	}
 	if !ok || reason != "" {
 		t.l.counts.drop(reason, 1)
 		t.ledger.done(ref.Seq)
@@ -152,7 +156,11 @@ func (t *term) dispatch(r *reader, ref *home.Spooled) error {
 	}
 	f := &flight{seq: ref.Seq, msg: ref.Message, maybe: ref.Seq <= t.high && t.fed < t.l.m.o.Window}
 	t.fed++
-	t.lanes[int(ref.Message.Publisher%uint32(len(t.lanes)))].enqueue(f)
+	c := t.lanes[int(ref.Message.Publisher%uint32(len(t.lanes)))]
+	if held {
+		return c.takeUp(ctx, f)
+	}
+	c.enqueue(f)
 	return nil
 }
 
@@ -161,13 +169,13 @@ func size(m *home.Message) int { return len(m.Topic) + len(m.Payload) + len(m.Fo
 // mayNot says why a spooled message does not go out; "" if it does. It was spooled under the policy and
 // the rules of its time.
 func (t *term) mayNot(ref *home.Spooled) DropReason {
-	m := &ref.Message
+	m, policy := &ref.Message, t.l.policy()
 	switch {
-	case m.Namespace != t.l.cfg.Namespace || !t.l.cfg.mayGo(m.Topic):
+	case m.Namespace != t.l.cfg.Namespace || !t.l.mayGo(policy, m.Topic):
 		return DropPolicyOut
 	case !t.st.MayLeave(m.Namespace, m.Topic, string(t.l.peer())):
 		return DropResidency
-	case t.trimmed(ref):
+	case policy.Trimmed("", ref.Seq, m.Topic):
 		return DropOperator
 	case hops(m.Trail) >= maxHops:
 		return DropLoop
@@ -179,12 +187,6 @@ func (t *term) mayNot(ref *home.Spooled) DropReason {
 	// The message is gone, but that it replaced what the topic retained before is not.
 	m.Payload, m.Forward, m.Expires = nil, nil, 0
 	return ""
-}
-
-// trimmed says whether an operator dropped a spooled message by filter.
-func (t *term) trimmed(ref *home.Spooled) bool {
-	policy := t.st.LinkPolicy(t.l.peer())
-	return policy != nil && policy.Trimmed("", ref.Seq, ref.Message.Topic)
 }
 
 // trimEvery bounds the entries that acknowledgements cost.

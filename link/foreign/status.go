@@ -3,6 +3,7 @@ package foreign
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -123,7 +124,7 @@ func (t *term) describe(st *Status) {
 		return
 	}
 	st.Connections, st.Connected, st.Protocol, st.UnderWay = len(t.lanes), int(t.up.Load()), t.dialect.String(), t.ledger.underWay()
-	st.Returns = len(t.l.cfg.In) > 0 && len(t.l.cfg.Out) > 0 && !t.dialect.bridge
+	st.Returns = len(t.l.cfg.In) > 0 && len(t.l.cfg.Out) > 0 && t.echoes.come.Load()
 	if at := t.first.address.Load(); at != nil && st.State == link.Up {
 		st.Address = *at
 	}
@@ -143,6 +144,9 @@ func (c *lane) setUp(s *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.state, l.reason, l.part, l.since = link.Up, "", "", time.Now()
+	if s.expiry < l.cfg.SessionExpiry {
+		l.part = fmt.Sprintf("the broker keeps our session for %s only, not %s: raise its limit, or lower spool.age", s.expiry, l.cfg.SessionExpiry)
+	}
 	l.log.Info("foreign link up", "address", s.address, "protocol", s.dialect.String(), "session_present", s.present)
 }
 

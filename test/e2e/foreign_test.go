@@ -171,8 +171,8 @@ func (b *broker) subscribeAt(with []string, args ...string) *subscriber {
 	return s
 }
 
-// Broker and node are killed and come back while messages cross both ways: nothing is lost, each publisher's come in
-// order.
+// Node and broker are killed and come back while messages cross both ways: nothing is lost, nothing of QoS 2 is doubled,
+// each publisher's come in order.
 func TestForeign_KilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	const n = 1500
@@ -225,12 +225,73 @@ func TestForeign_KilledUnderLoad(t *testing.T) {
 		await(t, s.name+" to arrive", func() bool { acked, _ := s.from.progress(); return acked == n && s.to.distinct() == n })
 	}
 	for _, s := range streams {
-		qos := s.qos
-		if s.from.addr == eu.MQTT {
-			qos = 1 // what was under way when the node was killed may come twice, see docs/foreign-link.md
-		}
-		settle(s.name, s.from, s.to, time.Since(began)).check(t, n, qos)
+		settle(s.name, s.from, s.to, time.Since(began)).check(t, n, s.qos)
 	}
+}
+
+// The link is at the node that leads. When that is killed another one goes on where it was, with the broker's session.
+func TestForeign_MovesWithTheLeader(t *testing.T) {
+	t.Parallel()
+	const n = 1000
+	b := startBroker(t)
+	tr := layOut(t, trial.Options{Regions: []string{"eu"}, Nodes: 3})
+	for _, node := range tr.Nodes {
+		edit(t, node, "links:\n", "links:\n"+foreignLinks([]string{fmt.Sprintf("name: old, address: [\"mqtt://%s\"], direction: both, in: [\"in/#\"], out: [\"out/#\"], connections: 2", b.addr)}))
+	}
+	if err := tr.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready(t, tr)
+	lead, other := leaderAndOther(t, tr)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	streams := []crossing{
+		{name: "out/2", qos: 2, from: &device{addr: other.MQTT, id: "from-out", topic: "out/2", qos: 2, window: 8}, to: &device{addr: b.addr, id: "to-out", filter: "out/2", qos: 2}},
+		{name: "in/2", qos: 2, from: &device{addr: b.addr, id: "from-in", topic: "in/2", qos: 2, window: 8}, to: &device{addr: other.MQTT, id: "to-in", filter: "in/2", qos: 2}},
+	}
+	began := time.Now()
+	for _, s := range streams {
+		go s.to.run(ctx)
+		go s.from.run(ctx)
+		await(t, s.name+" to be subscribed", func() bool { s.to.mu.Lock(); defer s.to.mu.Unlock(); return s.to.subscribed })
+		s.from.allow(n)
+	}
+	await(t, "some messages", func() bool {
+		acked, _ := streams[0].from.progress()
+		return acked > n/4 && streams[1].to.distinct() > n/4
+	})
+	lead.Kill()
+	if acked, _ := streams[0].from.progress(); acked == n {
+		t.Fatal("all had crossed before the leader was killed")
+	}
+	for _, s := range streams {
+		await(t, s.name+" to arrive", func() bool { acked, _ := s.from.progress(); return acked == n && s.to.distinct() == n })
+		settle(s.name, s.from, s.to, time.Since(began)).check(t, n, s.qos)
+	}
+	if l := foreignLink(t, other, "old"); l.State != admin.LinkUp && l.State != admin.LinkElsewhere {
+		t.Errorf("the link is %s: %s", l.State, l.Reason)
+	}
+}
+
+// leaderAndOther waits until the leader has the link up, and says who does not lead.
+func leaderAndOther(t *testing.T, tr *trial.Trial) (lead, other *trial.Node) {
+	t.Helper()
+	await(t, "the leader's link", func() bool {
+		lead, other = nil, nil
+		for _, n := range tr.Nodes {
+			var page admin.Page[admin.Link]
+			if get(t, n, "/v1/links", &page) != nil || len(page.Items) != 1 {
+				return false
+			}
+			if page.Items[0].State == admin.LinkUp {
+				lead = n
+			} else {
+				other = n
+			}
+		}
+		return lead != nil && other != nil
+	})
+	return lead, other
 }
 
 type crossing struct {
