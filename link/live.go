@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"sync/atomic"
-	"time"
 
 	"causeway/internal/home"
 	"causeway/link/wire"
@@ -89,9 +88,6 @@ func (p *peer) forward(m liveItem) {
 	}
 }
 
-// liveFlush is how long messages are gathered after a frame was sent.
-const liveFlush = time.Millisecond
-
 // sendLive sends what Forward queued. What waited for a tunnel that broke is
 // not new any more and is dropped.
 func (t *tunnel) sendLive(ctx context.Context) error {
@@ -102,16 +98,12 @@ func (t *tunnel) sendLive(ctx context.Context) error {
 		return err
 	}
 	var w sendStream
-	var last time.Time
 	for {
 		var first liveItem
 		select {
 		case first = <-q.messages:
 		case <-ctx.Done():
 			return nil
-		}
-		if rest := liveFlush - time.Since(last); rest > 0 && len(q.messages) < frameMessages {
-			_ = pause(ctx, rest)
 		}
 		if w == nil {
 			if w, err = t.openLive(ctx); err != nil {
@@ -121,7 +113,6 @@ func (t *tunnel) sendLive(ctx context.Context) error {
 		if err := t.liveFrame(ctx, enc, w, first); err != nil {
 			return err
 		}
-		last = time.Now()
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 	"causeway/link/wire"
 )
 
-// ackEvery is how long acks are gathered. The first after a silence goes at
-// once.
-const ackEvery = 5 * time.Millisecond
+// ackEvery is how long acks are gathered: the sender trims no more often. The
+// first after a silence goes at once.
+const ackEvery = 20 * time.Millisecond
 
 // outbox is what waits for the control stream. Only the newest of each kind
 // matters, so it is bounded by the classes and not by the traffic.

@@ -18,7 +18,6 @@ type outgoing struct {
 	enc  *wire.Encoder
 	pos  home.Seq // everything up to it was sent
 	gap  bool     // the next frame covers what the spool no longer has
-	last time.Time
 	refs []home.Spooled
 	left []home.Spooled // of the run that is being sent
 	key  []byte         // of that run
@@ -47,12 +46,6 @@ func (o *outgoing) run(ctx context.Context) error {
 		}
 		if len(o.refs) == 0 {
 			if err := o.wait(ctx, o.s.grown); err != nil {
-				return err
-			}
-			continue
-		}
-		if rest := flushEvery - time.Since(o.last); rest > 0 && size(o.refs) < smallFrame {
-			if err := o.linger(ctx, rest); err != nil {
 				return err
 			}
 			continue
@@ -130,18 +123,6 @@ func (o *outgoing) more(st *home.State, after home.Seq) bool {
 	return len(st.Spool(o.s.peer(), o.s.class, after, 1, 1, nil)) > 0
 }
 
-// size is a lower bound: evicted bodies count nothing.
-func size(refs []home.Spooled) (n int) {
-	for i := range refs {
-		m := &refs[i].Message
-		n += len(m.Topic) + len(m.Payload) + len(m.Forward)
-		if refs[i].Evicted {
-			return smallFrame // a backlog: no reason to wait
-		}
-	}
-	return n
-}
-
 // window waits while too much is unacknowledged.
 func (o *outgoing) window(ctx context.Context) error {
 	for o.s.full(o.s.t.p.m.o.SendWindow) {
@@ -217,7 +198,7 @@ func (o *outgoing) write(epoch home.Epoch, to home.Seq) error {
 	if _, err := o.w.Write(b); err != nil {
 		return err
 	}
-	o.pos, o.gap, o.last = to, false, time.Now()
+	o.pos, o.gap = to, false
 	p.meter.spend(len(b))
 	p.counts.framesOut.Add(1)
 	p.counts.messagesOut.Add(uint64(o.enc.Count() - o.none))

@@ -11,13 +11,12 @@ import (
 	"causeway/link/wire"
 )
 
-// A frame goes out when it is large enough, when the spool is drained and the
-// last one is flushEvery ago, or flushEvery after the last one.
+// A frame goes out as soon as there is something for it: what came of one entry
+// of our log, or while the last one was written. Waiting for more would cost more
+// than it saves, since a timer of less than a millisecond takes one or two.
 const (
 	frameBytes    = 64 << 10
-	smallFrame    = 16 << 10
 	frameMessages = 1024
-	flushEvery    = 2 * time.Millisecond
 	cursorWait    = 30 * time.Second // for the receiver's answer, which may wait for its home
 	cursorSlow    = 3 * time.Second  // after which the status says so
 	maxClassName  = 255

@@ -35,6 +35,7 @@ type batcher struct {
 	lastSent  atomic.Int64  // nanoseconds since started; for idle as well
 	resent    atomic.Uint64 // entries sent again
 	started   time.Time
+	lastOps   int           // owned by run
 	leading   bool          // owned by run
 	resendAt  time.Time     // owned by run; zero: nothing under way
 	resendIn  time.Duration // owned by run
@@ -79,7 +80,7 @@ func (b *batcher) run(ctx context.Context) {
 func (b *batcher) step() time.Duration {
 	for {
 		l := b.q.load()
-		l.sinceSent, l.leaderless = b.idle(), !b.leading
+		l.sinceSent, l.lastOps, l.leaderless = b.idle(), b.lastOps, !b.leading
 		d := b.batching.wait(l)
 		if d != 0 {
 			return b.untilResend(l, d)
@@ -91,6 +92,7 @@ func (b *batcher) step() time.Duration {
 // sendNext makes the next entry and sends it.
 func (b *batcher) sendNext() {
 	f := b.q.take()
+	b.lastOps = len(f.proposals)
 	b.lastSent.Store(int64(time.Since(b.started)))
 	b.to.send([]home.Entry{b.entry(f)})
 }

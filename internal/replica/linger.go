@@ -1,12 +1,18 @@
 package replica
 
-import "time"
+import (
+	"time"
+
+	"causeway/internal/home"
+)
 
 // load is what the decision to send an entry depends on.
 type load struct {
 	ops, bytes int           // waiting
+	urgent     int           // of the ops, those that somebody waits for
 	flights    int           // entries under way
 	flightOps  int           // operations in them
+	lastOps    int           // operations in the last that was sent
 	sinceSent  time.Duration // since the last entry was sent; large if never
 	draining   bool          // the replica stops: nobody else will come
 	leaderless bool          // nobody to send to
@@ -24,14 +30,28 @@ func (b Batching) wait(l load) time.Duration {
 		return never
 	case l.draining, b.full(l.ops, l.bytes):
 		return 0
-	case l.flights == 0 && l.sinceSent >= b.Linger:
-		return 0 // idle until now: lingering would only add latency
+	case l.urgent == 0:
+		return max(0, b.LazyLinger-l.sinceSent)
+	case l.flights == 0 && (l.sinceSent >= b.Linger || l.urgent <= b.SoloOps && l.lastOps <= b.SoloOps):
+		return 0 // idle until now, or nearly: lingering would only add latency
 	}
 	linger := b.Linger
 	if l.ops+l.flightOps <= b.FewOps {
 		linger = b.ShortLinger
 	}
 	return max(0, linger-l.sinceSent)
+}
+
+// lazy says that nobody waits for what comes of an operation: it goes with the
+// next that somebody does.
+func lazy(op home.Op) bool {
+	switch op := op.(type) {
+	case *home.Ack:
+		return len(op.Received) == 0 // else PUBREL waits
+	case *home.Trim:
+		return true
+	}
+	return false
 }
 
 // full says that more operations would not fit an entry.

@@ -32,6 +32,7 @@ type merger struct {
 	flightOp int
 	term     uint64 // raft's, of this leadership
 	lastSent time.Time
+	lastOps  int
 }
 
 func newMerger(r *core) *merger {
@@ -105,8 +106,8 @@ func (m *merger) run(ctx context.Context) {
 func (m *merger) step() time.Duration {
 	for {
 		m.mu.Lock()
-		d := m.batching.wait(load{ops: m.ops, bytes: int(m.bytes), flights: len(m.flights), flightOps: m.flightOp,
-			sinceSent: time.Since(m.lastSent), draining: m.r.queue.refuses() != nil, leaderless: !m.leading})
+		d := m.batching.wait(load{ops: m.ops, urgent: m.ops, bytes: int(m.bytes), flights: len(m.flights), flightOps: m.flightOp,
+			sinceSent: time.Since(m.lastSent), lastOps: m.lastOps, draining: m.r.queue.refuses() != nil, leaderless: !m.leading})
 		if d != 0 {
 			m.mu.Unlock()
 			return d
@@ -137,7 +138,7 @@ func (m *merger) take() (entries [][]byte, ops int) {
 	m.bytes -= bytes
 	m.flights = append(m.flights, ops)
 	m.flightOp += ops
-	m.lastSent = time.Now()
+	m.lastSent, m.lastOps = time.Now(), ops
 	m.room.Broadcast()
 	return entries, ops
 }

@@ -86,6 +86,8 @@ type Batching struct {
 	Linger      time.Duration // from one entry to the next under load; 4 ms
 	ShortLinger time.Duration // the same while at most FewOps are outstanding; 1 ms
 	FewOps      int           // 128
+	SoloOps     int           // after an entry of so many at most, so many go as soon as nothing is in flight; 8
+	LazyLinger  time.Duration // from one entry to the next of what nobody waits for; 2 ms
 }
 
 func (o Options) withDefaults() Options {
@@ -108,6 +110,8 @@ func (o Options) withDefaults() Options {
 	set(&o.Batching.InFlight, 2)
 	set(&o.Batching.Linger, 4*time.Millisecond)
 	set(&o.Batching.ShortLinger, time.Millisecond)
+	set(&o.Batching.SoloOps, 8)
+	set(&o.Batching.LazyLinger, 2*time.Millisecond)
 	set(&o.Batching.FewOps, 128)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -177,8 +181,8 @@ func (o Options) validate() error {
 	case o.Batching.MaxOps < 0 || o.Batching.MaxBytes < 0 || o.Batching.MaxBytes > maxEntryBytes || o.Batching.InFlight < 0:
 		return fmt.Errorf("replica: Batching %+v: MaxOps, MaxBytes and InFlight must be positive, MaxBytes at most %d",
 			o.Batching, maxEntryBytes)
-	case o.Batching.Linger < 0 || o.Batching.ShortLinger < 0 || o.FlushEvery < 0 || o.DrainTimeout < 0:
-		return fmt.Errorf("replica: Linger, ShortLinger, FlushEvery and DrainTimeout must not be negative")
+	case o.Batching.Linger < 0 || o.Batching.ShortLinger < 0 || o.Batching.LazyLinger < 0 || o.FlushEvery < 0 || o.DrainTimeout < 0:
+		return fmt.Errorf("replica: Linger, ShortLinger, LazyLinger, FlushEvery and DrainTimeout must not be negative")
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ type proposal struct {
 	op    home.Op
 	done  func(home.Outcome, error) // may be nil
 	bytes int
+	lazy  bool
 	since time.Time
 }
 
@@ -47,6 +48,7 @@ type queue struct {
 	mu        sync.Mutex
 	waiting   []proposal
 	waitBytes int
+	urgent    int   // of waiting, those that are not lazy
 	bytes     int64 // of all that is not done, with overhead
 	n         uint64
 	flights   []*flight
@@ -68,7 +70,7 @@ func (q *queue) push(op home.Op, done func(home.Outcome, error)) error {
 	if size > q.maxOp {
 		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, size, q.maxOp)
 	}
-	p := proposal{op: op, done: done, bytes: size, since: time.Now()}
+	p := proposal{op: op, done: done, bytes: size, lazy: lazy(op), since: time.Now()}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed != nil {
@@ -81,8 +83,11 @@ func (q *queue) push(op home.Op, done func(home.Outcome, error)) error {
 	q.waiting = append(q.waiting, p)
 	wasFull := q.batching.full(len(q.waiting)-1, q.waitBytes)
 	q.waitBytes += size
+	if !p.lazy {
+		q.urgent++
+	}
 	// Wake the batcher when its answer may change, not for every operation.
-	if len(q.waiting) == 1 || !wasFull && q.batching.full(len(q.waiting), q.waitBytes) {
+	if len(q.waiting) == 1 || !p.lazy && q.urgent == 1 || !wasFull && q.batching.full(len(q.waiting), q.waitBytes) {
 		q.nudge()
 	}
 	return nil
@@ -101,7 +106,7 @@ func (q *queue) nudge() {
 func (q *queue) load() load {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return load{ops: len(q.waiting), bytes: q.waitBytes, flights: len(q.flights), flightOps: q.flightOps,
+	return load{ops: len(q.waiting), urgent: q.urgent, bytes: q.waitBytes, flights: len(q.flights), flightOps: q.flightOps,
 		draining: q.closed != nil}
 }
 
@@ -116,6 +121,9 @@ func (q *queue) take() *flight {
 			break
 		}
 		bytes += q.waiting[k].bytes
+		if !q.waiting[k].lazy {
+			q.urgent--
+		}
 		k++
 	}
 	if k == 0 {
@@ -238,7 +246,7 @@ func (q *queue) fail(err error) []proposal {
 		left = append(left, f.proposals...)
 	}
 	left = append(left, q.waiting...)
-	q.failed, q.flights, q.waiting, q.flightOps, q.waitBytes, q.bytes = true, nil, nil, 0, 0, 0
+	q.failed, q.flights, q.waiting, q.flightOps, q.waitBytes, q.urgent, q.bytes = true, nil, nil, 0, 0, 0, 0
 	close(q.empty)
 	return left
 }

@@ -191,3 +191,42 @@ func TestQueue_Model(t *testing.T) {
 		}
 	})
 }
+
+// What nobody waits for does not make the batcher look; the first that somebody
+// does, does.
+func TestQueue_TellsUrgentFromLazy(t *testing.T) {
+	q := testQueue(1<<20, 1<<10)
+	push := func(op home.Op) (woke bool) {
+		t.Helper()
+		if err := q.push(op, nil); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-q.wake:
+			return true
+		default:
+			return false
+		}
+	}
+	for i, c := range []struct {
+		op           home.Op
+		woke         bool
+		ops, waiting int
+	}{
+		{&home.Ack{Done: []home.Range{{From: 1, To: 1}}}, true, 1, 0}, // the first of all
+		{&home.Trim{}, false, 2, 0},
+		{&home.Ack{Received: []home.Range{{From: 2, To: 2}}}, true, 3, 1}, // PUBREL waits
+		{&home.Tick{}, false, 4, 2},
+	} {
+		if woke := push(c.op); woke != c.woke {
+			t.Errorf("%d: woke: %v", i, woke)
+		}
+		if l := q.load(); l.ops != c.ops || l.urgent != c.waiting {
+			t.Errorf("%d: %+v", i, l)
+		}
+	}
+	q.take()
+	if l := q.load(); l.ops != 0 || l.urgent != 0 {
+		t.Errorf("left: %+v", l)
+	}
+}
