@@ -7,7 +7,7 @@ GO      := go
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test check fmt vet lint arch unit sim e2e deps soak lab bench bench-region fuzz clean
+.PHONY: help up build test check fmt vet lint arch unit sim e2e deps soak lab bench bench-region bench-link fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench: ## benchmarks of the parts
 
 bench-region: build ## a region of three nodes beside three of NATS, and its failures: figures against the goals (ARGS='-run idle', ARGS=-help)
 	$(GO) run ./test/bench $(ARGS)
+
+bench-link: build ## two linked regions beside a mosquitto bridge and NATS leaf nodes: figures against the goals
+	$(GO) run ./test/bench -run '^link$$' $(ARGS)
 
 fuzz: ## every fuzz target for FUZZTIME (default 20s)
 	@scripts/fuzz $${FUZZTIME:-20s}

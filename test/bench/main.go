@@ -1,14 +1,16 @@
 // Command bench measures a replicated region of three nodes, as processes with a
-// synced log each, beside a three-node NATS JetStream cluster on the same machine:
-// back to back, in rounds, since only ratios of such pairs hold. It prints what it
-// measured and which of the project's goals were met, as Markdown.
+// synced log each, beside a three-node NATS JetStream cluster on the same machine,
+// and two linked regions beside a mosquitto bridge and NATS leaf nodes: back to
+// back, in rounds, since only ratios of such pairs hold. It prints what it measured
+// and which of the project's goals were met, as Markdown.
 //
 //	make bench-region                        everything
 //	make bench-region ARGS='-run load'       some cases: see -help
+//	make bench-link                          the links alone
 //
-// It knows no more of the brokers than a device does, but for three things: the
-// CPU and memory of their processes, the times of causeway's commits (from its
-// metrics), and which of its nodes leads.
+// It knows no more of the brokers than a device does, but for four things: the
+// CPU and memory of their processes, the times of causeway's commits and the bytes
+// on its links (from its metrics), and which of its nodes leads.
 package main
 
 import (
