@@ -25,7 +25,8 @@
 // state, proposals that are lost with a leader, sent twice, overtaken. Only an
 // election is one step (vote.go). Beside the log: freshness by question (fresh.go),
 // a former owner that yields and SUBACK that waits for siblings (sibling.go), home
-// time by the leader (clock.go). Links run between the nodes that lead (link.go).
+// time by the leader (clock.go). Links run between the nodes that lead, and for a
+// moment between those that led (link.go).
 //
 // # The checker
 //

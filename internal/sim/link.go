@@ -58,6 +58,9 @@ func (l *link) tick() {
 		return
 	}
 	if l.a != a.office || l.b != b.office {
+		if l.a != nil && l.a.n != a && l.started {
+			l.linger(l.a.n)
+		}
 		l.broken()
 		l.a, l.b = a.office, b.office
 	}
@@ -138,20 +141,9 @@ func (n *node) spooled(peer home.ID, after home.Seq, most int) []home.Spooled {
 
 func (l *link) send() {
 	n := l.a.n
-	waiting := n.spooled(l.to.id, l.sent, 1+l.w.rnd.IntN(8))
-	if len(waiting) == 0 {
+	f := l.frame(n, l.sent)
+	if f == nil {
 		return
-	}
-	f := &home.Frame{Source: l.source(), From: l.sent, To: waiting[len(waiting)-1].Seq}
-	for _, s := range waiting {
-		m := s.Message
-		if s.Evicted {
-			m = n.body(s.Seq)
-		}
-		if !n.state.MayLeave(m.Namespace, m.Topic, string(l.to.id)) && l.w.opt.Plant != SendSpooled {
-			continue // the span covers it
-		}
-		f.Messages = append(f.Messages, home.FrameMessage{Seq: s.Seq, Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, Live: s.Live, Groups: s.Groups, RetainVersion: s.RetainVersion})
 	}
 	l.w.opt.Plant.misplace(f)
 	if l.w.opt.Plant == NoVersions {
@@ -172,6 +164,52 @@ func (l *link) send() {
 		l.w.deliver(&l.there, 0, func() {
 			if to.life == run && (l.life == life || l.w.rnd.IntN(2) == 0) {
 				l.receive(to, f, life)
+			}
+		})
+	}
+}
+
+// frame is what waits next at a node behind a number; nil if nothing does.
+func (l *link) frame(n *node, from home.Seq) *home.Frame {
+	waiting := n.spooled(l.to.id, from, 1+l.w.rnd.IntN(8))
+	if len(waiting) == 0 {
+		return nil
+	}
+	f := &home.Frame{Source: home.Source{Home: l.from.id, Epoch: n.state.Epoch()}, From: from, To: waiting[len(waiting)-1].Seq}
+	for _, s := range waiting {
+		m := s.Message
+		if s.Evicted {
+			m = n.body(s.Seq)
+		}
+		if !n.state.MayLeave(m.Namespace, m.Topic, string(l.to.id)) && l.w.opt.Plant != SendSpooled {
+			continue // the span covers it
+		}
+		f.Messages = append(f.Messages, home.FrameMessage{Seq: s.Seq, Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, Live: s.Live, Groups: s.Groups, RetainVersion: s.RetainVersion})
+	}
+	return f
+}
+
+// linger has a gateway that was replaced and does not know it send on for a moment, what its own
+// copy of the spool holds, from where it was or from the beginning. Any gateway of the peer may
+// take that, a former one too: two are at work at both ends. Nobody listens to the answers. Where
+// messages are confined it stops: it may not have heard of that.
+func (l *link) linger(n *node) {
+	if l.w.opt.Resident {
+		return
+	}
+	life, at := n.life, l.sent
+	if info := n.state.SpoolInfo(l.to.id); len(info) > 0 && l.w.rnd.IntN(2) == 0 {
+		at = info[0].Start
+	}
+	for range 3 {
+		l.w.after(l.w.upTo(400*time.Millisecond), func() {
+			to := l.to.nodes[l.w.rnd.IntN(len(l.to.nodes))]
+			if !l.up || !n.up || n.life != life || !to.up {
+				return
+			}
+			if f := l.frame(n, at); f != nil {
+				at = f.To
+				to.propose(f, nil)
 			}
 		})
 	}
