@@ -155,6 +155,8 @@ type transport struct {
 
 	handing atomic.Int32 // hand-overs of the leadership that are under way: nothing may wait
 
+	unheard atomic.Bool // the leader was sent back to its newest entry
+
 	hearts *hearts
 	beats  chan struct{} // holds one token: a heartbeat came
 
@@ -370,9 +372,13 @@ func (t *transport) receive() {
 
 // offered answers a leader that would send a snapshot. One who has fetched the
 // state since holds all that the snapshot stands for, which the leader cannot
-// know: it is told so, and goes on from there. Who has not will fetch it.
+// know: it is told so, and goes on from there. One whose last answers were lost may
+// hold more than the leader knows and less than the snapshot, and have cut its log
+// behind what the leader would begin with: it says yes once, upon which the leader
+// begins at the other end, where its log may reach back to the copy's. What it
+// counts by that is committed anyway. Who holds less than that will fetch it.
 func (t *transport) offered(rpc raft.RPC, q *raft.InstallSnapshotRequest) {
-	if t.holds(q.LastLogIndex) {
+	if t.holds(q.LastLogIndex) || t.unheard.CompareAndSwap(false, true) {
 		rpc.Respond(&raft.InstallSnapshotResponse{RPCHeader: q.RPCHeader, Term: q.Term, Success: true}, nil)
 		return
 	}
