@@ -353,7 +353,7 @@ const (
 // LinkBytes counts what crossed a link since the node started.
 type LinkBytes struct {
 	Direction string `json:"direction"` // in, out
-	Form      string `json:"form"`      // raw, wire
+	Form      string `json:"form"`      // raw, wire, transport
 	Bytes     int64  `json:"bytes"`
 }
 

@@ -86,8 +86,10 @@ type Batching struct {
 	Linger      time.Duration // from one entry to the next under load; 4 ms
 	ShortLinger time.Duration // the same while at most FewOps are outstanding; 1 ms
 	FewOps      int           // 128
-	SoloOps     int           // after an entry of so many at most, so many go as soon as nothing is in flight; 8
-	LazyLinger  time.Duration // from one entry to the next of what nobody waits for; 2 ms
+	// SoloOps go as soon as nothing is in flight, after an entry of so many at most:
+	// 8; 0 with Cluster, where each record costs every node.
+	SoloOps    int
+	LazyLinger time.Duration // from one entry to the next of what nobody waits for; 2 ms
 }
 
 func (o Options) withDefaults() Options {
@@ -110,7 +112,9 @@ func (o Options) withDefaults() Options {
 	set(&o.Batching.InFlight, 2)
 	set(&o.Batching.Linger, 4*time.Millisecond)
 	set(&o.Batching.ShortLinger, time.Millisecond)
-	set(&o.Batching.SoloOps, 8)
+	if o.Cluster == nil {
+		set(&o.Batching.SoloOps, 8)
+	}
 	set(&o.Batching.LazyLinger, 2*time.Millisecond)
 	set(&o.Batching.FewOps, 128)
 	if o.Logger == nil {
