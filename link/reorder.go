@@ -46,6 +46,7 @@ type joined struct {
 	ready   [][]byte          // in order
 	early   map[uint64][]byte // what comes later; nil while it is being read
 	held    int               // of r.left
+	last    bool              // no stripe is left: ready is all there will be
 	err     error             // why nothing more is to be had
 }
 
@@ -130,6 +131,19 @@ func (r *reorder) leave(j *joined, stripe receiveStream) {
 	delete(j.stripes, stripe)
 	if len(j.stripes) == 0 && r.streams[j.number] == j {
 		delete(r.streams, j.number)
+		j.finish()
+	}
+}
+
+// finish is called with mu held when all stripes have ended as they said: what is in
+// order can still be read, what waits for a chunk in between never can.
+func (j *joined) finish() {
+	j.last = true
+	for seq, b := range j.early {
+		delete(j.early, seq)
+		j.release(len(b) + chunkCost)
+	}
+	if len(j.ready) == 0 {
 		j.end(errStream)
 	}
 }
@@ -200,6 +214,9 @@ func (j *joined) Read(p []byte) (int, error) {
 	j.ready[0] = nil
 	j.ready = j.ready[1:]
 	j.release(n + chunkCost)
+	if j.last && len(j.ready) == 0 {
+		j.end(errStream)
+	}
 	return n, nil
 }
 
