@@ -10,6 +10,7 @@ type Stream struct {
 
 	// Owned by the subscribing device.
 	got                bitset
+	first              uint64 // number of the first arrival
 	highest            uint64
 	doubled, reordered uint64
 }
@@ -18,6 +19,7 @@ type Stream struct {
 type Sums struct {
 	Sent, Acked, Received uint64
 	Lost                  uint64 // acknowledged and never received
+	Unheard               uint64 // of them, sent before the first that was received: the subscription was on its way
 	Doubled               uint64 // arrivals beyond the first
 	Reordered             uint64 // first arrivals behind one with a greater number
 }
@@ -30,6 +32,9 @@ func (s *Stream) take(n uint64) (first bool) {
 		return false
 	case n < s.highest:
 		s.reordered++
+	}
+	if s.Received.Load() == 0 {
+		s.first = n
 	}
 	s.got.set(n)
 	s.highest = max(s.highest, n)
@@ -47,6 +52,9 @@ func (a *Sums) Add(s *Stream) {
 	for n := range s.Sent.Load() {
 		if s.acked.has(n) && !s.got.has(n) {
 			a.Lost++
+			if n < s.first {
+				a.Unheard++
+			}
 		}
 	}
 }
