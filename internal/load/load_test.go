@@ -58,3 +58,19 @@ func TestStream_CountsWhatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+// What was sent before the first arrival is told from what was lost behind it.
+func TestStream_UnheardIsBeforeTheFirstArrival(t *testing.T) {
+	var s Stream
+	s.Sent.Store(5)
+	for n := range uint64(5) {
+		s.acked.set(n)
+	}
+	s.take(2)
+	s.take(4)
+	var sums Sums
+	sums.Add(&s)
+	if sums.Lost != 3 || sums.Unheard != 2 {
+		t.Errorf("%d lost, %d of them unheard; want 3 and 2", sums.Lost, sums.Unheard)
+	}
+}
