@@ -101,17 +101,6 @@ func (w *wants) view() routing.View {
 	return v
 }
 
-// restrict narrows a filter to what may come by the link. Of what the rules of
-// residency keep apart nothing is told: it would tell the peer for nothing what is
-// wanted here.
-func (w *wants) restrict(f routing.Filter) []string {
-	never := w.never
-	if len(w.rules.Residency) > 0 {
-		never = append(slices.Clone(never), w.rules.Unwanted(f.Namespace, w.regions[:]...)...)
-	}
-	return routing.Restrict(f.Filter, w.in, never)
-}
-
 // advance takes the narrowed set to the home's version. It returns the change,
 // or not ok when the set had to be built anew.
 func (w *wants) advance() (routing.Delta, bool) {

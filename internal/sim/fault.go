@@ -219,7 +219,7 @@ func (w *World) reconfigure(n *node) {
 	w.logf("limits change")
 	limits := w.limits()
 	limits.QueueMessages = 10_000 + uint32(w.rnd.IntN(1000))
-	n.propose(&home.Configure{Revision: uint64(w.order), Limits: limits,
+	n.propose(&home.Configure{Revision: w.order, Limits: limits,
 		Acks: []home.AckPolicy{{Filter: "other/#", Policy: home.PolicyMemory}}, Residency: w.rules(n.r)}, nil)
 }
 

@@ -44,7 +44,7 @@ func (w *World) confine() error {
 		for _, p := range l.state.Peers() {
 			waiting += p.Spooled
 		}
-		l.propose(&home.Configure{Revision: uint64(w.order), Limits: w.limits(), Residency: w.rules(r)}, func(home.Outcome) { set++ })
+		l.propose(&home.Configure{Revision: w.order, Limits: w.limits(), Residency: w.rules(r)}, func(home.Outcome) { set++ })
 	}
 	w.run(w.now + 500*time.Millisecond)
 	if set < len(w.regions) || waiting == 0 {

@@ -186,7 +186,7 @@ func (b *bench) untilCrossed(ctx context.Context, x *broker) error {
 		}
 		if !wait(ctx, 200*time.Millisecond) {
 			x.stop()
-			return fmt.Errorf("%s: nothing crosses: %v, %w", x.name, err, ctx.Err())
+			return fmt.Errorf("%s: nothing crosses: %w, %w", x.name, err, ctx.Err())
 		}
 	}
 }
