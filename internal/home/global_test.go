@@ -306,3 +306,24 @@ func TestGlobalGroup_DevicesCannotForge(t *testing.T) {
 		r.want(f, r.sub("dev", e, Subscription{Filter: f, QoS: 1}), []byte{codeFilterInvalid})
 	}
 }
+
+// A message that was spooled for a group while it was global, and for a subscriber
+// beside it, comes to a region that has the group as a local one by now, or names
+// the group twice: members share one copy, also behind a restart.
+func TestGlobalGroup_IsLocalWhenAMessageArrives(t *testing.T) {
+	for _, live := range []bool{true, false} {
+		r := newRig(t, "eu")
+		e := r.attach("worker", true, 100)
+		r.sub("worker", e, Subscription{Filter: "$share/g/a", QoS: 1})
+		r.do(&Detach{Session: SessionKey{"", "worker"}, Epoch: e})
+		r.do(&Frame{Source: Source{"us", Epoch{1, "us"}}, To: 1, Messages: []FrameMessage{
+			{Seq: 1, Topic: "a", Payload: []byte("job"), QoS: 1, Live: live, Groups: []string{"g/a", "g/a"}}}})
+		kept := store{}
+		r.s.Flush(kept.put, kept.del)
+		if !same(kept.load(t), r.s) {
+			t.Error("the home is another one when it was loaded")
+		}
+		e = r.attach("worker", false, 100)
+		r.want("jobs", r.queue("worker", e), "[job]")
+	}
+}

@@ -30,6 +30,7 @@ type Group struct {
 	global bool      // one with the groups of that name in other regions
 	shares []share   // of peers
 	told   [2]string // what peers are asked for because of it
+	gen    uint64    // of the message being applied that came by a link: the group has it
 
 	view atomic.Pointer[groupView]
 	size atomic.Int64

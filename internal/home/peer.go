@@ -290,7 +290,7 @@ func (s *State) fromPeer(src *Source, fm *FrameMessage) {
 	if fm.RetainVersion != 0 {
 		s.retain(m, fm.RetainVersion, src.Home)
 	}
-	if fm.Live {
+	if s.gen++; fm.Live {
 		s.fanOut(m, nil)
 	}
 	for _, text := range fm.Groups {

@@ -180,8 +180,9 @@ func (p *peer) claimsOf(gen uint64) []string {
 	return p.claimed
 }
 
-// arrived gives what came by a link to the group it was sent for. A group that has
-// lost its members since keeps it for those to come.
+// arrived gives what came by a link to the group it was sent for, unless that is not
+// global any more and had it as a local one. A group that has lost its members since
+// keeps it for those to come.
 func (s *State) arrived(m *message, text string) {
 	name, filter, ok := strings.Cut(text, "/")
 	key := groupKey{m.Namespace, name, filter}
@@ -196,6 +197,10 @@ func (s *State) arrived(m *message, text string) {
 		}
 		g = s.group(key)
 	}
+	if g.gen == s.gen {
+		return
+	}
+	g.gen = s.gen
 	g.offer(s, m)
 	s.retire(g)
 }

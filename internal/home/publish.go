@@ -130,6 +130,7 @@ func (s *State) fanOut(m *message, from *session) int {
 			continue
 		}
 		if m.source != nil && len(g.members) > 0 {
+			g.gen = s.gen
 			g.offer(s, m)
 			n++
 		} else if m.source == nil && s.place(g, m) {

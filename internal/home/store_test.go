@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,6 +143,9 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 	filters := []string{"a", "a/#", "+/b", "#", "$share/g/a/#", "$share/g/x", "$share/h/#"}
 	topic := topics[rnd.IntN(len(topics))]
 	r.now += Time(rnd.IntN(3)) * Time(time.Second)
+	if rnd.IntN(6) == 0 {
+		r.randomOfRegions(rnd, k, topic, i)
+	}
 	switch rnd.IntN(17) {
 	case 16:
 		r.do(&Canary{Peer: "us"})
@@ -212,6 +216,51 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 		}
 		r.do(&Publish{Session: k, Epoch: e, PacketID: uint16(rnd.IntN(3) + 1), Topic: topic, Payload: []byte(payload), QoS: byte(1 + rnd.IntN(2)),
 			Retain: rnd.IntN(4) == 0, Expiry: uint32(rnd.IntN(2) * 10)})
+	}
+}
+
+// randomOfRegions applies one random operation of what concerns other regions.
+func (r *rig) randomOfRegions(rnd *rand.Rand, k SessionKey, topic string, i int) {
+	peer := []ID{"us", "ap"}[rnd.IntN(2)]
+	claims := []InterestFilter{{Filter: "$share/+/g/a/#"}, {Filter: "$share//g/eu/us"}, {Namespace: "ns", Filter: "$share/g/x"}, {Filter: "$share/g/a/#"}, {Filter: "a/#"}}
+	switch rnd.IntN(9) {
+	case 0:
+		r.do(&SetShared{Groups: []GlobalGroup{{Group: "g", Regions: []ID{"eu", "us", "ap"}}, {Namespace: "ns", Group: "g", Regions: []ID{"us", "eu"}}}[:rnd.IntN(3)]})
+	case 1:
+		r.do(&Rank{Peers: []ID{"us", "ap"}[rnd.IntN(3):], Away: rnd.IntN(3)})
+	case 2:
+		var add []InterestFilter
+		for _, f := range claims {
+			if rnd.IntN(2) == 0 {
+				add = append(add, f)
+			}
+		}
+		slices.SortFunc(add, func(a, b InterestFilter) int {
+			return strings.Compare(a.Namespace+"\x00"+a.Filter, b.Namespace+"\x00"+b.Filter)
+		})
+		r.do(&Interest{Peer: peer, Epoch: Epoch{1, "us"}, Full: true, Version: uint64(i), Add: add})
+	case 3:
+		groups := []string{"g/a/#", "g/x", "h/#", "g/a/#"}[rnd.IntN(3):]
+		r.do(&Frame{Source: Source{"ap", Epoch{2, "ap"}}, From: Seq(i), To: Seq(i + 1), Messages: []FrameMessage{{Seq: Seq(i + 1), Namespace: k.Namespace, Topic: topic,
+			Payload: []byte(fmt.Sprint("g", i)), QoS: byte(1 + rnd.IntN(2)), Live: rnd.IntN(2) == 0, Groups: groups}}})
+	case 4:
+		rules := []Residency{{Filter: "a/b/#", Regions: []string{"eu"}}, {Namespace: "ns", Filter: "x", Regions: []string{"us"}}}[:rnd.IntN(3)]
+		r.do(&Configure{Revision: uint64(i), Limits: Limits{QueueMessages: uint32(rnd.IntN(2) * 4), Retained: 1, WillGrace: uint32(rnd.IntN(2) * 2)}, Residency: rules})
+	case 5:
+		r.do(&SetPeer{Peer: "ap", Retained: rnd.IntN(2) == 0, Refuse: rnd.IntN(4) == 0, SpoolBytes: 600, SpoolAge: time.Duration(rnd.IntN(2)) * 9 * time.Second})
+	case 6:
+		if rnd.IntN(3) == 0 {
+			r.now += Time(4 * 24 * time.Hour)
+		}
+		r.do(&Tick{})
+	case 7:
+		if rnd.IntN(4) == 0 {
+			r.do(&ForgetPeer{Peer: peer})
+		} else {
+			r.do(&Trim{Peer: peer, Epoch: r.s.Epoch(), To: r.s.HighSeq() - Seq(rnd.IntN(5))})
+		}
+	default:
+		r.do(&Canary{Peer: peer})
 	}
 }
 
