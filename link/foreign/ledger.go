@@ -9,7 +9,8 @@ import (
 )
 
 // ledger knows which messages of the spool are under way. Several connections are done with them in any order; the spool
-// is trimmed up to the first one that is not done.
+// is trimmed up to the first one that is not done. What is done and not trimmed still counts: the next node with the link
+// finds it at the front of the spool, and takes no more than the bound for what may have been sent.
 type ledger struct {
 	messages, size int           // bounds
 	room           chan struct{} // there may be room again
@@ -19,12 +20,15 @@ type ledger struct {
 	list  []entry // by number
 	bytes int
 	trim  entry // the last one that is done with, with all before it
+	added uint64
+	gone  uint64 // of added, that are out of the spool
 }
 
 type entry struct {
 	seq   home.Seq
 	epoch home.Epoch
 	bytes int
+	n     uint64 // how many were added, with this one
 	done  bool
 }
 
@@ -36,7 +40,7 @@ func newLedger(messages, size int) *ledger {
 func (l *ledger) full() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.list) >= l.messages || l.bytes >= l.size
+	return l.added-l.gone >= uint64(l.messages) || l.bytes >= l.size
 }
 
 func (l *ledger) underWay() int {
@@ -49,7 +53,8 @@ func (l *ledger) underWay() int {
 func (l *ledger) add(ref *home.Spooled, bytes int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.list = append(l.list, entry{seq: ref.Seq, epoch: ref.Epoch, bytes: bytes})
+	l.added++
+	l.list = append(l.list, entry{seq: ref.Seq, epoch: ref.Epoch, bytes: bytes, n: l.added})
 	l.bytes += bytes
 }
 
@@ -80,4 +85,12 @@ func (l *ledger) trimmable() entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.trim
+}
+
+// trimmed notes that the home has trimmed the spool up to an entry.
+func (l *ledger) trimmed(e entry) {
+	l.mu.Lock()
+	l.gone = max(l.gone, e.n)
+	l.mu.Unlock()
+	wake(l.room)
 }

@@ -108,6 +108,27 @@ func TestOut_KilledNode_BrokerForgotTheSession(t *testing.T) {
 	})
 }
 
+// The home commits nothing any more, as that of a leader which was cut off, while the broker goes on: what is sent beyond
+// the trims stays within what the next node takes for sent, so that it is not released before it is sent again.
+func TestOut_HomeStands_NothingBeyondTheWindow(t *testing.T) {
+	run(t, outOnly, func(l *lab) {
+		l.halt()
+		for _, qos := range []byte{1, 1, 2} {
+			l.home.publish("d", "v/1", "a", qos)
+		}
+		l.home.hold(true)
+		l.window = 2
+		l.start(outOnly)
+		s := l.accept(false, packet.Connack{})
+		for range 2 {
+			s.ack(packet.PUBACK, s.published().PacketID, packet.Success)
+		}
+		s.nothing()
+		l.home.hold(false)
+		l.want("QoS behind the trims", s.published().QoS, byte(2))
+	})
+}
+
 // A session that the broker kept may hold ids of messages that are gone: a new one is not taken for them.
 func TestOut_NewMessage_ReleasesItsIDFirst(t *testing.T) {
 	run(t, outOnly, func(l *lab) {

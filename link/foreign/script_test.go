@@ -25,6 +25,8 @@ type lab struct {
 	stop  context.CancelFunc // of the links
 	ended chan struct{}
 	m     *Manager
+
+	window int // of the links that start
 }
 
 // run runs a test in a bubble. cfg changes the link, which is called old and goes both ways in namespace ns.
@@ -63,7 +65,7 @@ func (l *lab) start(cfg func(*Link)) {
 	var ctx context.Context
 	ctx, l.stop = context.WithCancel(l.ctx)
 	l.ended = make(chan struct{})
-	m, err := New(Options{Region: "eu", Home: l.home, Full: errFull, Local: l.home, Links: []Link{linkOf(cfg)}, Dial: l.dial})
+	m, err := New(Options{Region: "eu", Home: l.home, Full: errFull, Local: l.home, Links: []Link{linkOf(cfg)}, Dial: l.dial, Window: l.window})
 	if err != nil {
 		l.t.Fatal(err)
 	}

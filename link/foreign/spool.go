@@ -109,10 +109,6 @@ func (t *term) feed(ctx context.Context) error {
 	}
 	r := newReader(t.l.m.o.Home, t.st, t.l.peer())
 	for ctx.Err() == nil {
-		if t.ledger.full() {
-			await(ctx, t.ledger.room)
-			continue
-		}
 		refs, err := r.next()
 		if err != nil {
 			return err
@@ -122,12 +118,22 @@ func (t *term) feed(ctx context.Context) error {
 			continue
 		}
 		for i := range refs {
+			if t.waitRoom(ctx); ctx.Err() != nil {
+				return nil
+			}
 			if err := t.dispatch(ctx, r, &refs[i]); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// waitRoom waits until one more message may get under way, or ctx ends.
+func (t *term) waitRoom(ctx context.Context) {
+	for t.ledger.full() && ctx.Err() == nil {
+		await(ctx, t.ledger.room)
+	}
 }
 
 func await(ctx context.Context, c <-chan struct{}) {
@@ -208,6 +214,7 @@ func (t *term) runTrims(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("trim the spool: %w", err)
 		}
+		t.ledger.trimmed(e)
 		if pause(ctx, trimEvery) != nil {
 			return nil
 		}
