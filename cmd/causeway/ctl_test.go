@@ -24,11 +24,27 @@ type ctlRun struct {
 	env      []string
 	input    string
 	terminal bool // whether somebody can be asked
+	told     func(stdout string)
+}
+
+// telling is a buffer that tells what is in it after each write.
+type telling struct {
+	bytes.Buffer
+	told func(string)
+}
+
+func (b *telling) Write(p []byte) (int, error) {
+	n, err := b.Buffer.Write(p)
+	if b.told != nil {
+		b.told(b.String())
+	}
+	return n, err
 }
 
 // run executes a command line and returns what it wrote and its exit code.
 func (r ctlRun) run(ctx context.Context, args ...string) (stdout, stderr string, code int) {
-	var out, err bytes.Buffer
+	out := telling{told: r.told}
+	var err bytes.Buffer
 	std := stdio{in: strings.NewReader(r.input), out: &out, err: &err, env: append([]string{"HOME=" + r.dir}, r.env...)}
 	c := &ctl{std: std, now: func() time.Time { return noon }, interactive: func(stream any) bool { return r.terminal && (stream == std.in || stream == std.err) }}
 	root := &cobra.Command{Use: "causeway", SilenceErrors: true, SilenceUsage: true}
@@ -216,8 +232,13 @@ func TestCtl_StatusWatch(t *testing.T) {
 	api := &fakeAPI{answers: answers()}
 	api.serve(t, filepath.Join(dir, "data"))
 	for name, want := range map[string]string{"data": "ready for 3h", "elsewhere": "there is no such socket"} {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		stdout, stderr, code := ctlRun{dir: dir}.run(ctx, "status", "--watch", "--interval", "100ms", "--data-dir", filepath.Join(dir, name))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		twice := func(stdout string) {
+			if strings.Count(stdout, want) == 2 {
+				cancel()
+			}
+		}
+		stdout, stderr, code := ctlRun{dir: dir, told: twice}.run(ctx, "status", "--watch", "--interval", "100ms", "--data-dir", filepath.Join(dir, name))
 		cancel()
 		if n := strings.Count(stdout, want); code != 0 || n < 2 {
 			t.Errorf("%s: exit %d, shown %d times\n%s%s", name, code, n, stdout, stderr)
