@@ -324,6 +324,7 @@ func (s *State) end(op *EndSession) Outcome {
 	if x.attached() {
 		s.formers.lost(x.key, x.owner, s.time)
 		s.sink.Ended(x.key, x.epoch, x.owner, EndDeleted)
+		s.disown(x) // what was sent stays sent while its will meets its own queue
 		s.returnAssigned(x)
 	}
 	if !op.PublishWill {

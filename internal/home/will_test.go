@@ -73,3 +73,25 @@ func TestWill_OnceThoughItsNodeDied(t *testing.T) {
 		})
 	}
 }
+
+// An operator ends a session whose will meets its own full queue, of which all was
+// sent: a home that was loaded in between drops the same as one that went on.
+func TestEndSession_WillMeetsItsOwnQueue(t *testing.T) {
+	r := newRig(t, "eu")
+	r.do(&Configure{Revision: 1, Limits: Limits{QueueMessages: 2}})
+	k := SessionKey{"", "d"}
+	e := r.do(&Attach{Session: k, Expiry: 100, Will: &Will{Topic: "a", Payload: []byte("gone"), QoS: 1}}).Epoch
+	r.sub("d", e, Subscription{Filter: "a", QoS: 1})
+	for range 3 { // the third looks for what expired
+		r.do(&Publish{Topic: "a", Payload: []byte("x"), QoS: 1, Expiry: 1})
+		r.now += Time(time.Second)
+	}
+	kept := store{}
+	r.s.Flush(kept.put, kept.del)
+	back, at := kept.load(t), len(r.log)
+	r.do(&EndSession{Session: k, PublishWill: true})
+	replay(t, back, r.log[at:])
+	if !same(back, r.s) {
+		t.Error("the home goes another way when it was loaded")
+	}
+}
