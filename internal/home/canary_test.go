@@ -87,3 +87,13 @@ func TestCanary_InRuns(t *testing.T) {
 	r.want("some were dropped", info.Dropped > 10, true)
 	r.want("dropped and waiting", info.Dropped+uint64(info.Messages), uint64(50))
 }
+
+// What no policy of a link looks at is kept by nobody, whatever a peer puts into it.
+func TestCanary_CarriesNothing(t *testing.T) {
+	r := newRig(t, "eu")
+	r.do(&Frame{Source: Source{"us", Epoch{1, "us"}}, To: 1, Messages: []FrameMessage{
+		{Seq: 1, Namespace: CanaryNamespace, Topic: "a", Payload: []byte("x"), QoS: 1, Live: true, Retain: true, RetainVersion: 1}}})
+	if got, ok := r.s.RetainedMessage(CanaryNamespace, "a"); ok {
+		t.Errorf("the home retains %q of a canary", got.Payload)
+	}
+}

@@ -250,7 +250,7 @@ func (s *State) frame(op *Frame) Outcome {
 			continue
 		}
 		at = fm.Seq
-		if routing.ValidTopic(fm.Topic) != nil || !keySafe(fm.Namespace) {
+		if routing.ValidTopic(fm.Topic) != nil || !keySafe(fm.Namespace) || fm.Namespace == CanaryNamespace {
 			continue
 		}
 		if !s.mayStay(fm.Namespace, fm.Topic) {
