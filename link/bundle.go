@@ -313,6 +313,7 @@ func (b *bundle) because(err error) error {
 
 func (b *bundle) finish(code uint64, reason string) {
 	b.cancel()
+	b.order.close()
 	b.mu.Lock()
 	strands := slices.Clone(b.strands)
 	b.mu.Unlock()

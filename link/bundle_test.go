@@ -274,12 +274,17 @@ func TestBundle_OlderPeer(t *testing.T) {
 type fakeConn struct {
 	conn
 	name  string
-	takes chan []byte // what was written, one at a time
+	takes chan []byte   // what was written, one at a time
+	dead  chan struct{} // closed when it ends by itself
 }
 
 func (f *fakeConn) receive(ctx context.Context) (receiveStream, error) {
-	<-ctx.Done()
-	return nil, ctx.Err()
+	select {
+	case <-f.dead:
+		return nil, errSilent
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 func (f *fakeConn) send(context.Context) (sendStream, error) {
 	return &fakeStream{c: f, ended: make(chan struct{})}, nil
@@ -361,6 +366,36 @@ func TestStriped_Refused(t *testing.T) {
 		}
 		<-s.done()
 		s.reset()
+		b.close(0, "the test is over")
+	})
+}
+
+// A stripe that was ended is on its way until the peer has all of it: if its connection
+// dies before, a chunk may be lost, and the tunnel must not go on without it.
+func TestStriped_EndedStripeIsOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := &fakeConn{takes: make(chan []byte, 100)}
+		second := &fakeConn{takes: make(chan []byte, 100), dead: make(chan struct{})}
+		b := newBundle(first, wire.JoinToken{}, 1<<20)
+		if err := b.join(second); err != nil {
+			t.Fatal(err)
+		}
+		b.widen(2)
+		if _, err := b.send(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		b.widen(1)
+		synctest.Wait()
+		if n := len(second.takes); n != 2 {
+			t.Fatalf("the second connection took %d writes, want the beginning and the end of a stripe", n)
+		}
+		close(second.dead)
+		synctest.Wait()
+		select {
+		case <-b.gone:
+		default:
+			t.Error("the bundle goes on, although its connection died with a stripe that nobody acknowledged")
+		}
 		b.close(0, "the test is over")
 	})
 }

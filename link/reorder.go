@@ -25,6 +25,7 @@ type reorder struct {
 	moved   sync.Cond // something left, or became the next one
 	waiting int       // for moved
 	left    int       // bytes
+	closed  bool
 	streams map[uint64]*joined
 }
 
@@ -121,7 +122,21 @@ func (r *reorder) add(number uint64, stripe receiveStream) *joined {
 		r.streams[number] = j
 	}
 	j.stripes[stripe] = true
+	if r.closed {
+		j.end(errStream)
+	}
 	return j
+}
+
+// close ends all streams. Where there is no room no stripe is read, so none of them
+// would hear that its connection ended.
+func (r *reorder) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	for _, j := range r.streams {
+		j.end(errStream)
+	}
 }
 
 // leave forgets a stripe, and with the last one the stream's number.

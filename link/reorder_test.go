@@ -183,31 +183,90 @@ func TestReorder_BoundsStreams(t *testing.T) {
 	}
 }
 
-// Whatever a peer sends on three stripes, nothing panics, nothing hangs when they end,
-// and what is held is bounded and given back.
+// Whatever a peer sends on three stripes, nothing panics, nothing hangs when their
+// bundle ends, and what is held is bounded and given back.
 func FuzzReorder(f *testing.F) {
 	ok := inChunks(rand.New(rand.NewPCG(1, 1)), make([]byte, 9000), 3)
 	f.Add(ok[0], ok[1], ok[2])
 	f.Add(wire.AppendChunk(wire.AppendStripe(nil, 1), 1<<40, []byte("late")), []byte{1, 0, 0}, []byte{2})
 	f.Add([]byte{1, 0, 255, 255, 255, 255, 15}, []byte{}, []byte{0xff})
+	f.Add([]byte("0\x80\x80\x800\x80 \x04"), []byte{1}, []byte{2}) // larger than all room, and never the next one
 	f.Fuzz(func(t *testing.T, a, b, c []byte) {
-		const room = 4096
-		r := newReorder(room)
-		var all sync.WaitGroup
-		for _, in := range [][]byte{a, b, c} {
+		synctest.Test(t, func(t *testing.T) { readStripes(t, a, b, c) })
+	})
+}
+
+func readStripes(t *testing.T, stripes ...[]byte) {
+	const room = 4096
+	r := newReorder(room)
+	var all sync.WaitGroup
+	for _, in := range stripes {
+		s := newPipeStream()
+		all.Go(func() {
+			_ = r.read(s, func(in receiveStream) { all.Go(func() { _, _ = io.Copy(io.Discard, in) }) })
+			s.refuse()
+		})
+		all.Go(func() {
+			_, _ = s.w.Write(in)
+			_ = s.w.CloseWithError(errStream)
+		})
+	}
+	synctest.Wait()
+	r.close()
+	all.Wait()
+	if r.left != room || len(r.streams) != 0 {
+		t.Fatalf("%d of %d bytes are free, %d streams left", r.left, room, len(r.streams))
+	}
+}
+
+// Stripes that wait for room, of a stream whose next chunk will never come, end with
+// their bundle, and so does the stream's reader.
+func TestReorder_EndsWithItsBundle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBundle(&fakeConn{}, wire.JoinToken{}, 3000)
+		r := b.order
+		begun := make(chan receiveStream, 1)
+		for _, seqs := range [][]uint64{{0}, {2, 3, 4, 5}} { // a third stripe had 1
 			s := newPipeStream()
-			all.Go(func() {
-				_ = r.read(s, func(in receiveStream) { all.Go(func() { _, _ = io.Copy(io.Discard, in) }) })
-				s.refuse()
-			})
-			all.Go(func() {
-				_, _ = s.w.Write(in)
-				_ = s.w.CloseWithError(errStream)
-			})
+			go func() {
+				b := wire.AppendStripe(nil, 1)
+				for _, seq := range seqs {
+					b = wire.AppendChunk(b, seq, make([]byte, 1000))
+				}
+				_, _ = s.w.Write(b)
+			}()
+			go func() { _ = r.read(s, func(s receiveStream) { begun <- s }) }()
+			defer s.refuse()
 		}
-		all.Wait()
-		if r.left != room || len(r.streams) != 0 {
-			t.Fatalf("%d of %d bytes are free, %d streams left", r.left, room, len(r.streams))
+		in := <-begun
+		read := make(chan error, 1)
+		go func() {
+			_, err := io.Copy(io.Discard, in)
+			read <- err
+		}()
+		synctest.Wait()
+		b.close(0, "the test is over")
+		synctest.Wait()
+		select {
+		case err := <-read:
+			if !errors.Is(err, errStream) {
+				t.Errorf("the reader heard %v", err)
+			}
+		default:
+			t.Fatal("the reader waits for ever")
+		}
+		if r.left != 3000 {
+			t.Errorf("%d of 3000 bytes are free", r.left)
+		}
+		if err := r.read(stripeOf(2, 0), func(receiveStream) { t.Error("a stream began") }); err != nil {
+			t.Errorf("a late stripe: %v", err)
 		}
 	})
+}
+
+// stripeOf is a stripe of one chunk.
+func stripeOf(number, seq uint64) receiveStream {
+	s := newPipeStream()
+	go func() { _, _ = s.w.Write(wire.AppendChunk(wire.AppendStripe(nil, number), seq, []byte("x"))) }()
+	return s
 }

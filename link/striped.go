@@ -123,8 +123,7 @@ func (s *striped) stripe(m *strand, end <-chan struct{}) error {
 				return err
 			}
 		case <-end:
-			_, err := w.Write(wire.AppendChunk(nil, 0, nil))
-			return err
+			return s.endStripe(w)
 		case <-w.done():
 			return errStream
 		case <-s.ctx.Done():
@@ -132,6 +131,19 @@ func (s *striped) stripe(m *strand, end <-chan struct{}) error {
 			return nil
 		}
 	}
+}
+
+// endStripe says that a stripe ends and waits until the peer, which refuses the rest,
+// has all of it: a connection that dies before was not one that carried nothing.
+func (s *striped) endStripe(w sendStream) error {
+	if _, err := w.Write(wire.AppendChunk(nil, 0, nil)); err != nil {
+		return err
+	}
+	<-w.done() // also when the stream is given up, which resets w
+	if _, err := w.Write(nil); !errors.Is(err, errStream) {
+		return err
+	}
+	return nil
 }
 
 func (s *striped) done() <-chan struct{} { return s.refused }
