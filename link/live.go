@@ -55,12 +55,15 @@ func (q *liveQueue) push(m liveItem) bool {
 	}
 }
 
+// took notes that a message left the queue.
+func (q *liveQueue) took(m liveItem) { q.bytes.Add(-liveSize(m)) }
+
 // clear drops what waits and says how many they were.
 func (q *liveQueue) clear() (n int) {
 	for {
 		select {
 		case m := <-q.messages:
-			q.bytes.Add(-liveSize(m))
+			q.took(m)
 			n++
 		default:
 			return n
@@ -102,11 +105,13 @@ func (t *tunnel) sendLive(ctx context.Context) error {
 		var first liveItem
 		select {
 		case first = <-q.messages:
+			q.took(first)
 		case <-ctx.Done():
 			return nil
 		}
 		if w == nil {
 			if w, err = t.openLive(ctx); err != nil {
+				counts.drop(DropLinkDown, 1)
 				return err
 			}
 		}
@@ -146,9 +151,9 @@ func (t *tunnel) liveFrame(ctx context.Context, enc *wire.Encoder, w sendStream,
 			} else if enc.Raw() >= room || !enc.Add(&m) {
 				break
 			}
-			q.bytes.Add(-liveSize(next))
 			select {
 			case next = <-q.messages:
+				q.took(next)
 			default:
 				next = liveItem{}
 			}
@@ -161,6 +166,11 @@ func (t *tunnel) liveFrame(ctx context.Context, enc *wire.Encoder, w sendStream,
 			return err
 		}
 		if _, err := w.Write(b); err != nil {
+			lost := enc.Count()
+			if next.Message != nil {
+				lost++
+			}
+			t.p.counts.drop(DropLinkDown, lost)
 			return err
 		}
 		t.p.meter.spend(len(b))

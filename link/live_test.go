@@ -1,6 +1,7 @@
 package link
 
 import (
+	"crypto/rand"
 	"fmt"
 	"testing"
 	"time"
@@ -116,6 +117,36 @@ func TestLive_NotLateAfterABreak(t *testing.T) {
 		}
 		if n := eu.status("us").Counters.Dropped[DropLinkDown]; n < 40 {
 			t.Errorf("%d dropped as link_down", n)
+		}
+	})
+}
+
+// What waits for the link's rate when the tunnel ends is dropped, counted, and takes no
+// room in the queue any more.
+func TestLive_ThrottledWhenTheTunnelEnds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 10*time.Millisecond)
+		defer w.close()
+		w.region("us", peerFrom("eu"))
+		eu := w.region("eu", peerTo("us"))
+		eu.home.do(t, &home.SetPeer{Peer: "us", Rate: 20_000})
+		up(t, eu, "us")
+		const messages = 50
+		for range messages {
+			payload := make([]byte, 10_000)
+			_, _ = rand.Read(payload) // nothing to compress
+			eu.m.Forward("us", liveMsg(string(payload)), wanted)
+		}
+		time.Sleep(3 * time.Second)
+		w.wan.setCut(ip("eu"), ip("us"), true)
+		eventually(t, time.Minute, "the tunnel to end", func() bool { return eu.status("us").State != Up })
+		time.Sleep(time.Second)
+		c := eu.status("us").Counters
+		if n := c.LiveOut + c.Dropped[DropLinkDown]; n != messages || c.LiveOut == 0 {
+			t.Errorf("%d sent and %d dropped of %d", c.LiveOut, c.Dropped[DropLinkDown], messages)
+		}
+		if n := eu.peer("us").live.bytes.Load(); n != 0 {
+			t.Errorf("%d bytes of nothing are in the queue", n)
 		}
 	})
 }
