@@ -120,6 +120,9 @@ func (t *tunnel) passOn(ctx context.Context, near duplex, r *bufio.Reader, path 
 	there, back := t.p.relays.to(on.p), on.p.relays.to(t.p)
 	there.begin()
 	defer there.end()
+	// Whoever waits for far to take something does not see near end, and near's next
+	// tunnel waits for this one.
+	defer context.AfterFunc(ctx, far.reset)()
 	splice(relayEnd{near, r, &there.bytes}, relayEnd{far, far, &back.bytes})
 	return nil
 }

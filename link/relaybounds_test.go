@@ -264,3 +264,20 @@ func TestRelay_WindowsGrow(t *testing.T) {
 		}
 	})
 }
+
+// An end whose tunnel broke has another one at once, whatever the far end does not take.
+func TestRelay_FarEndThatTakesNothingHoldsNoTunnel(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := handmade(t, func(o *Options) { o.StreamWindow, o.ConnWindow = 1<<20, 4<<20 })
+		defer s.close()
+		eu, _ := s.stream(t)
+		go func() { _, _ = eu.Write(make([]byte, 64<<20)) }()
+		time.Sleep(5 * time.Second)
+		s.eu.close()
+		s.eu = s.w.stranger(t, "eu", "ap")
+		h := helloOf("eu")
+		h.Instance++
+		s.eu.open(h)
+		eventually(t, 2*time.Second, "the next tunnel", func() bool { return s.ap.status("eu").State == Up && s.open() == 0 })
+	})
+}
