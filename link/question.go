@@ -76,6 +76,7 @@ func (t *tunnel) pad(ctx context.Context, n int64) (time.Duration, error) {
 		return 0, err
 	}
 	defer w.reset()
+	defer context.AfterFunc(ctx, w.reset)() // a peer that reads nothing keeps nobody waiting
 	head := wire.StreamHead{Kind: wire.StreamPadding, Nonce: t.nonce(), Bytes: uint64(n)}
 	began := time.Now()
 	if _, err := w.Write(head.Append(nil)); err != nil {

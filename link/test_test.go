@@ -181,3 +181,27 @@ func TestTest_OneAtATime(t *testing.T) {
 		}
 	})
 }
+
+// Padding that the peer does not read ends in time.
+func TestTest_PaddingThatNobodyReads(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 20*time.Millisecond)
+		defer w.close()
+		eu := w.region("eu", peerFrom("us"))
+		s := w.stranger(t, "us", "eu")
+		defer s.close()
+		h := helloOf("us")
+		h.Features &^= wire.FeatureBundle
+		s.open(h)
+		up(t, eu, "us")
+		ctx, cancel := context.WithTimeout(context.Background(), padWait)
+		defer cancel()
+		began := time.Now()
+		if _, err := eu.peer("us").current().pad(ctx, maxPadding); err == nil {
+			t.Error("it got through")
+		}
+		if took := time.Since(began); took > padWait+time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
