@@ -1,7 +1,6 @@
 package link
 
 import (
-	"slices"
 	"time"
 
 	"causeway/internal/home"
@@ -31,10 +30,6 @@ func wireFilters(list []routing.Filter) []wire.Filter {
 		out[i] = wire.Filter(f)
 	}
 	return out
-}
-
-func interestFilters(list []routing.Filter) []home.InterestFilter {
-	return slices.Clone(list)
 }
 
 func routingFilters(list []wire.Filter) []routing.Filter {

@@ -34,7 +34,7 @@ func TestHeeder_StepsNeverNarrow(t *testing.T) {
 		h.do(t, &home.SetPeer{Peer: "us"})
 		epoch := home.Epoch{Number: 1, Host: "us"}
 		before, after := set(rt, "before"), set(rt, "after")
-		h.do(t, &home.Interest{Peer: "us", Epoch: epoch, Full: true, Version: 5, Add: interestFilters(before)})
+		h.do(t, &home.Interest{Peer: "us", Epoch: epoch, Full: true, Version: 5, Add: slices.Clone(before)})
 		m, err := New(Options{Region: "eu", Home: h, Full: errFull, Local: &node{}, Identity: &identity{},
 			Listen: func() (net.PacketConn, error) { return nil, net.ErrClosed }, Peers: []Peer{{ID: "us"}}})
 		if err != nil {

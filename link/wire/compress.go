@@ -35,16 +35,6 @@ func (c Codec) String() string {
 	return fmt.Sprintf("codec %d", byte(c))
 }
 
-// ParseCodec is the reverse of String for configuration files.
-func ParseCodec(s string) (Codec, error) {
-	for _, c := range []Codec{CodecNone, CodecS2, CodecZstd} {
-		if s == c.String() {
-			return c, nil
-		}
-	}
-	return 0, fmt.Errorf("compression %q is not known: use zstd, s2 or none", s)
-}
-
 // Supported returns c if the features include it, otherwise the best codec that
 // they do.
 func Supported(c Codec, features uint64) Codec {

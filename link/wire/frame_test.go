@@ -240,15 +240,7 @@ func sealed(body []byte) []byte {
 	return append(b, body...)
 }
 
-func TestCodec_Names(t *testing.T) {
-	for _, c := range []Codec{CodecNone, CodecS2, CodecZstd} {
-		if got, err := ParseCodec(c.String()); err != nil || got != c {
-			t.Errorf("%s parses as %s, %v", c, got, err)
-		}
-	}
-	if _, err := ParseCodec("gzip"); err == nil || !strings.Contains(err.Error(), "zstd, s2 or none") {
-		t.Errorf("gzip: %v", err)
-	}
+func TestCodec_Supported(t *testing.T) {
 	for _, c := range []struct {
 		ask      Codec
 		features uint64
