@@ -1,6 +1,10 @@
 package foreign
 
-import "causeway/broker/packet"
+import (
+	"errors"
+
+	"causeway/broker/packet"
+)
 
 // acks are the acknowledgements of a connection, in the order of what they acknowledge [MQTT-4.6.0-2]. Guarded by the
 // lane's mu.
@@ -13,6 +17,23 @@ type slot struct {
 	t     packet.Type
 	id    uint16
 	ready bool
+}
+
+// maxUnsaid bounds the acknowledgements that wait to be written; a broker has at most as many messages under way as there
+// are packet ids.
+const maxUnsaid = 1 << 17
+
+// errUnsaid ends a connection whose broker goes on sending and reads nothing.
+var errUnsaid = errors.New("the broker sends messages and does not read their acknowledgements")
+
+// unsaid checks that a broker reads what it makes us say.
+func (c *lane) unsaid() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.acks.slots) > maxUnsaid || len(c.control) > 4*maxUnsaid {
+		return errUnsaid
+	}
+	return nil
 }
 
 // reserve returns the number of a slot, from 1.

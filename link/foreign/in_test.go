@@ -1,6 +1,8 @@
 package foreign
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -206,6 +208,36 @@ func TestIn_EchoesOfABridge(t *testing.T) {
 				want = want[:1]
 			}
 			l.want("received", received(), want)
+		})
+	}
+}
+
+// A broker that sends for ever and reads nothing is given up, whatever it makes us say.
+func TestIn_BrokerThatReadsNothing(t *testing.T) {
+	for name, b := range map[string][]byte{
+		"acknowledgements": packet.AppendPublish(nil, packet.V5, &packet.OutPublish{Topic: canaryLevels + "x", QoS: 1, PacketID: 1}),
+		"releases":         packet.AppendAck(nil, packet.V5, packet.PUBREC, 9, packet.Success),
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, nil, func(l *lab) {
+				s := l.accept(false, packet.Connack{})
+				s.subscribed()
+				full := bytes.Repeat(b, 100)
+				for n := 0; ; n++ {
+					if _, err := s.Write(full); err != nil {
+						break
+					}
+					if n > 4*maxUnsaid/100 {
+						t.Fatalf("%d packets were taken", 100*n)
+					}
+				}
+				for range s.packets { // what came before nobody read
+				}
+				l.settle()
+				if st := l.m.Status()[0]; !strings.Contains(st.Reason, "does not read") {
+					t.Errorf("the reason is %q", st.Reason)
+				}
+			})
 		})
 	}
 }

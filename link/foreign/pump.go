@@ -20,6 +20,9 @@ func (c *lane) read(ctx context.Context, s *conn, in *inbound) error {
 		if err != nil {
 			return ended(err)
 		}
+		if err := c.unsaid(); err != nil {
+			return err
+		}
 		if body == nil { // skipped
 			continue
 		}
