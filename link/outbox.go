@@ -14,10 +14,15 @@ import (
 // first after a silence goes at once.
 const ackEvery = 20 * time.Millisecond
 
+// maxUnsaid bounds the acknowledgements and cursors that wait. A peer has few classes,
+// of few epochs; one that makes up more and reads nothing is given up.
+const maxUnsaid = 4096
+
 // outbox is what waits for the control stream. Only the newest of each kind
 // matters, so it is bounded by the classes and not by the traffic.
 type outbox struct {
 	ready chan struct{}
+	over  chan struct{} // signalled when too much waits
 
 	mu      sync.Mutex
 	acks    map[lane]wire.Ack
@@ -35,13 +40,14 @@ type lane struct {
 }
 
 func newOutbox() *outbox {
-	return &outbox{ready: make(chan struct{}, 1), acks: map[lane]wire.Ack{}, cursors: map[lane]wire.Cursor{}}
+	return &outbox{ready: make(chan struct{}, 1), over: make(chan struct{}, 1), acks: map[lane]wire.Ack{}, cursors: map[lane]wire.Cursor{}}
 }
 
 // ack may be called from the home's apply: it does not block.
 func (o *outbox) ack(a wire.Ack) {
 	o.mu.Lock()
 	o.acks[lane{a.Source, a.Class}] = a
+	o.bound()
 	o.mu.Unlock()
 	wake(o.ready)
 }
@@ -49,8 +55,26 @@ func (o *outbox) ack(a wire.Ack) {
 func (o *outbox) cursor(c wire.Cursor) {
 	o.mu.Lock()
 	o.cursors[lane{c.Source, c.Class}] = c
+	o.bound()
 	o.mu.Unlock()
 	wake(o.ready)
+}
+
+// bound is called with mu held.
+func (o *outbox) bound() {
+	if len(o.acks)+len(o.cursors) > maxUnsaid {
+		wake(o.over)
+	}
+}
+
+// watch ends the tunnel of a peer that does not read what it asked for.
+func (o *outbox) watch(ctx context.Context) error {
+	select {
+	case <-o.over:
+		return protocolError("more than %d answers wait for the peer to read them", maxUnsaid)
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 func (o *outbox) ask(r wire.InterestRequest) {

@@ -94,6 +94,7 @@ func (t *tunnel) run(ctx context.Context) error {
 	g.do(t.watchGateway)
 	g.do(func(ctx context.Context) error { return t.readControl(ctx, g) })
 	g.do(t.out.writeTo(t.s, &t.p.counts))
+	g.do(t.out.watch)
 	g.do(func(ctx context.Context) error { return t.acceptStreams(ctx, g, t.c.receive) })
 	g.do(func(ctx context.Context) error { return t.acceptStreams(ctx, g, t.receiveBoth) })
 	g.do(func(ctx context.Context) error { return t.runSenders(ctx, g) })
