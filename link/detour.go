@@ -172,7 +172,8 @@ func (t *tunnel) wish(tcp bool) {
 func (t *tunnel) heardWish(m *wire.Connections) {
 	t.wanted.Store(int32(min(m.Want, wire.MaxConnections)))
 	t.peerTCP.Store(m.TCP)
-	if m.TCP && t.dialled && t.c.network() == overUDP {
+	if m.TCP && t.dialled && t.c.network() == overUDP && time.Since(t.heardAt) >= detourTook {
+		t.heardAt = time.Now() // a try costs a dial and a line in the log, whoever asks how often
 		wake(t.detour)
 	}
 	wake(t.p.changed)

@@ -3,7 +3,10 @@ package link
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"causeway/link/wire"
 )
 
 // Several QUIC connections carry too little, and TCP more: the tunnel moves, whichever
@@ -123,3 +126,27 @@ func TestWishes_Pace(t *testing.T) {
 		t.Error("granted long after it was asked for")
 	}
 }
+
+// A peer that asks for TCP all the time makes us try no more often than makes sense.
+func TestDetour_AskedForAllTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tun := &tunnel{p: &peer{changed: make(chan struct{}, 1)}, c: overUDPConn{}, dialled: true, detour: make(chan struct{}, 1)}
+		tries := 0
+		for range 600 {
+			tun.heardWish(&wire.Connections{Want: 1, TCP: true})
+			select {
+			case <-tun.detour:
+				tries++
+			default:
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if want := int(time.Minute / detourTook); tries != want {
+			t.Errorf("%d tries in a minute, want %d", tries, want)
+		}
+	})
+}
+
+type overUDPConn struct{ conn }
+
+func (overUDPConn) network() network { return overUDP }

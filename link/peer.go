@@ -277,8 +277,12 @@ func (p *peer) serve(ctx context.Context, t *tunnel) {
 	p.setEnded(t, t.run(ctx))
 }
 
-// abandon gives up t, which is not served any more.
+// abandon gives up t, which is not served any more, or never was: its successor must
+// not begin before its predecessor has ended.
 func (p *peer) abandon(t *tunnel) {
+	if t.before != nil {
+		<-t.before.ended
+	}
 	p.mu.Lock()
 	if p.tunnel == t {
 		p.tunnel = nil

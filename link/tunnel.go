@@ -29,6 +29,7 @@ type tunnel struct {
 	wishTCP    atomic.Bool            // this side wants it on TCP
 	peerTCP    atomic.Bool            // and so does the peer
 	detour     chan struct{}          // signalled when it should move to TCP
+	heardAt    time.Time              // when the peer asked for that last; owned by readControl
 	joinFailed time.Time              // owned by fit
 	began      time.Time
 	ended      chan struct{} // closed when run has returned

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -200,5 +201,24 @@ func TestTunnel_DownSince(t *testing.T) {
 		if s := eu.status("us"); s.Since.Sub(began) > 5100*time.Millisecond {
 			t.Errorf("down since %v after the cut, for more than a minute", s.Since.Sub(began))
 		}
+	})
+}
+
+// A tunnel that was adopted and never served is done with when the one that it replaced
+// is: until then the next one does not begin.
+func TestTunnel_NeverServedWaitsForItsPredecessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &peer{changed: make(chan struct{}, 1)}
+		old := &tunnel{p: p, ended: make(chan struct{})}
+		failed := &tunnel{p: p, ended: make(chan struct{}), before: old}
+		go p.abandon(failed)
+		synctest.Wait()
+		select {
+		case <-failed.ended:
+			t.Error("the next tunnel may begin while the first one is served")
+		default:
+		}
+		close(old.ended)
+		<-failed.ended
 	})
 }
