@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"causeway/internal/home"
+	"causeway/link/wire"
 )
 
 var piiInEU = &home.Configure{Revision: 2, Residency: []home.Residency{{Filter: "pii/#", Regions: []string{"eu"}}}}
@@ -92,5 +93,24 @@ func TestResidency_OfInterest(t *testing.T) {
 		eventually(t, 20*time.Second, "eu to know all of them", told(3))
 		us.home.do(t, piiInEU)
 		eventually(t, 20*time.Second, "eu to know two again", told(2))
+	})
+}
+
+// A peer that asks what becomes of a topic is told of the rule, and not of who wants it.
+func TestResidency_OfAView(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 10*time.Millisecond)
+		defer w.close()
+		us := w.region("us", peerFrom("eu"))
+		us.home.do(t, piiInEU)
+		us.home.subscribe(t, "dev", "#")
+		eu := w.region("eu", peerTo("us"))
+		up(t, eu, "us")
+		up(t, us, "eu")
+		for topic, want := range map[string]TopicView{"pii/a": {}, "events/a": {MayCome: true, Wanted: true}} {
+			if v := us.peer("eu").current().view(&wire.Question{View: true, Topic: topic}); *v.Topic != want {
+				t.Errorf("%s: %+v, want %+v", topic, *v.Topic, want)
+			}
+		}
 	})
 }

@@ -43,7 +43,7 @@ type Ages struct {
 
 // TopicView says what becomes of a message that comes by the link.
 type TopicView struct {
-	MayCome bool `json:"may_come"` // the link's policy there lets it in
+	MayCome bool `json:"may_come"` // the link's policy and the rules of residency there let it in
 	Wanted  bool `json:"wanted"`   // a session there subscribed
 }
 
@@ -74,6 +74,9 @@ func (t *tunnel) view(q *wire.Question) *View {
 	}
 	if q.Topic != "" {
 		here, why := hereTopic(policy, q.Topic)
+		if why == "" && !st.MayLeave(q.Namespace, here, string(st.ID())) {
+			why = DropResidency
+		}
 		v.Topic = &TopicView{MayCome: why == "", Wanted: why == "" && wantsTopic(st, q.Namespace, here)}
 	}
 	return v
