@@ -32,6 +32,7 @@ type receiver struct {
 	mu      sync.Mutex
 	frames  int // proposed and not done
 	bytes   int
+	fill    uint8 // of the fullest queue that the last frame went to, in percent
 	closing bool
 	failed  error         // why no more is proposed
 	moved   chan struct{} // something was done
@@ -149,6 +150,10 @@ func (v *receiver) take(ctx context.Context, f *wire.Frame) error {
 	if err := v.room(ctx, f.Raw); err != nil {
 		return err
 	}
+	if err := v.breathe(ctx); err != nil {
+		v.give(f.Raw)
+		return err
+	}
 	p := v.t.p
 	p.counts.framesIn.Add(1)
 	op := v.op(f)
@@ -210,6 +215,9 @@ func (v *receiver) done(source wire.Source, raw int, o home.Outcome, err error) 
 		v.t.p.counts.resyncs.Add(1)
 		v.fail(errGap)
 	default:
+		v.mu.Lock()
+		v.fill = o.Fill
+		v.mu.Unlock()
 		v.t.out.ack(wire.Ack{Source: source, Class: v.head.Class, Committed: uint64(o.Seq), Applied: uint64(o.Seq)})
 	}
 	v.give(raw)
@@ -235,7 +243,7 @@ func (v *receiver) failure() error {
 func (v *receiver) room(ctx context.Context, raw int) error {
 	for {
 		v.mu.Lock()
-		if v.frames == 0 || v.frames < maxProposed && v.bytes+raw <= maxProposedBytes {
+		if v.frames == 0 || v.frames < underWay(v.fill) && v.bytes+raw <= maxProposedBytes {
 			v.frames++
 			v.bytes += raw
 			v.mu.Unlock()

@@ -422,4 +422,5 @@ type Outcome struct {
 	Codes          []byte       // Subscribe, Unsubscribe
 	Seq            Seq          // Publish: its number; Frame: the cursor now
 	Count          int          // Publish: how many sessions, groups and peers got it
+	Fill           uint8        // Frame: how full, in percent, the fullest queue of an attached session is that it went to
 }

@@ -243,6 +243,7 @@ func (s *State) frame(op *Frame) Outcome {
 		return Outcome{Code: CodeGap, Seq: at}
 	}
 	src := s.source(op.Source)
+	s.fill = 0
 	n := 0
 	for i := range op.Messages {
 		fm := &op.Messages[i]
@@ -262,7 +263,7 @@ func (s *State) frame(op *Frame) Outcome {
 	}
 	s.cursors[key] = op.To
 	s.changes.cursor(key)
-	return Outcome{Seq: op.To, Count: n}
+	return Outcome{Seq: op.To, Count: n, Fill: s.fill}
 }
 
 // keySafe says whether strings that a peer made up can be parts of a key.

@@ -105,6 +105,9 @@ func (s *State) enqueue(x *session, m *message, r ref) bool {
 	if r.group == nil && x.queue.full(&l, m) {
 		if s.dropExpired(x); x.queue.full(&l, m) {
 			s.sink.Dropped("queue", DropQueueFull, 1)
+			if x.attached() {
+				s.fill = 100
+			}
 			return false
 		}
 	}
@@ -116,9 +119,15 @@ func (s *State) enqueue(x *session, m *message, r ref) bool {
 	s.note(effectQueued, x.id<<32^r.num, uint64(m.Seq)<<2|uint64(r.qos))
 	s.changes.session(x)
 	if x.attached() {
+		s.fill = max(s.fill, x.queue.fill(&l))
 		s.sink.Queued(x.key, x.epoch, x.owner)
 	}
 	return true
+}
+
+// fill is how full the queue is, in percent.
+func (q *queue) fill(l *Limits) uint8 {
+	return uint8(min(100, max(uint64(q.live)*100/uint64(l.QueueMessages), q.bytes*100/l.QueueBytes)))
 }
 
 func (q *queue) full(l *Limits, m *message) bool {

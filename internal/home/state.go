@@ -56,6 +56,7 @@ type State struct {
 	sink    Sink
 	targets []*Target
 	hits    []hit
+	fill    uint8 // of the fullest queue of an attached session that the frame being applied went to
 	gen     uint64
 	not     []ID     // peers that had the message before
 	effects uint64   // of the operation being applied, for the chain

@@ -1,0 +1,50 @@
+package link
+
+import (
+	"context"
+	"time"
+)
+
+// A backlog comes faster than a device reads. So that it does not run over in the
+// queue of one that is connected, fewer frames are under way the fuller the fullest
+// queue is that the last one went to, and the next one waits. A queue that is full all
+// the same belongs to a device that reads nearly nothing, and holds nobody up: the
+// limit of the queue decides then, as for any publisher.
+
+// underWay is how many frames may be proposed and not committed. Those 64 of 1,024
+// messages fit into what is left of a queue of the default size.
+func underWay(fill uint8) int {
+	switch {
+	case fill < 25 || fill >= 100:
+		return maxProposed
+	case fill < 50:
+		return maxProposed / 4
+	case fill < 75:
+		return maxProposed / 16
+	}
+	return 1
+}
+
+// breath is how long the next frame waits.
+func breath(fill uint8) time.Duration {
+	switch {
+	case fill < 75 || fill >= 100:
+		return 0
+	case fill < 85:
+		return 20 * time.Millisecond
+	case fill < 95:
+		return 100 * time.Millisecond
+	}
+	return 500 * time.Millisecond
+}
+
+// breathe waits for the device whose queue is filling up.
+func (v *receiver) breathe(ctx context.Context) error {
+	v.mu.Lock()
+	d := breath(v.fill)
+	v.mu.Unlock()
+	if d == 0 {
+		return nil
+	}
+	return pause(ctx, d)
+}
