@@ -11,8 +11,9 @@ import (
 // the same belongs to a device that reads nearly nothing, and holds nobody up: the
 // limit of the queue decides then, as for any publisher.
 
-// underWay is how many frames may be proposed and not committed. Those 64 of 1,024
-// messages fit into what is left of a queue of the default size.
+// underWay is how many frames may be proposed and not committed. A frame has 1,024
+// messages at most as we send them: what is under way at each step fits into what was
+// left of a queue of the default size.
 func underWay(fill uint8) int {
 	switch {
 	case fill < 25 || fill >= 100:
