@@ -130,10 +130,21 @@ func (c *lane) serve(ctx context.Context, s *conn) error {
 	}
 	c.setUp(s)
 	g := newGroup(ctx)
-	defer context.AfterFunc(g.ctx, func() { _ = s.SetWriteDeadline(time.Now().Add(time.Second)) })()
-	g.do(func(ctx context.Context) error { return c.write(ctx, s) })
+	written := make(chan struct{})
+	g.do(func(ctx context.Context) error {
+		defer close(written)
+		return c.write(ctx, s)
+	})
 	g.do(func(ctx context.Context) error { return c.read(ctx, s, in) })
 	g.do(in.watch)
+	g.do(func(ctx context.Context) error {
+		// Not closed before the group knows why it ends: who found it closed would say that instead.
+		<-ctx.Done()
+		_ = s.SetWriteDeadline(time.Now().Add(time.Second))
+		<-written
+		_ = s.Close()
+		return nil
+	})
 	err = g.wait()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)

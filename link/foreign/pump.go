@@ -10,7 +10,6 @@ import (
 
 // read takes packets until the connection ends.
 func (c *lane) read(ctx context.Context, s *conn, in *inbound) error {
-	defer s.Close()
 	for {
 		_ = s.SetReadDeadline(time.Now().Add(s.keepAlive + s.keepAlive/2))
 		h, body, err := readPacket(s.r, s.dialect.version, c.t.l.m.o.MaxPacket)
@@ -69,7 +68,6 @@ func disconnected(d *packet.Disconnect) error {
 
 // write sends what there is to send until the connection ends, and says goodbye if that is ours to do.
 func (c *lane) write(ctx context.Context, s *conn) error {
-	defer s.Close()
 	ping := time.NewTicker(s.keepAlive / 2)
 	defer ping.Stop()
 	var buf []byte
