@@ -22,7 +22,7 @@ const APIVersion = "v1"
 // Features are what this API can do; a client asks for the one its command needs. A name is never
 // given another meaning.
 func Features() []string {
-	return []string{"clients", "cluster", "config", "link_control", "link_test", "links", "nodes", "peers", "retained", "routes", "services", "sessions", "shared", "status"}
+	return []string{"audit", "clients", "cluster", "config", "link_control", "link_test", "links", "nodes", "peers", "retained", "routes", "services", "sessions", "shared", "status"}
 }
 
 // maxBody bounds the body of a request, in bytes.
@@ -35,6 +35,7 @@ type route struct {
 	params       []string // of the query; any other is refused
 	handle       func(*http.Request, *query) (any, error)
 	raw          http.HandlerFunc // in place of handle, for what is not JSON
+	shows        bool             // it shows payloads: the audit log has who looked
 	peers        bool             // served to the other nodes of the region too
 }
 
@@ -95,7 +96,13 @@ func (a *api) serve(rt route) http.HandlerFunc {
 			writeProblem(w, r, p)
 			return
 		}
-		answer, err := rt.handle(r, q)
+		handle := func(r *http.Request) (any, error) { return rt.handle(r, q) }
+		if mustAudit(rt, r) {
+			handle = func(r *http.Request) (any, error) {
+				return a.audited(r, who.caller, func(r *http.Request) (any, error) { return rt.handle(r, q) })
+			}
+		}
+		answer, err := handle(r)
 		if change, ok := changed(answer); ok && err == nil {
 			a.log.Info("admin change", "by", who.name, "action", change.Action, "target", change.Target)
 		}

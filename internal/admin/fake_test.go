@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"causeway/internal/audit"
 	"causeway/internal/health"
+	"causeway/internal/store"
 	"causeway/internal/supervise"
 )
 
@@ -238,6 +240,7 @@ func fixture(t *testing.T, f *fake, change ...func(*Options)) *Server {
 			return []supervise.Status{{Name: "replica", State: supervise.StateRunning, Since: noon},
 				{Name: "link/us", State: supervise.StateRunning, Since: noon, Restarts: 2, LastError: "dial: timeout", LastErrorAt: noon}}
 		}}
+	o.Audit = audit.New(store.NewCrashFS(), "audit", audit.Options{})
 	for _, c := range change {
 		c(&o)
 	}

@@ -26,6 +26,8 @@ type Metrics struct {
 	page     http.Handler
 	ack      *prometheus.HistogramVec
 
+	auditFailed prometheus.Counter
+
 	mu       sync.Mutex
 	dropped  map[[2]string]int64 // by place and reason
 	attached bool
@@ -40,7 +42,9 @@ func NewMetrics(b Build) *Metrics {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "causeway_build_info", Help: "Always 1; the labels name the build.",
 		ConstLabels: prometheus.Labels{"version": b.Version, "revision": b.Revision, "goversion": runtime.Version()}})
 	build.Set(1)
-	m.registry.MustRegister(m.ack, build, collectors.NewGoCollector(),
+	m.auditFailed = prometheus.NewCounter(prometheus.CounterOpts{Name: "causeway_audit_failures_total",
+		Help: "Records that could not be written to the audit log."})
+	m.registry.MustRegister(m.ack, m.auditFailed, build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.page = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4, Timeout: 10 * time.Second,

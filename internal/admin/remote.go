@@ -90,6 +90,19 @@ func Path(segments ...string) string {
 // Call makes one call and returns the JSON of the answer. The node must offer the feature. Errors:
 // *Unreachable when there is no node to talk to, *Problem when it says no.
 func (r *Remote) Call(ctx context.Context, method, feature, path string, params url.Values, body any) (json.RawMessage, error) {
+	req, err := r.request(ctx, method, path, params, body)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return nil, r.unreachable(err)
+	}
+	defer resp.Body.Close()
+	return r.answer(resp, feature)
+}
+
+func (r *Remote) request(ctx context.Context, method, path string, params url.Values, body any) (*http.Request, error) {
 	u := r.base + path
 	if len(params) > 0 {
 		u += "?" + params.Encode()
@@ -110,12 +123,28 @@ func (r *Remote) Call(ctx context.Context, method, feature, path string, params 
 	if r.target.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+r.target.Token)
 	}
+	return req, nil
+}
+
+// Download makes one call and copies the answer, which is not JSON. Errors: as of Call.
+func (r *Remote) Download(ctx context.Context, feature, path string, w io.Writer) error {
+	req, err := r.request(ctx, http.MethodGet, path, nil, nil)
+	if err != nil {
+		return err
+	}
 	resp, err := r.client.Do(req)
 	if err != nil {
-		return nil, r.unreachable(err)
+		return r.unreachable(err)
 	}
 	defer resp.Body.Close()
-	return r.answer(resp, feature)
+	if resp.StatusCode != http.StatusOK || resp.Header.Get(HeaderVersion) == "" {
+		_, err := r.answer(resp, feature)
+		return err
+	}
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("read the answer of %s: %w", r.where(), err)
+	}
+	return nil
 }
 
 // answer reads a response and checks whom it is from.

@@ -29,6 +29,9 @@ func (a *api) routes() []route {
 		{method: get, path: "/v1/nodes", role: RoleViewer, handle: a.listNodes},
 		{method: get, path: "/v1/services", role: RoleViewer, handle: a.listServices},
 		{method: get, path: "/v1/config", role: RoleViewer, handle: a.listConfig},
+		{method: get, path: "/v1/audit", role: RoleOperator, params: list(), handle: a.listAudit},
+		{method: get, path: "/v1/audit/export", role: RoleOperator, raw: a.exportAudit},
+		{method: get, path: "/v1/audit/verify", role: RoleOperator, handle: a.verifyAudit},
 		{method: get, path: "/v1/clients", role: RoleViewer, params: list("namespace", "prefix", "listener", "node"), handle: a.listClients, peers: true},
 		{method: get, path: "/v1/clients/{namespace}/{client_id}", role: RoleViewer, handle: a.getClient, peers: true},
 		{method: del, path: "/v1/clients/{namespace}/{client_id}", role: RoleOperator, params: []string{"dry_run"}, handle: a.kickClient, peers: true},
@@ -55,7 +58,7 @@ func (a *api) routes() []route {
 		{method: get, path: "/v1/routes", role: RoleViewer, params: []string{"topic", "namespace"}, handle: a.testRoute},
 		{method: get, path: "/v1/shared", role: RoleViewer, params: []string{"group", "limit"}, handle: a.listShared},
 		{method: get, path: "/v1/retained", role: RoleViewer, params: list("namespace", "filter"), handle: a.listRetained},
-		{method: get, path: "/v1/retained/{namespace}/{topic}", role: RoleOperator, handle: a.getRetained},
+		{method: get, path: "/v1/retained/{namespace}/{topic}", role: RoleOperator, handle: a.getRetained, shows: true},
 		{method: del, path: "/v1/retained/{namespace}/{topic}", role: RoleOperator, params: []string{"dry_run"}, handle: a.deleteRetained},
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"causeway/internal/audit"
 	"causeway/internal/health"
 	"causeway/internal/supervise"
 )
@@ -42,6 +43,8 @@ type Options struct {
 	TLS    *tls.Config
 	// Tokens is the path of the token file.
 	Tokens string
+	// Audit keeps who changed what; nil keeps nothing. Its owner closes it after Run returned.
+	Audit *audit.Log
 	// MetricsListen is the host:port of /metrics, /healthz and /readyz without tokens; "" is none.
 	MetricsListen string
 }
@@ -57,6 +60,7 @@ type Server struct {
 	metrics    *Metrics
 	supervised func() []supervise.Status
 	build      Build
+	audit      *audit.Log // nil: none
 	log        *slog.Logger
 	endpoints  []*endpoint
 
@@ -83,7 +87,7 @@ func New(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	s := &Server{node: o.Node, name: o.Name, peers: o.Peers, health: o.Health, metrics: o.Metrics, supervised: o.Services, build: o.Build, log: o.Logger}
+	s := &Server{node: o.Node, name: o.Name, peers: o.Peers, health: o.Health, metrics: o.Metrics, supervised: o.Services, build: o.Build, audit: o.Audit, log: o.Logger}
 	if s.node == nil || s.health == nil || s.metrics == nil {
 		return nil, errors.New("admin: Options.Node, Health and Metrics must be set")
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"causeway/internal/admin"
+	"causeway/internal/audit"
 	"causeway/internal/cluster"
 	"causeway/internal/home"
 	"causeway/internal/store"
@@ -31,6 +32,8 @@ func (a *App) newAdmin() (err error) {
 	}
 	o := admin.Options{Node: node{a}, Health: a.health, Metrics: a.metrics, Build: a.opts.Build, Services: a.tree.Status,
 		Logger: a.log.With("component", "admin"), Socket: a.cfg.Admin.Socket, Listen: a.cfg.Admin.Listen, TLS: mesh, MetricsListen: a.cfg.Metrics.Listen}
+	a.audit = audit.New(a.opts.FS, a.opts.FS.PathJoin(a.cfg.DataDir, store.AuditDir), audit.Options{})
+	o.Audit = a.audit
 	if o.Listen != "" {
 		o.Tokens = a.cfg.Admin.Tokens.Path()
 	}

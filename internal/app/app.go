@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,6 +11,7 @@ import (
 
 	"causeway/broker"
 	"causeway/internal/admin"
+	"causeway/internal/audit"
 	"causeway/internal/cluster"
 	"causeway/internal/config"
 	"causeway/internal/health"
@@ -52,6 +54,7 @@ type App struct {
 	metrics  *admin.Metrics
 	tree     *supervise.Tree
 	admin    *admin.Server
+	audit    *audit.Log // nil without an admin API
 	broker   *broker.Server
 	links    *link.Manager     // nil without links to regions
 	foreign  *foreign.Manager  // nil without links to foreign brokers
@@ -165,7 +168,9 @@ func (a *App) announceStop(ctx context.Context) {
 	leading.Wait()
 }
 
-func (a *App) runAdmin(ctx context.Context) error { return a.admin.Run(ctx) }
+func (a *App) runAdmin(ctx context.Context) error {
+	return errors.Join(a.admin.Run(ctx), a.audit.Close())
+}
 
 // Reload reads again what may change while the node runs: certificates, the
 // password file and the access rules. What cannot be read stays as it was.

@@ -60,6 +60,7 @@ var forbidden = []struct{ from, to, why string }{
 	{"causeway/broker/packet", "causeway/internal/...", "a codec knows formats, not state"},
 	{"causeway/broker", "causeway/link", "the broker asks for a Forwarder; who forwards is the app's choice"},
 	{"causeway/broker", "causeway/internal/replica", "the broker asks for a Home; how it is kept is not its business"},
+	{"causeway/internal/audit", "causeway/internal/home", "the audit log knows acts, not homes"},
 	{"causeway/broker", "causeway/internal/store", "the broker has no disk"},
 	{"causeway/broker", "causeway/tls", "identities of nodes and regions are not devices'"},
 	{"causeway/link", "causeway/broker", "the link asks for a Local; who delivers is the app's choice"},

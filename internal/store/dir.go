@@ -127,11 +127,14 @@ func (d *Dir) initialise(id Identity) error {
 // adminSocket is bound before the directory is opened, so that a node can say why it is not.
 const adminSocket = "admin.sock"
 
+// AuditDir is where the node keeps its audit log.
+const AuditDir = "audit"
+
 // mayPrecedeFormat says which names a directory without FORMAT may hold: what a first start leaves
 // when it is cut short, and what file systems and administrators put into an empty mount.
 func mayPrecedeFormat(name string) bool {
 	switch name {
-	case lockFile, incarnationFile, incarnationFile + tmpSuffix, formatFile + tmpSuffix, adminSocket, "lost+found":
+	case lockFile, incarnationFile, incarnationFile + tmpSuffix, formatFile + tmpSuffix, adminSocket, AuditDir, "lost+found":
 		return true
 	}
 	return strings.HasPrefix(name, ".")
