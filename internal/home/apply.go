@@ -16,7 +16,10 @@ func (s *State) Apply(r *Record, sink Sink, outcome func(e *Entry, i int, o Outc
 	}
 	s.sink = sink
 	defer func() { s.sink = nil }()
-	s.advance(r.Time)
+	s.last = s.chain
+	if s.handed == "" && r.promotion() == nil {
+		s.advance(r.Time)
+	}
 	s.link(0, &Outcome{Seq: Seq(s.time)})
 	for i := range r.Entries {
 		e := &r.Entries[i]
@@ -24,9 +27,12 @@ func (s *State) Apply(r *Record, sink Sink, outcome func(e *Entry, i int, o Outc
 			return err
 		}
 	}
-	s.buryTombstones()
+	if s.handed == "" {
+		s.buryTombstones()
+	}
 	s.records++
 	s.link(0, &Outcome{})
+	s.chains.note(s.records, s.chain)
 	s.changes.meta = true
 	return nil
 }
@@ -37,6 +43,9 @@ func (s *State) Apply(r *Record, sink Sink, outcome func(e *Entry, i int, o Outc
 func (s *State) applyEntry(r *Record, e *Entry, outcome func(e *Entry, i int, o Outcome)) error {
 	p := s.proposers[e.Owner.Node]
 	switch {
+	case r.promotion() != nil: // by who never spoke to the home
+	case s.handed != "" && (p == nil || e.Owner.Incarnation != p.incarnation):
+		return nil
 	case p != nil && e.Owner.Incarnation < p.incarnation:
 		return nil // a dead run's late word
 	case p != nil && e.Owner.Incarnation == p.incarnation:
@@ -67,6 +76,7 @@ func (s *State) applyEntry(r *Record, e *Entry, outcome func(e *Entry, i int, o 
 			return err
 		}
 		s.link(op.Kind(), &o)
+		o.Record = s.records + 1
 		outcome(e, i, o)
 	}
 	return nil
@@ -78,6 +88,9 @@ func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 	}
 	if need := LevelOf(op.Kind()); s.id != "" && need > s.level.Load() {
 		return Outcome{}, fmt.Errorf("operation kind %d needs feature level %d, the home is at %d: %w", op.Kind(), need, s.level.Load(), ErrUnknown)
+	}
+	if s.handed != "" && op.Kind() != KindPromote {
+		return Outcome{Code: CodeVoid}, nil
 	}
 	switch op := op.(type) {
 	case *Genesis:
@@ -139,6 +152,24 @@ func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 	case *Tick:
 		s.ageSpools()
 		return Outcome{}, nil
+	}
+	return s.applyFailover(r, op)
+}
+
+// applyFailover applies what is about copies of the home.
+func (s *State) applyFailover(r *Record, op Op) (Outcome, error) {
+	switch op := op.(type) {
+	case *Promote:
+		if r.promotion() != op {
+			return Outcome{Code: CodeVoid}, nil
+		}
+		return s.promote(op, r.Time), nil
+	case *Hand:
+		return s.hand(op), nil
+	case *Promise:
+		return s.promise(op), nil
+	case *SetTakeover:
+		return s.setTakeover(op), nil
 	}
 	return Outcome{}, fmt.Errorf("operation %T: %w", op, ErrUnknown)
 }

@@ -45,6 +45,10 @@ const (
 	effectRun
 	effectConfigured
 	effectShared
+	effectPromoted
+	effectHanded
+	effectPromised
+	effectCleared
 )
 
 // note adds an effect to the operation being applied.

@@ -13,6 +13,7 @@ import (
 type changes struct {
 	meta     bool
 	shared   bool // what is declared of global groups
+	failover bool
 	bodies   []*message
 	written  int        // of bodies
 	sessions []*session // each once, it says dirty
@@ -175,6 +176,8 @@ var metaKey = []byte{tableMeta}
 
 // sharedKey comes before the groups it is about.
 var sharedKey = []byte{tableMeta, 's'}
+
+var failoverKey = []byte{tableMeta, 'f'}
 
 // BodyKey is where Flush puts the body of a message.
 func BodyKey(seq Seq) []byte { return appendBodyKey(nil, seq) }

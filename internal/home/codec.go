@@ -236,7 +236,11 @@ func (r *reader) decode(kind Kind) Op {
 	case KindRelease:
 		return &Release{r.session(), SessionEpoch(r.uvarint()), uint16(r.uvarint())}
 	case KindAck:
-		return &Ack{r.session(), SessionEpoch(r.uvarint()), r.ranges(), r.ranges()}
+		op := &Ack{Session: r.session(), Epoch: SessionEpoch(r.uvarint()), Received: r.ranges(), Done: r.ranges()}
+		if len(r.b) > 0 {
+			op.Cleared = r.uvarint()
+		}
+		return op
 	case KindSkip:
 		return &Skip{r.session(), SessionEpoch(r.uvarint()), r.ranges(), SkipReason(r.byte())}
 	case KindEndSession:
@@ -276,7 +280,7 @@ func (r *reader) decode(kind Kind) Op {
 	case KindRank:
 		return &Rank{r.ids(), int(min(r.uvarint(), maxRanked))}
 	}
-	return nil
+	return r.decodeFailover(kind)
 }
 
 func (*NodeUp) append(b []byte) []byte { return b }
@@ -403,7 +407,11 @@ func (op *Release) append(b []byte) []byte {
 
 func (op *Ack) append(b []byte) []byte {
 	b = binary.AppendUvarint(appendSession(b, op.Session), uint64(op.Epoch))
-	return appendRanges(appendRanges(b, op.Received), op.Done)
+	b = appendRanges(appendRanges(b, op.Received), op.Done)
+	if op.Cleared > 0 {
+		b = binary.AppendUvarint(b, op.Cleared)
+	}
+	return b
 }
 
 func (op *Skip) append(b []byte) []byte {

@@ -67,6 +67,10 @@ func (s *State) flushPart(w *writer) {
 		c.shared = false
 		w.shared(s)
 	}
+	if c.failover {
+		c.failover = false
+		w.failover(s)
+	}
 	s.flushRuns(w)
 	s.flushBodies(w)
 	for x := range drain(w, &c.sessions) {
@@ -256,7 +260,7 @@ func (w *writer) session(x *session) {
 	b := binary.AppendUvarint(w.buf[:0], x.id)
 	b = binary.AppendUvarint(b, uint64(x.epoch))
 	b = binary.AppendUvarint(appendString(b, string(x.owner.Node)), uint64(x.owner.Incarnation))
-	b = append(b, flag(x.transient, 1)|flag(x.will != nil, 2)|flag(x.moved, 4))
+	b = append(b, flag(x.transient, 1)|flag(x.will != nil, 2)|flag(x.moved, 4)|flag(x.inherited != nil, 8))
 	for _, v := range []uint64{uint64(x.expiry), uint64(x.window), uint64(x.willAt), uint64(x.expireAt), x.resumed, x.nextRef} {
 		b = binary.AppendUvarint(b, v)
 	}
@@ -272,6 +276,9 @@ func (w *writer) session(x *session) {
 	for _, id := range w.ids {
 		b = binary.BigEndian.AppendUint16(b, id)
 		b = binary.BigEndian.AppendUint64(b, x.inbound[id])
+	}
+	if x.inherited != nil {
+		b = x.inherited.encode(b)
 	}
 	w.emit(sessionKey(x.key), b)
 	w.refs(x)
@@ -328,6 +335,15 @@ func (w *writer) sub(x *session, filter string) {
 func (w *writer) shared(s *State) {
 	b := appendBytes(w.buf[:0], AppendOp(nil, &s.shared))
 	w.emit(sharedKey, appendBytes(b, AppendOp(nil, &s.ranking)))
+}
+
+// failover writes what the home knows of its copies.
+func (w *writer) failover(s *State) {
+	if s.keepsFailover() {
+		w.emit(failoverKey, s.encodeFailover(w.buf[:0]))
+	} else if !w.all {
+		w.delete(failoverKey)
+	}
 }
 
 // group reports whether all of it is written.

@@ -4,11 +4,19 @@ import "fmt"
 
 // MaxLevel is the highest feature level that this build supports. A new home
 // begins at level 1.
-const MaxLevel = 1
+//
+//	1  the first
+//	2  copies of the home in other regions: operations from KindPromote on
+const MaxLevel = 2
 
 // LevelOf is the feature level from which on an operation of a kind may stand in
 // the log. A home that is older could not apply it, and would stop.
-func LevelOf(Kind) uint32 { return 1 }
+func LevelOf(k Kind) uint32 {
+	if k >= KindPromote {
+		return 2
+	}
+	return 1
+}
 
 // Level is the home's feature level; 0 before the home exists. It takes no lock.
 func (s *State) Level() uint32 { return s.level.Load() }

@@ -76,9 +76,12 @@ func (l *loader) load(key, value []byte) error {
 	r := reader{b: value}
 	switch key[0] {
 	case tableMeta:
-		if slices.Equal(key, sharedKey) {
+		switch {
+		case slices.Equal(key, sharedKey):
 			l.shared(&r)
-		} else {
+		case slices.Equal(key, failoverKey):
+			l.failover(&r)
+		default:
 			l.meta(&r)
 		}
 	case tableBody:
@@ -124,7 +127,7 @@ func (l *loader) meta(r *reader) {
 	}
 	s.id = ID(r.string())
 	for range r.count(3) {
-		s.lineage = append(s.lineage, Span{r.epoch(), Seq(r.uvarint())})
+		s.lineage = append(s.lineage, Span{Epoch: r.epoch(), First: Seq(r.uvarint())})
 	}
 	s.time, s.seq, s.epoch, s.joins = Time(r.uvarint()), Seq(r.uvarint()), SessionEpoch(r.uvarint()), r.uvarint()
 	s.forgotten = r.uvarint()
@@ -219,6 +222,9 @@ func (l *loader) session(key []byte, r *reader) {
 			x.inbound = map[uint16]uint64{}
 		}
 		x.inbound[binary.BigEndian.Uint16(b)] = binary.BigEndian.Uint64(b[2:])
+	}
+	if flags&8 != 0 {
+		x.inherited = r.inheritance()
 	}
 	if l.s.sessions[x.key] != nil {
 		r.fail("session twice")
@@ -488,6 +494,7 @@ func (s *State) Digest() (d [2]uint64) {
 		}
 	}
 	w.shared(s)
+	w.failover(s)
 	for _, sp := range *s.spaces.Load() {
 		sp.retained.each(func(r *retained) { w.retained(sp, r.topic) })
 	}

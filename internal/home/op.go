@@ -41,6 +41,14 @@ const (
 	KindSpoolLimit  Kind = 42
 	KindImport      Kind = 45
 	KindReceived    Kind = 46
+	KindPromote     Kind = 50
+	KindHand        Kind = 51
+	KindWithheld    Kind = 52
+	KindSetTakeover Kind = 53
+	KindPromise     Kind = 54
+	KindReconcile   Kind = 55
+	KindAdopt       Kind = 56
+	KindMove        Kind = 57
 )
 
 // An Op is one operation on a home. The slices of an Op belong to the home once
@@ -166,6 +174,10 @@ type Ack struct {
 	Epoch    SessionEpoch
 	Received []Range
 	Done     []Range
+	// Cleared says that the device holds none of the packet ids of references up to this
+	// number for a message of a lost host: it answered PUBREL for them. [E5] It may be above
+	// the last reference there is. 0: nothing new.
+	Cleared uint64
 }
 
 // SkipReason tells why an owner removed a reference it did not deliver.
@@ -219,8 +231,9 @@ type Policy uint8
 
 // Ack policies. PolicyRegion is the default.
 const (
-	PolicyRegion Policy = 1 // fsynced on a majority of the home's core nodes
-	PolicyMemory Policy = 2 // accepted by this node only
+	PolicyRegion  Policy = 1 // fsynced on a majority of the home's core nodes
+	PolicyMemory  Policy = 2 // accepted by this node only
+	PolicyStandby Policy = 3 // and applied by a majority of the standby's core nodes
 )
 
 // Configure replaces the home's limits, ack policies and rules of residency.
@@ -422,5 +435,6 @@ type Outcome struct {
 	Codes          []byte       // Subscribe, Unsubscribe
 	Seq            Seq          // Publish: its number; Frame: the cursor now
 	Count          int          // Publish: how many sessions, groups and peers got it
+	Record         uint64       // the number of the operation's record: who must waits until the standby has it
 	Fill           uint8        // Frame: how full, in percent, the fullest queue of an attached session is that it went to
 }

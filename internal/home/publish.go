@@ -22,8 +22,9 @@ func (s *State) publishFor(op *Publish, way *passage) Outcome {
 		}
 	}
 	if op.QoS == 2 && x != nil {
-		// Known by id, never by DUP: MQTT.js re-sends with DUP=0.
-		if hash, known := x.inbound[op.PacketID]; known && (!way.foreign || hash == contentHash(op.Topic, op.Payload)) {
+		// Known by id, never by DUP: MQTT.js re-sends with DUP=0. Where the id may have been
+		// released without this copy knowing, by what it carried as well. [E4]
+		if hash, known := x.inbound[op.PacketID]; known && (!way.foreign && x.inherited == nil || hash == contentHash(op.Topic, op.Payload)) {
 			return Outcome{}
 		}
 	}

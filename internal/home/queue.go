@@ -197,6 +197,7 @@ func (s *State) ack(op *Ack) Outcome {
 			}
 		})
 	}
+	s.cleared(x, op.Cleared)
 	return Outcome{Count: s.removeRanges(x, op.Done)}
 }
 
@@ -274,7 +275,7 @@ func (s *State) Queue(k SessionKey, e SessionEpoch, after uint64, max int, dst [
 			continue
 		}
 		dst = append(dst, Queued{Ref: r.num, Seq: r.msg.Seq, Message: r.msg.Message, Evicted: r.msg.evicted, QoS: r.qos,
-			Retain: r.retain, SubIDs: r.subIDs, Received: r.state == refReceived})
+			Retain: r.retain, SubIDs: r.subIDs, Received: r.state == refReceived, ReleaseFirst: x.releaseFirst(r)})
 		max--
 	}
 	return dst

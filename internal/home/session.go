@@ -33,6 +33,7 @@ type session struct {
 	subs      map[string]*subscription
 	inbound   map[uint16]uint64 // QoS 2 ids in use by the device, with a hash of what they carried
 	queue     queue
+	inherited *inheritance // of unplanned promotions; nil: the session began after them
 
 	seen atomic.Pointer[Owner] // owner, for readers without the lock
 
@@ -197,7 +198,7 @@ func (s *State) departure(x *session, to Owner) departure {
 	return gone
 }
 
-func (s *State) willGrace() uint32 { return s.config.Load().Limits.WillGrace }
+func (s *State) willGrace() uint32 { return max(s.config.Load().Limits.WillGrace, s.grace) }
 
 // detachSession ends ownership, arms or fires the will, and starts the
 // session's expiry or ends it.

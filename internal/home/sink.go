@@ -37,6 +37,10 @@ type Queued struct {
 	Retain   bool
 	SubIDs   []uint32
 	Received bool // PUBREC'd: send PUBREL instead of PUBLISH
+	// ReleaseFirst says that the device may hold the packet id for a message that a lost
+	// host sent: PUBREL for it goes out before the PUBLISH. Once the device answered, Ack
+	// with Cleared says so, and a re-delivery is not preceded by another one. [E5]
+	ReleaseFirst bool
 }
 
 // EndReason tells an owner why it does not own a session any more.
@@ -47,6 +51,7 @@ const (
 	EndTakenOver EndReason = 1 // another connection attached the session
 	EndDeleted   EndReason = 2 // an operator ended it
 	EndNodeDown  EndReason = 3 // the region declared this owner dead
+	EndPromoted  EndReason = 4 // another region hosts the home from here on
 )
 
 // DropReason is a label of causeway_messages_dropped_total.

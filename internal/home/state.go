@@ -28,6 +28,7 @@ type State struct {
 	spoolLimit SpoolLimit
 	shared     SetShared // global groups
 	ranking    Rank
+	failover
 	records    uint64 // applied since the home began
 	chain      uint64 // running digest of what they did
 
@@ -51,6 +52,7 @@ type State struct {
 	tombLimit  int                // length at which replaced ones are swept
 	graves     int                // tombstones that stand
 	formers    formers
+	chains     chains
 
 	// Of the record being applied.
 	sink    Sink
@@ -60,16 +62,24 @@ type State struct {
 	gen     uint64
 	not     []ID     // peers that had the message before
 	effects uint64   // of the operation being applied, for the chain
+	last    uint64   // chain before it
+	grace   uint32   // for wills, of the promotion being applied, seconds
 	fanning bool     // a message meets its subscribers
 	idle    []*Group // had a member make room meanwhile
 
 	changes changes
 }
 
-// Span is a part of a home's lineage: Epoch numbered messages from First on.
+// Span is a part of a home's lineage: Epoch numbered messages from First on, and began
+// behind the position Record and Chain of the epoch before: a copy of that epoch which
+// goes further went its own way.
 type Span struct {
-	Epoch Epoch
-	First Seq
+	Epoch     Epoch
+	First     Seq
+	Record    uint64
+	Chain     uint64
+	Sessions  SessionEpoch // the highest given before
+	Unplanned bool         // it began without the old host's word
 }
 
 type proposer struct {

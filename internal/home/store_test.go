@@ -146,6 +146,9 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 	if rnd.IntN(6) == 0 {
 		r.randomOfRegions(rnd, k, topic, i)
 	}
+	if rnd.IntN(20) == 0 {
+		r.randomOfCopies(rnd, k, i)
+	}
 	switch rnd.IntN(17) {
 	case 16:
 		r.do(&Canary{Peer: "us"})
@@ -219,6 +222,27 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 	}
 }
 
+// randomOfCopies applies one random operation of what concerns copies of the home.
+func (r *rig) randomOfCopies(rnd *rand.Rand, k SessionKey, i int) {
+	r.do(&Raise{Level: 2})
+	switch rnd.IntN(4) {
+	case 0:
+		r.do(&Promise{"ap", us(uint64(i))})
+	case 1:
+		r.do(&SetTakeover{Standbys: []string{"us", "ap"}[rnd.IntN(2):], Voters: []string{"eu", "us", "w"}, Replay: []ReplayRule{{"#", ReplayReport, time.Hour}}})
+	case 2:
+		info, _ := r.s.Session(k)
+		r.do(&Ack{Session: k, Epoch: info.Epoch, Cleared: uint64(rnd.IntN(8))})
+	default:
+		planned := rnd.IntN(2) == 0
+		if planned {
+			r.do(&Hand{Epoch: r.s.Epoch(), To: "us"})
+			r.pub("a", "late", 1, false)
+		}
+		r.promote(&Promote{Epoch: us(uint64(i + 2)), Grace: uint32(rnd.IntN(3)), Planned: planned})
+	}
+}
+
 // randomOfRegions applies one random operation of what concerns other regions.
 func (r *rig) randomOfRegions(rnd *rand.Rand, k SessionKey, topic string, i int) {
 	peer := []ID{"us", "ap"}[rnd.IntN(2)]
@@ -287,6 +311,7 @@ func FuzzDecodeRecord(f *testing.F) {
 	for _, op := range []Op{&Attach{Session: SessionKey{"a", "b"}, Will: &Will{Topic: "t"}}, &Publish{Topic: "a/b", Payload: []byte("x"), QoS: 2},
 		&Ack{Done: []Range{{1, 4}, {9, 9}}}, &Frame{Messages: []FrameMessage{{Seq: 1, Topic: "x"}}}, &SetPeer{Peer: "us", Classes: []Class{{"c", []string{"#"}}}},
 		&Interest{Add: []InterestFilter{{Filter: "#"}}}, &Configure{Acks: []AckPolicy{{"#", PolicyMemory}}},
+		&Promote{Epoch: us(2), Grace: 30}, &Hand{us(2), "eu"}, &Promise{"us", us(2)}, &SetTakeover{Standbys: []string{"us"}, Replay: []ReplayRule{{"#", ReplayReport, 1}}},
 		&SetPolicy{Peer: "us", Keys: KeyIn, Values: SetPeer{In: []string{"#"}}}, &PausePeer{Peer: "us", Paused: true, Reason: "x"}, &DropSpooled{Filter: "#"}} {
 		rec := Record{Home: "eu", Time: 5, Entries: []Entry{{Owner{"n", 1}, 1, []Op{op}}}}
 		f.Add(rec.Append(nil))

@@ -108,6 +108,11 @@ func (s *State) advance(to Time) {
 		return
 	}
 	s.time = to
+	s.ring()
+}
+
+// ring does what fell due.
+func (s *State) ring() {
 	for len(s.timers) > 0 && s.timers[0].at <= s.time {
 		t := s.timers.pop()
 		if !s.due(t) {

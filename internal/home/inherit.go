@@ -1,0 +1,93 @@
+package home
+
+import "encoding/binary"
+
+// After an unplanned promotion a session may have gone on at the lost host in ways
+// that this copy cannot know. For each session that was there it remembers where that
+// began.
+
+// inheritance is what an unplanned promotion leaves with a session.
+type inheritance struct {
+	// stale are the numbers whose packet ids the device may still hold for a message of
+	// the lost host: before a new QoS 2 PUBLISH under one goes out, the id is released by
+	// a PUBREL. [E5]
+	stale Range
+	// shared is the last reference that both copies have, by the epoch that began then.
+	// Oldest first.
+	shared []sharedUpTo
+}
+
+type sharedUpTo struct {
+	epoch uint64 // number of the epoch that began
+	ref   uint64
+}
+
+// maxShared bounds how many failovers in a row can be reconciled.
+const maxShared = 8
+
+// inherit marks every session at an unplanned promotion.
+func (s *State) inherit() {
+	number := s.currentEpoch().Number
+	for _, x := range s.sessions {
+		if x.inherited == nil {
+			x.inherited = &inheritance{}
+		}
+		h := x.inherited
+		from := x.nextRef + 1
+		if h.stale.To != 0 && h.stale.From <= h.stale.To {
+			from = min(from, h.stale.From)
+		}
+		h.stale = Range{from, x.nextRef + packetIDs}
+		h.shared = append(h.shared, sharedUpTo{number, x.nextRef})
+		if len(h.shared) > maxShared {
+			h.shared = h.shared[1:]
+		}
+		x.resumed = max(x.resumed, x.queue.sentThrough(x.sendWindow()))
+		s.changes.session(x)
+	}
+}
+
+// releaseFirst says that the packet id of a reference may still be in use at the
+// device for a message that this copy knows nothing of.
+func (x *session) releaseFirst(r *ref) bool {
+	h := x.inherited
+	return h != nil && r.qos == 2 && r.state == refQueued && h.stale.From <= r.num && r.num <= h.stale.To
+}
+
+// cleared notes that the device answered PUBREL for the ids of all references up to a
+// number.
+func (s *State) cleared(x *session, upTo uint64) {
+	h := x.inherited
+	if h == nil || upTo < h.stale.From || h.stale.From > h.stale.To {
+		return
+	}
+	h.stale.From = upTo + 1
+	s.note(effectCleared, x.id, upTo)
+	s.changes.session(x)
+}
+
+// Inherited says whether ids of a session may still be in use at its device for
+// messages of a lost host: Queue marks references with ReleaseFirst then. [E5]
+func (s *State) Inherited(k SessionKey) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	x := s.sessions[k]
+	return x != nil && x.inherited != nil && x.inherited.stale.From <= x.inherited.stale.To && x.nextRef < x.inherited.stale.To
+}
+
+func (h *inheritance) encode(b []byte) []byte {
+	b = binary.AppendUvarint(binary.AppendUvarint(b, h.stale.From), h.stale.To)
+	b = binary.AppendUvarint(b, uint64(len(h.shared)))
+	for _, x := range h.shared {
+		b = binary.AppendUvarint(binary.AppendUvarint(b, x.epoch), x.ref)
+	}
+	return b
+}
+
+func (r *reader) inheritance() *inheritance {
+	h := &inheritance{stale: Range{r.uvarint(), r.uvarint()}}
+	for range r.count(2) {
+		h.shared = append(h.shared, sharedUpTo{r.uvarint(), r.uvarint()})
+	}
+	return h
+}
