@@ -93,6 +93,9 @@ func newLogger(w io.Writer, cfg config.Log) *slog.Logger {
 // announce says what the node is and who may come in, in particular what nobody configured.
 func announce(log *slog.Logger, cfg *config.Config) {
 	log.Info("starting", "version", readBuild().Version, "region", cfg.Region, "node", cfg.Node, "data_dir", cfg.DataDir, "links", len(cfg.Links))
+	for _, w := range cfg.Warnings() {
+		log.Warn("configuration", "doubtful", w)
+	}
 	for _, l := range cfg.Listeners {
 		switch {
 		case l.Allows(config.AuthAnonymous) && l.AnonymousBeyondLoopback:

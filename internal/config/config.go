@@ -48,6 +48,12 @@ type Config struct {
 	Links []Link `mapstructure:"links"`
 	// Link is the side of the links that accepts tunnels.
 	Link LinkAccept `mapstructure:"link"`
+	// Regions say who stands by whom and who votes. Default: none; no home is taken over.
+	Regions []Region `mapstructure:"regions"`
+	// Takeover says what happens when the host of a home is gone.
+	Takeover Takeover `mapstructure:"takeover"`
+	// Handover says what happens to devices that roam between regions.
+	Handover Handover `mapstructure:"handover"`
 	// Admin is the HTTP API that `causeway ctl` speaks to.
 	Admin Admin `mapstructure:"admin"`
 	// Metrics is the Prometheus endpoint.
@@ -260,6 +266,8 @@ type AckPolicy string
 const (
 	AckRegion AckPolicy = "region" // fsynced by a majority of the home's core nodes
 	AckMemory AckPolicy = "memory" // taken by this node only
+	// AckStandby waits, beyond AckRegion, until the standby has it too.
+	AckStandby AckPolicy = "standby"
 )
 
 // AckRule gives the topics of one filter their ack policy.

@@ -36,6 +36,9 @@ func base() *Config {
 		Disk: Disk{Reserve: "10%", SpoolMax: "40%"},
 		Link: LinkAccept{Listen: "127.0.0.1:7444"},
 		Log:  Log{Level: LogInfo, Format: LogText},
+		Takeover: Takeover{Mode: TakeoverManual, DownAfter: 10 * time.Second, Isolation: IsolationServe, StandbyAway: StandbyDegrade,
+			WillGrace: 30 * time.Second, Admission: 5000, Hooks: Hooks{Timeout: 30 * time.Second}},
+		Handover: Handover{MinDwell: 10 * time.Minute, Unreachable: UnreachableRefuse},
 	}
 }
 
@@ -78,6 +81,8 @@ func fillDefaults(cfg *Config, sources *Sources) {
 	for i := range cfg.Links {
 		cfg.Links[i].fill(fmt.Sprintf("links[%d].", i), cfg.Region, unset)
 	}
+	cfg.fillRegions(unset)
+	cfg.Takeover.fill(unset)
 	if cfg.Leaf {
 		cfg.fillLeaf(unset)
 	}

@@ -54,6 +54,8 @@ func TestLoad_NothingGivesTheDefaults(t *testing.T) {
 		Link:  LinkAccept{Listen: "127.0.0.1:7444", ListenTCP: "127.0.0.1:7445"},
 		Admin: Admin{Socket: "data/admin.sock"},
 		Log:   Log{Level: LogInfo, Format: LogText},
+
+		Takeover: defaultTakeover, Handover: defaultHandover,
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
@@ -132,6 +134,7 @@ func TestLoad_File(t *testing.T) {
 		Metrics: Metrics{Listen: ":9464"}, StopNotice: 500 * time.Millisecond,
 		Log:       Log{Level: LogWarn, Format: LogJSON},
 		Residency: []ResidencyRule{{Namespace: "cars", Filter: "pii/#", Regions: []string{"eu", "eu-b"}}},
+		Takeover:  defaultTakeover, Handover: defaultHandover,
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)

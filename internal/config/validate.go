@@ -21,12 +21,15 @@ func (c *Config) Validate() error {
 	}
 	v.unique("listeners", "name", len(c.Listeners), func(i int) string { return c.Listeners[i].Name })
 	v.limits(c.Limits)
-	v.acks(c.Ack)
+	v.acks(c)
 	v.residency(c)
 	v.disk(c.Disk)
 	v.links(c)
 	v.shared(c)
 	v.leaf(c)
+	v.regions(c)
+	v.takeover(c)
+	v.handover(c.Handover)
 	v.endpoints(c)
 	return joinProblems(v.problems)
 }
@@ -194,14 +197,14 @@ func (v *validator) limits(l Limits) {
 	v.count("limits.receive_maximum", l.ReceiveMaximum, 1, 65535)
 }
 
-func (v *validator) acks(rules []AckRule) {
+func (v *validator) acks(c *Config) {
+	rules := c.Ack
 	for i, rule := range rules {
 		key := fmt.Sprintf("ack[%d].", i)
 		v.filter(key+"filter", rule.Filter)
-		if rule.Policy == "standby" {
-			v.add(key+"policy", `"standby" needs a standby region, which this version does not have`, "want region or memory")
-		} else {
-			oneOf(v, key+"policy", rule.Policy, AckRegion, AckMemory)
+		if oneOf(v, key+"policy", rule.Policy, AckRegion, AckMemory, AckStandby) && rule.Policy == AckStandby {
+			v.check(len(c.Standbys(c.Region)) > 0, key+"policy", fmt.Sprintf("is standby, and no region stands by %s", c.Region),
+				"list one with standby_of in regions, or write region or memory")
 		}
 		if rule.Filter == "#" && i < len(rules)-1 {
 			v.add(fmt.Sprintf("ack[%d].filter", i+1), "is never reached: the first match wins and "+key+`filter is "#"`,

@@ -103,9 +103,8 @@ func TestValidate(t *testing.T) {
 		{"topic_alias_max", func(c *Config) { c.Limits.TopicAliasMax = 65536 }, "limits.topic_alias_max: 65536"},
 		{"receive_maximum", func(c *Config) { c.Limits.ReceiveMaximum = 0 }, "limits.receive_maximum: 0"},
 
-		{"ack standby", func(c *Config) { c.Ack[0].Policy = "standby" },
-			`ack[0].policy: "standby" needs a standby region, which this version does not have; want region or memory`},
-		{"ack policy", func(c *Config) { c.Ack[0].Policy = "disk" }, `ack[0].policy: "disk" is not accepted; want region or memory`},
+		{"ack standby", func(c *Config) { c.Ack[0].Policy = "standby" }, "ack[0].policy: is standby, and no region stands by local; list one with standby_of"},
+		{"ack policy", func(c *Config) { c.Ack[0].Policy = "disk" }, `ack[0].policy: "disk" is not accepted; want region, memory or standby`},
 		{"ack filter", func(c *Config) { c.Ack[0].Filter = "a/#/b" }, `ack[0].filter: "a/#/b" is no topic filter`},
 		{"ack filter plus", func(c *Config) { c.Ack[0].Filter = "a+/b" }, `ack[0].filter: "a+/b" is no topic filter`},
 		{"ack filter empty", func(c *Config) { c.Ack[0].Filter = "" }, `ack[0].filter: "" is no topic filter`},
@@ -332,6 +331,9 @@ func normalize(c *Config) {
 	}
 	if len(c.Links) == 0 {
 		c.Links = nil
+	}
+	if len(c.Regions) == 0 {
+		c.Regions = nil
 	}
 	if len(c.Link.Relay) == 0 {
 		c.Link.Relay = nil
