@@ -3,6 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"causeway/internal/home"
 	"causeway/internal/takeover"
@@ -10,55 +15,171 @@ import (
 
 // Agent is at work while Run runs: on the node that leads the group of the Book.
 type Agent struct {
-	o Options
+	o       Options
+	start   time.Time
+	keepers map[home.ID]*keeper // fixed after New
+	atWork  atomic.Bool
+	calls   sync.WaitGroup // started while at work; Run waits for them
+	orders  sync.WaitGroup // what operators began; Run waits for it
+
+	mu  sync.Mutex
+	ctx context.Context // of the present run; guarded by mu
 }
 
 // New checks the options.
-func New(o Options) (*Agent, error) { return nil, errNotYet }
+func New(o Options) (*Agent, error) {
+	if o.Region == "" || o.Votes == nil || o.Caller == nil {
+		return nil, errors.New("takeover: Options.Region, Votes and Caller must be set")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Hooks.Timeout == 0 {
+		o.Hooks.Timeout = 30 * time.Second
+	}
+	if o.Audit == nil {
+		o.Audit = func(string, string, string, string) {}
+	}
+	if o.pace == 0 {
+		o.pace = 1
+	}
+	a := &Agent{o: o, start: time.Now(), keepers: map[home.ID]*keeper{}}
+	for _, c := range o.Copies {
+		id := c.Home()
+		if a.keepers[id] != nil {
+			return nil, fmt.Errorf("takeover: two copies of the home %s", id)
+		}
+		a.keepers[id] = newKeeper(a, c)
+	}
+	o.Votes.attach(a.Heard, a.look)
+	return a, nil
+}
 
-// Run works until ctx ends.
-func (a *Agent) Run(ctx context.Context) error { return errNotYet }
+// now is this node's monotonic clock.
+func (a *Agent) now() time.Duration { return time.Duration(float64(time.Since(a.start)) * a.o.pace) }
+
+// sleep waits for a time of this node's clock; false if ctx ended, or wake came first.
+func (a *Agent) sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
+	t := time.NewTimer(time.Duration(float64(d) / a.o.pace))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-wake:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// Run works until ctx ends. It begins with what the last one at work left in the logs
+// and the book.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if err := a.o.Votes.Start(ctx); err != nil {
+		return err
+	}
+	defer a.o.Votes.Stop()
+	for id, k := range a.keepers {
+		k.begin(a.o.Votes.kept(id))
+	}
+	a.mu.Lock()
+	a.ctx = ctx
+	a.mu.Unlock()
+	a.atWork.Store(true)
+	var all sync.WaitGroup
+	for _, k := range a.keepers {
+		all.Go(func() { k.run(ctx) })
+	}
+	<-ctx.Done()
+	a.mu.Lock()
+	a.atWork.Store(false)
+	a.mu.Unlock()
+	for _, k := range a.keepers {
+		k.end()
+	}
+	all.Wait()
+	a.orders.Wait()
+	a.calls.Wait()
+	return nil
+}
+
+// look tells of this region to who would hand a home over.
+func (a *Agent) look(id home.ID) Look {
+	k := a.keepers[id]
+	if k == nil {
+		return Look{Why: "it has no copy of the home"}
+	}
+	st := k.c.State()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := Look{Has: true, Records: st.Records, Supports: st.Supports, Why: k.notReady(&st), Room: Room{Sessions: -1, Queued: -1, DiskBytes: -1}}
+	if k.kept.Held {
+		l.Why = "an operator stopped the home there"
+	}
+	l.Ready = l.Why == ""
+	if a.o.Room != nil {
+		l.Room = a.o.Room()
+	}
+	return l
+}
 
 // Leased says whether the region may serve the home now: what replica.Options.Lease
 // of the copy asks. It is cheap and may be called from any goroutine; false while Run does not run.
-func (a *Agent) Leased(id home.ID) bool { return false }
+func (a *Agent) Leased(id home.ID) bool {
+	k := a.keepers[id]
+	return k != nil && a.atWork.Load() && int64(a.now()) < k.until.Load()
+}
 
 // Standing is whether the region serves the home, and if not, why.
-func (a *Agent) Standing(id home.ID) takeover.Standing { return takeover.Starting }
+func (a *Agent) Standing(id home.ID) takeover.Standing {
+	k := a.keepers[id]
+	if k == nil || !a.atWork.Load() {
+		return takeover.Starting
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.standing()
+}
 
 // Heard notes that a region said that it serves the home at an epoch, in a tunnel's
 // hello for example. A hosted home of a lower epoch is fenced at once.
-func (a *Agent) Heard(id home.ID, inForce home.Epoch) {}
+func (a *Agent) Heard(id home.ID, inForce home.Epoch) {
+	if k := a.keepers[id]; k != nil {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.hear(inForce)
+	}
+}
 
 // Inherit says that this node, in this life of its process, knew the copy to be served
 // at the epoch: it was fresh. A node that becomes leader goes on with an epoch that was
 // confirmed; only after a full stop is it to be confirmed anew. [E2]
-func (a *Agent) Inherit(id home.ID, e home.Epoch) {}
-
-// FallShort tells the voters that the home acknowledges, or no more, what its standbys
-// lack. It returns nil once a majority keeps that: only then the first such PUBACK may be sent. [E13]
-func (a *Agent) FallShort(ctx context.Context, id home.ID, record uint64, on bool) error {
-	return errNotYet
+func (a *Agent) Inherit(id home.ID, e home.Epoch) {
+	if k := a.keepers[id]; k != nil {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.inherited = highest(k.inherited, e)
+	}
 }
 
-// Votes answers for a voter.
-type Votes struct{}
-
-// NewVotes checks the options.
-func NewVotes(o VotesOptions) (*Votes, error) { return nil, errNotYet }
-
-// Start loads the book; before that Answer refuses. It is called each time this node
-// becomes the region's voter, and begins another run: what was promised in the last one
-// may still be relied on. Stop ends it.
-func (v *Votes) Start(ctx context.Context) error { return errNotYet }
-
-// Stop refuses from now on.
-func (v *Votes) Stop() {}
-
-// Answer answers a request that came from a region. It is what link.Options.Answer
-// calls for Kind.
-func (v *Votes) Answer(region string, kind byte, request []byte) ([]byte, error) {
-	return nil, errNotYet
+// ask asks a region or witness, itself among them.
+func (a *Agent) ask(ctx context.Context, voter string, q *request, limit time.Duration) (reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var b []byte
+	var err error
+	if voter == a.o.Region {
+		b, err = a.o.Votes.Answer(voter, Kind, q.encode())
+	} else {
+		b, err = a.o.Caller.Call(ctx, voter, Kind, q.encode())
+	}
+	if err != nil {
+		return reply{}, fmt.Errorf("ask %s about %s: %w", voter, q.Home, err)
+	}
+	p, err := decodeReply(b)
+	if err != nil {
+		return reply{}, fmt.Errorf("the answer of %s about %s: %w", voter, q.Home, err)
+	}
+	return p, nil
 }
-
-var errNotYet = errors.New("not yet")

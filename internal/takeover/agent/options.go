@@ -12,8 +12,7 @@ import (
 // Options configure an Agent.
 type Options struct {
 	Region string // ours
-	Votes  *Votes // ours; nil: the region has no vote
-	Book   Book   // required: also a region without a vote keeps what it heard
+	Votes  *Votes // ours, required; Run starts and stops it
 	Caller Caller // required
 	// Copies are the region's copies of homes, its own among them. They do not change.
 	Copies []Copy
@@ -41,13 +40,13 @@ type Hooks struct {
 type VotesOptions struct {
 	Name string // of the region or witness
 	Book Book   // required
+	// Mute says that the region has no vote; what it hears is kept all the same.
+	Mute bool
 	// Terms are this voter's: it promises for Terms.Hold, and to nobody who relies on
 	// more than that.
 	Terms takeover.Terms
 	// Hosts are the regions that may host a home as configured here. nil: any that may call.
-	Hosts func(id home.ID) []string
-	// Look tells more of this region to who asks before a switchover. nil: nothing.
-	Look   func(id home.ID) Look
+	Hosts  func(id home.ID) []string
 	Logger *slog.Logger // default slog.Default()
 
 	pace float64
@@ -134,6 +133,7 @@ type HomeStatus struct {
 // VoterStatus is what a voter said last.
 type VoterStatus struct {
 	Voter    string
+	Votes    bool          // it is a voter; otherwise a region that is told
 	Heard    time.Duration // ago; negative: never
 	Answer   string
 	Promised home.Epoch
@@ -148,7 +148,7 @@ type ActStatus struct {
 	Ended    time.Time // zero: under way
 	Step     string
 	Steps    []Step
-	Outcome  string // done, aborted, partly (the rest follows by itself), failed; "" while under way
+	Outcome  string // one of the outcomes; "" while under way
 	Detail   string
 	Messages int // that the standby still lacks
 }

@@ -61,6 +61,7 @@ type Copy interface {
 	Drain(ctx context.Context, on bool) error
 	// Retire sets a copy aside that another region's epoch superseded. It is read for
 	// what it has more, and a copy that follows begins beside it. It does nothing twice.
+	// From then on State is that of the one that follows, once there is one.
 	Retire(ctx context.Context, inForce home.Epoch) error
 }
 
@@ -137,6 +138,8 @@ type Kept struct {
 	Short Short
 	// Held says that an operator stopped the home in this region.
 	Held bool
+	// Sole says that an operator has this region serve the home without a majority.
+	Sole bool
 }
 
 // Short is the last word of a host on whether its standbys have all that was
