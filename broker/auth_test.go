@@ -336,7 +336,7 @@ func TestTLS_BadHandshakeCostsOneConnection(t *testing.T) {
 		o.Listeners[0].Transport, o.Listeners[0].TLS = TLS, ca.server(tls.RequireAndVerifyClientCert)
 	})
 	if d, err := l.dialTLS(newAuthority(t).client("stranger")); err == nil {
-		if _, err := d.next(10 * time.Second); err == nil {
+		if _, err := d.next(patience); err == nil {
 			t.Error("a stranger got an answer")
 		}
 	}

@@ -68,7 +68,7 @@ func TestConnect_Malformed(t *testing.T) {
 	} {
 		d := l.dial(packet.V311)
 		d.send(b)
-		if f, err := d.next(10 * time.Second); err == nil {
+		if f, err := d.next(patience); err == nil {
 			t.Errorf("%s: answered with %s", name, f.h.Type)
 		} else if isTimeout(err) {
 			t.Errorf("%s: not closed", name)
@@ -85,7 +85,7 @@ func TestConnect_OversizedBeforeConnect(t *testing.T) {
 	l := newLab(t)
 	d := l.dial(packet.V5)
 	d.send([]byte{0x10, 0xFF, 0xFF, 0xFF, 0x7F})
-	if f, err := d.next(10 * time.Second); err == nil && f.h.Type != packet.CONNACK {
+	if f, err := d.next(patience); err == nil && f.h.Type != packet.CONNACK {
 		t.Errorf("answered with %s", f.h.Type)
 	} else if err != nil && isTimeout(err) {
 		t.Error("not closed")
@@ -174,7 +174,7 @@ func TestConnect_MaxConnections(t *testing.T) {
 	l := newLab(t, func(o *Options) { o.Listeners[0].MaxConnections = 2 })
 	a := l.connect(packet.V5, "a")
 	l.connect(packet.V5, "b")
-	if _, err := l.dial(packet.V5).next(10 * time.Second); err == nil || isTimeout(err) {
+	if _, err := l.dial(packet.V5).next(patience); err == nil || isTimeout(err) {
 		t.Errorf("third connection: %v", err)
 	}
 	a.nc.Close()

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -278,29 +279,35 @@ func (d *device) subscribeSecond() {
 }
 
 func TestDeliver_SharedSubscription(t *testing.T) {
-	l := newLab(t)
-	a, b := l.connect(packet.V5, "a"), l.connect(packet.V311, "b")
-	a.subscribe(1, "$share/g/x")
-	b.subscribe(1, "$share/g/x")
-	sender := l.connect(packet.V5, "sender")
-	for i := range uint16(10) {
-		sender.publish1("x", fmt.Sprint(i), i+1)
-		sender.publish(pub("x", "q0", 0, 0))
-	}
-	n := 0
-	for _, d := range []*device{a, b} {
-		for {
-			f, err := d.next(100 * time.Millisecond)
-			if err != nil {
-				break
-			}
-			d.acknowledge(d.asPublish(f))
-			n++
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, piped)
+		a, b, sender := l.pipe(packet.V5), l.pipe(packet.V311), l.pipe(packet.V5)
+		a.connectOK("a")
+		b.connectOK("b")
+		sender.connectOK("sender")
+		a.subscribe(1, "$share/g/x")
+		b.subscribe(1, "$share/g/x")
+		var n atomic.Int64
+		for _, d := range []*device{a, b} {
+			go func() {
+				for f, err := d.next(time.Hour); err == nil; f, err = d.next(time.Hour) {
+					n.Add(1)
+					if p := d.asPublish(f); p.QoS == 1 {
+						_, _ = d.nc.Write(packet.AppendAck(nil, d.v, packet.PUBACK, p.PacketID, packet.Success))
+					}
+				}
+			}()
 		}
-	}
-	if n != 20 {
-		t.Errorf("%d deliveries of 20 messages", n)
-	}
+		for i := range uint16(10) {
+			sender.publish1("x", fmt.Sprint(i), i+1)
+			sender.publish(pub("x", "q0", 0, 0))
+		}
+		synctest.Wait()
+		if n := n.Load(); n != 20 {
+			t.Errorf("%d deliveries of 20 messages", n)
+		}
+		l.stop()
+	})
 }
 
 func TestDeliver_NoLocalOnSharedIsAProtocolError(t *testing.T) {

@@ -27,12 +27,15 @@ type lab struct {
 	panics int64 // that the test causes
 }
 
+// patience is how long a test waits for what must come: no test is about it, so a slow machine must not meet it.
+const patience = time.Minute
+
 // newLab starts a broker with the listener "tcp" on a free port; change edits its options.
 func newLab(t testing.TB, change ...func(*Options)) *lab {
 	t.Helper()
 	h := newTestHome(t)
 	opt := Options{
-		Home: h, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), DrainTime: 5 * time.Second, DrainRate: 100_000,
+		Home: h, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), DrainTime: patience, DrainRate: 100_000,
 		Listeners: []Listener{{Name: "tcp", Address: "127.0.0.1:0", Namespace: "ns", Methods: []Method{Anonymous}}},
 	}
 	for _, f := range change {
@@ -145,7 +148,7 @@ func persistent(p *packet.Connect) {
 
 func (d *device) send(b []byte) {
 	d.t.Helper()
-	_ = d.nc.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	_ = d.nc.SetWriteDeadline(time.Now().Add(patience))
 	if _, err := d.nc.Write(b); err != nil {
 		d.t.Fatalf("send: %v", err)
 	}
@@ -200,7 +203,7 @@ func (d *device) read() frame {
 		d.early = d.early[1:]
 		return f
 	}
-	f, err := d.next(10 * time.Second)
+	f, err := d.next(patience)
 	if err != nil {
 		d.t.Fatalf("read: %v", err)
 	}
@@ -212,7 +215,7 @@ func (d *device) closed() packet.Code {
 	d.t.Helper()
 	var code packet.Code
 	for {
-		f, err := d.next(10 * time.Second)
+		f, err := d.next(patience)
 		if err != nil {
 			if isTimeout(err) {
 				d.t.Fatal("the connection was not closed")
@@ -349,9 +352,9 @@ func (d *device) wantMessage(payload string) packet.Publish {
 // eventually polls for what has no event to wait for.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within 10s: %s", what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }

@@ -24,7 +24,7 @@ func TestReal_PahoGoV3(t *testing.T) {
 	c := mqtt.NewClient(opts)
 	ok := func(tok mqtt.Token) {
 		t.Helper()
-		if !tok.WaitTimeout(10*time.Second) || tok.Error() != nil {
+		if !tok.WaitTimeout(patience) || tok.Error() != nil {
 			t.Fatalf("token: %v", tok.Error())
 		}
 	}
@@ -38,7 +38,7 @@ func TestReal_PahoGoV3(t *testing.T) {
 		select {
 		case s := <-got:
 			seen[s]++
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("only %d messages", len(seen))
 		}
 	}
@@ -55,7 +55,7 @@ func TestReal_PahoV5(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	got := make(chan *paho.Publish, 100)
 	c := paho.NewClient(paho.ClientConfig{Conn: nc, ClientID: "paho5", OnPublishReceived: []func(paho.PublishReceived) (bool, error){

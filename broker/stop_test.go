@@ -87,7 +87,7 @@ func TestStop_AnswersWhatIsUnderWay(t *testing.T) {
 	for id := uint16(1); id <= 20; id++ {
 		d.ack([]packet.Type{packet.PUBACK, packet.PUBREC}[id%2], id)
 	}
-	if f, err := d.next(10 * time.Second); err == nil {
+	if f, err := d.next(patience); err == nil {
 		t.Errorf("after the last acknowledgement came %s", f.h.Type)
 	}
 	d.nc.Close()
@@ -106,7 +106,7 @@ func TestStop_EndsWithoutReset(t *testing.T) {
 	d.send(bytes.Repeat(packet.AppendPublish(nil, packet.V311, pub("a", "late", 1, 1)), 1000))
 	eventually(t, "it is not read any more", func() bool { return l.home.proposed(home.KindPublish) == 10 })
 	l.stopAsync()
-	if _, err := d.next(10 * time.Second); !errors.Is(err, io.EOF) {
+	if _, err := d.next(patience); !errors.Is(err, io.EOF) {
 		t.Errorf("the connection ended with %v", err)
 	}
 	d.nc.Close()
@@ -132,7 +132,7 @@ func TestStop_TakesInWhatTheDeviceAcknowledges(t *testing.T) {
 	d.sendAck(packet.PUBREC, id)
 	d.ack(packet.PUBREL, id)
 	d.sendAck(packet.PUBCOMP, id)
-	if f, err := d.next(10 * time.Second); err == nil {
+	if f, err := d.next(patience); err == nil {
 		t.Errorf("after PUBREL came %s", f.h.Type)
 	}
 	d.nc.Close()
@@ -165,7 +165,7 @@ func TestStop_SettlesForALimitedTime(t *testing.T) {
 // A home that does not commit cannot keep a node from stopping.
 func TestStop_IsBoundedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t, piped)
+		l := newLab(t, piped, func(o *Options) { o.DrainTime = 5 * time.Second })
 		l.connectPipe("dev")
 		l.home.hold()
 		l.home.setRoom(0)

@@ -158,22 +158,24 @@ func TestAttach_Overtaken(t *testing.T) {
 
 // Yield is answered when the connection is silent: at once if it was, and when its DISCONNECT was written.
 func TestYield_TakesNoLongerThanItMust(t *testing.T) {
-	for _, v := range []packet.Version{packet.V311, packet.V5} {
-		l := newLab(t)
-		d := l.connect(v, "dev", persistent)
-		d.silent()
-		began := time.Now()
-		l.s.Yield(key("dev"), l.home.state.SessionEpoch()+1)
-		if took := time.Since(began); took >= yieldIn {
-			t.Errorf("version %d: it took %v", v, took)
-		}
-		want := packet.Code(0)
-		if v == packet.V5 {
-			want = packet.SessionTakenOver
-		}
-		if code := d.closed(); code != want {
-			t.Errorf("version %d: closed with %s", v, code)
-		}
+	for v, want := range map[packet.Version]packet.Code{packet.V311: 0, packet.V5: packet.SessionTakenOver} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLab(t, piped)
+			d := l.pipe(v)
+			d.connectOK("dev", persistent)
+			d.silent()
+			code := make(chan packet.Code, 1)
+			go func() { code <- d.closed() }()
+			began := time.Now()
+			l.s.Yield(key("dev"), l.home.state.SessionEpoch()+1)
+			if took := time.Since(began); took >= yieldIn {
+				t.Errorf("version %d: it took %v", v, took)
+			}
+			if code := <-code; code != want {
+				t.Errorf("version %d: closed with %s", v, code)
+			}
+			l.stop()
+		})
 	}
 }
 

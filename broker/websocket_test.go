@@ -22,7 +22,7 @@ func (l *lab) dialWS(cfg *tls.Config, header http.Header, protocols ...string) (
 	if cfg != nil {
 		scheme = "wss://"
 	}
-	dialer := websocket.Dialer{Subprotocols: protocols, TLSClientConfig: cfg, HandshakeTimeout: 10 * time.Second}
+	dialer := websocket.Dialer{Subprotocols: protocols, TLSClientConfig: cfg, HandshakeTimeout: patience}
 	ws, resp, err := dialer.Dial(scheme+l.s.Addr("tcp").String()+"/mqtt", header)
 	if err != nil {
 		return nil, nil, resp
