@@ -22,6 +22,7 @@ func TestDeliver_EvictedBodies(t *testing.T) {
 	sender := l.connect(packet.V5, "sender")
 	sender.publish1("a", "from disk", 1)
 	d.acknowledge(d.wantMessage("from disk"))
+	eventually(t, "the queue is empty", func() bool { x, _ := l.home.state.Session(key("dev")); return x.Queued == 0 })
 	l.home.badDisk.Store(true)
 	sender.publish1("a", "lost?", 2)
 	if code := d.closed(); code != 0 {

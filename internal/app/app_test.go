@@ -83,24 +83,27 @@ func (w testWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// patience is how long a test waits for what must come.
+const patience = 2 * time.Minute
+
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("waited 20 s for %s", what)
+			t.Fatalf("waited %v for %s", patience, what)
 		}
 	}
 }
 
 func client(t *testing.T, addr net.Addr, id string, clean bool) mqtt.Client {
 	t.Helper()
-	c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + addr.String()).SetClientID(id).SetCleanSession(clean).SetConnectTimeout(5 * time.Second))
-	if tok := c.Connect(); !tok.WaitTimeout(10*time.Second) || tok.Error() != nil {
+	c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + addr.String()).SetClientID(id).SetCleanSession(clean).SetConnectTimeout(patience))
+	if tok := c.Connect(); !tok.WaitTimeout(patience) || tok.Error() != nil {
 		t.Fatalf("connect %s: %v", id, tok.Error())
 	}
 	t.Cleanup(func() { c.Disconnect(0) })
@@ -142,13 +145,13 @@ links: [ { peer: %s %s } ]
 
 	got := make(chan string, 100)
 	sub := client(t, b.Addr("mqtt"), "sub", false)
-	if tok := sub.Subscribe("t/#", 1, func(_ mqtt.Client, m mqtt.Message) { got <- string(m.Payload()) }); !tok.WaitTimeout(5*time.Second) || tok.Error() != nil {
+	if tok := sub.Subscribe("t/#", 1, func(_ mqtt.Client, m mqtt.Message) { got <- string(m.Payload()) }); !tok.WaitTimeout(patience) || tok.Error() != nil {
 		t.Fatal(tok.Error())
 	}
 	await(t, "interest to cross", func() bool { p, _ := a.State().Peer("us"); return p.Filters == 1 })
 	pub := client(t, a.Addr("mqtt"), "pub", true)
 	for i := range 50 {
-		if tok := pub.Publish("t/1", 1, false, fmt.Sprint(i)); !tok.WaitTimeout(5*time.Second) || tok.Error() != nil {
+		if tok := pub.Publish("t/1", 1, false, fmt.Sprint(i)); !tok.WaitTimeout(patience) || tok.Error() != nil {
 			t.Fatal(tok.Error())
 		}
 	}
@@ -159,7 +162,7 @@ links: [ { peer: %s %s } ]
 			if m != fmt.Sprint(i) {
 				t.Fatalf("got %s, want %d", m, i)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("message %d did not come", i)
 		}
 	}

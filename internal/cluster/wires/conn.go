@@ -1,6 +1,7 @@
 package wires
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -85,7 +86,7 @@ func (l *lane) note() {
 func (l *lane) close(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.end == nil || l.end == io.EOF {
+	if l.end == nil || errors.Is(l.end, io.EOF) {
 		l.end = err
 		l.note()
 	}
@@ -120,11 +121,14 @@ func (l *lane) watch() <-chan struct{} {
 func (l *lane) broken() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.end == errReset || l.end == net.ErrClosed {
+	if l.gone() {
 		return l.end
 	}
 	return nil
 }
+
+// gone says that what the lane holds is lost. Guarded by mu.
+func (l *lane) gone() bool { return errors.Is(l.end, errReset) || errors.Is(l.end, net.ErrClosed) }
 
 // take reads what has arrived. wait is until the next chunk arrives; -1: none is
 // under way.
@@ -132,7 +136,7 @@ func (l *lane) take(b []byte) (n int, wait time.Duration, changed <-chan struct{
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.end == errReset || l.end == net.ErrClosed:
+	case l.gone():
 		return 0, 0, nil, l.end
 	case len(l.chunks) == 0 && l.end != nil:
 		return 0, 0, nil, l.end
