@@ -36,7 +36,7 @@ func newLab(t testing.TB, change ...func(*Options)) *lab {
 	h := newTestHome(t)
 	opt := Options{
 		Home: h, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), DrainTime: patience, DrainRate: 100_000,
-		Listeners: []Listener{{Name: "tcp", Address: "127.0.0.1:0", Namespace: "ns", Methods: []Method{Anonymous}}},
+		Listeners: []Listener{{Name: "tcp", Address: "127.0.0.1:0", Namespace: "ns", Methods: []Method{Anonymous}, ConnectTimeout: patience}},
 	}
 	for _, f := range change {
 		f(&opt)
@@ -68,7 +68,7 @@ func newLab(t testing.TB, change ...func(*Options)) *lab {
 }
 
 // piped is for labs on a virtual clock: the listener binds nothing, devices come by ServeConn.
-func piped(o *Options) { o.Listeners[0].Address = "" }
+func piped(o *Options) { o.Listeners[0].Address, o.Listeners[0].ConnectTimeout = "", 0 }
 
 // device is a client that speaks in packets.
 type device struct {
