@@ -7,7 +7,7 @@ GO      := go
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test check fmt vet lint arch unit sim e2e deps soak lab bench bench-region bench-link fuzz clean
+.PHONY: help up build test check fmt vet lint arch unit sim e2e deps soak lab deploy release bench bench-region bench-link fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ up: build ## build, then run two linked regions on this machine until Ctrl-C
 build: ## build bin/causeway
 	@$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/causeway ./cmd/causeway
 
-test: deps check sim e2e ## install what the tests need, then run all of them
+test: deps check sim e2e deploy ## install what the tests need, then run all of them
 
 check: fmt vet arch unit ## format, vet, architecture and unit tests with -race
 
@@ -48,6 +48,12 @@ sim: ## 2,000 seeds of the deterministic simulator, and the model of who may hos
 
 e2e: build ## real processes, real clients
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./test/...
+
+deploy: build ## units, Debian package, release and Terraform, and what they render run for real (root; terraform and npm)
+	$(GO) test -count=1 -timeout 20m ./deploy/test/...
+
+release: ## binaries, Debian packages, what they were built from and checksums in dist/ (VERSION=v1.2.3)
+	@scripts/release dist
 
 soak: ## many more seeds of both simulators and of the replicas (SOAK_SEEDS, default 100000; SOAK_LAB_SEEDS, default 1000; SOAK_REGION_SEEDS, default 500)
 	$(GO) test -timeout 120m ./internal/sim -run 'TestSeeds$$' -sim.seeds $${SOAK_SEEDS:-100000} -sim.seed $${SOAK_SEED:-100001}
