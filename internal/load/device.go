@@ -2,6 +2,7 @@ package load
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -22,6 +23,16 @@ type Options struct {
 	Clean     bool // its session ends with its connection
 	Reconnect bool // comes back, to Addr, when the connection is lost
 	QoS       byte
+
+	// Others are where the device goes, in turn, when Addr does not answer with a
+	// CONNACK: other regions, as DNS would have it. It stays where it is answered.
+	Others []string
+	Redial time.Duration // before it comes back; 20 ms
+	Buffer int           // bytes, of each direction; 16 KiB
+
+	// Will is the topic of a will that each connection leaves: a message of the stream
+	// WillOf(Number), whose number is how many connections there were before.
+	Will string
 
 	// A subscriber has a Filter, and the streams it gets by their number.
 	Filter  string
@@ -49,6 +60,8 @@ type Device struct {
 	Options
 
 	mu         sync.Mutex
+	at         int  // of Addr and Others, where it is or looks
+	answered   bool // the connection had its CONNACK
 	conn       net.Conn
 	out        *bufio.Writer
 	ready      chan struct{} // closed once connected, and subscribed if it has a filter; another after each loss
@@ -66,8 +79,10 @@ type Device struct {
 	lostState  int
 	problem    error
 	losses     []Loss
-	acks, lat  Histogram // until the acknowledgement; until the arrival
-	since      time.Time // latencies of what was due before do not count
+	quietFrom  time.Time     // the last acknowledgement or arrival
+	gap        time.Duration // the longest time between two, since Watch
+	acks, lat  Histogram     // until the acknowledgement; until the arrival
+	since      time.Time     // latencies of what was due before do not count
 	stopped    bool
 
 	done chan struct{}
@@ -81,10 +96,11 @@ type flight struct {
 	received bool // PUBREC came
 }
 
-// Loss is a lost connection: when, and when a message came again.
-type Loss struct{ At, Message time.Time }
+// Loss is a lost connection: when, and when the device was answered, got a message
+// and was acknowledged one again. Zero: not yet.
+type Loss struct{ At, Back, Message, Ack time.Time }
 
-// redial is what a device waits before it comes back.
+// redial is what a device waits before it comes back, if nothing is said.
 const redial = 20 * time.Millisecond
 
 // connectIn bounds a connection up to its CONNACK and SUBACK.
@@ -127,21 +143,22 @@ func (d *Device) run() {
 		err := d.connection()
 		d.mu.Lock()
 		d.problem = err
+		if !d.answered {
+			d.at = (d.at + 1) % (1 + len(d.Others))
+		}
+		d.answered = false
 		stopped := d.stopped
 		d.mu.Unlock()
 		if stopped || !d.Reconnect {
 			return
 		}
-		time.Sleep(redial)
+		time.Sleep(cmp.Or(d.Redial, redial))
 	}
 }
 
 // connection is the life of one connection.
 func (d *Device) connection() error {
-	d.mu.Lock()
-	addr := d.Addr
-	d.mu.Unlock()
-	conn, err := net.DialTimeout("tcp", addr, 2*time.Second)
+	conn, err := net.DialTimeout("tcp", d.where(), 2*time.Second)
 	if err != nil {
 		return err
 	}
@@ -150,7 +167,7 @@ func (d *Device) connection() error {
 	if err := d.open(conn); err != nil {
 		return err
 	}
-	in := bufio.NewReaderSize(conn, 16<<10)
+	in := bufio.NewReaderSize(conn, d.buffer())
 	for {
 		if err := d.read(in); err != nil {
 			return err
@@ -158,14 +175,30 @@ func (d *Device) connection() error {
 	}
 }
 
+// where is the address to dial.
+func (d *Device) where() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.at == 0 {
+		return d.Addr
+	}
+	return d.Others[d.at-1]
+}
+
+func (d *Device) buffer() int { return cmp.Or(d.Buffer, 16<<10) }
+
 func (d *Device) open(conn net.Conn) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.stopped {
 		return net.ErrClosed
 	}
-	d.conn, d.out = conn, bufio.NewWriterSize(conn, 16<<10)
-	_, err := conn.Write(packet.AppendConnect(nil, &packet.Connect{Version: packet.V311, ClientID: d.ID, CleanStart: d.Clean}))
+	d.conn, d.out = conn, bufio.NewWriterSize(conn, d.buffer())
+	c := &packet.Connect{Version: packet.V311, ClientID: d.ID, CleanStart: d.Clean}
+	if d.Will != "" {
+		c.Will = &packet.Will{Topic: d.Will, QoS: 1, Payload: appendStamp(nil, WillOf(d.Number), uint64(d.connects), time.Now())}
+	}
+	_, err := conn.Write(packet.AppendConnect(nil, c))
 	return err
 }
 
@@ -274,12 +307,14 @@ func (d *Device) heed(h packet.Header, body []byte) error {
 
 // connected goes on where the last connection ended.
 func (d *Device) connected(present bool) {
+	d.answered = true
 	switch d.connects++; {
 	case d.connects == 1:
 		d.found = present
 	case !present && !d.Clean:
 		d.lostState++
 	}
+	d.mend(func(l *Loss) *time.Time { return &l.Back }, time.Now())
 	if d.Filter != "" && (!present || !d.subscribed) {
 		d.send(packet.AppendSubscribe(d.buf[:0], packet.V311, &packet.Subscribe{PacketID: 65535,
 			Filters: []packet.Subscription{{Filter: d.Filter, QoS: d.QoS}}}))
@@ -354,6 +389,15 @@ func (d *Device) Arrived() {
 // and when it was due.
 const stampBytes = 4 + 8 + 8
 
+func appendStamp(b []byte, stream uint32, n uint64, due time.Time) []byte {
+	b = binary.BigEndian.AppendUint32(b, stream)
+	b = binary.BigEndian.AppendUint64(b, n)
+	return binary.BigEndian.AppendUint64(b, uint64(due.UnixNano()))
+}
+
+// WillOf is the stream of the wills of the publisher of another stream.
+func WillOf(stream uint32) uint32 { return 1<<31 | stream }
+
 func (d *Device) publish(id uint16, dup bool) {
 	f := &d.flights[id]
 	if f.received {
@@ -366,9 +410,7 @@ func (d *Device) publish(id uint16, dup bool) {
 
 // stamp makes the payload of a message.
 func (d *Device) stamp(f *flight) {
-	binary.BigEndian.PutUint32(d.payload, d.Number)
-	binary.BigEndian.PutUint64(d.payload[4:], f.n)
-	binary.BigEndian.PutUint64(d.payload[12:], uint64(f.due.UnixNano()))
+	appendStamp(d.payload[:0], d.Number, f.n, f.due)
 	if d.Body != nil {
 		d.payload = d.Body(f.n, d.payload[:stampBytes])
 	}
@@ -401,9 +443,8 @@ func (d *Device) message(p *packet.Publish) error {
 	if due := time.Unix(0, int64(binary.BigEndian.Uint64(p.Payload[12:]))); !due.Before(d.since) {
 		d.lat.Add(now.Sub(due))
 	}
-	for i := len(d.losses) - 1; i >= 0 && d.losses[i].Message.IsZero(); i-- {
-		d.losses[i].Message = now
-	}
+	d.mend(func(l *Loss) *time.Time { return &l.Message }, now)
+	d.heard(now)
 	if d.OnMessage != nil {
 		d.OnMessage(number, now)
 	}
@@ -436,12 +477,29 @@ func (d *Device) acked(f *flight) {
 	now := time.Now()
 	d.Out.acked.set(f.n)
 	d.Out.Acked.Add(1)
+	d.mend(func(l *Loss) *time.Time { return &l.Ack }, now)
+	d.heard(now)
 	if !f.due.Before(d.since) {
 		d.acks.Add(now.Sub(f.due))
 	}
 	if d.OnAck != nil {
 		d.OnAck(now)
 	}
+}
+
+// mend notes at the losses that wait for it when something came again.
+func (d *Device) mend(what func(*Loss) *time.Time, now time.Time) {
+	for i := len(d.losses) - 1; i >= 0 && what(&d.losses[i]).IsZero(); i-- {
+		*what(&d.losses[i]) = now
+	}
+}
+
+// heard notes an acknowledgement or an arrival.
+func (d *Device) heard(now time.Time) {
+	if !d.quietFrom.IsZero() {
+		d.gap = max(d.gap, now.Sub(d.quietFrom))
+	}
+	d.quietFrom = now
 }
 
 // Allow lets the device send messages below number n.
@@ -473,10 +531,33 @@ func (d *Device) measureFrom(t time.Time) {
 }
 
 // Move has the device connect elsewhere the next time.
-func (d *Device) Move(addr string) {
+func (d *Device) Move(addr string, others ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.Addr = addr
+	d.Addr, d.Others, d.at = addr, others, 0
+}
+
+// Break ends the connection as a network does: without a DISCONNECT.
+func (d *Device) Break() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.conn != nil {
+		_ = d.conn.Close()
+	}
+}
+
+// Watch begins to measure Gap.
+func (d *Device) Watch() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.gap, d.quietFrom = 0, time.Now()
+}
+
+// Gap is the longest time without an acknowledgement or an arrival since Watch.
+func (d *Device) Gap() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return max(d.gap, time.Since(d.quietFrom))
 }
 
 // History says how often the device connected, how often the broker had
