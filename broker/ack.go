@@ -56,24 +56,24 @@ func (c *conn) lastAcks() {
 	skips := c.takeSkips()
 	c.mu.Unlock()
 	for _, op := range skips {
-		_ = c.s.propose(op, ignoreOutcome)
+		_ = c.house.propose(op, ignoreOutcome)
 	}
 	if ack != nil {
-		_ = c.s.propose(ack, ignoreOutcome)
+		_ = c.house.propose(ack, ignoreOutcome)
 	}
 }
 
 func ignoreOutcome(home.Outcome, error) {}
 
 func (c *conn) proposeAck(op *home.Ack) {
-	if c.s.opt.Home.Propose(op, c.acksCommitted) == nil {
+	if c.house.home.Propose(op, c.acksCommitted) == nil {
 		return
 	}
 	// No room. Nobody may wait here: not the reader, whose device would be slowed for what others do, and not the
 	// apply goroutine. The operation has the connection's only ack slot, so one goroutine a connection waits.
 	c.setStuck(true)
 	c.s.spawn(func() {
-		if c.s.propose(op, c.acksCommitted) != nil {
+		if c.house.propose(op, c.acksCommitted) != nil {
 			c.lost()
 			return
 		}
@@ -151,10 +151,10 @@ func (c *conn) proposeSkip(op *home.Skip) {
 			c.wake()
 		}
 	}
-	if c.s.opt.Home.Propose(op, done) == nil {
+	if c.house.home.Propose(op, done) == nil {
 		return
 	}
 	c.s.spawn(func() {
-		_ = c.s.propose(op, done) // a home that stops offers the reference again to the next connection
+		_ = c.house.propose(op, done) // a home that stops offers the reference again to the next connection
 	})
 }

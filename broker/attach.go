@@ -35,13 +35,15 @@ func (k *connecting) attach(c *conn, p *packet.Connect) (home.Outcome, *refusal)
 	s.stats.Parked.Add(1)
 	defer s.stats.Parked.Add(-1)
 	parkedOut := &refusal{result: ConnectParkedOut, reason: "the home did not serve it in time"}
-	if !s.awaitReady(ctx) {
+	house, _, err := s.houseOf(ctx, c.key)
+	if err != nil {
 		return home.Outcome{}, parkedOut
 	}
+	c.house = house
 	began := time.Now()
-	out, err := k.attachOnce(ctx, c, p)
+	out, err := attachOnce(ctx, c, p)
 	for err == nil && out.Code == home.CodeVoid && time.Since(began) < attachAgain {
-		out, err = k.attachOnce(ctx, c, p)
+		out, err = attachOnce(ctx, c, p)
 	}
 	switch {
 	case err != nil:
@@ -54,7 +56,7 @@ func (k *connecting) attach(c *conn, p *packet.Connect) (home.Outcome, *refusal)
 		return home.Outcome{}, parkedOut
 	}
 	c.silenceBefore()
-	if err := s.silenceElsewhere(ctx, c, out.Formers); err != nil {
+	if err := c.silenceElsewhere(ctx, out.Formers); err != nil {
 		s.stats.Takeovers[TakeoverParkedOut].Add(1)
 		c.giveUp()
 		return home.Outcome{}, parkedOut
@@ -67,16 +69,16 @@ func (k *connecting) attach(c *conn, p *packet.Connect) (home.Outcome, *refusal)
 
 // attachOnce proposes the Attach and waits until it is decided. The error is that it was not, or that nobody waits for it
 // any more.
-func (k *connecting) attachOnce(ctx context.Context, c *conn, p *packet.Connect) (home.Outcome, error) {
-	s := k.s
+func attachOnce(ctx context.Context, c *conn, p *packet.Connect) (home.Outcome, error) {
+	h := c.house
 	a := &attachment{c: c, ch: make(chan struct{})}
-	s.sessions.expect(c.key)
+	h.sessions.expect(c.key)
 	op := &home.Attach{
-		Session: c.key, Seen: s.opt.Home.SessionEpoch(), CleanStart: p.CleanStart, Expiry: p.SessionExpiry,
+		Session: c.key, Seen: h.home.SessionEpoch(), CleanStart: p.CleanStart, Expiry: p.SessionExpiry,
 		Window: uint16(c.window), Will: willOf(p.Will),
 	}
-	if err := s.proposeWithin(ctx, op, a.decided); err != nil {
-		s.sessions.forget(c.key)
+	if err := h.proposeWithin(ctx, op, a.decided); err != nil {
+		h.sessions.forget(c.key)
 		return home.Outcome{}, err
 	}
 	select {
@@ -91,10 +93,10 @@ func (k *connecting) attachOnce(ctx context.Context, c *conn, p *packet.Connect)
 }
 
 // silenceElsewhere returns when no other node sends for the session any more.
-func (s *Server) silenceElsewhere(ctx context.Context, c *conn, formers []home.Owner) error {
+func (c *conn) silenceElsewhere(ctx context.Context, formers []home.Owner) error {
 	asked := make(chan error, len(formers))
 	for _, f := range formers {
-		go func() { asked <- s.opt.Siblings.Yield(ctx, f, c.key, c.epoch) }()
+		go func() { asked <- c.house.siblings.Yield(ctx, f, c.key, c.epoch) }()
 	}
 	for range formers {
 		if err := <-asked; err != nil {
@@ -107,8 +109,8 @@ func (s *Server) silenceElsewhere(ctx context.Context, c *conn, formers []home.O
 // giveUp detaches the session of a connection that was not answered. The device never heard that it was connected, so it
 // does not leave a will either.
 func (c *conn) giveUp() {
-	s := c.s
-	s.sessions.remove(c)
+	h := c.house
+	h.sessions.remove(c)
 	c.mu.Lock()
 	c.closing = true
 	c.dropAll()
@@ -116,7 +118,7 @@ func (c *conn) giveUp() {
 	c.mu.Unlock()
 	if !ended {
 		op := &home.Detach{Session: c.key, Epoch: c.epoch, DropWill: true}
-		s.spawn(func() { s.proposeDetach(op) })
+		h.s.spawn(func() { h.proposeDetach(op) })
 	}
 }
 
@@ -131,13 +133,13 @@ func willOf(w *packet.Will) *home.Will {
 }
 
 // proposeWithin is propose with a limit on the waiting.
-func (s *Server) proposeWithin(ctx context.Context, op home.Op, done func(home.Outcome, error)) error {
+func (h *House) proposeWithin(ctx context.Context, op home.Op, done func(home.Outcome, error)) error {
 	for {
-		err := s.opt.Home.Propose(op, done)
+		err := h.home.Propose(op, done)
 		if err == nil {
 			return nil
 		}
-		if e := s.opt.Home.Room(ctx); e != nil {
+		if e := h.home.Room(ctx); e != nil {
 			return e
 		}
 	}
@@ -154,15 +156,15 @@ func (a *attachment) decided(out home.Outcome, err error) {
 	a.mu.Unlock()
 	switch {
 	case failed:
-		c.s.sessions.forget(c.key)
+		c.house.sessions.forget(c.key)
 	case abandoned:
-		c.s.sessions.forget(c.key)
+		c.house.sessions.forget(c.key)
 		// The device never heard that it was connected, so it did not leave a will either.
 		op := &home.Detach{Session: c.key, Epoch: out.Epoch, DropWill: true}
-		c.s.spawn(func() { c.s.proposeDetach(op) })
+		c.s.spawn(func() { c.house.proposeDetach(op) })
 	default:
 		c.epoch, c.resumed, c.more = out.Epoch, out.Resumed, true
-		before, ended := c.s.sessions.attached(c)
+		before, ended := c.house.sessions.attached(c)
 		if before != nil {
 			c.s.stats.Takeovers[TakeoverHere].Add(1)
 			before.sessionEnded(home.EndTakenOver)

@@ -313,7 +313,7 @@ func TestTLS_ClientCertificate(t *testing.T) {
 		if ack := d.connectOK(""); ack.AssignedClientID != name {
 			t.Errorf("assigned %q", ack.AssignedClientID)
 		}
-		if c, _ := l.s.Client(key(name)); c.Username != name {
+		if c, _ := l.house.Client(key(name)); c.Username != name {
 			t.Errorf("client %+v", c)
 		}
 		d.subscribe(1, "a")

@@ -142,7 +142,7 @@ func BenchmarkDeliver(b *testing.B) {
 	l := newLab(b)
 	d := l.connect(packet.V5, "sub")
 	d.subscribe(0, "t")
-	c := l.s.sessions.get(key("sub"))
+	c := l.house.sessions.get(key("sub"))
 	go func() {
 		buf := make([]byte, 64<<10)
 		for {

@@ -9,6 +9,7 @@ import (
 
 // Client is what an operator sees of a connection.
 type Client struct {
+	Home        home.ID
 	Session     home.SessionKey
 	Epoch       home.SessionEpoch
 	Listener    string
@@ -28,7 +29,7 @@ type Client struct {
 // Clients calls f for every connection that has a session, in no order, until f returns false.
 func (s *Server) Clients(f func(Client) bool) {
 	more := true
-	s.sessions.each(func(c *conn) {
+	s.each(func(c *conn) {
 		if more {
 			more = f(c.info())
 		}
@@ -36,8 +37,8 @@ func (s *Server) Clients(f func(Client) bool) {
 }
 
 // Client returns the connection of a session.
-func (s *Server) Client(k home.SessionKey) (Client, bool) {
-	c := s.sessions.get(k)
+func (h *House) Client(k home.SessionKey) (Client, bool) {
+	c := h.sessions.get(k)
 	if c == nil {
 		return Client{}, false
 	}
@@ -45,8 +46,8 @@ func (s *Server) Client(k home.SessionKey) (Client, bool) {
 }
 
 // Kick closes the connection of a session; the session stays. It reports whether there was one.
-func (s *Server) Kick(k home.SessionKey) bool {
-	c := s.sessions.get(k)
+func (h *House) Kick(k home.SessionKey) bool {
+	c := h.sessions.get(k)
 	if c == nil {
 		return false
 	}
@@ -58,7 +59,7 @@ func (c *conn) info() Client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return Client{
-		Session: c.key, Epoch: c.epoch, Listener: c.l.Name, Username: c.who.Username, Remote: c.who.Remote, Version: c.v,
+		Home: c.house.id, Session: c.key, Epoch: c.epoch, Listener: c.l.Name, Username: c.who.Username, Remote: c.who.Remote, Version: c.v,
 		ConnectedAt: c.connectedAt, CleanStart: c.cleanStart, Expiry: time.Duration(c.expiry) * time.Second,
 		KeepAlive: c.keepAlive / 3 * 2, Unanswered: c.ops, InFlight: len(c.win) + len(c.local),
 		InMemory: c.mem0.len() + c.memN.len(), MemoryBytes: c.memBytes,

@@ -23,6 +23,7 @@ import (
 type conn struct {
 	// Fixed before the connection attaches.
 	s           *Server
+	house       *House // of its session; nil until that is known
 	l           *listener
 	nc          net.Conn
 	sock        net.Conn        // under nc's TLS or WebSocket: closing it never blocks
@@ -191,7 +192,7 @@ func (c *conn) linger() {
 func (c *conn) finish() {
 	_ = c.sock.Close()
 	giveBack(c.in.buf)
-	c.s.sessions.remove(c)
+	c.house.sessions.remove(c)
 	c.shut(EndInternal, 0, "") // unless it was shut before
 	c.lastAcks()
 	c.mu.Lock()
@@ -206,13 +207,13 @@ func (c *conn) finish() {
 	if !ended {
 		op.Session, op.Epoch = c.key, c.epoch
 		op.Moved = reason == EndHome || reason == EndShutdown
-		c.s.proposeDetach(&op)
+		c.house.proposeDetach(&op)
 	}
 }
 
 // proposeDetach waits for room if need be. When the home has stopped, its next NodeUp detaches the session.
-func (s *Server) proposeDetach(op *home.Detach) {
-	_ = s.propose(op, ignoreOutcome)
+func (h *House) proposeDetach(op *home.Detach) {
+	_ = h.propose(op, ignoreOutcome)
 }
 
 // sessionEnded is the home's word that the session has another owner, or is no more.

@@ -15,7 +15,7 @@ func TestConnect_EveryVersion(t *testing.T) {
 	for _, v := range versions {
 		d := l.connect(v, "dev-"+v.String())
 		d.silent()
-		info, ok := l.s.Client(key("dev-" + v.String()))
+		info, ok := l.house.Client(key("dev-" + v.String()))
 		if !ok || info.Version != v {
 			t.Errorf("%s: client %+v, %v", v, info, ok)
 		}
@@ -35,7 +35,7 @@ func TestConnect_PropertiesOfConnack(t *testing.T) {
 		ack.TopicAliasMaximum != 9 || ack.MaximumPacketSize != 1<<20 {
 		t.Errorf("CONNACK %+v", ack)
 	}
-	if _, ok := l.s.Client(key(ack.AssignedClientID)); !ok {
+	if _, ok := l.house.Client(key(ack.AssignedClientID)); !ok {
 		t.Errorf("no session %q", ack.AssignedClientID)
 	}
 }

@@ -48,27 +48,27 @@ func (it *item) cost() int {
 }
 
 // Deliver takes a message for a session from the home, while it applies. It does not block.
-func (s *Server) Deliver(d home.Delivery) {
-	if d.Owner != s.opt.Home.Owner() {
+func (h *House) Deliver(d home.Delivery) {
+	if d.Owner != h.home.Owner() {
 		return
 	}
 	it := item{msg: d.Message, subs: d.SubIDs, qos: d.QoS, retain: d.Retain}
-	c, late := s.sessions.find(d.Session, early{epoch: d.Epoch, item: it})
+	c, late := h.sessions.find(d.Session, early{epoch: d.Epoch, item: it})
 	switch {
 	case c != nil:
 		c.deliver(it)
 	case late && it.qos > 0:
-		s.stats.drop(DropConnectionLost, 1)
+		h.s.stats.drop(DropConnectionLost, 1)
 	}
 }
 
 // Queued hears from the home that a session's queue has something new. It does not block.
-func (s *Server) Queued(k home.SessionKey, epoch home.SessionEpoch, owner home.Owner) {
-	if owner != s.opt.Home.Owner() {
+func (h *House) Queued(k home.SessionKey, epoch home.SessionEpoch, owner home.Owner) {
+	if owner != h.home.Owner() {
 		return
 	}
 	// A connection that is still attaching looks into the queue anyway.
-	if c := s.sessions.get(k); c != nil && c.epoch == epoch {
+	if c := h.sessions.get(k); c != nil && c.epoch == epoch {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.more = true
@@ -78,8 +78,8 @@ func (s *Server) Queued(k home.SessionKey, epoch home.SessionEpoch, owner home.O
 
 // Ended hears from the home that an owner has lost a session. It does not block. The epoch alone says whose it was: when
 // the home was started again under us, its owner is an incarnation that is not the present one.
-func (s *Server) Ended(k home.SessionKey, epoch home.SessionEpoch, _ home.Owner, why home.EndReason) {
-	if c, _ := s.sessions.find(k, early{epoch: epoch, ended: why}); c != nil {
+func (h *House) Ended(k home.SessionKey, epoch home.SessionEpoch, _ home.Owner, why home.EndReason) {
+	if c, _ := h.sessions.find(k, early{epoch: epoch, ended: why}); c != nil {
 		c.sessionEnded(why)
 	}
 }

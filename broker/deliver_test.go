@@ -392,7 +392,7 @@ func TestDeliver_OperatorEndsASession(t *testing.T) {
 		t.Errorf("closed with %s", code)
 	}
 	d = l.connect(packet.V5, "dev", persistent)
-	if !l.s.Kick(key("dev")) {
+	if !l.house.Kick(key("dev")) {
 		t.Error("nobody to kick")
 	}
 	d.closed()

@@ -51,14 +51,14 @@ func (f *fanOut) free() {
 }
 
 // publishDirect delivers and forwards; it returns how many wanted the message. Nothing is copied when nobody does.
-func (s *Server) publishDirect(from *conn, topic string, kept bool, p *packet.Publish) int {
+func (h *House) publishDirect(from *conn, topic string, kept bool, p *packet.Publish) int {
 	f := fanOuts.Get().(*fanOut)
 	defer f.free()
-	f.targets = s.opt.Home.Match(from.key.Namespace, topic, f.targets)
+	f.targets = h.home.Match(from.key.Namespace, topic, f.targets)
 	if len(f.targets) == 0 {
 		return 0
 	}
-	n := s.resolve(f, &from.key, topic, p.QoS, nil)
+	n := h.resolve(f, &from.key, topic, p.QoS, nil)
 	if len(f.to) == 0 && len(f.peers) == 0 && len(f.nodes) == 0 && len(f.chosen) == 0 {
 		return n
 	}
@@ -72,64 +72,64 @@ func (s *Server) publishDirect(from *conn, topic string, kept bool, p *packet.Pu
 		m.Forward = body[len(p.Payload):]
 	}
 	if life := lifetime(p.MessageExpiry); life > 0 {
-		m.Expires = s.opt.Home.Now().Add(time.Duration(life) * time.Second)
+		m.Expires = h.home.Now().Add(time.Duration(life) * time.Second)
 	}
-	s.handOut(f, m)
-	s.handOver(f, m)
+	h.handOut(f, m)
+	h.handOver(f, m)
 	for _, x := range f.peers {
-		s.opt.Forwarder.Forward(x.peer, m, x.claim)
+		h.forward.Forward(x.peer, m, x.claim)
 	}
 	return n
 }
 
 // handOver gives the message to the other nodes of the region that have devices for it.
-func (s *Server) handOver(f *fanOut, m *home.Message) {
+func (h *House) handOver(f *fanOut, m *home.Message) {
 	for _, n := range f.nodes {
-		s.opt.Siblings.Deliver(n, m)
+		h.siblings.Deliver(n, m)
 	}
 	for _, d := range f.chosen {
 		d.delivery.Message = m
 		d.delivery.Retain = d.delivery.Retain && m.Retain
-		s.opt.Siblings.DeliverTo(d.node, d.delivery)
+		h.siblings.DeliverTo(d.node, d.delivery)
 	}
 }
 
 // DeliverFromPeer delivers a message that came by a link and is in no log to connections of this region, as far as it
 // came for them. It is not forwarded to peers again: every region hears from the message's own region. [D6] m must not
 // be written afterwards.
-func (s *Server) DeliverFromPeer(m *home.Message, c home.Claim) {
+func (h *House) DeliverFromPeer(m *home.Message, c home.Claim) {
 	f := fanOuts.Get().(*fanOut)
 	defer f.free()
-	f.targets = s.opt.Home.Match(m.Namespace, m.Topic, f.targets)
-	self := s.opt.Home.Owner().Node
+	f.targets = h.home.Match(m.Namespace, m.Topic, f.targets)
+	self := h.home.Owner().Node
 	for _, t := range f.targets {
 		switch {
 		case t.Peer != "":
 		case t.Group != nil:
 			if t.Group.Arrived(c) {
-				s.addPick(f, t.Group, self, m.QoS)
+				h.addPick(f, t.Group, self, m.QoS)
 			}
-		case !c.Live || s.elsewhere(f, t.Owner().Node, self):
+		case !c.Live || h.elsewhere(f, t.Owner().Node, self):
 		default:
-			s.addRecipient(f, t.Session, min(m.QoS, t.QoS), t.RetainAs, t.SubID, true)
+			h.addRecipient(f, t.Session, min(m.QoS, t.QoS), t.RetainAs, t.SubID, true)
 		}
 	}
-	s.handOut(f, m)
-	s.handOver(f, m)
+	h.handOut(f, m)
+	h.handOver(f, m)
 }
 
 // addPick adds a member of a shared subscription.
-func (s *Server) addPick(f *fanOut, g *home.Group, self home.NodeID, qos byte) {
+func (h *House) addPick(f *fanOut, g *home.Group, self home.NodeID, qos byte) {
 	if m, ok := g.Pick(); ok {
-		s.addMember(f, &m, self, min(qos, m.QoS))
+		h.addMember(f, &m, self, min(qos, m.QoS))
 	}
 }
 
 // choose adds who gets a message on behalf of a shared subscription: a member here, one region, or both.
-func (s *Server) choose(f *fanOut, to home.Choice, g *home.Group, self home.NodeID, qos byte) (n int) {
+func (h *House) choose(f *fanOut, to home.Choice, g *home.Group, self home.NodeID, qos byte) (n int) {
 	if to.Here {
 		n++
-		s.addMember(f, &to.Member, self, min(qos, to.Member.QoS))
+		h.addMember(f, &to.Member, self, min(qos, to.Member.QoS))
 	}
 	if to.Peer != "" {
 		x, added := f.crossing(to.Peer)
@@ -141,8 +141,8 @@ func (s *Server) choose(f *fanOut, to home.Choice, g *home.Group, self home.Node
 
 // resolve turns the targets of a message of this region into recipients and peers; it returns how many wanted it, here
 // or not. Peers in not get nothing on behalf of a shared subscription.
-func (s *Server) resolve(f *fanOut, from *home.SessionKey, topic string, qos byte, not []home.ID) (n int) {
-	self := s.opt.Home.Owner().Node
+func (h *House) resolve(f *fanOut, from *home.SessionKey, topic string, qos byte, not []home.ID) (n int) {
+	self := h.home.Owner().Node
 	for _, t := range f.targets {
 		switch {
 		case t.Peer != "":
@@ -150,20 +150,20 @@ func (s *Server) resolve(f *fanOut, from *home.SessionKey, topic string, qos byt
 			x.claim.Live = true
 			n += added
 		case t.Group != nil:
-			n += s.choose(f, t.Group.Choose(topic, not), t.Group, self, qos)
+			n += h.choose(f, t.Group.Choose(topic, not), t.Group, self, qos)
 		case t.NoLocal && from != nil && t.Session == *from: // [MQTT-3.8.3-3]
-		case s.elsewhere(f, t.Owner().Node, self):
+		case h.elsewhere(f, t.Owner().Node, self):
 			n++
 		default:
 			n++
-			s.addRecipient(f, t.Session, min(qos, t.QoS), t.RetainAs, t.SubID, true)
+			h.addRecipient(f, t.Session, min(qos, t.QoS), t.RetainAs, t.SubID, true)
 		}
 	}
 	return n
 }
 
 // elsewhere notes that another node has devices for the message; false: the session is this node's, or nobody's.
-func (s *Server) elsewhere(f *fanOut, node, self home.NodeID) bool {
+func (h *House) elsewhere(f *fanOut, node, self home.NodeID) bool {
 	if node == "" || node == self {
 		return false
 	}
@@ -174,9 +174,9 @@ func (s *Server) elsewhere(f *fanOut, node, self home.NodeID) bool {
 }
 
 // addMember adds the chosen member of a shared subscription, here or at another node.
-func (s *Server) addMember(f *fanOut, m *home.MemberInfo, self home.NodeID, qos byte) {
+func (h *House) addMember(f *fanOut, m *home.MemberInfo, self home.NodeID, qos byte) {
 	if m.Owner.Node == self {
-		s.addRecipient(f, m.Session, qos, m.RetainAs, m.SubID, false)
+		h.addRecipient(f, m.Session, qos, m.RetainAs, m.SubID, false)
 		return
 	}
 	d := home.Delivery{Session: m.Session, Epoch: m.Epoch, Owner: m.Owner, QoS: qos, Retain: m.RetainAs}
@@ -198,11 +198,11 @@ func (f *fanOut) crossing(peer home.ID) (x *crossing, added int) {
 }
 
 // addRecipient adds a connection. With merge it joins an earlier match of the same session.
-func (s *Server) addRecipient(f *fanOut, key home.SessionKey, qos byte, retainAs bool, sub uint32, merge bool) {
-	c := s.sessions.get(key)
+func (h *House) addRecipient(f *fanOut, key home.SessionKey, qos byte, retainAs bool, sub uint32, merge bool) {
+	c := h.sessions.get(key)
 	if c == nil {
 		if qos > 0 {
-			s.stats.drop(DropAway, 1)
+			h.s.stats.drop(DropAway, 1)
 		}
 		return
 	}
@@ -248,7 +248,7 @@ func (f *fanOut) find(c *conn) *recipient {
 }
 
 // handOut gives each recipient its copy, which is a reference.
-func (s *Server) handOut(f *fanOut, m *home.Message) {
+func (h *House) handOut(f *fanOut, m *home.Message) {
 	for i := range f.to {
 		r := &f.to[i]
 		r.c.deliver(item{msg: m, subs: r.subs, qos: r.qos, retain: r.retainAs && m.Retain, weak: true})

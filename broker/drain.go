@@ -184,7 +184,7 @@ func (c *conn) dropped(it *item, id uint16, why sentResult) {
 func (c *conn) clockFor(items []item) home.Time {
 	for i := range items {
 		if items[i].msg.Expires != 0 {
-			return c.s.opt.Home.Now()
+			return c.house.home.Now()
 		}
 	}
 	return 0
@@ -193,7 +193,7 @@ func (c *conn) clockFor(items []item) home.Time {
 // speaks waits, before messages are written, until this node may speak for its sessions: until then another one may have
 // them. [C1]
 func (w *writer) speaks() error {
-	if w.messages && !w.c.s.opt.Home.Fresh() && !w.c.fresh() {
+	if w.messages && !w.c.house.home.Fresh() && !w.c.fresh() {
 		return errClosing
 	}
 	w.messages = false

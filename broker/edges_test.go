@@ -132,7 +132,7 @@ func TestDisconnect_ReasonStringFits(t *testing.T) {
 func TestBounds_MemoryOfAllConnections(t *testing.T) {
 	l := newLab(t, func(o *Options) { o.MemoryTotal = 1 })
 	l.connect(packet.V5, "dev")
-	c := l.s.sessions.get(key("dev"))
+	c := l.house.sessions.get(key("dev"))
 	l.s.stats.MemoryBytes.Add(1000)
 	defer l.s.stats.MemoryBytes.Add(-1000)
 	c.mu.Lock()
@@ -207,14 +207,14 @@ func TestDeliver_AcksThatWaitForRoomComeBeforeTheDetach(t *testing.T) {
 	l.home.setRoom(0)
 	for i, d := range devices {
 		d.acknowledge(d.wantMessage("x"))
-		c := l.s.sessions.get(key(fmt.Sprint("dev", i)))
+		c := l.house.sessions.get(key(fmt.Sprint("dev", i)))
 		eventually(t, "its Ack waits", func() bool {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			return c.stuck
 		})
 		d.nc.Close()
-		eventually(t, "it is gone", func() bool { return l.s.sessions.get(c.key) == nil })
+		eventually(t, "it is gone", func() bool { return l.house.sessions.get(c.key) == nil })
 	}
 	l.home.setRoom(1 << 20)
 	l.home.release()
@@ -245,7 +245,7 @@ func TestSessions_EndedBeforeTheOutcomeOfAttach(t *testing.T) {
 		t.Fatalf("got %s", f.h.Type)
 	}
 	second.silent()
-	if n := len(l.s.sessions.shard(key("dev")).attaching); n != 0 {
+	if n := len(l.house.sessions.shard(key("dev")).attaching); n != 0 {
 		t.Errorf("%d still attaching", n)
 	}
 }
@@ -276,7 +276,7 @@ func TestClients_WhatAnOperatorSees(t *testing.T) {
 	if n != 7 {
 		t.Errorf("asked %d times", n)
 	}
-	if l.s.Kick(key("nobody")) {
+	if l.house.Kick(key("nobody")) {
 		t.Error("kicked nobody")
 	}
 }

@@ -16,7 +16,7 @@ import (
 type testHome struct {
 	t       testing.TB
 	state   *home.State
-	sink    atomic.Pointer[Server]
+	sink    atomic.Pointer[House]
 	ownerMu sync.Mutex
 	owner   home.Owner
 	start   time.Time

@@ -117,7 +117,7 @@ func (c *conn) releaseReader() {
 
 // proposeFor proposes an operation that reserve counted. done runs with conn.mu held, and only if the home decided.
 func (c *conn) proposeFor(size int, op home.Op, done func(home.Outcome)) error {
-	err := c.s.propose(op, func(o home.Outcome, err error) {
+	err := c.house.propose(op, func(o home.Outcome, err error) {
 		c.mu.Lock()
 		c.release(size)
 		void := err != nil || o.Code == home.CodeVoid
@@ -137,13 +137,13 @@ func (c *conn) proposeFor(size int, op home.Op, done func(home.Outcome)) error {
 }
 
 // propose waits while the home has no room. The error is that of a home, or a server, that stops.
-func (s *Server) propose(op home.Op, done func(home.Outcome, error)) error {
+func (h *House) propose(op home.Op, done func(home.Outcome, error)) error {
 	for {
-		err := s.opt.Home.Propose(op, done)
+		err := h.home.Propose(op, done)
 		if err == nil {
 			return nil
 		}
-		if e := s.opt.Home.Room(s.ctx); e != nil {
+		if e := h.home.Room(h.s.ctx); e != nil {
 			return e
 		}
 	}

@@ -22,7 +22,9 @@ type lab struct {
 	t    testing.TB
 	home *testHome
 	s    *Server
-	stop func() // graceful, and waits
+	// house is the server's side of home.
+	house *House
+	stop  func() // graceful, and waits
 
 	panics int64 // that the test causes
 }
@@ -30,12 +32,15 @@ type lab struct {
 // patience is how long a test waits for what must come: no test is about it, so a slow machine must not meet it.
 const patience = time.Minute
 
+// one is the only home of a server.
+func one(h *testHome) []HomeOptions { return []HomeOptions{{ID: "eu", Home: h}} }
+
 // newLab starts a broker with the listener "tcp" on a free port; change edits its options.
 func newLab(t testing.TB, change ...func(*Options)) *lab {
 	t.Helper()
 	h := newTestHome(t)
 	opt := Options{
-		Home: h, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), DrainTime: patience, DrainRate: 100_000,
+		Homes: one(h), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), DrainTime: patience, DrainRate: 100_000,
 		Listeners: []Listener{{Name: "tcp", Address: "127.0.0.1:0", Namespace: "ns", Methods: []Method{Anonymous}, ConnectTimeout: patience}},
 	}
 	for _, f := range change {
@@ -45,14 +50,14 @@ func newLab(t testing.TB, change ...func(*Options)) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.sink.Store(s)
+	h.sink.Store(s.House("eu"))
 	if err := s.Open(); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- s.Run(ctx) }()
-	l := &lab{t: t, home: h, s: s}
+	l := &lab{t: t, home: h, s: s, house: s.House("eu")}
 	l.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ran; err != nil {

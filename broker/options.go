@@ -27,9 +27,8 @@ func (t Transport) websocket() bool { return t == WS || t == WSS }
 
 // Options is what a Server is made of. Zero fields take the default named.
 type Options struct {
-	Home          Home
-	Forwarder     Forwarder     // nil: there are no links
-	Siblings      Siblings      // nil: there are none
+	Homes         []HomeOptions // the homes that sessions may live in
+	Where         Homes         // nil: all live in the first of Homes
 	Authenticator Authenticator // nil: everybody may do everything
 	Logger        *slog.Logger  // nil: slog.Default()
 	Listeners     []Listener
@@ -127,11 +126,8 @@ func (o *Options) withDefaults() {
 	def(&o.DrainTime, 20*time.Second)
 	def(&o.DrainRate, 500)
 	def(&o.SettleTime, time.Second)
-	if o.Forwarder == nil {
-		o.Forwarder = noForwarder{}
-	}
-	if o.Siblings == nil {
-		o.Siblings = noSiblings{}
+	if o.Where == nil && len(o.Homes) > 0 {
+		o.Where = oneHome(o.Homes[0].ID)
 	}
 	if o.Authenticator == nil {
 		o.Authenticator = allowAll{}
@@ -161,8 +157,8 @@ func def[T comparable](v *T, d T) {
 }
 
 func (o *Options) validate() error {
-	if o.Home == nil {
-		return errors.New("broker: Options.Home is not set")
+	if err := validateHomes(o.Homes); err != nil {
+		return err
 	}
 	for name, v := range map[string]struct{ got, least, most int }{
 		"PacketMax":        {o.PacketMax, 1 << 10, 256 << 20},
@@ -188,6 +184,20 @@ func (o *Options) validate() error {
 		if err := l.validate(); err != nil {
 			return fmt.Errorf("listener %q: %w", l.Name, err)
 		}
+	}
+	return nil
+}
+
+func validateHomes(homes []HomeOptions) error {
+	if len(homes) == 0 {
+		return errors.New("broker: Options.Homes is empty; a device's session has to live somewhere")
+	}
+	ids := map[home.ID]bool{}
+	for i, h := range homes {
+		if h.Home == nil || ids[h.ID] {
+			return fmt.Errorf("broker: Options.Homes[%d] has no Home, or the ID %q of another", i, h.ID)
+		}
+		ids[h.ID] = true
 	}
 	return nil
 }

@@ -91,7 +91,7 @@ func (c *conn) refusePublish(p *packet.Publish) error {
 // direct says whether a message goes past the log: QoS 0, and QoS 1 under the policy memory. While an earlier message
 // of the device that would go past it is in the log because of its RETAIN, later ones follow it there: order.
 func (c *conn) direct(topic string, p *packet.Publish) bool {
-	if p.QoS == 2 || p.Retain || (p.QoS == 1 && c.s.opt.Home.PolicyOf(topic) != home.PolicyMemory) {
+	if p.QoS == 2 || p.Retain || (p.QoS == 1 && c.house.home.PolicyOf(topic) != home.PolicyMemory) {
 		return false
 	}
 	c.mu.Lock()
@@ -104,11 +104,11 @@ func (c *conn) publishDirect(topic string, kept bool, p *packet.Publish) error {
 	if err := c.waitForReader(); err != nil {
 		return err
 	}
-	if !c.s.opt.Home.Fresh() && !c.fresh() {
+	if !c.house.home.Fresh() && !c.fresh() {
 		return errClosing
 	}
 	began := c.s.now()
-	n := c.s.publishDirect(c, topic, kept, p)
+	n := c.house.publishDirect(c, topic, kept, p)
 	code := packet.Success
 	if n == 0 {
 		code = packet.NoMatchingSubscribers
@@ -140,7 +140,7 @@ func (c *conn) publishLogged(topic string, kept bool, p *packet.Publish) error {
 	body := make([]byte, 0, len(p.Payload)+len(p.Forward))
 	body = append(append(body, p.Payload...), p.Forward...)
 	l := &loggedPublish{c: c, size: size, began: c.s.now(), policy: home.PolicyRegion}
-	if p.QoS < 2 && (p.QoS == 0 || c.s.opt.Home.PolicyOf(topic) == home.PolicyMemory) {
+	if p.QoS < 2 && (p.QoS == 0 || c.house.home.PolicyOf(topic) == home.PolicyMemory) {
 		l.past, l.policy = true, home.PolicyMemory
 	}
 	l.op = home.Publish{
@@ -158,7 +158,7 @@ func (c *conn) publishLogged(topic string, kept bool, p *packet.Publish) error {
 		l.number = c.expect(p.PacketID, p.QoS)
 	}
 	c.mu.Unlock()
-	if err := c.s.propose(&l.op, l.done); err != nil {
+	if err := c.house.propose(&l.op, l.done); err != nil {
 		c.lost()
 		return errClosing
 	}

@@ -211,7 +211,7 @@ func TestPublish_ReceiveMaximumStopsReading(t *testing.T) {
 	}
 	d.send(b)
 	eventually(t, "the bound is reached", func() bool {
-		c, _ := l.s.Client(key("dev"))
+		c, _ := l.house.Client(key("dev"))
 		return c.Unanswered == 10 && l.home.proposed(home.KindPublish) >= 10
 	})
 	if n := l.home.proposed(home.KindPublish); n != 10 {
@@ -254,7 +254,7 @@ func TestPublish_RetainedQoS0KeepsOrderWithLaterOnes(t *testing.T) {
 	l.home.release()
 	sub.wantMessage("first")
 	sub.wantMessage("second")
-	eventually(t, "the log has none of it any more", func() bool { c, _ := l.s.Client(key("dev")); return c.Unanswered == 0 })
+	eventually(t, "the log has none of it any more", func() bool { c, _ := l.house.Client(key("dev")); return c.Unanswered == 0 })
 	d.publish(pub("a", "third", 0, 0))
 	sub.wantMessage("third")
 	if n := l.home.proposed(home.KindPublish); n != 2 {
@@ -321,7 +321,7 @@ func (f testForwarder) Forward(peer home.ID, m *home.Message, c home.Claim) {
 
 func TestPublish_QoS0GoesToPeersThatWantIt(t *testing.T) {
 	out := make(testForwarder, 10)
-	l := newLab(t, func(o *Options) { o.Forwarder = out })
+	l := newLab(t, func(o *Options) { o.Homes[0].Forwarder = out })
 	l.home.do(&home.SetPeer{Peer: "us"})
 	l.home.do(&home.Interest{Peer: "us", Epoch: home.Epoch{Number: 1, Host: "us"}, Full: true, Version: 1,
 		Add: []home.InterestFilter{{Namespace: "ns", Filter: "x/#"}, {Namespace: "ns", Filter: "x/y"}}})
@@ -340,13 +340,13 @@ func TestPublish_QoS0GoesToPeersThatWantIt(t *testing.T) {
 // A message that came by a link is delivered here and goes nowhere else. [D6]
 func TestPublish_FromPeerIsNotForwarded(t *testing.T) {
 	out := make(testForwarder, 10)
-	l := newLab(t, func(o *Options) { o.Forwarder = out })
+	l := newLab(t, func(o *Options) { o.Homes[0].Forwarder = out })
 	l.home.do(&home.SetPeer{Peer: "ap"})
 	l.home.do(&home.Interest{Peer: "ap", Epoch: home.Epoch{Number: 1, Host: "ap"}, Full: true, Version: 1,
 		Add: []home.InterestFilter{{Namespace: "ns", Filter: "#"}}})
 	sub := l.connect(packet.V5, "sub")
 	sub.subscribe(1, "a")
-	l.s.DeliverFromPeer(&home.Message{Namespace: "ns", Topic: "a", Payload: []byte("hi"), QoS: 0}, home.Claim{Live: true})
+	l.house.DeliverFromPeer(&home.Message{Namespace: "ns", Topic: "a", Payload: []byte("hi"), QoS: 0}, home.Claim{Live: true})
 	sub.wantMessage("hi")
 	if len(out) != 0 {
 		t.Error("forwarded")

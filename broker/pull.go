@@ -8,7 +8,7 @@ import (
 // pull takes references from the session's queue and sends them.
 func (w *writer) pull(most int) error {
 	c := w.c
-	w.refs = c.s.opt.Home.Queue(c.key, c.epoch, c.pulled, most, w.refs[:0])
+	w.refs = c.house.home.Queue(c.key, c.epoch, c.pulled, most, w.refs[:0])
 	if len(w.refs) == most {
 		c.mu.Lock()
 		c.more = true
@@ -18,7 +18,7 @@ func (w *writer) pull(most int) error {
 	for i := range w.refs {
 		q := &w.refs[i]
 		if now == 0 && q.Message.Expires != 0 {
-			now = c.s.opt.Home.Now()
+			now = c.house.home.Now()
 		}
 		if err := w.queued(q, now); err != nil {
 			return err
@@ -42,7 +42,7 @@ func (w *writer) queued(q *home.Queued, now home.Time) error {
 		return nil
 	}
 	if q.Evicted {
-		m, err := c.s.opt.Home.Body(q.Seq)
+		m, err := c.house.home.Body(q.Seq)
 		if err != nil {
 			c.s.quiet.warn("read a queued message", "client", c.key.ClientID, "seq", q.Seq, "error", err)
 			c.lost()
@@ -50,7 +50,7 @@ func (w *writer) queued(q *home.Queued, now home.Time) error {
 		}
 		q.Message = m
 		if now == 0 && m.Expires != 0 {
-			now = c.s.opt.Home.Now()
+			now = c.house.home.Now()
 		}
 	}
 	again := q.Ref <= c.resumed

@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"causeway/internal/home"
 )
 
 // Server is the MQTT edge of a node. Make it with New, bind its listeners with Open, serve with Run. A server that
@@ -16,10 +18,8 @@ type Server struct {
 	start     time.Time
 	stats     *Stats
 	quiet     *quietLog
-	sessions  *sessions
+	houses    map[home.ID]*House
 	listeners map[string]*listener
-	ready     soon
-	freshness soon
 
 	ctx      context.Context // ends when everything must end at once
 	cancel   context.CancelFunc
@@ -43,10 +43,13 @@ func New(opt Options) (*Server, error) {
 	}
 	s := &Server{
 		opt: opt, start: time.Now(), stats: newStats(opt.Listeners), quiet: newQuietLog(opt.Logger),
-		sessions: newSessions(), listeners: map[string]*listener{}, stopping: make(chan struct{}),
+		houses: map[home.ID]*House{}, listeners: map[string]*listener{}, stopping: make(chan struct{}),
 		connecting: map[net.Conn]struct{}{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	for _, o := range opt.Homes {
+		s.houses[o.ID] = newHouse(s, o)
+	}
 	for i := range opt.Listeners {
 		l := &opt.Listeners[i]
 		s.listeners[l.Name] = &listener{
@@ -171,25 +174,6 @@ type soon struct {
 }
 
 const soonPoll = 20 * time.Millisecond
-
-// awaitReady waits until the home serves sessions. It reports false when ctx ended first.
-func (s *Server) awaitReady(ctx context.Context) bool {
-	for {
-		if ok, _ := s.opt.Home.Ready(); ok {
-			return true
-		}
-		select {
-		case <-s.when(&s.ready, func() bool { ok, _ := s.opt.Home.Ready(); return ok }):
-		case <-ctx.Done():
-			return false
-		case <-s.stopping:
-			return false
-		}
-	}
-}
-
-// freshSoon is closed when the home is fresh.
-func (s *Server) freshSoon() <-chan struct{} { return s.when(&s.freshness, s.opt.Home.Fresh) }
 
 // when returns a channel that is closed when ok holds, or the server stops.
 func (s *Server) when(w *soon, ok func() bool) <-chan struct{} {

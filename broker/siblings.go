@@ -40,23 +40,23 @@ type directed struct {
 
 // DeliverFromSibling delivers a message that came from another node and is in no log to the devices of this one. Shared
 // subscriptions and peers were served where it came from. m must not be written afterwards.
-func (s *Server) DeliverFromSibling(m *home.Message) {
+func (h *House) DeliverFromSibling(m *home.Message) {
 	f := fanOuts.Get().(*fanOut)
 	defer f.free()
-	f.targets = s.opt.Home.Match(m.Namespace, m.Topic, f.targets)
+	f.targets = h.home.Match(m.Namespace, m.Topic, f.targets)
 	for _, t := range f.targets {
 		if t.Peer == "" && t.Group == nil {
-			s.addRecipient(f, t.Session, min(m.QoS, t.QoS), t.RetainAs, t.SubID, true)
+			h.addRecipient(f, t.Session, min(m.QoS, t.QoS), t.RetainAs, t.SubID, true)
 		}
 	}
-	s.handOut(f, m)
+	h.handOut(f, m)
 }
 
 // DeliverToSession delivers a message that another node has chosen a session of this one for.
-func (s *Server) DeliverToSession(d home.Delivery) {
-	c := s.sessions.get(d.Session)
+func (h *House) DeliverToSession(d home.Delivery) {
+	c := h.sessions.get(d.Session)
 	if c == nil || c.epoch != d.Epoch {
-		s.stats.drop(DropAway, 1)
+		h.s.stats.drop(DropAway, 1)
 		return
 	}
 	c.deliver(item{msg: d.Message, subs: d.SubIDs, qos: d.QoS, retain: d.Retain, weak: true})
@@ -67,8 +67,8 @@ const yieldIn = 100 * time.Millisecond
 
 // Yield ends this node's connection of a session, if its epoch is lower: another node has the session now. When it
 // returns nothing more is written to that connection's socket.
-func (s *Server) Yield(k home.SessionKey, epoch home.SessionEpoch) {
-	if c := s.sessions.yield(k, epoch); c != nil {
+func (h *House) Yield(k home.SessionKey, epoch home.SessionEpoch) {
+	if c := h.sessions.yield(k, epoch); c != nil {
 		c.sessionEnded(home.EndTakenOver)
 		c.silence()
 	}
@@ -112,10 +112,10 @@ func (c *conn) writing() bool {
 	return c.draining && !c.silent
 }
 
-// CloseAll closes all connections at once, without a word: this node cannot speak for their sessions any more, and
-// another will. It closes their sockets, too: a reader may be waiting for the home, and must not keep its device.
-func (s *Server) CloseAll() (n int) {
-	s.sessions.each(func(c *conn) {
+// CloseAll closes all connections of the home at once, without a word: this node cannot speak for their sessions any
+// more, and another will. It closes their sockets, too: a reader may be waiting for the home, and must not keep its device.
+func (h *House) CloseAll() (n int) {
+	h.sessions.each(func(c *conn) {
 		n++
 		c.shut(EndHome, 0, "")
 		_ = c.sock.Close()
@@ -128,10 +128,10 @@ const closingPoll = time.Second
 
 // fresh waits until the home may speak for its sessions. It reports false when the connection is closing.
 func (c *conn) fresh() bool {
-	for !c.s.opt.Home.Fresh() {
+	for !c.house.home.Fresh() {
 		t := time.NewTimer(closingPoll)
 		select {
-		case <-c.s.freshSoon():
+		case <-c.house.freshSoon():
 		case <-t.C:
 		case <-c.s.ctx.Done():
 		}

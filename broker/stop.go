@@ -38,7 +38,7 @@ func (s *Server) stop() {
 	case <-limit.Done():
 	}
 	s.cancel()
-	s.sessions.each(func(c *conn) { _ = c.sock.Close() })
+	s.each(func(c *conn) { _ = c.sock.Close() })
 	<-gone
 }
 
@@ -46,7 +46,7 @@ func (s *Server) stop() {
 // DrainTime. It returns when all are closing.
 func (s *Server) partFromAll(limit context.Context) {
 	var all []*conn
-	s.sessions.each(func(c *conn) { all = append(all, c) })
+	s.each(func(c *conn) { all = append(all, c) })
 	const tick = 20 * time.Millisecond
 	ticks := max(1, int(s.opt.DrainTime/2/tick))
 	step := max(1, int(float64(s.opt.DrainRate)*tick.Seconds()), (len(all)+ticks-1)/ticks)

@@ -77,7 +77,7 @@ func TestStop_AnswersWhatIsUnderWay(t *testing.T) {
 	}
 	eventually(t, "all are proposed", func() bool { return l.home.proposed(home.KindPublish) == 20 })
 	l.stopAsync()
-	c := l.s.sessions.get(key("dev"))
+	c := l.house.sessions.get(key("dev"))
 	eventually(t, "its turn comes", c.leaving.Load)
 	d.publish(pub("a", "late", 1, 21))
 	d.send(packet.AppendPingreq(nil))
@@ -123,7 +123,7 @@ func TestStop_TakesInWhatTheDeviceAcknowledges(t *testing.T) {
 	other.publish(pub("a", "one", 2, 1))
 	other.ack(packet.PUBREC, 1)
 	id := d.wantMessage("one").PacketID
-	c := l.s.sessions.get(key("dev"))
+	c := l.house.sessions.get(key("dev"))
 	l.stopAsync()
 	eventually(t, "its turn comes", c.leaving.Load)
 	two := &home.Publish{Session: home.SessionKey{Namespace: "ns"}, Topic: "a", QoS: 2, Payload: []byte("two")}
@@ -181,7 +181,7 @@ func TestStop_IsBoundedInTime(t *testing.T) {
 func TestOpen_PortInUse(t *testing.T) {
 	l := newLab(t)
 	addr := l.s.Addr("tcp").String()
-	s, err := New(Options{Home: l.home, Listeners: []Listener{{Name: "free", Address: "127.0.0.1:0"}, {Name: "cars", Address: addr}}})
+	s, err := New(Options{Homes: one(l.home), Listeners: []Listener{{Name: "free", Address: "127.0.0.1:0"}, {Name: "cars", Address: addr}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,12 +202,12 @@ func TestNew_BadOptions(t *testing.T) {
 	defer h.stop()
 	for want, o := range map[string]Options{
 		"Options.Home":        {},
-		"a name of its own":   {Home: h, Listeners: []Listener{{Name: "a"}, {Name: "a"}}},
-		"needs a certificate": {Home: h, Listeners: []Listener{{Name: "a", Transport: TLS}}},
-		"is not known":        {Home: h, Listeners: []Listener{{Name: "a", Transport: "quic"}}},
-		"must begin with /":   {Home: h, Listeners: []Listener{{Name: "a", Transport: WS, Path: "mqtt"}}},
-		"ReceiveMaximum":      {Home: h, ReceiveMaximum: 70000},
-		"bound is negative":   {Home: h, Listeners: []Listener{{Name: "a", MaxConnections: -1}}},
+		"a name of its own":   {Homes: one(h), Listeners: []Listener{{Name: "a"}, {Name: "a"}}},
+		"needs a certificate": {Homes: one(h), Listeners: []Listener{{Name: "a", Transport: TLS}}},
+		"is not known":        {Homes: one(h), Listeners: []Listener{{Name: "a", Transport: "quic"}}},
+		"must begin with /":   {Homes: one(h), Listeners: []Listener{{Name: "a", Transport: WS, Path: "mqtt"}}},
+		"ReceiveMaximum":      {Homes: one(h), ReceiveMaximum: 70000},
+		"bound is negative":   {Homes: one(h), Listeners: []Listener{{Name: "a", MaxConnections: -1}}},
 	} {
 		if _, err := New(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
@@ -278,7 +278,7 @@ func TestSessions_DeliveryBeforeTheOutcomeOfAttach(t *testing.T) {
 func TestRun_EndsWithItsContext(t *testing.T) {
 	h := newTestHome(t)
 	defer h.stop()
-	s, err := New(Options{Home: h, Listeners: []Listener{{Name: "x", Address: "127.0.0.1:0"}}})
+	s, err := New(Options{Homes: one(h), Listeners: []Listener{{Name: "x", Address: "127.0.0.1:0"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,11 +46,11 @@ func (c *conn) suback(id uint16, codes []packet.Code) {
 		c.control(func(b []byte) []byte { return packet.AppendSuback(b, c.v, id, codes) })
 		c.wake()
 	}
-	if _, alone := c.s.opt.Siblings.(noSiblings); alone {
+	if _, alone := c.house.siblings.(noSiblings); alone {
 		answer()
 		return
 	}
-	go c.s.opt.Siblings.Known(func() { // not in the home's apply goroutine, with mu held
+	go c.house.siblings.Known(func() { // not in the home's apply goroutine, with mu held
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		answer()

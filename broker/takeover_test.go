@@ -52,7 +52,7 @@ func (o *others) count() int {
 	return len(o.asked)
 }
 
-func with(o *others) func(*Options) { return func(opt *Options) { opt.Siblings = o } }
+func with(o *others) func(*Options) { return func(opt *Options) { opt.Homes[0].Siblings = o } }
 
 // as applies operations of another node.
 func (h *testHome) as(o home.Owner, ops ...home.Op) (out home.Outcome) {
@@ -167,7 +167,7 @@ func TestYield_TakesNoLongerThanItMust(t *testing.T) {
 			code := make(chan packet.Code, 1)
 			go func() { code <- d.closed() }()
 			began := time.Now()
-			l.s.Yield(key("dev"), l.home.state.SessionEpoch()+1)
+			l.house.Yield(key("dev"), l.home.state.SessionEpoch()+1)
 			if took := time.Since(began); took >= yieldIn {
 				t.Errorf("version %d: it took %v", v, took)
 			}
@@ -191,7 +191,7 @@ func TestYield_EndsAWriteThatHangs(t *testing.T) {
 			sender.publish(pub("a", strings.Repeat("x", apart), 0, 0))
 			synctest.Wait() // the drain goroutine is in Write
 			began := time.Now()
-			l.s.Yield(key("dev"), l.home.state.SessionEpoch()+1)
+			l.house.Yield(key("dev"), l.home.state.SessionEpoch()+1)
 			if took := time.Since(began); took > yieldIn {
 				t.Errorf("it took %v", took)
 			}
@@ -236,11 +236,11 @@ func TestCloseAll_ReadersThatWait(t *testing.T) {
 			l.home.hold()
 			l.home.stale.Store(true)
 			wait(l, d)
-			c := l.s.sessions.get(key("dev"))
+			c := l.house.sessions.get(key("dev"))
 			eventually(t, "it was read", func() bool {
 				return c.s.stats.Received[0].Load()+c.s.stats.Received[1].Load() > 0 || name == "for nothing"
 			})
-			if n := l.s.CloseAll(); n != 1 {
+			if n := l.house.CloseAll(); n != 1 {
 				t.Errorf("%d closed", n)
 			}
 			if code := d.closed(); code != 0 {
@@ -249,7 +249,7 @@ func TestCloseAll_ReadersThatWait(t *testing.T) {
 			l.home.setRoom(1 << 20)
 			l.home.release()
 			// It does not wait for the freshness, which may never come.
-			eventually(t, "its goroutines end", func() bool { return l.s.sessions.get(key("dev")) == nil })
+			eventually(t, "its goroutines end", func() bool { return l.house.sessions.get(key("dev")) == nil })
 			l.home.stale.Store(false)
 		})
 	}
@@ -293,7 +293,7 @@ func TestYield_BeforeTheOutcomeOfAttach(t *testing.T) {
 		d := l.pipe(packet.V5)
 		d.send(packet.AppendConnect(nil, &packet.Connect{Version: packet.V5, ClientID: "dev", ReceiveMaximum: 9}))
 		synctest.Wait()
-		l.s.Yield(key("dev"), l.home.state.SessionEpoch()+2)
+		l.house.Yield(key("dev"), l.home.state.SessionEpoch()+2)
 		l.home.release()
 		if f, err := d.next(10 * time.Second); err == nil {
 			t.Errorf("got %s for a session that was given up", f.h.Type)

@@ -107,7 +107,7 @@ func TestWebSocket_OverTLSWithClientCertificate(t *testing.T) {
 	}
 	d.connectOK("web")
 	d.silent()
-	if c, _ := l.s.Client(key("web")); c.Username != "browser" {
+	if c, _ := l.house.Client(key("web")); c.Username != "browser" {
 		t.Errorf("client %+v", c)
 	}
 }

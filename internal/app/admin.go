@@ -245,7 +245,11 @@ func (n node) ForgetPeer(ctx context.Context, peer string, dryRun bool) (admin.F
 }
 
 func (n node) Kick(_ context.Context, k admin.Key) error {
-	if !n.a.broker.Kick(sessionKey(k)) {
+	kicked := false
+	for _, h := range n.a.homes {
+		kicked = h.house.Kick(sessionKey(k)) || kicked
+	}
+	if !kicked {
 		return admin.ErrNotFound
 	}
 	return nil

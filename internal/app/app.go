@@ -17,7 +17,6 @@ import (
 	"causeway/internal/health"
 	"causeway/internal/home"
 	"causeway/internal/replica"
-	"causeway/internal/sibling"
 	"causeway/internal/store"
 	"causeway/internal/supervise"
 	"causeway/link"
@@ -47,24 +46,24 @@ type Options struct {
 // App is a node.
 type App struct {
 	// fixed after New
-	opts     Options
-	cfg      *config.Config
-	log      *slog.Logger
-	health   *health.Node
-	metrics  *admin.Metrics
-	tree     *supervise.Tree
-	admin    *admin.Server
-	audit    *audit.Log // nil without an admin API
-	broker   *broker.Server
-	links    *link.Manager     // nil without links to regions
-	foreign  *foreign.Manager  // nil without links to foreign brokers
-	cluster  *cluster.Cluster  // nil in a region of one node
-	siblings *sibling.Siblings // nil in a region of one node
-	certs    *identities
-	auth     *broker.Auth
-	started  time.Time
+	opts    Options
+	cfg     *config.Config
+	log     *slog.Logger
+	health  *health.Node
+	metrics *admin.Metrics
+	tree    *supervise.Tree
+	admin   *admin.Server
+	audit   *audit.Log // nil without an admin API
+	broker  *broker.Server
+	foreign *foreign.Manager // nil without links to foreign brokers
+	cluster *cluster.Cluster // nil in a region of one node
+	certs   *identities
+	auth    *broker.Auth
+	dir     *dataDir
+	started time.Time
 
-	home homeService
+	home  *homeService   // the region's own
+	homes []*homeService // all that it has a copy of; its own is the first
 }
 
 // New builds a node from its configuration. It reads files and binds the device
@@ -83,8 +82,9 @@ func New(o Options) (_ *App, err error) {
 	a := &App{opts: o, cfg: o.Config, log: o.Logger.With("region", o.Config.Region, "node", o.Config.Node), started: time.Now()}
 	a.health = health.New(a.log)
 	a.metrics = admin.NewMetrics(o.Build)
-	a.home.a = a
-	a.home.progress.Store(&replica.Progress{})
+	a.dir = &dataDir{a: a}
+	a.home = newHomeService(a, home.ID(o.Config.Region))
+	a.homes = []*homeService{a.home}
 	a.tree = supervise.New(supervise.Options{Logger: a.log, StopTimeout: 30 * time.Second})
 	for _, part := range []func() error{a.newIdentities, a.newCluster, a.newLinks, a.newForeign, a.newBroker, a.newAdmin, a.supervise} {
 		if err := part(); err != nil {
@@ -111,24 +111,27 @@ func (a *App) release() {
 	}
 }
 
+// service is a part that runs under supervision.
+type service struct {
+	name string
+	run  supervise.Func
+	on   bool
+}
+
 func (a *App) supervise() error {
-	services := []struct {
-		name string
-		run  supervise.Func
-		on   bool
-	}{
+	services := []service{
 		{"health", a.health.Run, true},
 		{"admin", a.runAdmin, a.admin != nil},
 		{"certificates", a.certs.watch, a.certs != nil},
 		{"cluster", a.runCluster, a.cluster != nil},
-		{"home", a.home.run, true},
-		{"siblings", a.runSiblings, a.cluster != nil},
-		{"isolation", a.watchIsolation, a.cluster != nil},
-		{"disk", a.watchDisk, len(a.cfg.Links) > 0 && !a.replicant()},
-		{"links", a.runLinks, a.links != nil},
-		{"foreign links", a.runForeign, a.foreign != nil},
-		{"broker", a.broker.Run, true},
 	}
+	for _, h := range a.homes {
+		services = append(services, h.services()...)
+	}
+	services = append(services,
+		service{"disk", a.watchDisk, len(a.cfg.Links) > 0 && !a.replicant()},
+		service{"foreign links", a.runForeign, a.foreign != nil},
+		service{"broker", a.broker.Run, true})
 	for _, s := range services {
 		if !s.on {
 			continue
@@ -163,7 +166,9 @@ func (a *App) Run(ctx context.Context) error {
 func (a *App) announceStop(ctx context.Context) {
 	a.health.Stop("asked to stop")
 	var leading sync.WaitGroup
-	leading.Go(a.home.handOver)
+	for _, h := range a.homes {
+		leading.Go(h.handOver)
+	}
 	wait(ctx, a.cfg.StopNotice)
 	leading.Wait()
 }
@@ -198,10 +203,10 @@ func (a *App) Addr(listener string) net.Addr { return a.broker.Addr(listener) }
 // Broker is the node's edge, for tests that bring connections of their own.
 func (a *App) Broker() *broker.Server { return a.broker }
 
-// Links are the node's links, nil without any.
-func (a *App) Links() *link.Manager { return a.links }
+// Links are the links of the region's own home, nil without any.
+func (a *App) Links() *link.Manager { return a.home.links }
 
-// State is the node's home, nil while it is not open.
+// State is the region's own home, nil while it is not open.
 func (a *App) State() *home.State {
 	if r := a.home.current(); r != nil {
 		return r.State()
@@ -214,7 +219,7 @@ func (a *App) Replica() *replica.Replica { return a.home.current() }
 
 // Disk is the UUID of the data directory, empty while it is not open.
 func (a *App) Disk() string {
-	s, err := a.home.self()
+	s, err := a.dir.self()
 	if err != nil {
 		return ""
 	}
@@ -227,17 +232,14 @@ func (a *App) newBroker() (err error) {
 		return err
 	}
 	l := &a.cfg.Limits
-	o := broker.Options{Home: &a.home, Authenticator: a.auth, Logger: a.log.With("component", "broker"),
+	o := broker.Options{Authenticator: a.auth, Logger: a.log.With("component", "broker"),
 		PacketMax: int(l.Packet), ReceiveMaximum: l.ReceiveMaximum, Inflight: l.Inflight, TopicAliasMax: l.TopicAliasMax,
 		KeepAliveMax: l.KeepaliveMax, AckLatency: a.ackLatency()}
 	if l.TopicAliasMax == 0 {
 		o.TopicAliasMax = -1
 	}
-	if a.links != nil || a.foreign != nil || a.siblings != nil { // the links may be another node's
-		o.Forwarder = forwarder{a}
-	}
-	if a.siblings != nil {
-		o.Siblings = a.siblings
+	for _, h := range a.homes {
+		o.Homes = append(o.Homes, h.brokerOptions())
 	}
 	for i := range a.cfg.Listeners {
 		bl, err := a.listener(&a.cfg.Listeners[i])
@@ -249,7 +251,22 @@ func (a *App) newBroker() (err error) {
 	if a.broker, err = broker.New(o); err != nil {
 		return err
 	}
+	for _, h := range a.homes {
+		h.house = a.broker.House(h.id)
+	}
 	return a.broker.Open()
+}
+
+// brokerOptions are what the broker has to know of the home.
+func (h *homeService) brokerOptions() broker.HomeOptions {
+	o := broker.HomeOptions{ID: h.id, Home: h}
+	if h.links != nil || h.foreign() != nil || h.siblings != nil { // the links may be another node's
+		o.Forwarder = forwarder{h}
+	}
+	if h.siblings != nil {
+		o.Siblings = h.siblings
+	}
+	return o
 }
 
 func (a *App) listener(l *config.Listener) (broker.Listener, error) {
@@ -301,7 +318,7 @@ func (a *App) newLinks() (err error) {
 	if len(links) == 0 || a.replicant() { // the node that leads has the links
 		return nil
 	}
-	o := link.Options{Region: a.cfg.Region, Leaf: a.cfg.Leaf, Software: a.opts.Build.Version, Home: &a.home, Full: replica.ErrFull, Local: local{a}, Identity: a.opts.LinkIdentity,
+	o := link.Options{Region: a.cfg.Region, Leaf: a.cfg.Leaf, Software: a.opts.Build.Version, Home: a.home, Full: replica.ErrFull, Local: local{a.home}, Identity: a.opts.LinkIdentity,
 		Listen: a.opts.ListenLinks, Logger: a.log.With("component", "link"), MaxMessage: int(a.cfg.Limits.Packet),
 		CanaryEvery: canaryEvery}
 	if o.Identity == nil {
@@ -313,7 +330,7 @@ func (a *App) newLinks() (err error) {
 			o.ListenTCP = a.listenLinksTCP
 		}
 	}
-	o.Gateway = a.gateway()
+	o.Gateway = a.home.gateway()
 	if o.ResetKey, err = a.certs.resetKey(); err != nil {
 		return err
 	}
@@ -321,7 +338,7 @@ func (a *App) newLinks() (err error) {
 		o.Peers = append(o.Peers, linkPeer(l))
 	}
 	o.Relay = relaySets(a.cfg.Link.Relay)
-	a.links, err = link.New(o)
+	a.home.links, err = link.New(o)
 	return err
 }
 
@@ -351,6 +368,6 @@ func (a *App) listenLinksTCP() (net.Listener, error) {
 }
 
 // local gives what links bring to the broker, which is made after the links.
-type local struct{ a *App }
+type local struct{ h *homeService }
 
-func (l local) DeliverFromPeer(m *home.Message, c home.Claim) { l.a.broker.DeliverFromPeer(m, c) }
+func (l local) DeliverFromPeer(m *home.Message, c home.Claim) { l.h.house.DeliverFromPeer(m, c) }

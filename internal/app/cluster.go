@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"causeway/internal/config"
 	"causeway/internal/home"
 	"causeway/internal/sibling"
+	"causeway/link/foreign"
 )
 
 // newCluster binds the ports towards the other nodes of the region, if there are
@@ -23,7 +23,7 @@ func (a *App) newCluster() (err error) {
 		return nil
 	}
 	o := cluster.Options{Region: a.cfg.Region, Node: a.cfg.Node, Role: cluster.Role(a.cfg.Role), Software: a.opts.Build.Version,
-		Self: a.home.self, Identity: a.opts.NodeIdentity, Listen: k.Listen, Streams: k.Streams, Advertise: k.Advertise,
+		Self: a.dir.self, Identity: a.opts.NodeIdentity, Listen: k.Listen, Streams: k.Streams, Advertise: k.Advertise,
 		Join:    cluster.Join{Method: cluster.JoinMethod(k.Join.Method), Nodes: k.Join.Nodes, Name: k.Join.Name},
 		Network: a.opts.Cluster, Logger: a.log.With("component", "cluster")}
 	if o.Identity == nil {
@@ -37,9 +37,27 @@ func (a *App) newCluster() (err error) {
 	if a.cluster, err = cluster.New(o); err != nil {
 		return err
 	}
-	a.siblings = sibling.New(sibling.Options{Node: home.NodeID(a.cfg.Node), Streams: a.cluster, Log: &a.home, Edge: edge{a},
-		Forward: a.forwardHere, Logger: a.log.With("component", "sibling"), MaxMessage: int(a.cfg.Limits.Packet) + 1<<20})
+	for _, h := range a.homes {
+		h.newSiblings()
+	}
 	return nil
+}
+
+func (h *homeService) newSiblings() {
+	a := h.a
+	o := sibling.Options{Node: home.NodeID(a.cfg.Node), Streams: a.cluster, Log: h, Edge: edge{h}, Forward: h.forwardHere,
+		Logger: a.log.With("component", "sibling", "home", string(h.id)), MaxMessage: int(a.cfg.Limits.Packet) + 1<<20}
+	if !h.own() {
+		o.Home = h.id
+	}
+	h.siblings = sibling.New(o)
+}
+
+// raise makes the incarnation of a home's run at least n, and tells the others.
+func (a *App) raise(n home.Incarnation) (home.Incarnation, error) {
+	i, err := a.dir.raise(n)
+	a.cluster.Refresh()
+	return i, err
 }
 
 func readGossipKey(ref config.SecretRef) ([]byte, error) {
@@ -55,61 +73,71 @@ func readGossipKey(ref config.SecretRef) ([]byte, error) {
 }
 
 // edge is the broker as siblings see it; it is made after them.
-type edge struct{ a *App }
+type edge struct{ h *homeService }
 
-func (e edge) DeliverFromSibling(m *home.Message)               { e.a.broker.DeliverFromSibling(m) }
-func (e edge) DeliverToSession(d home.Delivery)                 { e.a.broker.DeliverToSession(d) }
-func (e edge) Yield(k home.SessionKey, epoch home.SessionEpoch) { e.a.broker.Yield(k, epoch) }
+func (e edge) DeliverFromSibling(m *home.Message)               { e.h.house.DeliverFromSibling(m) }
+func (e edge) DeliverToSession(d home.Delivery)                 { e.h.house.DeliverToSession(d) }
+func (e edge) Yield(k home.SessionKey, epoch home.SessionEpoch) { e.h.house.Yield(k, epoch) }
 
 // forwarder takes messages for peer regions to the node that has the links.
-type forwarder struct{ a *App }
+type forwarder struct{ h *homeService }
 
 // Forward implements broker.Forwarder.
 func (f forwarder) Forward(peer home.ID, m *home.Message, c home.Claim) {
-	a := f.a
-	if a.siblings == nil || a.home.leads() {
-		a.forwardHere(peer, m, c)
+	h := f.h
+	if h.siblings == nil || h.leads() {
+		h.forwardHere(peer, m, c)
 		return
 	}
-	if r := a.home.current(); r != nil {
+	if r := h.current(); r != nil {
 		if leader, ok := r.Leader(); ok {
-			a.siblings.Forward(leader, peer, m, c)
+			h.siblings.Forward(leader, peer, m, c)
 		}
 	}
 }
 
-func (a *App) forwardHere(peer home.ID, m *home.Message, c home.Claim) {
-	switch {
-	case a.foreign != nil && a.foreign.Has(peer):
-		a.foreign.Forward(peer, m)
-	case a.links != nil:
-		a.links.Forward(peer, m, c)
+func (h *homeService) forwardHere(peer home.ID, m *home.Message, c home.Claim) {
+	switch f := h.foreign(); {
+	case f != nil && f.Has(peer):
+		f.Forward(peer, m)
+	case h.links != nil:
+		h.links.Forward(peer, m, c)
 	}
 }
 
-func (a *App) runCluster(ctx context.Context) error  { return a.cluster.Run(ctx) }
-func (a *App) runSiblings(ctx context.Context) error { return a.siblings.Run(ctx) }
+// foreign is the home's links to brokers of another make: those of the region's
+// own home, nil without any.
+func (h *homeService) foreign() *foreign.Manager {
+	if !h.own() {
+		return nil
+	}
+	return h.a.foreign
+}
+
+func (a *App) runCluster(ctx context.Context) error { return a.cluster.Run(ctx) }
+
+func (h *homeService) runSiblings(ctx context.Context) error { return h.siblings.Run(ctx) }
 
 // officeEvery is how often a node looks whether it leads the home.
 const officeEvery = 100 * time.Millisecond
 
 // runLinks runs the links while this node leads the home: a region speaks to
 // another with one voice. The peers dial all nodes, and find the one that answers.
-func (a *App) runLinks(ctx context.Context) error { return a.runAtLeader(ctx, a.links.Run) }
+func (h *homeService) runLinks(ctx context.Context) error { return h.runAtLeader(ctx, h.links.Run) }
 
 // runAtLeader runs something whenever this node leads the home.
-func (a *App) runAtLeader(ctx context.Context, run func(context.Context) error) error {
-	if a.cluster == nil {
+func (h *homeService) runAtLeader(ctx context.Context, run func(context.Context) error) error {
+	if h.a.cluster == nil {
 		return run(ctx)
 	}
 	for ctx.Err() == nil {
-		if !a.home.leads() {
+		if !h.leads() {
 			if !wait(ctx, officeEvery) {
 				return nil
 			}
 			continue
 		}
-		if err := a.whileLeading(ctx, run); err != nil {
+		if err := h.whileLeading(ctx, run); err != nil {
 			return err
 		}
 	}
@@ -117,7 +145,7 @@ func (a *App) runAtLeader(ctx context.Context, run func(context.Context) error) 
 }
 
 // whileLeading runs something until this node does not lead any more.
-func (a *App) whileLeading(ctx context.Context, run func(context.Context) error) error {
+func (h *homeService) whileLeading(ctx context.Context, run func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
@@ -128,7 +156,7 @@ func (a *App) whileLeading(ctx context.Context, run func(context.Context) error)
 			return err
 		case <-time.After(officeEvery):
 		}
-		if !a.home.leads() {
+		if !h.leads() {
 			stop()
 		}
 	}
@@ -155,15 +183,15 @@ const (
 // watchIsolation closes the connections of a node that has been cut off from its
 // region, or whose home has been closed for as long: it may be opened again soon,
 // or never, and a device that only listens would not notice.
-func (a *App) watchIsolation(ctx context.Context) error {
+func (h *homeService) watchIsolation(ctx context.Context) error {
 	var i isolation
 	for wait(ctx, isolationEvery) {
-		if !i.begins(a.home.Fresh(), time.Now()) {
+		if !i.begins(h.Fresh(), time.Now()) {
 			continue
 		}
-		if n := a.broker.CloseAll(); n > 0 {
-			_, why := a.home.Ready()
-			a.log.Warn("this node is isolated: its connections are closed, so that their devices go elsewhere", "connections", n, "reason", why)
+		if n := h.house.CloseAll(); n > 0 {
+			_, why := h.Ready()
+			h.a.log.Warn("this node is isolated: its connections are closed, so that their devices go elsewhere", "home", string(h.id), "connections", n, "reason", why)
 		}
 	}
 	return nil
@@ -187,22 +215,6 @@ func (i *isolation) begins(fresh bool, now time.Time) bool {
 		return true
 	}
 	return false
-}
-
-var errNoDir = errors.New("the data directory is not open")
-
-// self says who this run of the node is.
-func (h *homeService) self() (cluster.Self, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.dir == nil {
-		return cluster.Self{}, errNoDir
-	}
-	self := cluster.Self{Incarnation: h.dir.Incarnation(), Features: home.MaxLevel}
-	if !h.a.replicant() {
-		self.Disk = string(h.dir.DiskUUID()) // what a vote belongs to
-	}
-	return self, nil
 }
 
 // leads says that this node leads the home.

@@ -43,10 +43,10 @@ func (n node) regionCounts(c *admin.Counts) {
 }
 
 func (n node) siblingCounts(c *admin.Counts) {
-	if n.a.siblings == nil {
+	if n.a.home.siblings == nil {
 		return
 	}
-	for _, s := range n.a.siblings.Status() {
+	for _, s := range n.a.home.siblings.Status() {
 		c.Siblings = append(c.Siblings, admin.SiblingCounts{Node: string(s.Node), Connected: s.Connected, QueuedBytes: int64(s.Queued),
 			Sent: int64(s.Sent), Dropped: int64(s.Dropped), Received: int64(s.Received), Streams: int64(s.Streams), Malformed: int64(s.Malformed),
 			Asked: int64(s.Yields.Asked), Answered: int64(s.Yields.Answered), Gone: int64(s.Yields.Gone), Lapsed: int64(s.Yields.Lapsed)})

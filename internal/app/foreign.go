@@ -22,8 +22,8 @@ func (a *App) newForeign() (err error) {
 	if len(links) == 0 || a.replicant() {
 		return nil
 	}
-	o := foreign.Options{Region: a.cfg.Region, Home: &a.home, Full: replica.ErrFull, Local: local{a}, MaxPacket: int(a.cfg.Limits.Packet),
-		Gateway: a.gateway(), Dial: a.opts.DialForeign, Logger: a.log.With("component", "foreign")}
+	o := foreign.Options{Region: a.cfg.Region, Home: a.home, Full: replica.ErrFull, Local: local{a.home}, MaxPacket: int(a.cfg.Limits.Packet),
+		Gateway: a.home.gateway(), Dial: a.opts.DialForeign, Logger: a.log.With("component", "foreign")}
 	for _, l := range links {
 		o.Links = append(o.Links, foreignLink(l))
 	}
@@ -33,14 +33,14 @@ func (a *App) newForeign() (err error) {
 
 // gateway says whether this node has the region's links; nil: it is the region's only one. Fresh, too: a leader that is
 // cut off with a hanging disk believes that it leads.
-func (a *App) gateway() func() bool {
-	if a.cluster == nil {
+func (h *homeService) gateway() func() bool {
+	if h.a.cluster == nil {
 		return nil
 	}
-	return func() bool { return a.home.leads() && a.home.Fresh() }
+	return func() bool { return h.leads() && h.Fresh() }
 }
 
-func (a *App) runForeign(ctx context.Context) error { return a.runAtLeader(ctx, a.foreign.Run) }
+func (a *App) runForeign(ctx context.Context) error { return a.home.runAtLeader(ctx, a.foreign.Run) }
 
 func foreignLink(l *config.Link) foreign.Link {
 	out := foreign.Link{Name: l.Name, Namespace: l.Namespace, Address: l.Address, In: l.In, Out: l.Out, Never: l.Never, QoSMax: byte(l.QoSMax),
@@ -100,7 +100,7 @@ func clientTLS(files *config.LinkTLS) (*tls.Config, error) {
 
 // PublishFromForeign implements foreign.Local.
 func (l local) PublishFromForeign(m *home.Message, not []home.ID) {
-	l.a.broker.PublishFromForeign(m, not)
+	l.h.house.PublishFromForeign(m, not)
 }
 
 // foreignInterest makes a foreign broker want what the link's configuration says: it cannot say so itself.

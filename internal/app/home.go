@@ -10,31 +10,49 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/broker"
 	"causeway/internal/config"
 	"causeway/internal/health"
 	"causeway/internal/home"
 	"causeway/internal/replica"
+	"causeway/internal/sibling"
 	"causeway/internal/store"
 	"causeway/internal/supervise"
+	"causeway/link"
 )
 
 // ReplicaOptions are what a test may change of the home's replica.
 type ReplicaOptions = replica.Options
 
-// homeService runs the node's home. Each run opens it anew from the disk, as
-// another incarnation; between two runs there is none, and connections that need
-// one wait. It is the Home of broker and links.
+// homeService runs this node's copy of a home. Each run opens it anew from the
+// disk, as another incarnation; between two runs there is none, and connections
+// that need one wait. It is the Home of broker and links.
 type homeService struct {
-	a    *App
+	a  *App
+	id home.ID
+
+	// What serves it, fixed after New.
+	house    *broker.House
+	links    *link.Manager     // nil without links to regions
+	siblings *sibling.Siblings // nil in a region of one node
+
 	live atomic.Pointer[replica.Replica] // while it serves
 	ran  atomic.Bool
 
 	progress atomic.Pointer[replica.Progress] // of this run
 
 	mu  sync.Mutex
-	why string     // why there is none; guarded by mu
-	dir *store.Dir // while it is open; guarded by mu
+	why string // why there is none; guarded by mu
 }
+
+func newHomeService(a *App, id home.ID) *homeService {
+	h := &homeService{a: a, id: id}
+	h.progress.Store(&replica.Progress{})
+	return h
+}
+
+// own says that it is the region's own home.
+func (h *homeService) own() bool { return h == h.a.home }
 
 // segmentBytes is the size of a file of the log, which takes its space at once:
 // small enough for the disk of a factory's node.
@@ -51,11 +69,28 @@ var errNoHome = errors.New("the home is not open")
 
 func (h *homeService) current() *replica.Replica { return h.live.Load() }
 
+// services are the parts that serve the home. Their names are those of the own
+// home's, and with the home's behind them for others.
+func (h *homeService) services() []service {
+	name := func(part string) string {
+		if h.own() {
+			return part
+		}
+		return part + " " + string(h.id)
+	}
+	return []service{
+		{name("home"), h.run, true},
+		{name("siblings"), h.runSiblings, h.siblings != nil},
+		{name("isolation"), h.watchIsolation, h.siblings != nil},
+		{name("links"), h.runLinks, h.links != nil},
+	}
+}
+
 // run opens and serves the home until ctx ends. A home that cannot be opened at
 // the node's first start ends the node: the operator is looking. Later failures
 // are repaired by opening it again.
 func (h *homeService) run(ctx context.Context) error {
-	h.a.health.Register("home", h.check)
+	h.a.health.Register(h.part(), h.check)
 	err := h.serve(ctx)
 	h.progress.Store(&replica.Progress{})
 	if err == nil {
@@ -69,25 +104,29 @@ func (h *homeService) run(ctx context.Context) error {
 }
 
 func (h *homeService) serve(ctx context.Context) (err error) {
-	o := &h.a.opts
-	cfg := h.a.cfg
-	dir, err := store.OpenDir(o.FS, cfg.DataDir, store.Identity{Region: cfg.Region, Node: cfg.Node})
+	dir, run, err := h.a.dir.open()
 	if err != nil {
 		return err
 	}
-	h.setDir(dir)
-	defer func() {
-		h.setDir(nil)
-		err = errors.Join(err, dir.Close())
-	}()
+	defer func() { err = errors.Join(err, h.a.dir.close()) }()
+	r, err := h.open(ctx, dir, h.replicaOptions(run))
+	if err != nil {
+		return err
+	}
+	return h.runReplica(ctx, r)
+}
+
+// replicaOptions are those of this run of the home.
+func (h *homeService) replicaOptions(run home.Incarnation) replica.Options {
+	cfg := h.a.cfg
 	progress := &replica.Progress{}
 	h.progress.Store(progress)
-	ro := replica.Options{Progress: progress, Home: home.ID(cfg.Region), Epoch: home.Epoch{Number: 1, Host: cfg.Region}, Node: home.NodeID(cfg.Node),
-		Incarnation: home.Incarnation(dir.Incarnation()), Sink: sink{h.a}, Logger: h.a.log.With("component", "home"),
+	ro := replica.Options{Progress: progress, Home: h.id, Epoch: home.Epoch{Number: 1, Host: string(h.id)}, Node: home.NodeID(cfg.Node),
+		Incarnation: run, Sink: sink{h}, Logger: h.a.log.With("component", "home"),
 		OnFatal: func(err error) { h.leave(err) }, Voters: cfg.Cluster.Voters, Waiting: h.waiting}
 	if h.a.cluster != nil {
 		ro.Cluster = h.a.cluster
-		ro.RaiseIncarnation = h.raise(dir)
+		ro.RaiseIncarnation = h.a.raise
 		h.a.cluster.Refresh()
 	}
 	ro.MaxOpBytes = maxOpBytes(int(cfg.Limits.Packet))
@@ -96,14 +135,10 @@ func (h *homeService) serve(ctx context.Context) (err error) {
 	if cfg.Leaf {
 		ro.MemoryBudget, ro.SnapshotBytes = leafMemory, leafLog
 	}
-	if o.Replica != nil {
-		o.Replica(&ro)
+	if change := h.a.opts.Replica; change != nil {
+		change(&ro)
 	}
-	r, err := h.open(ctx, dir, ro)
-	if err != nil {
-		return err
-	}
-	return h.runReplica(ctx, r)
+	return ro
 }
 
 // open opens the home as the node's role has it: a core keeps it in the data
@@ -112,7 +147,7 @@ func (h *homeService) open(ctx context.Context, dir *store.Dir, ro replica.Optio
 	if h.a.replicant() {
 		return replica.Follow(ctx, ro)
 	}
-	folder := "home-" + h.a.cfg.Region
+	folder := "home-" + string(h.id)
 	at, err := dir.Home(folder)
 	if err != nil {
 		return nil, err
@@ -120,7 +155,7 @@ func (h *homeService) open(ctx context.Context, dir *store.Dir, ro replica.Optio
 	ro.FS, ro.Dir, ro.Disk = h.a.opts.FS, at, string(dir.DiskUUID())
 	r, err := replica.Open(ctx, ro)
 	if errors.Is(err, replica.ErrLost) {
-		err = errors.Join(err, h.setAside(dir, folder, err))
+		err = errors.Join(err, h.setAside(folder, err))
 	}
 	return r, err
 }
@@ -150,12 +185,12 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 	h.ran.Store(true)
 	// A connection of a former run has lost its session by now. It heard so, unless
 	// the state was fetched: then nobody told.
-	h.a.broker.CloseAll()
+	h.house.CloseAll()
 	h.live.Store(r)
 	h.setWhy("")
 	var keeping sync.WaitGroup
 	keeping.Go(func() { h.watchOffice(running, r) })
-	if h.a.links != nil {
+	if h.links != nil {
 		keeping.Go(func() { h.rankPeers(running, r) })
 	}
 	err := <-ended
@@ -206,36 +241,16 @@ func (h *homeService) handOver() {
 	}
 }
 
-// raise makes this run's incarnation at least n.
-func (h *homeService) raise(dir *store.Dir) func(home.Incarnation) (home.Incarnation, error) {
-	return func(n home.Incarnation) (home.Incarnation, error) {
-		h.mu.Lock()
-		err := dir.RaiseIncarnation(uint64(n))
-		i := home.Incarnation(dir.Incarnation())
-		h.mu.Unlock()
-		h.a.cluster.Refresh()
-		return i, err
-	}
-}
-
 // setAside makes the disk count as wiped: the next run joins the region with an
 // empty copy, as another disk.
-func (h *homeService) setAside(dir *store.Dir, folder string, why error) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+func (h *homeService) setAside(folder string, why error) error {
 	h.a.log.Error("this node's copy of the home is set aside, and the node rejoins as one with a new disk", "kept", folder+".aside", "reason", why)
-	return dir.SetAside(folder, why.Error())
-}
-
-func (h *homeService) setDir(d *store.Dir) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.dir = d
+	return h.a.dir.setAside(folder, why.Error())
 }
 
 func (h *homeService) waiting(why string) {
 	h.setWhy(why)
-	h.a.log.Info("the home is being opened", "waits", why)
+	h.a.log.Info("the home is being opened", "home", string(h.id), "waits", why)
 }
 
 // leave makes the node say at once that it does not serve, and why.
@@ -243,7 +258,7 @@ func (h *homeService) leave(err error) {
 	h.live.Store(nil)
 	h.progress.Store(&replica.Progress{})
 	h.setWhy(err.Error())
-	h.a.log.Error("the home stopped", "reason", err)
+	h.a.log.Error("the home stopped", "home", string(h.id), "reason", err)
 }
 
 func (h *homeService) setWhy(why string) {
@@ -259,6 +274,14 @@ func (h *homeService) reason() string {
 		return "the home is being opened"
 	}
 	return h.why
+}
+
+// part is its name among the parts of the node's health.
+func (h *homeService) part() string {
+	if h.own() {
+		return "home"
+	}
+	return "home " + string(h.id)
 }
 
 func (h *homeService) check() health.Condition {

@@ -17,10 +17,10 @@ func (n node) TestLink(ctx context.Context, peer string, o admin.LinkTestOptions
 	if n.a.foreign != nil && n.a.foreign.Has(home.ID(peer)) {
 		return admin.LinkTest{}, admin.Refuse("foreign_broker", peer+" is no region: a link to it is tried by its canary only", "causeway ctl link show "+peer)
 	}
-	if n.a.links == nil {
+	if n.a.home.links == nil {
 		return admin.LinkTest{}, admin.ErrNotFound
 	}
-	found, err := n.a.links.Test(ctx, home.ID(peer), link.TestOptions{Namespace: o.Namespace, Topic: o.Topic, Bytes: o.Bytes})
+	found, err := n.a.home.links.Test(ctx, home.ID(peer), link.TestOptions{Namespace: o.Namespace, Topic: o.Topic, Bytes: o.Bytes})
 	switch {
 	case errors.Is(err, link.ErrNoLink):
 		return admin.LinkTest{}, admin.ErrNotFound

@@ -35,7 +35,7 @@ func (h *homeService) rankPeers(ctx context.Context, r *replica.Replica) {
 			k = ranker{}
 			continue
 		}
-		next, changed := k.next(time.Now(), s.Ranking(), h.a.links.Status())
+		next, changed := k.next(time.Now(), s.Ranking(), h.links.Status())
 		if changed && proposeWait(ctx, r, &next) != nil && ctx.Err() != nil {
 			return
 		}

@@ -8,40 +8,40 @@ import (
 )
 
 // sink passes on what the home says to whom it concerns.
-type sink struct{ a *App }
+type sink struct{ h *homeService }
 
-func (s sink) Deliver(d home.Delivery) { s.a.broker.Deliver(d) }
+func (s sink) Deliver(d home.Delivery) { s.h.house.Deliver(d) }
 
 func (s sink) Queued(k home.SessionKey, e home.SessionEpoch, o home.Owner) {
-	s.a.broker.Queued(k, e, o)
+	s.h.house.Queued(k, e, o)
 }
 
 func (s sink) Ended(k home.SessionKey, e home.SessionEpoch, o home.Owner, why home.EndReason) {
-	s.a.broker.Ended(k, e, o, why)
+	s.h.house.Ended(k, e, o, why)
 }
 
 func (s sink) Spooled(peer home.ID) {
-	if s.a.links != nil {
-		s.a.links.Spooled(peer)
+	if s.h.links != nil {
+		s.h.links.Spooled(peer)
 	}
-	if s.a.foreign != nil {
-		s.a.foreign.Spooled(peer)
+	if f := s.h.foreign(); f != nil {
+		f.Spooled(peer)
 	}
 }
 
 func (s sink) Wanted() {
-	if s.a.links != nil {
-		s.a.links.Wanted()
+	if s.h.links != nil {
+		s.h.links.Wanted()
 	}
 }
 
 // Dropped counts, but not what a replay of the log tells again.
 func (s sink) Dropped(place string, reason home.DropReason, n int) {
 	// Every copy hears it; one counts.
-	if r := s.a.home.current(); r == nil || !r.Leads() {
+	if r := s.h.current(); r == nil || !r.Leads() {
 		return
 	}
-	s.a.metrics.Dropped(place, string(reason), n)
+	s.h.a.metrics.Dropped(place, string(reason), n)
 }
 
 func linkPeer(l *config.Link) link.Peer {

@@ -110,8 +110,11 @@ func (n node) Counts() (c admin.Counts) {
 		c.Takeovers = append(c.Takeovers, admin.TakeoversCount{Scope: t.Scope(), Result: t.String(), Count: stats.Takeovers[r].Load()})
 	}
 	n.regionCounts(&c)
-	if n.a.links != nil {
-		for _, l := range n.a.links.Status() {
+	for _, h := range n.a.homes {
+		if h.links == nil {
+			continue
+		}
+		for _, l := range h.links.Status() {
 			for r, count := range l.Counters.Dropped {
 				c.Dropped = append(c.Dropped, admin.DroppedCount{Place: "link", Reason: string(r), Count: int64(count)})
 			}
@@ -164,11 +167,12 @@ func (n node) ClientsAfter(after admin.Key, max int) ([]admin.Client, error) {
 }
 
 func (n node) Client(k admin.Key) (admin.Client, error) {
-	c, ok := n.a.broker.Client(sessionKey(k))
-	if !ok {
-		return admin.Client{}, admin.ErrNotFound
+	for _, h := range n.a.homes {
+		if c, ok := h.house.Client(sessionKey(k)); ok {
+			return n.client(c), nil
+		}
 	}
-	return n.client(c), nil
+	return admin.Client{}, admin.ErrNotFound
 }
 
 func (n node) client(c broker.Client) admin.Client {
@@ -178,8 +182,8 @@ func (n node) client(c broker.Client) admin.Client {
 }
 
 func (n node) Links() (list []admin.Link) {
-	if n.a.links != nil {
-		for _, s := range n.a.links.Status() {
+	if n.a.home.links != nil {
+		for _, s := range n.a.home.links.Status() {
 			list = append(list, n.link(s))
 		}
 	}

@@ -156,7 +156,7 @@ func (n *node) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		drain(n.dial)
 		began, told := time.Now(), n.told()
-		st, err := n.s.o.Streams.Dial(ctx, string(n.id), "", Protocol)
+		st, err := n.s.o.Streams.Dial(ctx, string(n.id), "", protocol(n.s.o.Home))
 		switch {
 		case err == nil:
 			if n.use(ctx, st) > mostWait {

@@ -12,8 +12,17 @@ import (
 	"causeway/internal/home"
 )
 
-// Protocol is the stream protocol between siblings.
+// Protocol is the stream protocol between siblings, for the home of their region.
+// For another home that the region has a copy of, "/" and the home's name follow:
+// what is said of one home is never heard by the other's.
 const Protocol = "causeway-node/1"
+
+func protocol(h home.ID) string {
+	if h == "" {
+		return Protocol
+	}
+	return Protocol + "/" + string(h)
+}
 
 // Streams connects the nodes of the region. *cluster.Cluster is one.
 type Streams interface {
@@ -55,6 +64,7 @@ type Log interface {
 
 // Options of Siblings.
 type Options struct {
+	Home    home.ID // of what is said; empty: the region's own
 	Node    home.NodeID
 	Streams Streams
 	Log     Log
@@ -120,7 +130,7 @@ func (s *Siblings) Run(ctx context.Context) error {
 	s.ctx, s.all = ctx, &all
 	s.mu.Unlock()
 	defer func() {
-		s.o.Streams.Handle(Protocol, nil)
+		s.o.Streams.Handle(protocol(s.o.Home), nil)
 		s.mu.Lock()
 		s.ctx = nil // nothing starts any more
 		clear(s.nodes)
@@ -132,7 +142,7 @@ func (s *Siblings) Run(ctx context.Context) error {
 	defer stop()
 	s.known.open()
 	all.Go(func() { s.known.run(ctx) })
-	s.o.Streams.Handle(Protocol, s.serve)
+	s.o.Streams.Handle(protocol(s.o.Home), s.serve)
 	for {
 		for _, m := range s.o.Streams.Members() {
 			if n := s.node(home.NodeID(m.Node)); n != nil {
