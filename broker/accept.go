@@ -77,7 +77,7 @@ const (
 func (l *listener) Accept() (net.Conn, error) {
 	backOff := firstBackOff
 	for {
-		if !l.sleep(l.pace.wait(time.Now())) {
+		if !l.sleep(l.pace.wait(time.Now())) || !l.s.admission.wait(l.Namespace, l.s.stopping) {
 			return nil, net.ErrClosed
 		}
 		nc, err := l.ln.Accept()

@@ -20,6 +20,7 @@ type Server struct {
 	quiet     *quietLog
 	houses    map[home.ID]*House
 	listeners map[string]*listener
+	admission admission
 
 	ctx      context.Context // ends when everything must end at once
 	cancel   context.CancelFunc
