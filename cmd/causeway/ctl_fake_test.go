@@ -135,7 +135,7 @@ func answers() map[string]any {
 			{N: 1, At: noon, State: "asked", Who: "ops", Role: "admin", Action: "POST /v1/peers/{peer}/forget", Target: "/v1/peers/ap/forget", Hash: "aa"},
 			{N: 2, At: noon, State: "refused", Of: 1, Who: "ops", Role: "admin", Action: "POST /v1/peers/{peer}/forget", Target: "/v1/peers/ap/forget", Reason: "the link to ap is up", Hash: "bb"}}},
 		"GET /v1/audit/verify": admin.AuditVerified{Records: 1, First: 1, Last: 1, LastAt: at(0), Head: "aa", Reason: "line 2, record 2: its hash is not of what it says and the record before"},
-		"GET /v1/version": admin.Version{Version: "v0.1.0", Revision: "abc", Go: "go1.26.8", API: "v1", Features: []string{"clients", "status"}},
+		"GET /v1/version":      admin.Version{Version: "v0.1.0", Revision: "abc", Go: "go1.26.8", API: "v1", Features: []string{"clients", "status"}},
 		"GET /v1/config": admin.Page[admin.ConfigValue]{Items: []admin.ConfigValue{{Key: "region", Value: "eu", Source: "causeway.yaml:1"},
 			{Key: "limits.packet", Value: "2MiB", Source: "default"}}},
 

@@ -29,8 +29,8 @@ type State struct {
 	shared     SetShared // global groups
 	ranking    Rank
 	failover
-	records    uint64 // applied since the home began
-	chain      uint64 // running digest of what they did
+	records uint64 // applied since the home began
+	chain   uint64 // running digest of what they did
 
 	// Replicated, and read without the lock.
 	level  atomic.Uint32
