@@ -17,7 +17,7 @@ const maxOpenings = 64
 
 // accepting takes tunnels that peers dial.
 type accepting struct {
-	m        *Manager
+	e        *Endpoint
 	over     *tcpTransport
 	all      *group        // what relayed tunnels run in
 	openings chan struct{} // under way
@@ -44,10 +44,10 @@ func (a *accepting) serve(ctx context.Context, c conn) {
 	}
 	if c.tls().NegotiatedProtocol == wire.ALPNJoin {
 		defer a.opened()
-		a.m.serveJoin(ctx, c)
+		a.e.serveJoin(ctx, c)
 		return
 	}
-	a.m.serveAccepted(ctx, c, a.opened)
+	a.e.serveAccepted(ctx, c, a.opened)
 }
 
 func (a *accepting) quic(ctx context.Context, tr *quicTransport) error {
@@ -86,7 +86,7 @@ func (a *accepting) tcp(ctx context.Context, tr *tcpTransport) error {
 			continue
 		}
 		all.Go(func() {
-			shakeCtx, done := context.WithTimeout(ctx, a.m.o.DialTimeout)
+			shakeCtx, done := context.WithTimeout(ctx, a.e.o.DialTimeout)
 			c, err := tr.welcome(shakeCtx, raw)
 			done()
 			<-a.shakes
@@ -98,11 +98,11 @@ func (a *accepting) tcp(ctx context.Context, tr *tcpTransport) error {
 }
 
 // serveAccepted opens and serves one tunnel. Its failure is nobody else's.
-func (m *Manager) serveAccepted(ctx context.Context, c conn, opened func()) {
-	openCtx, cancel := context.WithTimeout(ctx, m.o.DialTimeout)
+func (e *Endpoint) serveAccepted(ctx context.Context, c conn, opened func()) {
+	openCtx, cancel := context.WithTimeout(ctx, e.o.DialTimeout)
 	var t *tunnel
 	err := protect(func() (err error) {
-		t, err = m.acceptOpening(openCtx, c)
+		t, err = e.acceptOpening(openCtx, c)
 		return err
 	})
 	cancel()
@@ -112,7 +112,7 @@ func (m *Manager) serveAccepted(ctx context.Context, c conn, opened func()) {
 		return
 	}
 	if !expected(err) {
-		m.stranger(fmt.Errorf("%s: %w", c.remote(), err))
+		e.stranger(fmt.Errorf("%s: %w", c.remote(), err))
 	}
 	code := wire.GoodbyeProtocol
 	var no *refusal

@@ -63,7 +63,7 @@ func runManager(b *testing.B, m *Manager, h *testHome) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := m.Run(ctx); err != nil {
+		if err := m.RunWithEndpoint(ctx); err != nil {
 			b.Errorf("Run: %v", err)
 		}
 	}()
@@ -98,19 +98,23 @@ type benchHome struct {
 	stop func()
 }
 
-func openBenchHome(b *testing.B, name string, id *identity, p Peer) *benchHome {
-	return tunedBenchHome(b, name, id, p, func(*Options) {})
+// onLoopback opens a socket for one machine.
+func onLoopback() (net.PacketConn, error) {
+	return net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 }
 
-func tunedBenchHome(b *testing.B, name string, id *identity, p Peer, tune func(*Options)) *benchHome {
+func openBenchHome(b *testing.B, name string, id *identity, p Peer) *benchHome {
+	return tunedBenchHome(b, name, id, p, func(*tuning) {})
+}
+
+func tunedBenchHome(b *testing.B, name string, id *identity, p Peer, tune func(*tuning)) *benchHome {
 	sink := &benchSink{}
 	h := openHome(b, name, nil, sink)
 	h.delay = 0
 	h.do(b, &home.SetPeer{Peer: p.ID})
-	o := Options{Region: name, Home: h, Full: errFull, Local: &node{}, Identity: id, Peers: []Peer{p},
-		Listen: func() (net.PacketConn, error) { return net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}) }}
+	o := tuning{EndpointOptions{Region: name, Identity: id, Listen: onLoopback}, Options{Home: h, Full: errFull, Local: &node{}, Peers: []Peer{p}}}
 	tune(&o)
-	m, err := New(o)
+	m, err := o.open()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -124,10 +128,10 @@ func benchPair(b *testing.B, codec wire.Codec) (eu, us *benchHome, stop func()) 
 	us = openBenchHome(b, "us", ca.issue(b, "us"), Peer{ID: "eu", Compress: codec})
 	o := us.do(b, &home.Attach{Session: key("dev")})
 	us.do(b, &home.Subscribe{Session: key("dev"), Epoch: o.Epoch, Filters: []home.Subscription{{Filter: "fleet/#"}}}) // QoS 0: no queue that grows
-	for us.m.Addr() == nil {
+	for us.m.ep.Addr() == nil {
 		time.Sleep(time.Millisecond)
 	}
-	eu = openBenchHome(b, "eu", ca.issue(b, "eu"), Peer{ID: "us", Compress: codec, Dial: []string{us.m.Addr().String()}})
+	eu = openBenchHome(b, "eu", ca.issue(b, "eu"), Peer{ID: "us", Compress: codec, Dial: []string{us.m.ep.Addr().String()}})
 	for eu.st.Peers()[0].Filters == 0 {
 		time.Sleep(time.Millisecond)
 	}
@@ -146,7 +150,7 @@ func BenchmarkLive(b *testing.B) {
 	msg := &home.Message{Topic: "fleet/7/telemetry", Payload: payload}
 	for i := range b.N {
 		eu.m.Forward("us", msg, wanted)
-		for i%64 == 0 && len((*eu.m.peers.Load())["us"].live.messages) > 4096 {
+		for i%64 == 0 && len(eu.m.linkWith("us").live.messages) > 4096 {
 			time.Sleep(100 * time.Microsecond)
 		}
 	}

@@ -20,7 +20,7 @@ func lossyPair(t *testing.T, connections int) (w *world, eu, us *node) {
 
 func lossyPairTo(t *testing.T, p Peer, connections int) (w *world, eu, us *node) {
 	w = newWorld(t, 40*time.Millisecond)
-	tune := func(o *Options) {
+	tune := func(o *tuning) {
 		o.Connections = connections
 		o.fastTCP = func() bool { return true }
 	}
@@ -161,7 +161,7 @@ func TestBundle_RestartedPeerIsKnownAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 20*time.Millisecond)
 		defer w.close()
-		long := func(o *Options) { o.IdleTimeout = time.Minute }
+		long := func(o *tuning) { o.IdleTimeout = time.Minute }
 		us := w.tuned("us", long, peerFrom("eu"))
 		eu := w.tuned("eu", long, peerTo("us"))
 		us.home.subscribe(t, "dev", "events/#")
@@ -186,7 +186,7 @@ func TestBundle_RestartedPeerIsKnownAtOnce(t *testing.T) {
 	})
 }
 
-func (n *node) peer(name string) *peer { return n.m.peerOf(name) }
+func (n *node) peer(name string) *peer { return n.m.linkWith(name) }
 
 // Who does not know the token, or has the certificate of another region, does not join.
 func TestBundle_StrangersDoNotJoin(t *testing.T) {
@@ -220,7 +220,7 @@ func TestBundle_StrangersDoNotJoin(t *testing.T) {
 				}
 				ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 				defer cancel()
-				conn, err := from.m.transport.Load().join(ctx, us.addr, id.ClientTLS("us"))
+				conn, err := from.m.ep.transport.Load().join(ctx, us.addr, id.ClientTLS("us"))
 				if err == nil {
 					err = askToJoin(ctx, conn, token)
 					defer conn.close(0, "the test is over")

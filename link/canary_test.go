@@ -13,7 +13,7 @@ import (
 
 const canaryEvery = 2 * time.Second
 
-func withCanaries(o *Options) { o.CanaryEvery = canaryEvery }
+func withCanaries(o *tuning) { o.CanaryEvery = canaryEvery }
 
 // pair are two regions whose links have canaries.
 func pairWithCanaries(w *world, fromEU, fromUS Peer) (eu, us *node) {
@@ -74,11 +74,11 @@ func TestCanary_GrowsWhileTheTunnelIsUp(t *testing.T) {
 	}{
 		{"the receiver's home does not commit", func(_ *testing.T, _, us *node) { us.home.hold(true) }, func(_, us *node) { us.home.hold(false) },
 			true, true, true, true},
-		{"the sender does not see its spool grow", func(_ *testing.T, eu, _ *node) { eu.manager().peerOf("us").senders.Store(nil) }, nil,
+		{"the sender does not see its spool grow", func(_ *testing.T, eu, _ *node) { eu.manager().linkWith("us").senders.Store(nil) }, nil,
 			true, false, false, true},
 		{"one class of two is held", func(t *testing.T, eu, _ *node) {
 			eu.home.do(t, &home.SetPeer{Peer: "us", Classes: []home.Class{{Name: "held", Filters: []string{"held/#"}}}})
-			eu.manager().peerOf("us").current().senders.add(&sender{t: eu.manager().peerOf("us").current(), class: "held",
+			eu.manager().linkWith("us").current().senders.add(&sender{t: eu.manager().linkWith("us").current(), class: "held",
 				grown: make(chan struct{}, 1), moved: make(chan struct{}, 1), cur: make(chan wire.Cursor, 1), trims: make(chan struct{}, 1)})
 		}, nil, true, false, false, true},
 	} {

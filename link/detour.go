@@ -187,7 +187,7 @@ func (t *tunnel) stays() bool {
 // considerDetour asks for TCP where several connections are not enough.
 func (t *tunnel) considerDetour(w *width, rtt time.Duration, n int) {
 	now := time.Now()
-	if !w.exhausted(now, rtt) || !t.p.m.o.fastTCP() || !t.p.wishes.ask(now, w.full, fmt.Sprintf("the path loses %.2g%% of the packets", 100*w.loss())) {
+	if !w.exhausted(now, rtt) || !t.p.m.ep.o.fastTCP() || !t.p.wishes.ask(now, w.full, fmt.Sprintf("the path loses %.2g%% of the packets", 100*w.loss())) {
 		return
 	}
 	if t.dialled {
@@ -199,12 +199,12 @@ func (t *tunnel) considerDetour(w *width, rtt time.Duration, n int) {
 
 // takeDetour dials over TCP alone while t is in use.
 func (p *peer) takeDetour(ctx context.Context, t *tunnel) (*tunnel, error) {
-	endpoints := only(overTCP, p.config().Dial)
+	endpoints := only(overTCP, p.candidates())
 	if len(endpoints) == 0 {
-		return nil, fmt.Errorf("the link to %q has no tcp:// address", p.config().ID)
+		return nil, fmt.Errorf("the link to %q has no tcp:// address", p.config().name())
 	}
 	if !p.m.gateway() {
-		return nil, errNotGateway(p.m.o.Region)
+		return nil, errNotGateway(p.m.ep.o.Region)
 	}
 	_, why, ours := p.wishes.granted(time.Now())
 	if !ours {

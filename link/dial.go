@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"causeway/internal/home"
 	"causeway/link/wire"
 )
 
@@ -28,15 +27,19 @@ const shortStart = 300 * time.Millisecond
 // tried at once, all together; those of TCP follow when UDP had its head start, or
 // has failed, and relays when TCP had one as long.
 func (p *peer) dial(ctx context.Context) (*tunnel, error) {
-	return p.dialAny(ctx, p.config().Dial, "")
+	p.round++
+	if p.round%2 == 1 {
+		return p.dialAny(ctx, p.likely(), "")
+	}
+	return p.dialAny(ctx, p.candidates(), "")
 }
 
 // dialAny tries endpoints as dial does. why says why the tunnel will not be on UDP, if
 // that is known.
-func (p *peer) dialAny(ctx context.Context, endpoints []string, why string) (*tunnel, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.m.o.DialTimeout)
+func (p *peer) dialAny(ctx context.Context, endpoints []candidate, why string) (*tunnel, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.m.ep.o.DialTimeout)
 	defer cancel()
-	st, err := p.m.homeOf()
+	st, err := p.stance()
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +51,7 @@ func (p *peer) dialAny(ctx context.Context, endpoints []string, why string) (*tu
 		a := <-r.answers
 		if err = a.err; err == nil {
 			var t *tunnel
-			t, err = p.dialled(ctx, st, a.c, cmp.Or(why, r.why(a.c.network(), errs)))
+			t, err = p.dialled(ctx, st, a, cmp.Or(why, r.why(a.c.network(), errs)))
 			if err == nil || isReplaced(err) {
 				return t, err
 			}
@@ -60,8 +63,9 @@ func (p *peer) dialAny(ctx context.Context, endpoints []string, why string) (*tu
 }
 
 // dialled opens a tunnel on a connection, which it closes if it cannot.
-func (p *peer) dialled(ctx context.Context, st *home.State, c conn, whyNotUDP string) (*tunnel, error) {
-	t, err := p.dialOpening(ctx, st, c)
+func (p *peer) dialled(ctx context.Context, st stance, a answer, whyNotUDP string) (*tunnel, error) {
+	c := a.c
+	t, err := p.dialOpening(ctx, st, c, a.addr.region)
 	if err == nil {
 		t.whyNotUDP = whyNotUDP
 		err = p.adopt(t)
@@ -86,7 +90,7 @@ func isReplaced(err error) bool {
 
 // answer is what became of one address.
 type answer struct {
-	addr net.Addr
+	addr target
 	c    conn
 	err  error
 }
@@ -100,10 +104,10 @@ type race struct {
 	turns   map[network]chan struct{} // closed when all better networks have failed
 }
 
-func (p *peer) race(ctx context.Context, addrs []net.Addr) *race {
+func (p *peer) race(ctx context.Context, addrs []target) *race {
 	ctx, cancel := context.WithCancel(ctx)
 	r := newRace(addrs)
-	head := p.m.o.HeadStart
+	head := p.m.ep.o.HeadStart
 	if p.udpBlocked.Load() {
 		head = min(head, shortStart)
 	}
@@ -134,7 +138,7 @@ func (p *peer) race(ctx context.Context, addrs []net.Addr) *race {
 	return r
 }
 
-func newRace(addrs []net.Addr) *race {
+func newRace(addrs []target) *race {
 	r := &race{answers: make(chan answer, len(addrs)), tried: map[network]int{}, left: map[network]int{}, turns: map[network]chan struct{}{}}
 	for _, n := range ranking {
 		r.turns[n] = make(chan struct{})
@@ -162,14 +166,21 @@ func (r *race) begin() {
 }
 
 // connect returns a connection to one of the peer's addresses whose handshake is done.
-func (p *peer) connect(ctx context.Context, a net.Addr) (conn, error) {
-	region := p.config().region()
-	identity := p.m.o.Identity.ClientTLS(region)
-	if via, ok := a.(relayAddr); ok {
-		return p.m.dialRelay(ctx, via, region, identity)
+func (p *peer) connect(ctx context.Context, a target) (conn, error) {
+	e := p.m.ep
+	identity := e.o.Identity.ClientTLS(a.region)
+	if via, ok := a.Addr.(relayAddr); ok {
+		return e.dialRelay(ctx, via, a.region, identity)
 	}
-	return p.m.transport.Load().dial(ctx, a, identity)
+	tr := e.transport.Load()
+	if tr == nil {
+		return nil, errNoSockets
+	}
+	return tr.dial(ctx, a.Addr, identity)
 }
+
+// errNoSockets is a dial while the Endpoint does not run.
+var errNoSockets = errors.New("this node's link sockets are not open")
 
 // turn waits for the turn of a network: for the head start of each better one that is
 // tried, or until those have failed. It is false if the turn did not come.
@@ -192,7 +203,7 @@ func (r *race) turn(ctx context.Context, n network, head time.Duration) bool {
 }
 
 // failed notes that there will be no tunnel to an address.
-func (r *race) failed(a net.Addr) {
+func (r *race) failed(a target) {
 	r.left[network(a.Network())]--
 	r.begin()
 }
@@ -219,30 +230,32 @@ func (r *race) why(n network, errs []error) string {
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // only returns the endpoints of a network.
-func only(n network, endpoints []string) []string {
-	return slices.DeleteFunc(slices.Clone(endpoints), func(e string) bool {
-		is, _, err := endpoint(e)
+func only(n network, endpoints []candidate) []candidate {
+	return slices.DeleteFunc(slices.Clone(endpoints), func(e candidate) bool {
+		is, _, err := endpoint(e.endpoint)
 		return err != nil || is != n
 	})
 }
 
 // better returns the endpoints of networks better than n.
-func better(n network, endpoints []string) []string {
-	return slices.DeleteFunc(slices.Clone(endpoints), func(e string) bool {
-		is, _, err := endpoint(e)
+func better(n network, endpoints []candidate) []candidate {
+	return slices.DeleteFunc(slices.Clone(endpoints), func(e candidate) bool {
+		is, _, err := endpoint(e.endpoint)
 		return err != nil || !is.outranks(n)
 	})
 }
 
-func resolveAll(ctx context.Context, endpoints []string) ([]net.Addr, error) {
-	var addrs []net.Addr
+func resolveAll(ctx context.Context, endpoints []candidate) ([]target, error) {
+	var addrs []target
 	var errs []error
 	for _, e := range endpoints {
-		list, err := resolve(ctx, e)
+		list, err := resolve(ctx, e.endpoint)
 		if err != nil {
 			errs = append(errs, err)
 		}
-		addrs = append(addrs, list...)
+		for _, a := range list {
+			addrs = append(addrs, target{a, e.region})
+		}
 	}
 	return addrs, errors.Join(errs...)
 }

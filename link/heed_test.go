@@ -35,12 +35,12 @@ func TestHeeder_StepsNeverNarrow(t *testing.T) {
 		epoch := home.Epoch{Number: 1, Host: "us"}
 		before, after := set(rt, "before"), set(rt, "after")
 		h.do(t, &home.Interest{Peer: "us", Epoch: epoch, Full: true, Version: 5, Add: slices.Clone(before)})
-		m, err := New(Options{Region: "eu", Home: h, Full: errFull, Local: &node{}, Identity: &identity{},
-			Listen: func() (net.PacketConn, error) { return nil, net.ErrClosed }, Peers: []Peer{{ID: "us"}}})
+		m, err := (&tuning{EndpointOptions{Region: "eu", Identity: &identity{}, Listen: func() (net.PacketConn, error) { return nil, net.ErrClosed }},
+			Options{Home: h, Full: errFull, Local: &node{}, Peers: []Peer{{ID: "us"}}}}).open()
 		if err != nil {
 			rt.Fatal(err)
 		}
-		v := &heeder{t: &tunnel{p: (*m.peers.Load())["us"], st: h.st}, step: rapid.SampledFrom([]int{1, 60, 500, 1 << 20}).Draw(rt, "step")}
+		v := &heeder{t: &tunnel{p: m.linkWith("us"), stance: stance{st: h.st}}, step: rapid.SampledFrom([]int{1, 60, 500, 1 << 20}).Draw(rt, "step")}
 		told := rapid.SampledFrom([]home.Epoch{epoch, {Number: 2, Host: "us"}}).Draw(rt, "epoch")
 		version := rapid.SampledFrom([]uint64{3, 5, 9}).Draw(rt, "version")
 		for op := range v.steps(told, routing.SnapshotOf(version, after)) {
@@ -93,7 +93,7 @@ func TestHome_ClosedForAWhile(t *testing.T) {
 		defer w.close()
 		eu := w.region("eu", peerFrom("us"))
 		var c *closable
-		us := w.tuned("us", func(o *Options) {
+		us := w.tuned("us", func(o *tuning) {
 			c = &closable{testHome: o.Home.(*testHome)}
 			o.Home = c
 		}, peerTo("eu"))
@@ -121,7 +121,7 @@ func TestLink_TooLargeForThePeer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, time.Millisecond)
 		defer w.close()
-		us := w.tuned("us", func(o *Options) { o.MaxMessage = 2000 }, peerFrom("eu"))
+		us := w.tuned("us", func(o *tuning) { o.MaxMessage = 2000 }, peerFrom("eu"))
 		eu := w.region("eu", peerTo("us"))
 		us.home.subscribe(t, "dev", "a")
 		wantsKnown(t, eu, us)

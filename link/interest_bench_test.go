@@ -23,7 +23,7 @@ func BenchmarkInterest(b *testing.B) {
 	ca := newAuthority(b)
 	us := openBenchHome(b, "us", ca.issue(b, "us"), Peer{ID: "eu"})
 	defer us.stop()
-	waitFor(b, func() bool { return us.m.Addr() != nil })
+	waitFor(b, func() bool { return us.m.ep.Addr() != nil })
 	subscribeFleet(b, us, fleet)
 	known := func(eu *benchHome) bool {
 		v, d, _ := eu.st.PeerDigest("us")
@@ -31,7 +31,7 @@ func BenchmarkInterest(b *testing.B) {
 		return v == version && d == digest
 	}
 	id := ca.issue(b, "eu")
-	to := Peer{ID: "us", Dial: []string{us.m.Addr().String()}}
+	to := Peer{ID: "us", Dial: []string{us.m.ep.Addr().String()}}
 	b.Run("bootstrap", func(b *testing.B) {
 		var bytes uint64
 		var kept int64
@@ -60,7 +60,7 @@ func BenchmarkInterest(b *testing.B) {
 		var bytes uint64
 		for b.Loop() {
 			before := us.m.Status()[0]
-			(*eu.m.peers.Load())["us"].current().close(wire.GoodbyeShutdown, "the benchmark goes on")
+			eu.m.linkWith("us").current().close(wire.GoodbyeShutdown, "the benchmark goes on")
 			waitFor(b, func() bool {
 				now := us.m.Status()[0].Counters
 				return now.Tunnels > before.Counters.Tunnels && now.InterestOut > before.Counters.InterestOut

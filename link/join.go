@@ -29,7 +29,7 @@ func (t *tunnel) fit(ctx context.Context) error {
 }
 
 func (t *tunnel) fitBundle(ctx context.Context, b *bundle) error {
-	w := width{most: t.p.m.o.Connections}
+	w := width{most: t.p.m.ep.o.Connections}
 	w.start(time.Now(), t.p.lastWidth)
 	defer func() { t.p.lastWidth = lastWidth{w.n, time.Now()} }()
 	eye := observer{held: &b.held, handed: &b.handed, stats: b.stats, size: b.size, at: time.Now()}
@@ -105,7 +105,7 @@ func (t *tunnel) provide(ctx context.Context, b *bundle, n int) {
 	if missing <= 0 || time.Since(t.joinFailed) < joinPause {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.p.m.o.DialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, t.p.m.ep.o.DialTimeout)
 	defer cancel()
 	errs := make([]error, missing)
 	var all sync.WaitGroup
@@ -124,11 +124,11 @@ const joinPause = 10 * time.Second
 
 // join dials one connection and adds it to the tunnel.
 func (t *tunnel) join(ctx context.Context, b *bundle) error {
-	tr := t.p.m.transport.Load()
+	tr := t.p.m.ep.transport.Load()
 	if tr == nil {
 		return errBundleGone
 	}
-	c, err := tr.join(ctx, b.remote(), t.p.m.o.Identity.ClientTLS(t.p.config().region()))
+	c, err := tr.join(ctx, b.remote(), t.p.m.ep.o.Identity.ClientTLS(t.remote.Region))
 	if err != nil {
 		return err
 	}
@@ -163,10 +163,10 @@ func askToJoin(ctx context.Context, c conn, token wire.JoinToken) error {
 }
 
 // serveJoin takes a connection into the tunnel that it asks for, or closes it.
-func (m *Manager) serveJoin(ctx context.Context, c conn) {
-	ctx, cancel := context.WithTimeout(ctx, m.o.DialTimeout)
+func (e *Endpoint) serveJoin(ctx context.Context, c conn) {
+	ctx, cancel := context.WithTimeout(ctx, e.o.DialTimeout)
 	defer cancel()
-	err := protect(func() error { return m.acceptJoin(ctx, c) })
+	err := protect(func() error { return e.acceptJoin(ctx, c) })
 	if err == nil {
 		return
 	}
@@ -174,12 +174,12 @@ func (m *Manager) serveJoin(ctx context.Context, c conn) {
 	var no *refusal
 	if errors.As(err, &no) {
 		code = no.code
-		m.stranger(fmt.Errorf("%s: %w", c.remote(), err))
+		e.stranger(fmt.Errorf("%s: %w", c.remote(), err))
 	}
 	c.close(code, err.Error())
 }
 
-func (m *Manager) acceptJoin(ctx context.Context, c conn) error {
+func (e *Endpoint) acceptJoin(ctx context.Context, c conn) error {
 	stop := context.AfterFunc(ctx, func() { c.close(wire.GoodbyeFailed, "joining took too long") })
 	defer stop()
 	s, err := c.accept(ctx)
@@ -194,7 +194,7 @@ func (m *Manager) acceptJoin(ctx context.Context, c conn) error {
 	if !ok {
 		return protocolError("a connection that joins a tunnel does not begin with Join")
 	}
-	b, err := m.joinable(c, join.Token)
+	b, err := e.joinable(c, join.Token)
 	if err != nil {
 		return err
 	}
@@ -207,16 +207,14 @@ func (m *Manager) acceptJoin(ctx context.Context, c conn) error {
 
 // joinable finds the tunnel that a token is of, among those with the region that the
 // connection's certificate is of.
-func (m *Manager) joinable(c conn, token wire.JoinToken) (*bundle, error) {
-	region, err := m.o.Identity.PeerRegion(c.tls())
+func (e *Endpoint) joinable(c conn, token wire.JoinToken) (*bundle, error) {
+	region, err := e.o.Identity.PeerRegion(c.tls())
 	if err != nil {
 		return nil, refuse(wire.GoodbyeIdentity, "identity: %v", err)
 	}
-	if p := m.peerOf(region); p != nil {
-		if t := p.current(); t != nil {
-			if b, ok := t.c.(*bundle); ok && b.knows(token) {
-				return b, nil
-			}
+	for t := range e.tunnels(region) {
+		if b, ok := t.c.(*bundle); ok && !t.dialled && b.knows(token) {
+			return b, nil
 		}
 	}
 	return nil, refuse(wire.GoodbyeIdentity, "no tunnel with region %q has the token of the connection that wants to join", region)

@@ -150,7 +150,7 @@ func inTime(d time.Duration, ok func() bool) bool {
 }
 
 // plants puts a mistake into a node that has one.
-func (k *killing) plants(o *Options) {
+func (k *killing) plants(o *tuning) {
 	if k.plant == ackFirst || k.plant == trimAhead {
 		o.Home = &plantedHome{o.Home.(*testHome), k}
 	}

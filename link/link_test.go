@@ -306,7 +306,7 @@ func TestLink_BadPeerBlocksNoOther(t *testing.T) {
 		defer w.close()
 		us := w.region("us", peerFrom("eu"))
 		ap := w.region("ap", peerFrom("eu"))
-		eu := w.tuned("eu", func(o *Options) { o.LiveQueue = 4 }, peerTo("us"), peerTo("ap"))
+		eu := w.tuned("eu", func(o *tuning) { o.LiveQueue = 4 }, peerTo("us"), peerTo("ap"))
 		us.home.subscribe(t, "dev", "#")
 		ap.home.subscribe(t, "dev", "#")
 		wantsKnown(t, eu, us)

@@ -66,7 +66,7 @@ func TestLive_QueueIsBounded(t *testing.T) {
 		w := newWorld(t, 10*time.Millisecond)
 		defer w.close()
 		us := w.region("us", peerFrom("eu"))
-		eu := w.tuned("eu", func(o *Options) { o.LiveQueue = 100 }, peerTo("us"))
+		eu := w.tuned("eu", func(o *tuning) { o.LiveQueue = 100 }, peerTo("us"))
 		up(t, eu, "us")
 		began := time.Now()
 		for i := range 1000 {

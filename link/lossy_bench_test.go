@@ -52,8 +52,8 @@ var ways = []way{
 const measure = 5 * time.Second
 
 func benchPath(b *testing.B, at [2]*lab.Site, w way) {
-	tune := func(s *lab.Site) func(*Options) {
-		return func(o *Options) {
+	tune := func(s *lab.Site) func(*tuning) {
+		return func(o *tuning) {
 			o.Connections = w.connections
 			o.Listen = func() (net.PacketConn, error) { return s.ListenUDP(7444) }
 			o.ListenTCP = func() (net.Listener, error) { return s.ListenTCP(7445) }
@@ -72,7 +72,7 @@ func benchPath(b *testing.B, at [2]*lab.Site, w way) {
 	if w.tcp {
 		p.Dial = append(p.Dial, "tcp://"+at[1].Address()+":7445")
 	}
-	for us.m.Addr() == nil {
+	for us.m.ep.Addr() == nil {
 		time.Sleep(time.Millisecond)
 	}
 	eu := tunedBenchHome(b, "eu", ca.issue(b, "eu"), p, tune(at[0]))

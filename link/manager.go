@@ -1,114 +1,182 @@
 package link
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"math/rand/v2"
-	"net"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"causeway/internal/home"
+	"causeway/link/wire"
 )
 
-// Manager runs the links of a node. Forward, Spooled and Wanted never block and
-// may be called at any time, also before Run.
+// Manager runs the links of a home copy at a node. Forward, Spooled and Wanted never
+// block and may be called at any time, also before Run.
 type Manager struct {
+	ep       *Endpoint
+	id       home.ID
 	o        Options // fixed after New, but for Peers
 	instance uint64  // of this Manager, told to peers
 
-	transport atomic.Pointer[transport]         // while Run runs
-	accepting atomic.Pointer[accepting]         // while Run runs
-	peers     atomic.Pointer[map[home.ID]*peer] // replaced, never changed
-	mu        sync.Mutex                        // one Reconfigure at a time
-	changed   chan struct{}                     // peers was replaced
+	running atomic.Bool
+	peers   atomic.Pointer[map[linkKey]*peer] // replaced, never changed
+	changed chan struct{}                     // peers was replaced
 
-	lastStranger atomic.Int64 // Unix nanoseconds of the last one noted
+	mu         sync.Mutex // guards what peers is made of
+	configured []Peer
+	sources    map[linkKey]bool // fenced copies of peers' homes that may have something for us
+	standbys   []string         // as they were asked for last
+	role       Role             // likewise
 }
+
+// linkKey names what a Manager keeps up: a link to the host of another home, wherever
+// that is; what a fenced copy at a region still has; shipping to a standby at a region,
+// or from our host, wherever that is; calls with a region.
+type linkKey struct {
+	purpose wire.Purpose
+	id      home.ID
+	region  string
+}
+
+// shippedTo lists the regions of which there are links for shipping: to the standbys if
+// our copy hosts, "" for the host if it stands by.
+func (m *Manager) shippedTo() []string {
+	switch m.role {
+	case RoleHost:
+		return slices.DeleteFunc(slices.Clone(m.standbys), func(r string) bool { return r == m.ep.o.Region })
+	case RoleStandby:
+		return []string{""}
+	}
+	return nil
+}
+
+func keyOf(p *Peer) linkKey {
+	if p.Calls {
+		return linkKey{purpose: wire.PurposeCalls, region: p.Region}
+	}
+	return linkTo(p.ID)
+}
+
+func linkTo(id home.ID) linkKey { return linkKey{purpose: wire.PurposeLink, id: id} }
 
 // New returns a Manager for the links in o. It opens nothing before Run.
-func New(o Options) (*Manager, error) {
-	if err := o.Validate(); err != nil {
+func New(e *Endpoint, o Options) (*Manager, error) {
+	if o.ID == "" {
+		o.ID = home.ID(e.o.Region)
+	}
+	if err := o.validate(e.o.Region); err != nil {
 		return nil, err
 	}
-	o = o.withDefaults()
-	m := &Manager{o: o, instance: rand.Uint64(), changed: make(chan struct{}, 1)}
-	m.peers.Store(&map[home.ID]*peer{})
-	return m, m.Reconfigure(o.Peers)
+	return newManager(e, o)
 }
+
+func newManager(e *Endpoint, o Options) (*Manager, error) {
+	o = o.withDefaults()
+	m := &Manager{ep: e, id: o.ID, o: o, instance: rand.Uint64(), changed: make(chan struct{}, 1), sources: map[linkKey]bool{}}
+	m.peers.Store(&map[linkKey]*peer{})
+	if err := m.Reconfigure(o.Peers); err != nil {
+		return nil, err
+	}
+	e.add(m)
+	return m, nil
+}
+
+// Close makes the Endpoint forget the Manager, which does not run: its home has no copy
+// at this node any more.
+func (m *Manager) Close() { m.ep.drop(m) }
 
 // Reconfigure replaces the set of links. Links that stay keep their tunnel, and
 // use a changed policy from now on; their spools are not touched.
 func (m *Manager) Reconfigure(peers []Peer) error {
-	if err := validatePeers(m.o.Region, peers); err != nil {
+	if err := validatePeers(m.ep.o.Region, m.id, peers); err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.configured = slices.Clone(peers)
+	m.arrange()
+	return nil
+}
+
+// arrange makes peers what it should be. It is called with mu held.
+func (m *Manager) arrange() {
 	old := *m.peers.Load()
-	next := make(map[home.ID]*peer, len(peers))
-	for _, cfg := range peers {
-		p := old[cfg.ID]
+	next := make(map[linkKey]*peer, len(m.configured))
+	keep := func(k linkKey, cfg Peer) {
+		p := old[k]
 		if p == nil || p.config().region() != cfg.region() {
-			p = newPeer(m, cfg)
+			p = newPeer(m, k, cfg)
 		}
 		p.configure(cfg)
-		next[cfg.ID] = p
+		next[k] = p
+	}
+	for _, cfg := range m.configured {
+		keep(keyOf(&cfg), cfg)
+	}
+	for k := range m.sources {
+		if link := next[linkTo(k.id)]; link != nil {
+			keep(k, Peer{ID: k.id, Region: k.region, Compress: link.config().Compress})
+		}
+	}
+	for _, region := range m.shippedTo() {
+		keep(linkKey{wire.PurposeShip, m.id, region}, Peer{ID: m.id, Region: region, Compress: wire.CodecZstd})
 	}
 	m.peers.Store(&next)
 	wake(m.changed)
-	return nil
 }
 
-// Run opens the socket and serves the links until ctx ends, which is not an
-// error. It may be called again after it returned.
+// configuration is what Reconfigure was given last. It is not changed.
+func (m *Manager) configuration() []Peer {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.configured
+}
+
+// Run serves the links until ctx ends, which is not an error, on the sockets of the
+// Endpoint, which runs beside it. It may be called again after it returned.
 func (m *Manager) Run(ctx context.Context) error {
-	tr, err := listen(&m.o, m.stranger)
-	if err != nil {
-		return err
-	}
-	m.transport.Store(tr)
-	g := newGroup(ctx)
-	a := &accepting{m: m, over: tr.tcp, all: g, openings: make(chan struct{}, maxOpenings), shakes: make(chan struct{}, maxOpenings)}
-	m.accepting.Store(a)
-	g.do(func(ctx context.Context) error { return a.quic(ctx, tr.quic) })
-	if tr.tcp.listener != nil {
-		g.do(func(ctx context.Context) error { return a.tcp(ctx, tr.tcp) })
-	}
-	g.do(m.runPeers)
-	err = g.wait()
-	m.accepting.Store(nil)
-	tr.close()
-	m.transport.Store(nil)
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
-}
-
-// Addr is the socket's address while Run runs, otherwise nil.
-func (m *Manager) Addr() net.Addr {
-	if tr := m.transport.Load(); tr != nil {
-		return tr.quic.socket.LocalAddr()
-	}
+	m.running.Store(true)
+	defer m.running.Store(false)
+	m.look()
+	m.runPeers(ctx)
 	return nil
 }
 
-// AddrTCP is the address of the TCP listener while Run runs, nil without one.
-func (m *Manager) AddrTCP() net.Addr {
-	if tr := m.transport.Load(); tr != nil && tr.tcp.listener != nil {
-		return tr.tcp.listener.Addr()
-	}
-	return nil
+// RunWithEndpoint runs the Manager and its Endpoint, for a node of one home: tunnels end
+// before the sockets do. It returns when ctx ends, which is not an error, or when the
+// sockets fail.
+func (m *Manager) RunWithEndpoint(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sockets, closeSockets := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() {
+		err := m.ep.Run(sockets)
+		cancel() // they failed, or nothing is left to do
+		ended <- err
+	}()
+	err := m.Run(ctx)
+	closeSockets()
+	return errors.Join(err, <-ended)
 }
 
-// runPeers keeps one running peer for each configured one.
-func (m *Manager) runPeers(ctx context.Context) error {
+// Endpoint is what the Manager's tunnels begin and end at.
+func (m *Manager) Endpoint() *Endpoint { return m.ep }
+
+// rolePoll is how often a Manager looks what its copy is now.
+const rolePoll = 100 * time.Millisecond
+
+// runPeers keeps one running peer for each one there should be.
+func (m *Manager) runPeers(ctx context.Context) {
 	running := map[*peer]context.CancelFunc{}
 	var all sync.WaitGroup
 	defer all.Wait()
+	poll := time.NewTicker(rolePoll)
+	defer poll.Stop()
 	for {
 		want := map[*peer]bool{}
 		for _, p := range *m.peers.Load() {
@@ -128,33 +196,36 @@ func (m *Manager) runPeers(ctx context.Context) error {
 		}
 		select {
 		case <-m.changed:
+		case <-poll.C:
+			m.look()
 		case <-ctx.Done():
 			for _, cancel := range running {
 				cancel()
 			}
-			return nil
+			return
 		}
 	}
 }
 
-// strangerEvery bounds what those who may not open a tunnel can make us log.
-const strangerEvery = 10 * time.Second
-
-// stranger notes a tunnel that somebody tried to open and may not.
-func (m *Manager) stranger(err error) {
-	now := time.Now().UnixNano()
-	if last := m.lastStranger.Load(); last != 0 && now-last < int64(strangerEvery) || !m.lastStranger.CompareAndSwap(last, now) {
+// look rearranges the links when our copy has become something else, or has other
+// standbys.
+func (m *Manager) look() {
+	role, standbys := m.o.Role(), m.o.Standbys()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if role == m.role && slices.Equal(standbys, m.standbys) {
 		return
 	}
-	m.o.Logger.Warn("a tunnel was refused", "reason", err)
-	for _, p := range *m.peers.Load() {
-		p.noteStranger(err)
+	m.role, m.standbys = role, slices.Clone(standbys)
+	if role != RoleHost {
+		clear(m.sources)
 	}
+	m.arrange()
 }
 
 // Spooled says that a peer's spool grew: part of home.Sink.
 func (m *Manager) Spooled(id home.ID) {
-	if p := (*m.peers.Load())[id]; p != nil {
+	if p := (*m.peers.Load())[linkTo(id)]; p != nil {
 		p.wakeSenders()
 	}
 }
@@ -170,26 +241,31 @@ func (m *Manager) Wanted() {
 // order of calls. It never blocks; a message that cannot go at once is dropped
 // and counted. Neither the message nor the claim may be changed afterwards.
 func (m *Manager) Forward(id home.ID, msg *home.Message, c home.Claim) {
-	if p := (*m.peers.Load())[id]; p != nil {
+	if p := (*m.peers.Load())[linkTo(id)]; p != nil {
 		p.forward(liveItem{msg, c})
 	}
 }
 
-// Status describes all links, by name.
+// Status describes the links with other homes, by name.
 func (m *Manager) Status() []Status {
-	var list []Status
-	for _, p := range *m.peers.Load() {
-		list = append(list, p.status())
-	}
-	slices.SortFunc(list, func(a, b Status) int { return strings.Compare(string(a.Peer), string(b.Peer)) })
-	return list
+	return m.statusOf(wire.PurposeLink)
 }
 
-func (m *Manager) peerOf(region string) *peer {
-	for _, p := range *m.peers.Load() {
-		if p.config().region() == region {
-			return p
+// Drains describes what comes of fenced copies of other homes, by name.
+func (m *Manager) Drains() []Status { return m.statusOf(wire.PurposeDrain) }
+
+// Callers describes the tunnels that are for calls alone, by region.
+func (m *Manager) Callers() []Status { return m.statusOf(wire.PurposeCalls) }
+
+func (m *Manager) statusOf(purpose wire.Purpose) []Status {
+	var list []Status
+	for k, p := range *m.peers.Load() {
+		if k.purpose == purpose {
+			list = append(list, p.status())
 		}
 	}
-	return nil
+	slices.SortFunc(list, func(a, b Status) int {
+		return cmp.Or(cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.Region, b.Region))
+	})
+	return list
 }

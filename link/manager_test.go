@@ -42,30 +42,30 @@ func TestManager_Reconfigure(t *testing.T) {
 }
 
 func TestOptions_Validate(t *testing.T) {
-	good := func() Options {
-		return Options{Region: "eu", Home: &testHome{}, Full: errFull, Local: &node{}, Identity: &identity{},
-			Listen: func() (net.PacketConn, error) { return nil, net.ErrClosed }, Peers: []Peer{peerTo("us")}}
+	good := func() tuning {
+		return tuning{EndpointOptions{Region: "eu", Identity: &identity{}, Listen: func() (net.PacketConn, error) { return nil, net.ErrClosed }},
+			Options{Home: &testHome{}, Full: errFull, Local: &node{}, Peers: []Peer{peerTo("us")}}}
 	}
 	for _, c := range []struct {
 		name string
-		edit func(o *Options)
+		edit func(o *tuning)
 		want string
 	}{
-		{"good", func(*Options) {}, ""},
-		{"no region", func(o *Options) { o.Region = "" }, "Region is empty"},
-		{"no home", func(o *Options) { o.Home = nil }, "must be set"},
-		{"keep-alive", func(o *Options) { o.KeepAlive = time.Minute }, "at most 10s"},
-		{"idle", func(o *Options) { o.KeepAlive, o.IdleTimeout = time.Second, time.Second }, "below twice KeepAlive"},
-		{"itself", func(o *Options) { o.Peers[0].Region = "eu" }, "this region itself"},
-		{"twice", func(o *Options) { o.Peers = append(o.Peers, peerTo("us")) }, "configured twice"},
-		{"no name", func(o *Options) { o.Peers[0].ID = "" }, "name the peer"},
-		{"scheme", func(o *Options) { o.Peers[0].Dial = []string{"sctp://a:1"} }, `"sctp" is not supported`},
-		{"port", func(o *Options) { o.Peers[0].Dial = []string{"host"} }, "missing port"},
+		{"good", func(*tuning) {}, ""},
+		{"no region", func(o *tuning) { o.Region = "" }, "Region is empty"},
+		{"no home", func(o *tuning) { o.Home = nil }, "must be set"},
+		{"keep-alive", func(o *tuning) { o.KeepAlive = time.Minute }, "at most 10s"},
+		{"idle", func(o *tuning) { o.KeepAlive, o.IdleTimeout = time.Second, time.Second }, "below twice KeepAlive"},
+		{"itself", func(o *tuning) { o.Peers[0].Region = "eu" }, "this region itself"},
+		{"twice", func(o *tuning) { o.Peers = append(o.Peers, peerTo("us")) }, "configured twice"},
+		{"no name", func(o *tuning) { o.Peers[0].ID = "" }, "name the peer"},
+		{"scheme", func(o *tuning) { o.Peers[0].Dial = []string{"sctp://a:1"} }, `"sctp" is not supported`},
+		{"port", func(o *tuning) { o.Peers[0].Dial = []string{"host"} }, "missing port"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := good()
 			c.edit(&o)
-			err := o.Validate()
+			_, err := o.open()
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}

@@ -22,7 +22,7 @@ type node struct {
 	addr  *net.UDPAddr
 	id    *identity
 	peers []Peer
-	tune  func(*Options)
+	tune  func(*tuning)
 
 	home    *testHome
 	m       *Manager
@@ -62,10 +62,10 @@ func peerToBoth(name string) Peer {
 
 // region adds a region and starts it.
 func (w *world) region(name string, peers ...Peer) *node {
-	return w.tuned(name, func(*Options) {}, peers...)
+	return w.tuned(name, func(*tuning) {}, peers...)
 }
 
-func (w *world) tuned(name string, tune func(*Options), peers ...Peer) *node {
+func (w *world) tuned(name string, tune func(*tuning), peers ...Peer) *node {
 	n := &node{t: w.t, w: w, name: name, addr: &net.UDPAddr{IP: net.ParseIP(ip(name)).To4(), Port: 7444},
 		id: w.ca.issue(w.t, name), peers: peers, tune: tune}
 	w.nodes[name] = n
@@ -79,7 +79,8 @@ func (w *world) tuned(name string, tune func(*Options), peers ...Peer) *node {
 // start opens the home from a log and runs its links.
 func (n *node) start(log [][]byte) {
 	n.home = openHome(n.t, n.name, log, (*nodeSink)(n))
-	o := Options{Region: n.name, Software: "test", Home: n.home, Full: errFull, Local: n, Identity: n.id, Peers: n.peers,
+	o := tuning{Options: Options{Home: n.home, Full: errFull, Local: n, Peers: n.peers, Logger: logger(n.t, n.name)}}
+	o.EndpointOptions = EndpointOptions{Region: n.name, Software: "test", Identity: n.id,
 		Listen: func() (net.PacketConn, error) { return n.w.wan.listen(n.addr), nil },
 		ListenTCP: func() (net.Listener, error) {
 			return n.w.wan.listenTCP(&net.TCPAddr{IP: n.addr.IP, Port: 7445}), nil
@@ -87,10 +88,10 @@ func (n *node) start(log [][]byte) {
 		DialTCP: func(ctx context.Context, to string) (net.Conn, error) {
 			return n.w.wan.dialTCP(ctx, n.addr.IP.String(), to)
 		},
-		ResetKey: [32]byte{1, 2, 3, n.addr.IP.To4()[3]}, Logger: logger(n.t, n.name)}
+		ResetKey: [32]byte{1, 2, 3, n.addr.IP.To4()[3]}}
 	n.w.wan.resetTCP(n.addr.IP.String())
 	n.tune(&o)
-	m, err := New(o)
+	m, err := o.open()
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -101,11 +102,28 @@ func (n *node) start(log [][]byte) {
 	n.cancel, n.stopped = cancel, make(chan struct{})
 	go func() {
 		defer close(n.stopped)
-		if err := m.Run(ctx); err != nil {
+		if err := m.RunWithEndpoint(ctx); err != nil {
 			n.t.Errorf("%s: Run: %v", n.name, err)
 		}
 	}()
 }
+
+// tuning is what a node of one home is made with.
+type tuning struct {
+	EndpointOptions
+	Options
+}
+
+func (o *tuning) open() (*Manager, error) {
+	e, err := NewEndpoint(o.EndpointOptions)
+	if err != nil {
+		return nil, err
+	}
+	return New(e, o.Options)
+}
+
+// linkWith is the link to another home.
+func (m *Manager) linkWith(id string) *peer { return (*m.peers.Load())[linkTo(home.ID(id))] }
 
 func logger(t *testing.T, name string) *slog.Logger {
 	if os.Getenv("LINK_TEST_LOG") == "" {

@@ -31,27 +31,81 @@ func refuse(code uint64, format string, args ...any) error {
 	return &refusal{code, fmt.Sprintf(format, args...)}
 }
 
-// homeOf returns the state that a new tunnel works for. A home that is not open
-// yet has no name; nothing may be told of it.
-func (m *Manager) homeOf() (*home.State, error) {
-	st := m.o.Home.State()
-	if st.ID() == "" {
-		return nil, errNotOpen(m.o.Region)
-	}
-	return st, nil
+// stance is what our end of a tunnel is. A tunnel ends with it.
+type stance struct {
+	st      *home.State // nil of a tunnel for calls alone
+	epoch   home.Epoch
+	role    Role
+	purpose wire.Purpose
 }
 
-func errNotOpen(region string) error {
-	return refuse(wire.GoodbyeFailed, "the home of region %q is not open yet", region)
+// stance says what our end of a tunnel would be now, or why there may be none. A home
+// that is not open yet has no name; nothing may be told of it.
+func (p *peer) stance() (stance, error) {
+	m := p.m
+	s := stance{role: m.o.Role()}
+	if s.purpose = p.key.purpose; s.purpose == wire.PurposeCalls {
+		return s, nil
+	}
+	s.st = m.o.Home.State()
+	if s.st.ID() == "" {
+		return s, refuse(wire.GoodbyeFailed, "the home of region %q is not open yet", m.ep.o.Region)
+	}
+	s.epoch = s.st.Epoch()
+	if s.purpose == wire.PurposeLink && s.role == RoleFenced {
+		s.purpose = wire.PurposeDrain
+		return s, nil
+	}
+	want := RoleHost
+	if s.purpose == wire.PurposeShip && p.key.region == "" {
+		want = RoleStandby
+	}
+	if s.role != want {
+		return s, errRole(m.ep.o.Region, m.id, s.role)
+	}
+	return s, nil
 }
 
-func (m *Manager) hello(st *home.State) wire.Hello {
-	h := wire.Hello{
-		Min: wire.MinVersion, Max: wire.MaxVersion, Features: wire.Features,
-		Region: m.o.Region, Home: string(st.ID()), Epoch: wireEpoch(st.Epoch()),
-		Software: m.o.Software, Instance: m.instance, MaxMessage: uint64(m.o.MaxMessage),
+// stands is our end of a tunnel that there may not be.
+func (m *Manager) stands(purpose wire.Purpose) *stance {
+	s := &stance{role: m.o.Role(), purpose: purpose}
+	if m.o.Home != nil {
+		s.st = m.o.Home.State()
+		s.epoch = s.st.Epoch()
 	}
-	if m.o.Leaf {
+	return s
+}
+
+func errRole(region string, id home.ID, role Role) error {
+	return refuse(wire.GoodbyeRole, "the copy of home %q in region %q is not what the tunnel is for: %s", id, region, role)
+}
+
+// far is what the other end of a tunnel must be, given ours.
+func (s *stance) far() Role {
+	if s.purpose == wire.PurposeDrain && s.role == RoleHost {
+		return RoleFenced
+	}
+	if s.purpose == wire.PurposeShip && s.role == RoleHost {
+		return RoleStandby
+	}
+	return RoleHost
+}
+
+func (m *Manager) hello(s *stance, to home.ID) wire.Hello {
+	h := m.ep.hello()
+	h.Epoch, h.Role, h.Purpose = wireEpoch(s.epoch), s.role, s.purpose
+	if s.st != nil {
+		h.Home = string(s.st.ID())
+	}
+	h.Instance, h.MaxMessage = m.instance, uint64(m.o.MaxMessage)
+	h.To, h.Known = string(to), wireEpoch(m.ep.knownEpoch(to))
+	return h
+}
+
+// hello is what each opening says.
+func (e *Endpoint) hello() wire.Hello {
+	h := wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Features: wire.Features, Region: e.o.Region, Software: e.o.Software}
+	if e.o.Leaf {
 		h.Features |= wire.IsLeaf
 	}
 	return h
@@ -71,54 +125,88 @@ func expected(err error) bool {
 	var closed *closedError
 	switch {
 	case errors.As(err, &no):
-		return no.code == wire.GoodbyeNotGateway
+		return no.code == wire.GoodbyeNotGateway || no.code == wire.GoodbyeRole
 	case errors.As(err, &closed):
 		return closed.code == wire.GoodbyeReplaced
 	}
 	return false
 }
 
-// check compares an opening with the certificate it came with and the peer that
-// is configured.
-func (p *peer) check(c conn, h wire.Hello) error {
-	cfg := p.config()
-	region, err := p.m.o.Identity.PeerRegion(c.tls())
-	switch {
-	case err != nil:
-		return refuse(wire.GoodbyeIdentity, "identity: %v", err)
-	case region != cfg.region():
-		return refuse(wire.GoodbyeIdentity, "identity: wanted region %q, %s has a certificate of region %q", cfg.region(), c.remote(), region)
-	case h.Region != region:
-		return refuse(wire.GoodbyeIdentity, "identity: %s says it is region %q, its certificate is of %q", c.remote(), h.Region, region)
-	case h.Home == "":
-		return refuse(wire.GoodbyeFailed, "region %q has not opened its home yet", region)
-	case h.Home != string(cfg.ID):
-		return refuse(wire.GoodbyeIdentity, "region %q hosts home %q, the link is configured for home %q", region, h.Home, cfg.ID)
+// mayDial says why there must be no dial now.
+func (p *peer) mayDial() error {
+	if _, err := p.stance(); err != nil {
+		return err
+	}
+	if !p.m.gateway() {
+		return errNotGateway(p.m.ep.o.Region)
 	}
 	return nil
 }
 
-// dialOpening runs the dialling side's opening on a fresh connection.
-func (p *peer) dialOpening(ctx context.Context, st *home.State, c conn) (*tunnel, error) {
+// identify compares an opening with the certificate it came with. wanted is the region
+// that was dialled.
+func (e *Endpoint) identify(c conn, h *wire.Hello, wanted string) error {
+	region, err := e.o.Identity.PeerRegion(c.tls())
+	switch {
+	case err != nil:
+		return refuse(wire.GoodbyeIdentity, "identity: %v", err)
+	case wanted != "" && region != wanted:
+		return refuse(wire.GoodbyeIdentity, "identity: wanted region %q, %s has a certificate of region %q", wanted, c.remote(), region)
+	case h.Region != region:
+		return refuse(wire.GoodbyeIdentity, "identity: %s says it is region %q, its certificate is of %q", c.remote(), h.Region, region)
+	}
+	return nil
+}
+
+// check compares an opening, whose region is what its certificate says, with the peer
+// that is configured.
+func (p *peer) check(s *stance, h *wire.Hello) error {
+	cfg := p.config()
+	if s.purpose == wire.PurposeCalls {
+		return nil
+	}
+	switch {
+	case h.Home == "":
+		return refuse(wire.GoodbyeFailed, "region %q has not opened its home yet", h.Region)
+	case h.Home != string(cfg.ID):
+		return refuse(wire.GoodbyeIdentity, "region %q hosts home %q, the link is configured for home %q", h.Region, h.Home, cfg.ID)
+	case !p.mayBe(h.Region):
+		return refuse(wire.GoodbyeIdentity, "region %q does not speak for home %q: it is not among its standbys as configured here", h.Region, h.Home)
+	case h.Role != s.far():
+		return errRole(h.Region, cfg.ID, h.Role)
+	case h.Role == RoleHost:
+		if known := p.m.ep.knownEpoch(cfg.ID); homeEpoch(h.Epoch).Compare(known) < 0 {
+			return refuse(wire.GoodbyeSuperseded, "home %q is at epoch %s, region %q is still at %s", cfg.ID, known, h.Region, homeEpoch(h.Epoch))
+		}
+	}
+	return nil
+}
+
+// dialOpening runs the dialling side's opening on a fresh connection to a region.
+func (p *peer) dialOpening(ctx context.Context, s stance, c conn, region string) (*tunnel, error) {
 	stop := context.AfterFunc(ctx, func() { c.close(wire.GoodbyeFailed, "the opening took too long") })
 	defer stop()
-	s, err := c.open(ctx)
+	w, err := c.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if !p.m.gateway() { // now: a peer that hears us gives up the tunnel it has
-		return nil, errNotGateway(p.m.o.Region)
+		return nil, errNotGateway(p.m.ep.o.Region)
 	}
-	ours := p.m.hello(st)
-	if _, err := s.Write(ours.Append(nil)); err != nil {
+	ours := p.m.hello(&s, p.config().ID)
+	if _, err := w.Write(ours.Append(nil)); err != nil {
 		return nil, fmt.Errorf("send the opening: %w", err)
 	}
-	r := bufio.NewReader(s)
+	r := bufio.NewReader(w)
 	theirs, err := wire.ReadHello(r)
 	if err != nil {
 		return nil, opened(err)
 	}
-	if err := p.check(c, theirs); err != nil {
+	if err := p.m.ep.identify(c, &theirs, region); err != nil {
+		return nil, err
+	}
+	p.m.ep.heard(p.m, &theirs)
+	if err := p.check(&s, &theirs); err != nil {
 		return nil, err
 	}
 	agreed, err := wire.Agree(ours, theirs)
@@ -128,7 +216,7 @@ func (p *peer) dialOpening(ctx context.Context, st *home.State, c conn) (*tunnel
 	answer, err := wire.ReadControl(r)
 	switch a := answer.(type) {
 	case *wire.Welcome:
-		return newTunnel(p, st, c, s, r, theirs, agreed, true), nil
+		return newTunnel(p, s, c, w, r, theirs, agreed, true), nil
 	case *wire.Goodbye:
 		return nil, refuse(a.Code, "the peer refuses the tunnel: %s", a.Reason)
 	}
@@ -149,7 +237,7 @@ func opened(err error) error {
 
 // acceptOpening runs the accepting side's opening; adopt is asked before the
 // peer is welcomed.
-func (m *Manager) acceptOpening(ctx context.Context, c conn) (*tunnel, error) {
+func (e *Endpoint) acceptOpening(ctx context.Context, c conn) (*tunnel, error) {
 	stop := context.AfterFunc(ctx, func() { c.close(wire.GoodbyeFailed, "the opening took too long") })
 	defer stop()
 	s, err := c.accept(ctx)
@@ -161,10 +249,9 @@ func (m *Manager) acceptOpening(ctx context.Context, c conn) (*tunnel, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := m.o.Home.State()
-	t, err := m.admit(st, c, s, r, theirs)
-	ours := m.hello(st)
-	out := ours.Append(nil)
+	a := &admission{e: e, c: c, theirs: theirs, ours: e.hello()}
+	t, err := a.admit(s, r)
+	out := a.ours.Append(nil)
 	if err != nil {
 		var no *refusal
 		if errors.As(err, &no) {
@@ -176,38 +263,6 @@ func (m *Manager) acceptOpening(ctx context.Context, c conn) (*tunnel, error) {
 	if _, err := s.Write(wire.AppendControl(out, &wire.Welcome{Agreement: t.agreed})); err != nil {
 		t.p.abandon(t)
 		return nil, fmt.Errorf("answer the opening: %w", err)
-	}
-	return t, nil
-}
-
-// admit finds the peer that opens a tunnel and makes it the peer's tunnel.
-func (m *Manager) admit(st *home.State, c conn, s control, r *bufio.Reader, theirs wire.Hello) (*tunnel, error) {
-	region, err := m.o.Identity.PeerRegion(c.tls())
-	if err != nil {
-		return nil, refuse(wire.GoodbyeIdentity, "identity: %v", err)
-	}
-	p := m.peerOf(region)
-	if st.ID() == "" {
-		return nil, errNotOpen(m.o.Region)
-	}
-	if p == nil {
-		return nil, refuse(wire.GoodbyeUnknownPeer, "region %q has no link to region %q: configure it there too", m.o.Region, region)
-	}
-	if err := p.check(c, theirs); err != nil {
-		p.setDown(err)
-		return nil, err
-	}
-	agreed, err := wire.Agree(m.hello(st), theirs)
-	if err != nil {
-		p.setDown(err)
-		return nil, refuse(wire.GoodbyeIncompatible, "%v", err)
-	}
-	if !m.gateway() { // last: what it tells is of a home that leads now
-		return nil, errNotGateway(m.o.Region)
-	}
-	t := newTunnel(p, st, c, s, r, theirs, agreed, false)
-	if err := p.adopt(t); err != nil {
-		return nil, err
 	}
 	return t, nil
 }

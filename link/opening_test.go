@@ -23,7 +23,7 @@ type stranger struct {
 func (w *world) stranger(t *testing.T, name, to string) *stranger {
 	id := w.ca.issue(t, name)
 	addr := &net.UDPAddr{IP: net.ParseIP(ip(name)).To4(), Port: 7444}
-	o := Options{Identity: id, Listen: func() (net.PacketConn, error) { return w.wan.listen(addr), nil }}.withDefaults()
+	o := EndpointOptions{Identity: id, Listen: func() (net.PacketConn, error) { return w.wan.listen(addr), nil }}.withDefaults()
 	tr, err := listen(&o, func(error) {})
 	if err != nil {
 		t.Fatal(err)

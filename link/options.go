@@ -57,30 +57,32 @@ type Identity interface {
 type Peer struct {
 	ID       home.ID  // the peer region's home; also its name here
 	Region   string   // in the peer's certificate; empty means ID
+	Calls    bool     // there is no link with that region, only calls; ID is empty
 	Dial     []string // "udp://host:port", "tcp://host:port", "relay://region" or "host:port", which is UDP; empty means the peer dials
 	Compress wire.Codec
 }
 
-// Options of a Manager. Zero durations and sizes mean their defaults.
-type Options struct {
+// EndpointOptions are what the tunnels of a node have in common, whichever home they
+// are for. Zero durations and sizes mean their defaults.
+type EndpointOptions struct {
 	Region   string // ours, as in our certificate
 	Software string // version of the program, told to peers
 	Leaf     bool   // our region is a leaf; told to peers
-	Home     Home
-	Full     error // what Home.Propose fails with when Room will tell
-	Local    Local
 	Identity Identity
-	Peers    []Peer
+
+	// Hosts lists the regions that may host a home beside the one it is named for: its
+	// standbys, as configured here. Their certificates speak for it, too. It must not
+	// block. Nil means none.
+	Hosts func(id home.ID) []string
+	// Addresses are where a region is dialled of which a Manager has no Peer with
+	// addresses, in the form of Peer.Dial. Our own region is one: two of its nodes may
+	// have a home each, and those a link. It must not block. Nil means nowhere; our own
+	// region then is this node's own sockets.
+	Addresses func(region string) []string
 
 	// Relay lists sets of regions: between those of a set this one passes tunnels on
 	// that its own tunnels to both carry. Nil means between none.
 	Relay [][]string
-
-	// Gateway says that this node has the region's links, as of now: that it leads
-	// the home and knows so. Of the nodes of a region one may. It is asked at every
-	// opening and every gatewayPoll, must be cheap and must not block. Nil means
-	// yes: the region has one node.
-	Gateway func() bool
 
 	// Listen opens the UDP socket, at every start of Run, which closes it.
 	Listen func() (net.PacketConn, error)
@@ -102,25 +104,69 @@ type Options struct {
 	StreamWindow int           // bytes a peer may send ahead on a stream; default 16 MiB: twice the bandwidth-delay product
 	ConnWindow   int           // and on a tunnel; default 48 MiB
 	Connections  int           // of a tunnel over QUIC at most; default 32
-	SendWindow   int           // bytes of frames a class may have unacknowledged; default 16 MiB
-	LiveQueue    int           // messages in no log that may wait for a peer; default 8192
-	LiveBytes    int           // and their bytes; default 16 MiB
-	MaxMessage   int           // bytes of topic, properties and payload that are taken from a peer; default the format's limit
-	DigestEvery  time.Duration // how often interest is compared; default 10 s
-	CanaryEvery  time.Duration // how often a canary is sent; 0: none is
 
 	Logger *slog.Logger
 
 	fastTCP func() bool // TCP has BBR here
 }
 
-// Validate reports what is wrong, naming the field or the peer.
-func (o *Options) Validate() error {
+// Options of a Manager. Zero durations and sizes mean their defaults.
+type Options struct {
+	// ID is the home that the Manager is for; empty means the region's own, which has
+	// its name. A home's copies at different regions have a Manager each.
+	ID    home.ID
+	Home  Home
+	Full  error // what Home.Propose fails with when Room will tell
+	Local Local
+	Peers []Peer
+
+	// Gateway says that this node has the home's links, as of now: that it leads
+	// the home and knows so. Of the nodes of a region one may. It is asked at every
+	// opening and every gatewayPoll, must be cheap and must not block. Nil means
+	// yes: the region has one node.
+	Gateway func() bool
+	// Role is what our copy of the home is, as of now. It is asked like Gateway. Nil
+	// means RoleHost.
+	Role func() Role
+	// Heard is told of every epoch of our own home above ours that a region says it has
+	// heard of. Whether that region is to be believed is the callee's business; the link
+	// itself ends nothing for it. It must not block and may be called more than once.
+	Heard func(id home.ID, epoch home.Epoch, from string)
+
+	// Standbys lists the regions that our home is shipped to while our copy hosts, the
+	// first healthy one of them counts. It must not block. Nil means none.
+	Standbys func() []string
+	Source   Source  // what is shipped; nil: nothing is
+	Standby  Standby // what is shipped to us while our copy stands by; nil: nothing is taken
+	// Shipped is told what the standby has, whenever that changes. It must not block.
+	Shipped func(Shipped)
+	// AwaitShipped calls done once our standby has applied the record of that number, or
+	// need not be waited for; degraded says which. It must not block. Nil means that
+	// our home has no standby.
+	AwaitShipped func(record uint64, done func(degraded bool))
+
+	// Answer answers calls of other regions, as their certificates name them. It may
+	// block until ctx ends, and be called concurrently. An error is told to the caller
+	// as text. Nil means that calls are refused.
+	Answer func(ctx context.Context, region string, kind byte, request []byte) ([]byte, error)
+
+	SendWindow  int           // bytes of frames a class may have unacknowledged, and of records the standby; default 16 MiB
+	LiveQueue   int           // messages in no log that may wait for a peer; default 8192
+	LiveBytes   int           // and their bytes; default 16 MiB
+	MaxMessage  int           // bytes of topic, properties and payload that are taken from a peer; default the format's limit
+	DigestEvery time.Duration // how often interest is compared; default 10 s
+	CanaryEvery time.Duration // how often a canary is sent; 0: none is
+
+	Logger *slog.Logger
+}
+
+// Validate reports what is wrong, naming the field.
+func (o *EndpointOptions) Validate() error {
 	switch {
 	case o.Region == "":
 		return errors.New("link: Region is empty: name this region")
-	case o.Home == nil || o.Full == nil || o.Local == nil || o.Identity == nil || o.Listen == nil:
-		return errors.New("link: Home, Full, Local, Identity and Listen must be set")
+	case o.Identity == nil || o.Listen == nil:
+		return errors.New("link: Identity and Listen must be set")
 	case o.Connections < 0 || o.Connections > wire.MaxConnections:
 		return fmt.Errorf("link: Connections %d: use 1 to %d", o.Connections, wire.MaxConnections)
 	case o.KeepAlive < 0 || o.KeepAlive > 10*time.Second:
@@ -135,35 +181,45 @@ func (o *Options) Validate() error {
 			return fmt.Errorf("link: Relay %q: name two other regions or more", set)
 		}
 	}
-	return validatePeers(o.Region, o.Peers)
+	return nil
 }
 
-func validatePeers(own string, peers []Peer) error {
+// validate reports what is wrong, naming the field or the peer.
+func (o *Options) validate(region string) error {
+	if o.Home == nil || o.Full == nil || o.Local == nil {
+		return errors.New("link: Home, Full and Local must be set")
+	}
+	return validatePeers(region, o.ID, o.Peers)
+}
+
+func validatePeers(region string, own home.ID, peers []Peer) error {
 	ids, regions := map[home.ID]bool{}, map[string]bool{}
 	for _, p := range peers {
-		if err := p.validate(own); err != nil {
-			return fmt.Errorf("link to %q: %w", p.ID, err)
+		if err := p.validate(region, own); err != nil {
+			return fmt.Errorf("link to %q: %w", p.name(), err)
 		}
-		if ids[p.ID] || regions[p.region()] {
-			return fmt.Errorf("link to %q: the peer is configured twice: keep one", p.ID)
+		if p.ID != "" && ids[p.ID] || regions[p.region()] {
+			return fmt.Errorf("link to %q: the peer is configured twice: keep one", p.name())
 		}
 		ids[p.ID], regions[p.region()] = true, true
 	}
 	for _, p := range peers {
-		for _, e := range only(overRelay, p.Dial) {
-			if _, via, _ := endpoint(e); via == p.region() || !regions[via] {
-				return fmt.Errorf("link to %q: address %q: want another region that this one has a link to", p.ID, e)
+		for _, e := range p.Dial {
+			if n, via, _ := endpoint(e); n == overRelay && (via == p.region() || !regions[via]) {
+				return fmt.Errorf("link to %q: address %q: want another region that this one has a link to", p.name(), e)
 			}
 		}
 	}
 	return nil
 }
 
-func (p *Peer) validate(own string) error {
-	if p.ID == "" {
+func (p *Peer) validate(region string, own home.ID) error {
+	switch {
+	case p.ID == "" && !p.Calls, p.region() == "":
 		return errors.New("ID is empty: name the peer")
-	}
-	if p.region() == own {
+	case p.Calls && p.ID != "":
+		return errors.New("a peer for calls alone has a Region and no ID")
+	case p.ID == own, p.region() == region && (p.Calls || own == home.ID(region)):
 		return errors.New("the peer is this region itself")
 	}
 	for _, e := range p.Dial {
@@ -179,6 +235,14 @@ func (p *Peer) region() string {
 		return p.Region
 	}
 	return string(p.ID)
+}
+
+// name is what the peer is called in the log and in errors.
+func (p *Peer) name() string {
+	if p.ID != "" {
+		return string(p.ID)
+	}
+	return p.Region
 }
 
 // endpoint returns network and host:port, or the relay's region, of an address to dial.
@@ -200,39 +264,67 @@ func endpoint(s string) (network, string, error) {
 	return n, addr, nil
 }
 
+func orDuration(d *time.Duration, v time.Duration) {
+	if *d == 0 {
+		*d = v
+	}
+}
+
+func orInt(n *int, v int) {
+	if *n == 0 {
+		*n = v
+	}
+}
+
 // withDefaults returns a copy with every zero filled in.
-func (o Options) withDefaults() Options {
-	orDuration := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
-	}
-	orInt := func(n *int, v int) {
-		if *n == 0 {
-			*n = v
-		}
-	}
+func (o EndpointOptions) withDefaults() EndpointOptions {
 	orDuration(&o.KeepAlive, time.Second)
 	orDuration(&o.IdleTimeout, 4*time.Second)
 	orDuration(&o.DialTimeout, 5*time.Second)
 	orDuration(&o.HeadStart, 1500*time.Millisecond)
 	orDuration(&o.ProbeFirst, 2*time.Second)
 	orDuration(&o.ProbeMost, time.Minute)
-	orDuration(&o.DigestEvery, 10*time.Second)
 	orInt(&o.StreamWindow, 16<<20)
 	orInt(&o.ConnWindow, 48<<20)
 	orInt(&o.Connections, wire.MaxConnections)
-	orInt(&o.SendWindow, 16<<20)
-	orInt(&o.LiveQueue, 8192)
-	orInt(&o.LiveBytes, 16<<20)
-	orInt(&o.MaxMessage, wire.MaxMessageBytes)
 	if o.DialTCP == nil {
 		o.DialTCP = func(ctx context.Context, address string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", address)
 		}
 	}
+	if o.Hosts == nil {
+		o.Hosts = func(home.ID) []string { return nil }
+	}
+	if o.Addresses == nil {
+		o.Addresses = func(string) []string { return nil }
+	}
 	if o.fastTCP == nil {
 		o.fastTCP = hasBBR
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// withDefaults returns a copy with every zero filled in.
+func (o Options) withDefaults() Options {
+	orDuration(&o.DigestEvery, 10*time.Second)
+	orInt(&o.SendWindow, 16<<20)
+	orInt(&o.LiveQueue, 8192)
+	orInt(&o.LiveBytes, 16<<20)
+	orInt(&o.MaxMessage, wire.MaxMessageBytes)
+	if o.Role == nil {
+		o.Role = func() Role { return RoleHost }
+	}
+	if o.Heard == nil {
+		o.Heard = func(home.ID, home.Epoch, string) {}
+	}
+	if o.Standbys == nil {
+		o.Standbys = func() []string { return nil }
+	}
+	if o.Shipped == nil {
+		o.Shipped = func(Shipped) {}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

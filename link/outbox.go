@@ -31,6 +31,7 @@ type outbox struct {
 	asked   *wire.Question
 	told    *wire.Answer
 	want    *wire.Connections
+	homes   *wire.Hosts
 }
 
 // lane is an ordered sequence of messages: a class of a source.
@@ -105,6 +106,13 @@ func (o *outbox) connections(n int, tcp bool) {
 	wake(o.ready)
 }
 
+func (o *outbox) hosts(h wire.Hosts) {
+	o.mu.Lock()
+	o.homes = &h
+	o.mu.Unlock()
+	wake(o.ready)
+}
+
 // take returns what waits, in wire form.
 func (o *outbox) take(b []byte) (_ []byte, acks int) {
 	o.mu.Lock()
@@ -127,10 +135,13 @@ func (o *outbox) take(b []byte) (_ []byte, acks int) {
 	if o.want != nil {
 		b = wire.AppendControl(b, o.want)
 	}
+	if o.homes != nil {
+		b = wire.AppendControl(b, o.homes)
+	}
 	acks = len(o.acks)
 	clear(o.cursors)
 	clear(o.acks)
-	o.request, o.asked, o.told, o.want = nil, nil, nil, nil
+	o.request, o.asked, o.told, o.want, o.homes = nil, nil, nil, nil, nil
 	return b, acks
 }
 

@@ -39,6 +39,7 @@ const (
 // Who has a tunnel on the best network does not dial: no flapping.
 type peer struct {
 	m      *Manager
+	key    linkKey
 	log    *slog.Logger
 	cfg    atomic.Pointer[Peer]
 	counts counters
@@ -56,6 +57,7 @@ type peer struct {
 	wishes     wishes      // for a detour over TCP
 	lastWidth  lastWidth   // owned by the tunnel that is served
 	probing    backoff     // between probes of a better network; owned by run
+	round      int         // of dials; likewise
 
 	canaries canaries
 	testing  sync.Mutex // held by a test
@@ -78,13 +80,13 @@ type peer struct {
 // notStarted is the reason of a link that Run has not come to yet.
 const notStarted = "not started"
 
-func newPeer(m *Manager, cfg Peer) *peer {
+func newPeer(m *Manager, k linkKey, cfg Peer) *peer {
 	p := &peer{
-		m: m, log: m.o.Logger.With("peer", string(cfg.ID)),
+		m: m, key: k, log: m.o.Logger.With("peer", cfg.name()),
 		wanted: make(chan struct{}, 1), changed: make(chan struct{}, 1), spooled: make(chan struct{}, 1),
 		state: Down, reason: notStarted, since: time.Now(),
 	}
-	p.probing = backoff{least: m.o.ProbeFirst, most: m.o.ProbeMost}
+	p.probing = backoff{least: m.ep.o.ProbeFirst, most: m.ep.o.ProbeMost}
 	p.live.init(m.o.LiveQueue, m.o.LiveBytes)
 	p.cfg.Store(&cfg)
 	return p
@@ -130,17 +132,17 @@ func (p *peer) run(ctx context.Context) {
 			}
 			continue
 		}
-		if len(p.config().Dial) == 0 {
+		if err := p.mayDial(); err != nil {
+			p.setDown(err)
+			_ = pause(ctx, gatewayPoll)
+			continue
+		}
+		if p.m.ep.transport.Load() == nil || len(p.candidates()) == 0 {
 			p.setWaiting()
 			select {
 			case <-p.changed:
 			case <-ctx.Done():
 			}
-			continue
-		}
-		if !p.m.gateway() {
-			p.setDown(errNotGateway(p.m.o.Region))
-			_ = pause(ctx, gatewayPoll)
 			continue
 		}
 		p.setState(Dialing, "")
@@ -182,7 +184,7 @@ func (p *peer) watch(ctx context.Context, t *tunnel, serve func(*tunnel)) {
 	defer probe.Stop()
 	planned := false
 	for {
-		if !planned && !t.stays() && len(better(t.c.network(), p.config().Dial)) > 0 {
+		if !planned && !t.stays() && len(better(t.c.network(), p.candidates())) > 0 {
 			planned = true
 			probe.Reset(p.probing.wait())
 		}
@@ -190,7 +192,7 @@ func (p *peer) watch(ctx context.Context, t *tunnel, serve func(*tunnel)) {
 		case <-t.ended:
 			return
 		case <-ctx.Done():
-			t.close(wire.GoodbyeShutdown, "region "+p.m.o.Region+" stops the link")
+			t.close(wire.GoodbyeShutdown, "region "+p.m.ep.o.Region+" stops the link")
 			<-t.ended
 			return
 		case <-p.changed: // there may be other addresses
@@ -223,7 +225,7 @@ const probeGrace = time.Second
 // after t has ended.
 func (p *peer) probe(ctx context.Context, t *tunnel) (*tunnel, error) {
 	if !p.m.gateway() {
-		return nil, errNotGateway(p.m.o.Region)
+		return nil, errNotGateway(p.m.ep.o.Region)
 	}
 	p.counts.probes.Add(1)
 	ctx, cancel := context.WithCancel(ctx)
@@ -236,7 +238,7 @@ func (p *peer) probe(ctx context.Context, t *tunnel) (*tunnel, error) {
 		case <-ctx.Done():
 		}
 	}()
-	n, err := p.dialAny(ctx, better(t.c.network(), p.config().Dial), "")
+	n, err := p.dialAny(ctx, better(t.c.network(), p.candidates()), "")
 	if err == nil {
 		p.udpBlocked.Store(n.c.network() != overUDP)
 	}
@@ -249,7 +251,7 @@ func (p *peer) adopt(t *tunnel) error {
 	old := p.tunnel
 	if !p.running {
 		p.mu.Unlock()
-		return refuse(wire.GoodbyeShutdown, "the link to %q is stopped", p.config().ID)
+		return refuse(wire.GoodbyeShutdown, "the link to %q is stopped", p.config().name())
 	}
 	if old != nil && old.remote.Instance == t.remote.Instance && old.outranks(t) {
 		p.mu.Unlock()
@@ -273,7 +275,7 @@ func (p *peer) serve(ctx context.Context, t *tunnel) {
 	}
 	defer p.abandon(t)
 	p.setUp(t)
-	p.m.relayUp(p.config().region())
+	p.m.ep.relayUp(t.remote.Region)
 	p.setEnded(t, t.run(ctx))
 }
 
@@ -308,7 +310,7 @@ func (p *peer) start(running bool) {
 func (p *peer) stop() {
 	p.start(false)
 	if t := p.current(); t != nil {
-		t.close(wire.GoodbyeShutdown, "region "+p.m.o.Region+" stops the link")
+		t.close(wire.GoodbyeShutdown, "region "+p.m.ep.o.Region+" stops the link")
 		<-t.ended
 	}
 	p.setState(Down, "stopped")

@@ -26,7 +26,7 @@ type quicTransport struct {
 }
 
 // listenQUIC opens the socket.
-func listenQUIC(o *Options, server *tls.Config) (*quicTransport, error) {
+func listenQUIC(o *EndpointOptions, server *tls.Config) (*quicTransport, error) {
 	socket, err := o.Listen()
 	if err != nil {
 		return nil, fmt.Errorf("open the link socket: %w", err)

@@ -241,21 +241,21 @@ func allOf(name string) (list []string) {
 
 // members adds a region of several nodes; none is a gateway yet.
 func (w *world) members(name string, peers ...Peer) *region {
-	return w.tunedMembers(name, func(*Options) {}, peers...)
+	return w.tunedMembers(name, func(*tuning) {}, peers...)
 }
 
-func (w *world) tunedMembers(name string, tune func(*Options), peers ...Peer) *region {
+func (w *world) tunedMembers(name string, tune func(*tuning), peers ...Peer) *region {
 	r := &region{t: w.t, w: w, name: name, log: newSharedLog(home.ID(name))}
 	id := w.ca.issue(w.t, name)
 	for i := range nodesOfRegion {
 		n := &member{r: r, addr: &net.UDPAddr{IP: net.ParseIP(memberIP(name, i)).To4(), Port: 7444}}
 		n.copyOf = r.log.copy(memberSink{n: n})
 		var err error
-		o := Options{Region: name, Software: "test", Home: n.copyOf, Full: errFull, Local: n, Identity: id, Peers: peers, Gateway: n.sure.Load,
-			Listen:   func() (net.PacketConn, error) { return w.wan.listen(n.addr), nil },
-			ResetKey: [32]byte{name[0], byte(i)}, Logger: logger(w.t, fmt.Sprint(name, "-", i+1))}
+		o := tuning{EndpointOptions{Region: name, Software: "test", Identity: id, ResetKey: [32]byte{name[0], byte(i)},
+			Listen: func() (net.PacketConn, error) { return w.wan.listen(n.addr), nil }},
+			Options{Home: n.copyOf, Full: errFull, Local: n, Peers: peers, Gateway: n.sure.Load, Logger: logger(w.t, fmt.Sprint(name, "-", i+1))}}
 		tune(&o)
-		if n.m, err = New(o); err != nil {
+		if n.m, err = o.open(); err != nil {
 			w.t.Fatal(err)
 		}
 		r.all = append(r.all, n)
@@ -311,7 +311,7 @@ func (n *member) listen() {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := n.m.Run(ctx); err != nil {
+		if err := n.m.RunWithEndpoint(ctx); err != nil {
 			n.r.t.Errorf("%s: Run: %v", n.addr, err)
 		}
 	}()

@@ -39,7 +39,7 @@ const (
 const relayShare = 8
 
 // window is the receive window of all of a connection's streams together.
-func (o *Options) window(over network) int {
+func (o *EndpointOptions) window(over network) int {
 	if over == overRelay {
 		return o.ConnWindow / relayShare
 	}
@@ -47,8 +47,8 @@ func (o *Options) window(over network) int {
 }
 
 // mayRelay says whether the configuration lets two regions meet here.
-func (m *Manager) mayRelay(a, b string) bool {
-	return slices.ContainsFunc(m.o.Relay, func(regions []string) bool {
+func (e *Endpoint) mayRelay(a, b string) bool {
+	return slices.ContainsFunc(e.o.Relay, func(regions []string) bool {
 		return a != b && slices.Contains(regions, a) && slices.Contains(regions, b)
 	})
 }
@@ -59,7 +59,7 @@ func (t *tunnel) serveRelay(ctx context.Context, s duplex, r *bufio.Reader, path
 	err := t.admitRelay(path)
 	if err == nil {
 		defer func() { <-t.relayed }()
-		if path.To == t.p.m.o.Region {
+		if path.To == t.p.m.ep.o.Region {
 			err = t.takeRelayed(s, r, path)
 		} else {
 			err = t.passOn(ctx, s, r, path)
@@ -74,7 +74,7 @@ func (t *tunnel) serveRelay(ctx context.Context, s duplex, r *bufio.Reader, path
 
 // admitRelay takes a slot for a stream that the peer opened.
 func (t *tunnel) admitRelay(path wire.RelayPath) error {
-	own := t.p.m.o.Region
+	own := t.p.m.ep.o.Region
 	switch {
 	case t.c.network() == overRelay:
 		return refuse(wire.RelayHops, "region %q takes no relayed tunnel by one that is relayed itself", own)
@@ -96,26 +96,26 @@ func refuseRelay(s duplex, no *refusal) {
 // passOn is the relay's part. It hands on to the region asked for alone, and only by
 // a tunnel that is not relayed: a stream passes one relay.
 func (t *tunnel) passOn(ctx context.Context, near duplex, r *bufio.Reader, path wire.RelayPath) error {
-	m, from := t.p.m, t.remote.Region
+	e, from := t.p.m.ep, t.remote.Region
 	switch {
 	case path.From != from:
 		return refuse(wire.RelayForbidden, "region %q asks on behalf of region %q: each asks for itself", from, path.From)
 	case path.Hops == 0:
-		return refuse(wire.RelayHops, "the stream has passed as many relays as it may when it comes to region %q", m.o.Region)
-	case !m.mayRelay(from, path.To):
-		return refuse(wire.RelayForbidden, "region %q does not relay between %q and %q: list both in its link.relay", m.o.Region, from, path.To)
+		return refuse(wire.RelayHops, "the stream has passed as many relays as it may when it comes to region %q", e.o.Region)
+	case !e.mayRelay(from, path.To):
+		return refuse(wire.RelayForbidden, "region %q does not relay between %q and %q: list both in its link.relay", e.o.Region, from, path.To)
 	}
-	on, err := m.tunnelTo(ctx, path.To)
+	on, err := e.tunnelTo(ctx, path.To)
 	if err != nil {
 		return err
 	}
 	if !take(on.relayed) {
-		return refuse(wire.RelayBusy, "region %q has %d relayed tunnels on that of region %q already", m.o.Region, maxRelayed, path.To)
+		return refuse(wire.RelayBusy, "region %q has %d relayed tunnels on that of region %q already", e.o.Region, maxRelayed, path.To)
 	}
 	defer func() { <-on.relayed }()
 	far, err := on.openRelay(ctx, wire.RelayPath{From: from, To: path.To, Hops: path.Hops - 1})
 	if err != nil {
-		return refuse(wire.RelayFailed, "region %q cannot pass the stream on to %q: %v", m.o.Region, path.To, err)
+		return refuse(wire.RelayFailed, "region %q cannot pass the stream on to %q: %v", e.o.Region, path.To, err)
 	}
 	there, back := t.p.relays.to(on.p), on.p.relays.to(t.p)
 	there.begin()
@@ -128,38 +128,39 @@ func (t *tunnel) passOn(ctx context.Context, near duplex, r *bufio.Reader, path 
 }
 
 // tunnelTo waits a little for a tunnel on which a relayed one may go on to a region.
-func (m *Manager) tunnelTo(ctx context.Context, region string) (*tunnel, error) {
+func (e *Endpoint) tunnelTo(ctx context.Context, region string) (*tunnel, error) {
 	ctx, cancel := context.WithTimeout(ctx, relayWait)
 	defer cancel()
 	for {
-		t, err := m.carrier(region)
+		t, err := e.carrier(region)
 		if err == nil || pause(ctx, relayPoll) != nil {
 			return t, err
 		}
 	}
 }
 
-// carrier returns the tunnel to a region if it may carry relayed ones.
-func (m *Manager) carrier(region string) (*tunnel, error) {
-	p := m.peerOf(region)
-	if p == nil {
-		return nil, refuse(wire.RelayNoTunnel, "region %q has no link to region %q", m.o.Region, region)
+// carrier returns a tunnel to a region that may carry relayed ones.
+func (e *Endpoint) carrier(region string) (*tunnel, error) {
+	if !e.knows(region) {
+		return nil, refuse(wire.RelayNoTunnel, "region %q has no link to region %q", e.o.Region, region)
 	}
-	switch t := p.current(); {
-	case t == nil:
-		return nil, refuse(wire.RelayNoTunnel, "region %q has no tunnel to region %q now", m.o.Region, region)
-	case t.c.network() == overRelay:
-		return nil, refuse(wire.RelayNoTunnel, "the tunnel from region %q to region %q is relayed itself", m.o.Region, region)
-	case t.agreed.Features&wire.FeatureRelay == 0:
-		return nil, refuse(wire.RelayTooOld, "version %s of region %q knows no relayed tunnels: upgrade it", t.remote.Software, region)
-	default:
-		return t, nil
+	err := refuse(wire.RelayNoTunnel, "region %q has no tunnel to region %q now", e.o.Region, region)
+	for t := range e.tunnels(region) {
+		switch {
+		case t.c.network() == overRelay:
+			err = refuse(wire.RelayNoTunnel, "the tunnel from region %q to region %q is relayed itself", e.o.Region, region)
+		case t.agreed.Features&wire.FeatureRelay == 0:
+			err = refuse(wire.RelayTooOld, "version %s of region %q knows no relayed tunnels: upgrade it", t.remote.Software, region)
+		default:
+			return t, nil
+		}
 	}
+	return nil, err
 }
 
 // openRelay opens a stream of a relayed tunnel.
 func (t *tunnel) openRelay(ctx context.Context, path wire.RelayPath) (duplex, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.p.m.o.DialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, t.p.m.ep.o.DialTimeout)
 	defer cancel()
 	s, err := t.c.open(ctx)
 	if err != nil {

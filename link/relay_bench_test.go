@@ -2,7 +2,6 @@ package link
 
 import (
 	"fmt"
-	"net"
 	"testing"
 	"time"
 
@@ -27,12 +26,11 @@ func benchRelay(b *testing.B, codec wire.Codec) {
 		for _, p := range peers {
 			h.do(b, &home.SetPeer{Peer: p.ID})
 		}
-		o := Options{Region: name, Home: h, Full: errFull, Local: &node{}, Identity: ca.issue(b, name), Peers: peers,
-			Listen: func() (net.PacketConn, error) { return net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}) }}
+		o := tuning{EndpointOptions{Region: name, Identity: ca.issue(b, name), Listen: onLoopback}, Options{Home: h, Full: errFull, Local: &node{}, Peers: peers}}
 		if name == "ap" {
 			relays(&o)
 		}
-		m, err := New(o)
+		m, err := o.open()
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -41,10 +39,10 @@ func benchRelay(b *testing.B, codec wire.Codec) {
 	}
 	ap := open("ap", peerFrom("eu"), peerFrom("us"))
 	defer ap.stop()
-	for ap.m.Addr() == nil {
+	for ap.m.ep.Addr() == nil {
 		time.Sleep(time.Millisecond)
 	}
-	hub := Peer{ID: "ap", Dial: []string{ap.m.Addr().String()}}
+	hub := Peer{ID: "ap", Dial: []string{ap.m.ep.Addr().String()}}
 	us := open("us", peerFrom("eu"), hub)
 	defer us.stop()
 	o := us.do(b, &home.Attach{Session: key("dev")})

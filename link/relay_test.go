@@ -21,10 +21,10 @@ func peerVia(name string, direct ...string) Peer {
 }
 
 // relays is a configuration of ap that lets eu and us meet.
-func relays(o *Options) { o.Relay = [][]string{{"eu", "us"}} }
+func relays(o *tuning) { o.Relay = [][]string{{"eu", "us"}} }
 
 // apart starts eu and us, which cannot reach each other, and ap, which is linked to both.
-func apart(t *testing.T, tune func(*Options), us, eu Peer) (w *world, nodes [3]*node) {
+func apart(t *testing.T, tune func(*tuning), us, eu Peer) (w *world, nodes [3]*node) {
 	t.Helper()
 	w = newWorld(t, 20*time.Millisecond)
 	w.wan.setCut(ip("eu"), ip("us"), true)
@@ -234,11 +234,11 @@ func TestRelay_Refused(t *testing.T) {
 		word  string // counted at the relay
 	}{
 		{"not allowed", func(t *testing.T) (*world, *node, *node) {
-			w, n := apart(t, func(*Options) {}, peerVia("us"), peerFrom("eu"))
+			w, n := apart(t, func(*tuning) {}, peerVia("us"), peerFrom("eu"))
 			return w, n[0], n[2]
 		}, []string{"relay://ap: refused", `region "ap" does not relay between "eu" and "us"`, "link.relay", "forbidden"}, "forbidden"},
 		{"another pair is allowed", func(t *testing.T) (*world, *node, *node) {
-			w, n := apart(t, func(o *Options) { o.Relay = [][]string{{"us", "sa"}, {"eu", "sa"}} }, peerVia("us"), peerFrom("eu"))
+			w, n := apart(t, func(o *tuning) { o.Relay = [][]string{{"us", "sa"}, {"eu", "sa"}} }, peerVia("us"), peerFrom("eu"))
 			return w, n[0], n[2]
 		}, []string{`region "ap" does not relay between "eu" and "us"`}, "forbidden"},
 		{"no tunnel to the other end", func(t *testing.T) (*world, *node, *node) {
@@ -259,7 +259,7 @@ func TestRelay_Refused(t *testing.T) {
 			w := newWorld(t, 20*time.Millisecond)
 			w.wan.setCut(ip("eu"), ip("us"), true)
 			w.wan.setCut(ip("eu"), ip("sa"), true)
-			between := func(regions ...string) func(*Options) { return func(o *Options) { o.Relay = [][]string{regions} } }
+			between := func(regions ...string) func(*tuning) { return func(o *tuning) { o.Relay = [][]string{regions} } }
 			sa := w.tuned("sa", between("eu", "us"), peerFrom("eu"), peerTo("us"), peerTo("ap"))
 			w.tuned("ap", between("eu", "sa"), peerFrom("eu"), peerFrom("sa"))
 			toSA, toUS := peerVia("sa"), peerFrom("us")

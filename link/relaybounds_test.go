@@ -17,10 +17,10 @@ type spliced struct {
 	eu, us *stranger
 }
 
-func handmade(t *testing.T, tune func(*Options)) *spliced {
+func handmade(t *testing.T, tune func(*tuning)) *spliced {
 	t.Helper()
 	s := &spliced{w: newWorld(t, 5*time.Millisecond)}
-	s.ap = s.w.tuned("ap", func(o *Options) { relays(o); tune(o) }, peerFrom("eu"), peerFrom("us"))
+	s.ap = s.w.tuned("ap", func(o *tuning) { relays(o); tune(o) }, peerFrom("eu"), peerFrom("us"))
 	s.eu, s.us = s.w.stranger(t, "eu", "ap"), s.w.stranger(t, "us", "ap")
 	for name, end := range map[string]*stranger{"eu": s.eu, "us": s.us} {
 		h := helloOf(name)
@@ -92,7 +92,7 @@ func (s *stranger) told() <-chan wire.InterestDelta {
 // given up in time. The relay's own traffic with both goes on.
 func TestRelay_EndThatTakesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s := handmade(t, func(o *Options) { o.StreamWindow, o.ConnWindow = 1<<20, 4<<20 })
+		s := handmade(t, func(o *tuning) { o.StreamWindow, o.ConnWindow = 1<<20, 4<<20 })
 		defer s.close()
 		told := map[string]<-chan wire.InterestDelta{"eu": s.eu.told(), "us": s.us.told()}
 		eu, us := s.stream(t)
@@ -121,7 +121,7 @@ func TestRelay_EndThatTakesNothing(t *testing.T) {
 // A stream on which nobody says anything ends, one on which somebody does goes on.
 func TestRelay_IdleStreamEnds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s := handmade(t, func(*Options) {})
+		s := handmade(t, func(*tuning) {})
 		defer s.close()
 		eu, us := s.stream(t)
 		var b [1]byte
@@ -150,7 +150,7 @@ func TestRelay_IdleStreamEnds(t *testing.T) {
 // that is free again can be taken.
 func TestRelay_Bounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s := handmade(t, func(*Options) {})
+		s := handmade(t, func(*tuning) {})
 		defer s.close()
 		var all [][2]duplex
 		begin := func() {
@@ -185,7 +185,7 @@ func TestRelay_OlderVersion(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 5*time.Millisecond)
 		defer w.close()
-		eu := w.tuned("eu", func(o *Options) { o.Relay = [][]string{{"ap", "us"}} }, peerVia("us"), peerFrom("ap"))
+		eu := w.tuned("eu", func(o *tuning) { o.Relay = [][]string{{"ap", "us"}} }, peerVia("us"), peerFrom("ap"))
 		old := w.stranger(t, "ap", "eu")
 		defer old.close()
 		h := helloOf("ap")
@@ -268,7 +268,7 @@ func TestRelay_WindowsGrow(t *testing.T) {
 // An end whose tunnel broke has another one at once, whatever the far end does not take.
 func TestRelay_FarEndThatTakesNothingHoldsNoTunnel(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s := handmade(t, func(o *Options) { o.StreamWindow, o.ConnWindow = 1<<20, 4<<20 })
+		s := handmade(t, func(o *tuning) { o.StreamWindow, o.ConnWindow = 1<<20, 4<<20 })
 		defer s.close()
 		eu, _ := s.stream(t)
 		go func() { _, _ = eu.Write(make([]byte, 64<<20)) }()

@@ -88,8 +88,8 @@ func (c *relayConn) plain(err error) error {
 }
 
 // dialRelay asks a region to pass a tunnel on to another one.
-func (m *Manager) dialRelay(ctx context.Context, via relayAddr, region string, c *tls.Config) (conn, error) {
-	t, err := m.carrier(via.region)
+func (e *Endpoint) dialRelay(ctx context.Context, via relayAddr, region string, c *tls.Config) (conn, error) {
+	t, err := e.carrier(via.region)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,12 @@ func (m *Manager) dialRelay(ctx context.Context, via relayAddr, region string, c
 		<-t.relayed
 		return nil, err
 	}
-	inner, err := m.transport.Load().tcp.greet(ctx, raw, withALPN(c, wire.ALPN))
+	tr := e.transport.Load()
+	if tr == nil {
+		_ = raw.Close()
+		return nil, errNoSockets
+	}
+	inner, err := tr.tcp.greet(ctx, raw, withALPN(c, wire.ALPN))
 	if errors.Is(err, errNoTCPAnswer) {
 		err = errNoRelayAnswer
 	}
@@ -109,8 +114,8 @@ func (m *Manager) dialRelay(ctx context.Context, via relayAddr, region string, c
 }
 
 // relayUp makes the links whose peers are dialled through a region try again.
-func (m *Manager) relayUp(region string) {
-	for _, p := range *m.peers.Load() {
+func (e *Endpoint) relayUp(region string) {
+	for _, p := range e.links() {
 		if slices.Contains(p.config().Dial, relayAddr{region}.String()) {
 			wake(p.changed)
 		}
@@ -120,7 +125,7 @@ func (m *Manager) relayUp(region string) {
 // askRelay opens a stream and waits for the answer, which is the far end's if the
 // relay agrees.
 func (t *tunnel) askRelay(ctx context.Context, region string) (*relayConn, error) {
-	own := t.p.m.o.Region
+	own := t.p.m.ep.o.Region
 	s, err := t.openRelay(ctx, wire.RelayPath{From: own, To: region, Hops: 1})
 	if err != nil {
 		return nil, fmt.Errorf("ask the relay: %w", err)
@@ -149,18 +154,19 @@ func (t *tunnel) askRelay(ctx context.Context, region string) (*relayConn, error
 // takeRelayed is the far end's part: an opening as over TCP. It returns when the
 // stream has ended.
 func (t *tunnel) takeRelayed(s duplex, r *bufio.Reader, path wire.RelayPath) error {
-	m, a := t.p.m, t.p.m.accepting.Load()
-	if path.From == t.remote.Region || m.peerOf(path.From) == nil || a == nil {
-		return refuse(wire.RelayUnknown, "region %q has no link to region %q: configure it there too", m.o.Region, path.From)
+	e := t.p.m.ep
+	a := e.accepting.Load()
+	if path.From == t.remote.Region || !e.knows(path.From) || a == nil {
+		return refuse(wire.RelayUnknown, "region %q has no link to region %q: configure it there too", e.o.Region, path.From)
 	}
 	if _, err := s.Write(wire.AppendControl(nil, &wire.RelayAnswer{Code: wire.RelayThrough})); err != nil {
 		return err
 	}
 	closed := make(chan struct{})
-	raw := newRelayConn(s, r, t.remote.Region, m.o.Region, func() { close(closed) })
+	raw := newRelayConn(s, r, t.remote.Region, e.o.Region, func() { close(closed) })
 	a.all.do(func(ctx context.Context) error { // not in the group of what carries it, the end of which waits for nothing
 		if err := protect(func() error { a.relayed(ctx, raw, path.From); return nil }); err != nil {
-			m.stranger(err)
+			e.stranger(err)
 			_ = raw.Close()
 		}
 		return nil
@@ -171,16 +177,16 @@ func (t *tunnel) takeRelayed(s duplex, r *bufio.Reader, path wire.RelayPath) err
 
 // relayed serves a tunnel that a relay passed on.
 func (a *accepting) relayed(ctx context.Context, raw *relayConn, from string) {
-	shakeCtx, done := context.WithTimeout(ctx, a.m.o.DialTimeout)
+	shakeCtx, done := context.WithTimeout(ctx, a.e.o.DialTimeout)
 	defer done()
 	c, err := a.over.welcome(shakeCtx, raw)
 	if err != nil {
 		return // a refused certificate was told
 	}
-	region, err := a.m.o.Identity.PeerRegion(c.tls())
+	region, err := a.e.o.Identity.PeerRegion(c.tls())
 	if err != nil || region != from {
 		err = fmt.Errorf("identity: %s passed on a tunnel of region %q, its certificate is of %q", raw.via, from, region)
-		a.m.stranger(err)
+		a.e.stranger(err)
 		c.close(wire.GoodbyeIdentity, err.Error())
 		return
 	}

@@ -134,7 +134,7 @@ func TestLink_ClassesAreApart(t *testing.T) {
 		us := w.region("us", peerFrom("eu"))
 		p := peerTo("us")
 		p.Compress = wire.CodecNone
-		eu := w.tuned("eu", func(o *Options) { o.SendWindow = 64 << 10 }, p)
+		eu := w.tuned("eu", func(o *tuning) { o.SendWindow = 64 << 10 }, p)
 		eu.home.do(t, &home.SetPeer{Peer: "us", Classes: []home.Class{{Name: "commands", Filters: []string{"cmd/#"}}}})
 		us.home.subscribe(t, "dev", "cmd/#")
 		us.home.subscribe(t, "bulk", "bulk/#")

@@ -39,13 +39,13 @@ const (
 
 // tcpTransport dials and accepts TCP connections of a Manager.
 type tcpTransport struct {
-	o        *Options
+	o        *EndpointOptions
 	listener net.Listener // nil: nobody can dial us over TCP
 	server   *tls.Config
 	conns    sync.WaitGroup
 }
 
-func listenTCP(o *Options, server *tls.Config) (*tcpTransport, error) {
+func listenTCP(o *EndpointOptions, server *tls.Config) (*tcpTransport, error) {
 	t := &tcpTransport{o: o, server: server}
 	if o.ListenTCP == nil {
 		return t, nil

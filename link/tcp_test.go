@@ -241,7 +241,7 @@ func TestTCP_ReceiverThatStandsStill(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 20*time.Millisecond)
 		defer w.close()
-		small := func(o *Options) { o.StreamWindow, o.ConnWindow, o.SendWindow = leastWindow, 2*leastWindow, 16<<20 }
+		small := func(o *tuning) { o.StreamWindow, o.ConnWindow, o.SendWindow = leastWindow, 2*leastWindow, 16<<20 }
 		us := w.tuned("us", small, peerFrom("eu"))
 		eu := w.tuned("eu", small, peerOverTCP("us"))
 		us.home.subscribe(t, "dev", "e/#")
@@ -275,7 +275,7 @@ func TestTCP_SilentStrangers(t *testing.T) {
 		eu := w.region("eu", peerTo("us"))
 		took := eventually(t, time.Second, "UDP up beside silent strangers", func() bool { return eu.status("us").State == Up })
 		ap := w.region("ap", peerOverTCP("us"))
-		tookTCP := eventually(t, us.m.o.DialTimeout+2*dialMost, "TCP up once they were given up", func() bool { return ap.status("us").State == Up })
+		tookTCP := eventually(t, us.m.ep.o.DialTimeout+2*dialMost, "TCP up once they were given up", func() bool { return ap.status("us").State == Up })
 		t.Logf("up on UDP after %v, on TCP after %v", took, tookTCP)
 	})
 }

@@ -69,7 +69,7 @@ const (
 // Test tries a link now, step by step. It takes seconds, less than 30; a link is
 // tested once at a time.
 func (m *Manager) Test(ctx context.Context, id home.ID, o TestOptions) (Test, error) {
-	p := (*m.peers.Load())[id]
+	p := (*m.peers.Load())[linkTo(id)]
 	if p == nil {
 		return Test{}, ErrNoLink
 	}

@@ -88,14 +88,14 @@ func TestTest_NamesTheStepThatFails(t *testing.T) {
 			v, _ := us.home.st.Wanted()
 			eu.home.do(t, &home.Interest{Peer: "us", Epoch: us.home.st.Epoch(), Full: true, Version: v, Add: []home.InterestFilter{{Filter: "forged"}}})
 		}, "interest", TestFailed, "the contents differ"},
-		{"held", func(_ *testing.T, _ *world, eu, _ *node) { eu.m.peerOf("us").hold("cmd", "a message cannot be read") }, "spool", TestFailed, "held back: a message cannot be read"},
-		{"held there", func(_ *testing.T, _ *world, _, us *node) { us.m.peerOf("eu").hold("cmd", "a message cannot be read") }, "peer", TestFailed, "held back there: a message cannot be read"},
+		{"held", func(_ *testing.T, _ *world, eu, _ *node) { eu.m.linkWith("us").hold("cmd", "a message cannot be read") }, "spool", TestFailed, "held back: a message cannot be read"},
+		{"held there", func(_ *testing.T, _ *world, _, us *node) { us.m.linkWith("eu").hold("cmd", "a message cannot be read") }, "peer", TestFailed, "held back there: a message cannot be read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := newWorld(t, 20*time.Millisecond)
 				defer w.close()
-				us := w.tuned("us", func(o *Options) { o.DigestEvery = time.Hour }, peerFrom("eu"))
+				us := w.tuned("us", func(o *tuning) { o.DigestEvery = time.Hour }, peerFrom("eu"))
 				eu := w.region("eu", peerTo("us"))
 				us.home.subscribe(t, "dev", "events/#")
 				wantsKnown(t, eu, us)

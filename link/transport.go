@@ -17,7 +17,7 @@ type transport struct {
 
 // listen opens the sockets. refused is told of handshakes that fail by the peer's
 // certificate; nothing else hears of them.
-func listen(o *Options, refused func(error)) (*transport, error) {
+func listen(o *EndpointOptions, refused func(error)) (*transport, error) {
 	server := withALPN(o.Identity.ServerTLS(), wire.ALPN)
 	if verify := server.VerifyConnection; verify != nil {
 		server.VerifyConnection = func(s tls.ConnectionState) error {

@@ -8,15 +8,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"causeway/internal/home"
 	"causeway/link/wire"
 )
 
 // tunnel is one open connection to a peer. run owns it; close may be called by
 // anyone.
 type tunnel struct {
+	stance                 // of our end: another one needs another tunnel
 	p          *peer
-	st         *home.State // our home, as it was opened: another one needs another tunnel
 	c          conn
 	s          control
 	r          *bufio.Reader
@@ -45,13 +44,13 @@ type tunnel struct {
 	senders senderList
 }
 
-func newTunnel(p *peer, st *home.State, c conn, s control, r *bufio.Reader, remote wire.Hello, agreed wire.Agreement, dialled bool) *tunnel {
+func newTunnel(p *peer, ours stance, c conn, s control, r *bufio.Reader, remote wire.Hello, agreed wire.Agreement, dialled bool) *tunnel {
 	why := "the peer dialled over TCP"
 	if c.network() == overRelay {
 		why = "the peer dialled through a relay"
 	}
 	return &tunnel{
-		p: p, st: st, c: fitting(c, agreed, p.m.o.ConnWindow), s: s, r: r, remote: remote, agreed: agreed, dialled: dialled,
+		stance: ours, p: p, c: fitting(c, agreed, p.m.ep.o.ConnWindow), s: s, r: r, remote: remote, agreed: agreed, dialled: dialled,
 		began: time.Now(), ended: make(chan struct{}), whyNotUDP: why,
 		detour: make(chan struct{}, 1), relayed: make(chan struct{}, maxRelayed), out: newOutbox(), asked: make(chan wire.InterestRequest, 1),
 		answers: make(chan wire.Answer, 1),
@@ -61,7 +60,11 @@ func newTunnel(p *peer, st *home.State, c conn, s control, r *bufio.Reader, remo
 // preferred says whether the tunnel is the one of a pair that stays: dialled by
 // the region with the smaller name.
 func (t *tunnel) preferred() bool {
-	return t.dialled == (t.p.m.o.Region < t.remote.Region)
+	ours, theirs := t.p.m.ep.o.Region, t.remote.Region
+	if ours == theirs { // two homes of one region
+		ours, theirs = string(t.p.m.id), t.remote.Home
+	}
+	return t.dialled == (ours < theirs)
 }
 
 // outranks says whether t stays although n, of the same two runs, was opened after
@@ -98,11 +101,9 @@ func (t *tunnel) run(ctx context.Context) error {
 	g.do(t.out.watch)
 	g.do(func(ctx context.Context) error { return t.acceptStreams(ctx, g, t.c.receive) })
 	g.do(func(ctx context.Context) error { return t.acceptStreams(ctx, g, t.receiveBoth) })
-	g.do(func(ctx context.Context) error { return t.runSenders(ctx, g) })
-	g.do(t.sendLive)
-	g.do(t.tellWanted)
-	g.do(t.sendCanaries)
+	g.do(t.announce)
 	g.do(t.fit)
+	t.begin(g)
 	err := g.wait()
 	if b, ok := t.c.(*bundle); ok {
 		return b.because(err)
@@ -110,14 +111,38 @@ func (t *tunnel) run(ctx context.Context) error {
 	return err
 }
 
+// begin starts what the tunnel is for.
+func (t *tunnel) begin(g *group) {
+	switch {
+	case t.purpose == wire.PurposeLink:
+		g.do(func(ctx context.Context) error { return t.runSenders(ctx, g) })
+		g.do(t.sendLive)
+		g.do(t.tellWanted)
+		g.do(t.sendCanaries)
+	case t.purpose == wire.PurposeDrain && t.role == RoleFenced:
+		g.do(func(ctx context.Context) error { return t.runSenders(ctx, g) })
+	}
+}
+
 // errHomeChanged ends a tunnel whose home was closed or opened anew.
 var errHomeChanged = errors.New("our home was closed, or opened anew")
+
+// errStance ends a tunnel whose end here is not what it was: another role, or epoch.
+func (t *tunnel) errStance() error {
+	return refuse(wire.GoodbyeRole, "the copy of home %q in region %q is now: %s", t.p.m.id, t.p.m.ep.o.Region, t.p.m.o.Role())
+}
 
 // homePoll is how often a tunnel looks whether its home is still the same.
 const homePoll = 500 * time.Millisecond
 
 func (t *tunnel) watchHome(ctx context.Context) error {
+	if t.st == nil {
+		return nil
+	}
 	for t.p.m.o.Home.State() == t.st {
+		if now, err := t.p.stance(); err != nil || now != t.stance {
+			return t.errStance()
+		}
 		if pause(ctx, homePoll) != nil {
 			return nil
 		}
@@ -150,7 +175,7 @@ func (t *tunnel) watchGateway(ctx context.Context) error {
 		}
 	}
 	t.p.canaries.forget()
-	return errNotGateway(t.p.m.o.Region)
+	return errNotGateway(t.p.m.ep.o.Region)
 }
 
 // closeFor tells the peer why, as far as it is the peer's business.
@@ -161,11 +186,11 @@ func (t *tunnel) closeFor(ctx context.Context) {
 	case errors.As(cause, &no):
 		t.close(no.code, no.reason)
 	case errors.Is(cause, context.Canceled):
-		t.close(wire.GoodbyeShutdown, "region "+t.p.m.o.Region+" stops the link")
+		t.close(wire.GoodbyeShutdown, "region "+t.p.m.ep.o.Region+" stops the link")
 	case isBreach(cause):
 		t.close(wire.GoodbyeProtocol, cause.Error())
 	default:
-		t.close(wire.GoodbyeFailed, "region "+t.p.m.o.Region+" gave the tunnel up")
+		t.close(wire.GoodbyeFailed, "region "+t.p.m.ep.o.Region+" gave the tunnel up")
 	}
 }
 
@@ -207,6 +232,8 @@ func (t *tunnel) readControl(ctx context.Context, g *group) error {
 			t.heard(m)
 		case *wire.Connections:
 			t.heardWish(m)
+		case *wire.Hosts:
+			t.heardHosts(m)
 		case *wire.Goodbye:
 			return &closedError{m.Code, m.Reason}
 		}
@@ -246,13 +273,15 @@ func (t *tunnel) serveStream(ctx context.Context, s receiveStream) error {
 	if err != nil {
 		return err
 	}
-	switch head.Kind {
-	case wire.StreamSpool:
+	switch {
+	case head.Kind == wire.StreamSpool && t.takesSpool():
 		return t.receiveSpool(ctx, s, r, head)
-	case wire.StreamLive:
+	case head.Kind == wire.StreamLive && t.purpose == wire.PurposeLink:
 		return t.receiveLive(ctx, r)
-	case wire.StreamInterest:
+	case head.Kind == wire.StreamInterest && t.purpose == wire.PurposeLink:
 		return t.receiveInterest(ctx, r)
+	}
+	switch head.Kind {
 	case wire.StreamRelay:
 		if both, ok := s.both(); ok {
 			t.serveRelay(ctx, both, r, head.Path)
@@ -261,4 +290,9 @@ func (t *tunnel) serveStream(ctx context.Context, s receiveStream) error {
 		return t.discard(r, head)
 	}
 	return nil // of a later version: refused alone
+}
+
+// takesSpool says whether the peer may send what it spooled for us.
+func (t *tunnel) takesSpool() bool {
+	return t.purpose == wire.PurposeLink || t.purpose == wire.PurposeDrain && t.role == RoleHost
 }

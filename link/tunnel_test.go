@@ -73,7 +73,7 @@ func TestTunnel_RestartedPeerIsKnownAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 20*time.Millisecond)
 		defer w.close()
-		long := func(o *Options) { o.IdleTimeout = time.Minute }
+		long := func(o *tuning) { o.IdleTimeout = time.Minute }
 		us := w.tuned("us", long, peerFrom("eu"))
 		eu := w.tuned("eu", long, peerTo("us"))
 		up(t, eu, "us")

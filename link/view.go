@@ -58,7 +58,7 @@ func (v *View) encode() []byte {
 // view is how this side sees the link.
 func (t *tunnel) view(q *wire.Question) *View {
 	cfg, st, policy := t.p.config(), t.st, t.policy()
-	v := &View{Region: t.p.m.o.Region, Software: t.p.m.o.Software, Wants: t.wants(), Holds: t.holds()}
+	v := &View{Region: t.p.m.ep.o.Region, Software: t.p.m.ep.o.Software, Wants: t.wants(), Holds: t.holds()}
 	if c := t.p.canaries.status(time.Now()); c.Known {
 		v.Canary = &Ages{c.OutAge.Seconds(), c.InAge.Seconds()}
 	}

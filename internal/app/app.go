@@ -318,9 +318,23 @@ func (a *App) newLinks() (err error) {
 	if len(links) == 0 || a.replicant() { // the node that leads has the links
 		return nil
 	}
-	o := link.Options{Region: a.cfg.Region, Leaf: a.cfg.Leaf, Software: a.opts.Build.Version, Home: a.home, Full: replica.ErrFull, Local: local{a.home}, Identity: a.opts.LinkIdentity,
-		Listen: a.opts.ListenLinks, Logger: a.log.With("component", "link"), MaxMessage: int(a.cfg.Limits.Packet),
-		CanaryEvery: canaryEvery}
+	e, err := a.newEndpoint()
+	if err != nil {
+		return err
+	}
+	o := link.Options{Home: a.home, Full: replica.ErrFull, Local: local{a.home}, Logger: a.log.With("component", "link"),
+		MaxMessage: int(a.cfg.Limits.Packet), CanaryEvery: canaryEvery, Gateway: a.home.gateway()}
+	for _, l := range links {
+		o.Peers = append(o.Peers, linkPeer(l))
+	}
+	a.home.links, err = link.New(e, o)
+	return err
+}
+
+// newEndpoint makes what the tunnels of all homes begin and end at.
+func (a *App) newEndpoint() (_ *link.Endpoint, err error) {
+	o := link.EndpointOptions{Region: a.cfg.Region, Leaf: a.cfg.Leaf, Software: a.opts.Build.Version, Identity: a.opts.LinkIdentity,
+		Listen: a.opts.ListenLinks, Logger: a.log.With("component", "link"), Relay: relaySets(a.cfg.Link.Relay)}
 	if o.Identity == nil {
 		o.Identity = a.certs
 	}
@@ -330,16 +344,10 @@ func (a *App) newLinks() (err error) {
 			o.ListenTCP = a.listenLinksTCP
 		}
 	}
-	o.Gateway = a.home.gateway()
 	if o.ResetKey, err = a.certs.resetKey(); err != nil {
-		return err
+		return nil, err
 	}
-	for _, l := range links {
-		o.Peers = append(o.Peers, linkPeer(l))
-	}
-	o.Relay = relaySets(a.cfg.Link.Relay)
-	a.home.links, err = link.New(o)
-	return err
+	return link.NewEndpoint(o)
 }
 
 func (a *App) listenLinks() (net.PacketConn, error) {

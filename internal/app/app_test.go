@@ -139,8 +139,8 @@ links: [ { peer: %s %s } ]
 `, name, filepath.Join(d, "data"), d, d, d, d, peer, dial)
 	}
 	b := start(t, yaml("us", "eu", us, ""), app.Options{})
-	await(t, "the link's socket", func() bool { return b.Links().Addr() != nil })
-	a := start(t, yaml("eu", "us", eu, fmt.Sprintf(", dial: [\"udp://%s\"]", b.Links().Addr())), app.Options{})
+	await(t, "the link's socket", func() bool { return b.Links().Endpoint().Addr() != nil })
+	a := start(t, yaml("eu", "us", eu, fmt.Sprintf(", dial: [\"udp://%s\"]", b.Links().Endpoint().Addr())), app.Options{})
 	await(t, "the link", func() bool { return a.Links().Status()[0].State == link.Up })
 
 	got := make(chan string, 100)

@@ -123,7 +123,9 @@ const officeEvery = 100 * time.Millisecond
 
 // runLinks runs the links while this node leads the home: a region speaks to
 // another with one voice. The peers dial all nodes, and find the one that answers.
-func (h *homeService) runLinks(ctx context.Context) error { return h.runAtLeader(ctx, h.links.Run) }
+func (h *homeService) runLinks(ctx context.Context) error {
+	return h.runAtLeader(ctx, h.links.RunWithEndpoint)
+}
 
 // runAtLeader runs something whenever this node leads the home.
 func (h *homeService) runAtLeader(ctx context.Context, run func(context.Context) error) error {

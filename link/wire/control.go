@@ -23,6 +23,7 @@ const (
 	typeAnswer          = 9
 	typeConnections     = 10
 	typeJoin            = 11
+	typeHosts           = 12
 	typeInterestDigest  = 16
 	typeInterestChunk   = 17
 	typeInterestDelta   = 18
@@ -66,6 +67,8 @@ const (
 	GoodbyeIdentity     uint64 = 5 // certificate and opening do not agree
 	GoodbyeFailed       uint64 = 6 // the sender cannot go on with this tunnel
 	GoodbyeNotGateway   uint64 = 7 // another node of the region has its links: try the next address
+	GoodbyeRole         uint64 = 8 // the copy there is not what the tunnel is for: try another region
+	GoodbyeSuperseded   uint64 = 9 // a higher epoch of the sender's, or receiver's, home is known
 )
 
 // GoodbyeText is what a code says by itself: over TCP a connection is closed with
@@ -73,7 +76,8 @@ const (
 func GoodbyeText(code uint64) string {
 	texts := []string{"it stops the link", "another tunnel of the pair is in use", "it has no link to this region", "no common version",
 		"it says that we broke the protocol; its log has more", "certificate and opening do not agree", "it gave the tunnel up",
-		"that node of the region has no links now"}
+		"that node of the region has no links now", "its copy of the home is not what the tunnel is for",
+		"a higher epoch of the home is known"}
 	if code < uint64(len(texts)) {
 		return texts[code]
 	}
@@ -192,6 +196,8 @@ func parseControl(kind uint64, body []byte) (Control, error) {
 		m = &Connections{Want: f.uvarint("connections"), TCP: f.byte("over TCP") != 0}
 	case typeJoin:
 		m = f.join()
+	case typeHosts:
+		m = f.hosts()
 	case typeInterestRequest:
 		m = f.interestRequest()
 	case typeInterestDigest:

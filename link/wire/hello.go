@@ -37,11 +37,16 @@ const (
 	FeatureZstdStream uint64 = 1 << 8
 )
 
+// FeatureHomes: the opening says which home is wanted and what the sender's copy is;
+// streams of the kinds StreamCall and StreamShip are known.
+const FeatureHomes uint64 = 1 << 10
+
 // IsLeaf is no feature but says among them what the sender is: a leaf region.
 const IsLeaf uint64 = 1 << 9
 
 // Features are those of this build.
-const Features = FeatureZstd | FeatureS2 | FeatureRelay | FeatureGroups | FeatureCanary | FeatureTest | FeatureBundle | FeatureZstdStream
+const Features = FeatureZstd | FeatureS2 | FeatureRelay | FeatureGroups | FeatureCanary | FeatureTest | FeatureBundle | FeatureZstdStream |
+	FeatureHomes
 
 // magic opens every tunnel, so that a stray speaker of another protocol is told
 // from an old Causeway.
@@ -75,6 +80,51 @@ type Hello struct {
 	// MaxMessage is the largest message the sender of this takes, as MessageBytes
 	// counts it. Larger ones must not be sent.
 	MaxMessage uint64
+
+	// What follows comes with FeatureHomes. Who does not know of it hosts the home of
+	// its region and wants the one of the other's.
+	Role    Role
+	Purpose Purpose
+	To      string // the home that is wanted
+	Known   Epoch  // the highest of To that the sender has heard of
+}
+
+// Role is what a copy of a home is to the others.
+type Role byte
+
+// Roles. A node without a home is a witness.
+const (
+	RoleHost    Role = 0
+	RoleStandby Role = 1 // takes what the host ships
+	RoleFenced  Role = 2 // hosts no more; what it still has for others drains
+	RoleWitness Role = 3
+)
+
+func (r Role) String() string {
+	names := [...]string{"host", "standby", "fenced", "witness"}
+	if int(r) < len(names) {
+		return names[r]
+	}
+	return fmt.Sprintf("role %d", byte(r))
+}
+
+// Purpose is what a tunnel is for.
+type Purpose byte
+
+// Purposes. Calls go by each tunnel.
+const (
+	PurposeLink  Purpose = 0 // between the hosts of two homes
+	PurposeDrain Purpose = 1 // from a fenced copy of a home to the host of another one
+	PurposeShip  Purpose = 2 // from the host of a home to a standby of it
+	PurposeCalls Purpose = 3 // for nothing else
+)
+
+func (p Purpose) String() string {
+	names := [...]string{"link", "drain", "ship", "calls"}
+	if int(p) < len(names) {
+		return names[p]
+	}
+	return fmt.Sprintf("purpose %d", byte(p))
 }
 
 // Leaf says that the sender's region is a leaf.
@@ -92,6 +142,11 @@ func (h *Hello) Append(b []byte) []byte {
 	body = appendString(body, h.Software)
 	body = binary.BigEndian.AppendUint64(body, h.Instance)
 	body = binary.AppendUvarint(body, h.MaxMessage)
+	if h.Features&FeatureHomes != 0 {
+		body = append(body, byte(h.Role), byte(h.Purpose))
+		body = appendString(body, h.To)
+		body = appendEpoch(body, h.Known)
+	}
 	b = append(b, magic...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(body)))
 	return append(b, body...)
@@ -131,6 +186,10 @@ func parseHello(b []byte) (Hello, error) {
 		Software:   f.string("software version", maxName),
 		Instance:   f.uint64("instance"),
 		MaxMessage: f.uvarint("largest message"),
+	}
+	if f.err == nil && h.Features&FeatureHomes != 0 {
+		h.Role, h.Purpose = Role(f.byte("role")), Purpose(f.byte("purpose"))
+		h.To, h.Known = f.string("wanted home", maxName), f.epoch()
 	}
 	if f.err == nil && h.Min > h.Max {
 		f.fail(corrupt("versions run from %d to %d", h.Min, h.Max))
