@@ -123,7 +123,8 @@ type Options struct {
 	// Gateway says that this node has the home's links, as of now: that it leads
 	// the home and knows so. Of the nodes of a region one may. It is asked at every
 	// opening and every gatewayPoll, must be cheap and must not block. Nil means
-	// yes: the region has one node.
+	// yes: the region has one node. Of a copy that every node has for itself one node
+	// may say yes, too.
 	Gateway func() bool
 	// Role is what our copy of the home is, as of now. It is asked like Gateway. Nil
 	// means RoleHost.
@@ -138,12 +139,17 @@ type Options struct {
 	Standbys func() []string
 	Source   Source  // what is shipped; nil: nothing is
 	Standby  Standby // what is shipped to us while our copy stands by; nil: nothing is taken
-	// Shipped is told what the standby has, whenever that changes. It must not block.
+	// Diverged is told that what our copy, which stands by, has is not what the host has at
+	// the same place: it has records of its own. Nothing is shipped to it, nor replaced in it,
+	// until Standby.Position is zero. It must not block and may be called more than once.
+	Diverged func(id home.ID, host home.CopyPosition)
+	// Shipped is told what the standby has, whenever that changes and now and then. It must
+	// not block.
 	Shipped func(Shipped)
 	// AwaitShipped calls done once our standby has applied the record of that number, or
-	// need not be waited for; degraded says which. It must not block. Nil means that
-	// our home has no standby.
-	AwaitShipped func(record uint64, done func(degraded bool))
+	// need not be waited for. It must not block, and may call done at once. It may forget
+	// done for good. Nil means that our home has no standby.
+	AwaitShipped func(record uint64, done func())
 
 	// Answer answers calls of other regions, as their certificates name them. It may
 	// block until ctx ends, and be called concurrently. An error is told to the caller
@@ -322,6 +328,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Standbys == nil {
 		o.Standbys = func() []string { return nil }
+	}
+	if o.Diverged == nil {
+		o.Diverged = func(home.ID, home.CopyPosition) {}
 	}
 	if o.Shipped == nil {
 		o.Shipped = func(Shipped) {}

@@ -8,66 +8,66 @@ import (
 	"causeway/internal/home"
 )
 
-// ErrTooOld is wrapped by Source.Tail when the records asked for are not in the log any
-// more: a standby that stands there needs a copy.
-var ErrTooOld = errors.New("the log begins later")
+// Errors that a Source wraps, upon which records alone do not help a standby.
+var (
+	// ErrTooOld: the log does not reach back to where the standby is.
+	ErrTooOld = errors.New("the home's log does not reach back so far")
+	// ErrOtherChain: the standby has other records than this copy at the same place.
+	ErrOtherChain = errors.New("the two copies of the home went different ways")
+)
 
-// Source is a copy of a home that hosts, as its shipping needs it. It is asked at the
-// node that leads the copy. Methods may be called concurrently.
+// Source is a copy of a home that hosts, as its shipping needs it beside the Home. It is
+// asked at the node that leads the copy. Methods may be called concurrently.
 type Source interface {
-	// Position is where the copy stands: what is committed and applied here.
-	Position() home.CopyPosition
-	// Tail returns records in the form that may leave for a region, in order and without
-	// a gap: what follows the first `after` of them, at least one and about maxBytes.
-	// It waits until there is one. It fails with ErrTooOld if the log begins later. What
-	// it returns is not changed by anyone.
-	Tail(ctx context.Context, to string, after uint64, maxBytes int) ([]home.Shipment, error)
+	// Tail returns the records behind a position in the form in which they may go to a
+	// region: first an anchor, which is a shipment without Data that has the number and the
+	// chain of the position itself, then the records, in order, of about maxBytes together
+	// and at least one. It waits until there is one. Nobody changes what it returned. Errors:
+	// ErrTooOld, ErrOtherChain, others for good.
+	Tail(ctx context.Context, to string, after home.CopyPosition, maxBytes int) ([]home.Shipment, error)
 	// Copy begins a copy for a region, as of now.
 	Copy(ctx context.Context, to string) (Copier, error)
 }
 
 // Copier is a consistent copy of a home, in parts. One goroutine at a time uses it.
 type Copier interface {
-	// Position is what the copy is of.
+	// Position is what the copy is of; what follows it is Tail's.
 	Position() home.CopyPosition
-	// Next returns the part that follows a key, of about maxBytes, and the last key in
-	// it; nil for both at the end. Key nil is before the first one. The part belongs to
-	// the caller.
-	Next(after []byte, maxBytes int) (part, last []byte, err error)
+	// Next returns what follows a key, nil for all, of about maxBytes, and the last key in
+	// it. An empty chunk says that there is nothing more. The chunk belongs to the caller.
+	Next(after []byte, maxBytes int) (chunk, last []byte, err error)
 	Close()
 }
 
 // Standby is a copy of a home that stands by, as its shipping needs it. It is asked at
 // the node that leads the copy.
 type Standby interface {
-	// Position is where the copy stands: what is on a majority of the region's disks
-	// and applied. The zero position is that of an empty copy.
-	Position() home.CopyPosition
-	// Append takes records, which follow those it took before. It returns when they
-	// are taken, which may be long before Position says so, and waits while it has too
-	// many that are not. It refuses a gap and what has another chain.
-	Append(ctx context.Context, records []home.Shipment) error
-	// Advanced waits until Position has more than `after` records, or another epoch
-	// than it had.
-	Advanced(ctx context.Context, after home.CopyPosition) (home.CopyPosition, error)
-	// Partial is how far a copy came that is not complete: what it is of, and the last
-	// key of it that is on disk. False if there is none.
-	Partial() (at home.CopyPosition, last []byte, ok bool)
-	// Incoming takes a copy: the partial one goes on if resume is set, else it is given
-	// up and a new one begins. What the copy had before stays what Position is of until
-	// the new one is complete. [E10]
+	// Position is where the copy stands: what is applied and on a majority of the region's
+	// disks. The zero position is that of a copy that has nothing, or nothing of its own
+	// that is not kept elsewhere: it may be replaced. An error is why it cannot go on by
+	// records, and takes a copy as if it had nothing.
+	Position() (home.CopyPosition, error)
+	// WaitPosition waits until more than `after` records are applied and returns the
+	// position then. It fails with ctx, and when the copy has stopped.
+	WaitPosition(ctx context.Context, after uint64) (home.CopyPosition, error)
+	// Append takes records as Source.Tail returned them, an anchor first. They belong to it
+	// from then on. It returns when they are taken, in order, and waits while it has too
+	// many that are not applied. It refuses a gap and what has another chain.
+	Append(ctx context.Context, list []home.Shipment) error
+	// Incoming begins to take a copy of a position. What the copy had before stays what
+	// Position is of until the new one is whole. [E10] With resume it goes on with one of
+	// the same position that was begun. A second one ends the first.
 	Incoming(ctx context.Context, at home.CopyPosition, resume bool) (CopySink, error)
 }
 
-// CopySink takes the parts of a copy, in order. One goroutine uses it.
+// CopySink takes the chunks of a copy, in order. One goroutine uses it.
 type CopySink interface {
-	// Put takes a part whose last key is last. What Put has returned for may be found
-	// again by Standby.Partial after a crash, or not.
-	Put(part, last []byte) error
-	// Finish makes the copy the home's: Position is its position then.
-	Finish() error
-	// Close ends it as it stands: a partial copy stays one. After Finish it does nothing.
-	Close()
+	// After is the last key that is here: the next chunk is what follows it. Nil: all.
+	After() []byte
+	// Put takes a chunk. It returns when there is room for another; an error ends the sink.
+	Put(ctx context.Context, chunk []byte) error
+	// Finish makes the copy the home's. Its Home and Standby may be opened anew for that.
+	Finish(ctx context.Context) error
 }
 
 // Shipped is what the standbys of a home have.

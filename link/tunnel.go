@@ -14,7 +14,7 @@ import (
 // tunnel is one open connection to a peer. run owns it; close may be called by
 // anyone.
 type tunnel struct {
-	stance                 // of our end: another one needs another tunnel
+	stance     // of our end: another one needs another tunnel
 	p          *peer
 	c          conn
 	s          control
