@@ -145,13 +145,42 @@ func (f *Fleet) arrival(i int) func(uint32, time.Time) {
 	}
 }
 
-// heardIn is how long it may take until publishers in one region know of the
-// subscribers in another: SUBACK does not wait for that.
-const heardIn = 500 * time.Millisecond
+// hearIn bounds how long it may take until publishers in one region know of the
+// subscribers in another, and hearEvery is how often they try.
+const (
+	hearIn    = time.Minute
+	hearEvery = 250 * time.Millisecond
+)
+
+// hear has each publisher send one message after another until one arrives: SUBACK
+// does not wait until the other region has heard of a subscription. Whatever is
+// acknowledged behind that one must arrive.
+func (f *Fleet) hear(ctx context.Context) error {
+	for end := time.Now().Add(hearIn); pause(ctx, hearEvery); {
+		deaf := 0
+		for i, s := range f.Streams {
+			if s.Received.Load() > 0 {
+				continue
+			}
+			if deaf++; s.Acked.Load() == s.Sent.Load() {
+				f.Publishers[i].Allow(s.Sent.Load() + 1)
+			}
+		}
+		switch {
+		case deaf == 0:
+			return nil
+		case time.Now().After(end):
+			return fmt.Errorf("of %d of %d subscriptions nothing was heard over there within %v", deaf, f.N, hearIn)
+		}
+	}
+	return ctx.Err()
+}
 
 func (f *Fleet) measure(ctx context.Context) (*Result, error) {
-	if len(f.To) > 0 && !pause(ctx, heardIn) {
-		return nil, ctx.Err()
+	if len(f.To) > 0 {
+		if err := f.hear(ctx); err != nil {
+			return nil, err
+		}
 	}
 	f.Go()
 	if !pause(ctx, f.Warmup) {
@@ -217,15 +246,18 @@ func (f *Fleet) Go() {
 	f.halt = cancel
 	start := time.Now()
 	step := time.Duration(float64(time.Second) / f.Rate)
+	sent := make([]uint64, f.N) // by hear
 	for i, p := range f.Publishers {
-		p.paced(func(n uint64) time.Time { return start.Add(time.Duration(n*uint64(f.N)+uint64(i)) * step) })
+		sent[i] = f.Streams[i].Sent.Load()
+		p.paced(func(n uint64) time.Time { return start.Add(time.Duration((n-sent[i])*uint64(f.N)+uint64(i)) * step) })
 	}
 	f.pace.Go(func() {
 		for k := uint64(0); ; k++ {
 			if d := time.Until(start.Add(time.Duration(k) * step)); d > 0 && !pause(ctx, d) || ctx.Err() != nil {
 				return
 			}
-			f.Publishers[k%uint64(f.N)].Allow(k/uint64(f.N) + 1)
+			i := k % uint64(f.N)
+			f.Publishers[i].Allow(sent[i] + k/uint64(f.N) + 1)
 		}
 	})
 }

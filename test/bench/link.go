@@ -127,7 +127,9 @@ func (b *bench) cross(ctx context.Context, x *broker, c crossing) error {
 	// SUBACK does not wait for the other region, and a busy machine may take longer
 	// than the load waits.
 	b.report.total("sent before a subscription was heard of over there", x.name, res.Unheard)
-	res.Lost -= res.Unheard
+	if res.Lost -= res.Unheard; res.Lost > 0 {
+		x.whereTheyAre()
+	}
 	b.ledger(x, &res.Sums)
 	return nil
 }

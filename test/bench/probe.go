@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"sort"
 	"strconv"
 	"strings"
@@ -47,6 +48,29 @@ func (x *broker) probe() (p probe, err error) {
 		}
 	}
 	return p, nil
+}
+
+// whereTheyAre prints what each node says of messages that did not arrive: those it
+// dropped, by reason, and those that wait.
+func (x *broker) whereTheyAre() {
+	if x.trial == nil {
+		return
+	}
+	for _, n := range x.trial.Nodes[:len(x.pids)] {
+		resp, err := http.Get("http://" + n.Metrics + "/metrics")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			continue
+		}
+		for in := bufio.NewScanner(resp.Body); in.Scan(); {
+			name, _, _ := strings.Cut(in.Text(), "{")
+			told := strings.HasSuffix(name, "dropped_total") || strings.HasSuffix(name, "_messages") || strings.HasSuffix(name, "queued")
+			if told && strings.HasPrefix(name, "causeway_") && !strings.HasSuffix(in.Text(), " 0") {
+				fmt.Fprintf(os.Stderr, "bench: %s-%s: %s\n", n.Region, n.Name, in.Text())
+			}
+		}
+		_ = resp.Body.Close()
+	}
 }
 
 // counter adds up the samples of a node's metrics that begin with text.

@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every wait for one thing; nothing waits that long when all is well.
-const patience = 45 * time.Second
+const patience = 3 * time.Minute
 
 // await polls until ok says yes.
 func await(t *testing.T, what string, ok func() bool) {
