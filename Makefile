@@ -50,6 +50,7 @@ e2e: build ## real processes, real clients
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./test/...
 
 deploy: build ## units, Debian package, release and Terraform, and what they render run for real (root; terraform and npm)
+	$(GO) -C deploy/test/schema vet . && $(GO) -C deploy/test/schema test .
 	$(GO) test -count=1 -timeout 20m ./deploy/test/...
 
 release: ## binaries, Debian packages, what they were built from and checksums in dist/ (VERSION=v1.2.3)
