@@ -17,6 +17,18 @@ type Options struct {
 	Node        home.NodeID
 	Incarnation home.Incarnation // of this run of the node; never used before
 
+	// Region is ours: it hosts the home in epochs of its name, and stands by in others.
+	// Only the home of its own name is founded here; a copy of another waits for what its
+	// host ships. Empty: there is one region, which hosts the home.
+	Region string
+	// Lease, if set, says whether a home that is hosted here may be served now. While it
+	// says no, no node of the region becomes fresh, and entries wait: the region serves for at
+	// most 300 ms longer. Asked often, by many goroutines: it must be cheap.
+	Lease func() bool
+	// Known, if set, is the newest run of a node that its region knows: of a home that another
+	// region hosts the state does not say. The region's own home's State().Incarnation.
+	Known func(home.NodeID) home.Incarnation
+
 	// Disk is the UUID of the data directory: a vote belongs to a disk, not to the
 	// name of its node. [B1]
 	Disk string
