@@ -27,7 +27,6 @@ type sender interface {
 type batcher struct {
 	q        *queue
 	batching Batching
-	owner    home.Owner
 	to       sender
 	lead     <-chan bool     // the newest word of whether there is a leader
 	again    <-chan struct{} // something sent got lost
@@ -42,8 +41,8 @@ type batcher struct {
 	resending uint64        // owned by run: first flight under way when resendAt was set
 }
 
-func newBatcher(q *queue, o Options, owner home.Owner, to sender, lead <-chan bool, again <-chan struct{}) *batcher {
-	b := &batcher{q: q, batching: o.Batching.proposer(), owner: owner, to: to, lead: lead, again: again, started: time.Now()}
+func newBatcher(q *queue, o Options, to sender, lead <-chan bool, again <-chan struct{}) *batcher {
+	b := &batcher{q: q, batching: o.Batching.proposer(), to: to, lead: lead, again: again, started: time.Now()}
 	b.lastSent.Store(-int64(time.Hour))
 	return b
 }
@@ -92,14 +91,15 @@ func (b *batcher) step() time.Duration {
 // sendNext makes the next entry and sends it.
 func (b *batcher) sendNext() {
 	f := b.q.take()
+	if f == nil {
+		return // it was handed back meanwhile
+	}
 	b.lastOps = len(f.proposals)
 	b.lastSent.Store(int64(time.Since(b.started)))
-	b.to.send([]home.Entry{b.entry(f)})
+	b.to.send([]home.Entry{f.entry()})
 }
 
-func (b *batcher) entry(f *flight) home.Entry {
-	return home.Entry{Owner: b.owner, N: f.n, Ops: f.ops()}
-}
+func (f *flight) entry() home.Entry { return home.Entry{Owner: f.owner, N: f.n, Ops: f.ops()} }
 
 // leads notes whether there is a leader. A new one may not know what is under
 // way, so it gets all of it, in order.
@@ -117,7 +117,7 @@ func (b *batcher) resend() {
 	}
 	entries := make([]home.Entry, len(pending))
 	for i, f := range pending {
-		entries[i] = b.entry(f)
+		entries[i] = f.entry()
 	}
 	b.resent.Add(uint64(len(entries)))
 	b.to.send(entries)

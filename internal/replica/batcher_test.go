@@ -43,7 +43,8 @@ func (w *wire) expect(t *testing.T, want ...string) {
 func runBatcher(t *testing.T) (*queue, *wire, chan<- bool) {
 	o := Options{}.withDefaults()
 	q, w, lead := newQueue(o), &wire{from: time.Now(), again: make(chan struct{})}, make(chan bool)
-	b := newBatcher(q, o, home.Owner{Node: "n", Incarnation: 1}, w, lead, w.again)
+	q.resume(home.Owner{Node: "n", Incarnation: 1})
+	b := newBatcher(q, o, w, lead, w.again)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); b.run(ctx) }()

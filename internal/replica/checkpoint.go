@@ -208,7 +208,7 @@ func (r *core) makeCheckpoint(ctx context.Context) (*parcel, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parcel{ID: fmt.Sprintf("%s/%d/%d", r.owner, at.Index, time.Now().UnixNano()), Disk: r.opts.Disk, Index: list[0].Index, Term: list[0].Term,
+	p := &parcel{ID: fmt.Sprintf("%s/%d/%d", r.self(), at.Index, time.Now().UnixNano()), Disk: r.opts.Disk, Index: list[0].Index, Term: list[0].Term,
 		Members: raft.EncodeConfiguration(list[0].Configuration), At: list[0].ConfigurationIndex, Mark: marker, Applied: at}
 	p.Files, err = r.checkpointFiles()
 	return p, err

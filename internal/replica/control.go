@@ -26,7 +26,7 @@ const (
 
 // dialLog opens a stream for a purpose.
 func (r *Replica) dialLog(ctx context.Context, node home.NodeID, purpose byte) (*cluster.Stream, error) {
-	st, err := r.opts.Cluster.Dial(ctx, string(node), "", LogProtocol)
+	st, err := r.opts.Cluster.Dial(ctx, string(node), "", r.protocol(LogProtocol))
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (r *core) serveLog(ctx context.Context, st *cluster.Stream) {
 
 // control is a request about the group, and answer its answer.
 type control struct {
-	Kind string      `json:"kind"` // who, group, join, leave, force-leave, transfer
+	Kind string      `json:"kind"` // who, group, intake, join, leave, force-leave, transfer
 	Last uint64      `json:"last,omitempty"`
 	Node home.NodeID `json:"node,omitempty"`
 	Dry  bool        `json:"dry,omitempty"`
@@ -97,6 +97,8 @@ type answer struct {
 	// the home knows.
 	First       uint64           `json:"first,omitempty"`
 	Incarnation home.Incarnation `json:"incarnation,omitempty"`
+	// intake: what the asked node has of a copy that is coming in; nil if it missed a part.
+	Intake *came `json:"intake,omitempty"`
 	// group: the copies of the home.
 	Term    uint64   `json:"term,omitempty"`
 	Servers []Server `json:"servers,omitempty"`
@@ -110,7 +112,7 @@ const (
 
 func (q *control) timeout() time.Duration {
 	switch q.Kind {
-	case "who", "join", "group":
+	case "who", "join", "group", "intake":
 		return controlTimeout
 	}
 	return changeTimeout
@@ -160,6 +162,10 @@ func (r *core) serveControl(ctx context.Context, st *cluster.Stream) error {
 			break
 		}
 		a.Term, a.Servers, _ = r.group(ctx)
+	case "intake":
+		if r.up.Load() {
+			a.Intake = r.showIntake(ctx, q.Last)
+		}
 	case "join":
 		var err error
 		if a, err = r.admit(ctx, st.Peer, q.Last); err != nil {
@@ -183,7 +189,7 @@ func (r *core) serveControl(ctx context.Context, st *cluster.Stream) error {
 func (r *core) who(asks home.NodeID) answer {
 	a := answer{Holds: r.holds.Load()}
 	if r.up.Load() { // from then on the state stays the same one
-		a.Incarnation, _ = r.state.Incarnation(asks)
+		a.Incarnation = r.knows(asks)
 		a.First, _ = r.guard.FirstIndex() // 0, if it cannot be read, says nothing
 	}
 	a.Leader, _ = r.Leader()
@@ -202,18 +208,39 @@ const (
 	answerNot      = 0 // this node cannot say: it does not lead, or is not sure that it does
 	answerIs       = 1
 	answerDiverged = 2 // and the asking node's copy differs from the others
+	answerShipped  = 3 // to no question: how many records the standby has applied; number 1: nobody waits for it any more
 )
 
 // answerAsks is the leader's end of an asker's stream.
 func (r *core) answerAsks(st *cluster.Stream) error {
 	in := bufio.NewReader(st)
+	tell := &teller{r: r, w: st, waits: make(chan bool)}
+	stop, told := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(told)
+		tell.run(stop)
+	}()
+	defer func() {
+		close(stop)
+		_ = st.Close()
+		<-told
+	}()
+	waited := false
 	var q [questionBytes]byte
 	for {
 		_ = st.SetDeadline(time.Now().Add(30 * time.Second))
 		if _, err := io.ReadFull(in, q[:]); err != nil {
 			return ignoreEnd(err)
 		}
-		number := binary.BigEndian.Uint64(q[:])
+		number := binary.BigEndian.Uint64(q[:]) &^ awaits
+		if waits := q[0]&0x80 != 0; waits != waited {
+			waited = waits
+			select {
+			case tell.waits <- waits:
+			case <-told:
+				return nil
+			}
+		}
 		d := digest{index: binary.BigEndian.Uint64(q[8:]), sum: binary.BigEndian.Uint64(q[16:])}
 		what, commit := byte(answerNot), uint64(0)
 		if c, _, ok := r.sure(time.Now()); ok {
@@ -226,7 +253,7 @@ func (r *core) answerAsks(st *cluster.Stream) error {
 		b := binary.BigEndian.AppendUint64(nil, number)
 		b = append(b, what)
 		b = binary.BigEndian.AppendUint64(b, commit)
-		if _, err := st.Write(b); err != nil {
+		if err := tell.answer(b); err != nil {
 			return ignoreEnd(err)
 		}
 	}
@@ -236,7 +263,7 @@ const answerBytes = 8 + 1 + 8
 
 // sure implements role.
 func (r *core) sure(now time.Time) (commit uint64, held time.Time, ok bool) {
-	if !r.inOffice() {
+	if !r.inOffice() || r.hosting.Load() && !r.leased() {
 		return 0, time.Time{}, false
 	}
 	commit = r.raft.CommitIndex()
@@ -294,6 +321,7 @@ func (r *Replica) freshenOnce(ctx context.Context, a *asker) {
 	case leader == r.opts.Node:
 		if commit, held, ok := r.role.sure(time.Now()); ok {
 			r.fresh.hear(heard{at: held, commit: commit}, r.role.reached)
+			r.water.raise()
 		}
 	default:
 		r.askLeader(ctx, a, leader)
@@ -329,7 +357,11 @@ func (r *Replica) askLeader(ctx context.Context, a *asker, leader home.NodeID) {
 	}
 	asked := time.Now()
 	d := r.digests.newest()
-	b := binary.BigEndian.AppendUint64(nil, uint64(asked.Sub(r.fresh.started)))
+	number := uint64(asked.Sub(r.fresh.started))
+	if r.shipped.awaited() {
+		number |= awaits
+	}
+	b := binary.BigEndian.AppendUint64(nil, number)
 	b = binary.BigEndian.AppendUint64(b, d.index)
 	b = binary.BigEndian.AppendUint64(b, d.sum)
 	_ = a.stream.SetWriteDeadline(asked.Add(askTimeout))
@@ -355,6 +387,9 @@ func (r *Replica) readAnswers(st *cluster.Stream) {
 			return
 		case answerIs:
 			r.fresh.hear(heard{at: asked, commit: binary.BigEndian.Uint64(b[9:])}, r.role.reached)
+			r.water.raise()
+		case answerShipped:
+			r.shipped.set(binary.BigEndian.Uint64(b[9:]), binary.BigEndian.Uint64(b[:]) == 1)
 		}
 	}
 }

@@ -37,6 +37,10 @@ type core struct {
 	followers   *followers
 	sinceSnap   logSize // of what came after the newest snapshot
 
+	abroad
+	officeMu   sync.Mutex
+	officeTerm uint64 // guarded by officeMu: of this node's leadership; 0 without one
+
 	holds   atomic.Bool // there is a copy here, with log or state
 	up      atomic.Bool // raft was made
 	entered atomic.Bool // this node leads and has applied what was committed before
@@ -48,27 +52,35 @@ type core struct {
 
 	flushMu sync.Mutex     // one flush at a time
 	flushed store.Position // guarded by flushMu: what the store has
+	// flushedCopy is the same as a position of the home; guarded by flushMu.
+	flushedCopy home.CopyPosition
 }
 
-// body reads the store.
-func (r *core) body(seq home.Seq) (home.Message, error) {
-	v, err := r.store.Get(home.BodyKey(seq))
+// body implements role.
+func (r *core) body(seq home.Seq) (home.Message, error) { return bodyIn(r.store, r.opts.Home, seq) }
+
+// bodyIn reads the body of a message.
+func bodyIn(s *store.Store, id home.ID, seq home.Seq) (home.Message, error) {
+	v, err := s.Get(home.BodyKey(seq))
 	if errors.Is(err, store.ErrNotFound) {
-		return home.Message{}, fmt.Errorf("message %d of home %s: %w", seq, r.opts.Home, ErrNoBody)
+		return home.Message{}, fmt.Errorf("message %d of home %s: %w", seq, id, ErrNoBody)
 	}
 	if err != nil {
-		return home.Message{}, fmt.Errorf("read message %d of home %s: %w", seq, r.opts.Home, err)
+		return home.Message{}, fmt.Errorf("read message %d of home %s: %w", seq, id, err)
 	}
 	m, err := home.DecodeBody(seq, v)
 	if err != nil {
-		return home.Message{}, fmt.Errorf("read message %d of home %s: %w", seq, r.opts.Home, err)
+		return home.Message{}, fmt.Errorf("read message %d of home %s: %w", seq, id, err)
 	}
 	return m, nil
 }
 
-// spoolRun reads the store.
-func (r *core) spoolRun(key []byte) ([]home.Spooled, error) {
-	v, err := r.store.Get(key)
+// spoolRun implements role.
+func (r *core) spoolRun(key []byte) ([]home.Spooled, error) { return r.runIn(r.store, key) }
+
+// runIn reads a run of a spool.
+func (r *Replica) runIn(s *store.Store, key []byte) ([]home.Spooled, error) {
+	v, err := s.Get(key)
 	if errors.Is(err, store.ErrNotFound) {
 		err = ErrNoBody
 	}
@@ -153,12 +165,12 @@ func (r *core) figures(s *Stats) {
 
 // startServing starts everything that runs beside raft, until close.
 func (r *core) startServing() {
-	loops := []func(context.Context){r.merger.run, r.watchLeader, r.keep}
+	loops := []func(context.Context){r.merger.run, r.shepherd, r.watchLeader, r.keep, func(ctx context.Context) { r.serveTenures(ctx, r.mayRegister) }}
 	if r.opts.Cluster != nil {
 		loops = append(loops, r.seek)
-		r.opts.Cluster.Handle(LogProtocol, r.serveLog)
-		r.opts.Cluster.Handle(CopyProtocol, r.serveCopy)
-		r.opts.Cluster.Handle(FollowProtocol, r.serveFollow)
+		r.opts.Cluster.Handle(r.protocol(LogProtocol), r.serveLog)
+		r.opts.Cluster.Handle(r.protocol(CopyProtocol), r.serveCopy)
+		r.opts.Cluster.Handle(r.protocol(FollowProtocol), r.serveFollow)
 	}
 	r.startLoops(loops...)
 }
@@ -166,11 +178,12 @@ func (r *core) startServing() {
 // stopServing takes this copy off the network.
 func (r *core) stopServing() {
 	if r.opts.Cluster != nil {
-		r.opts.Cluster.Handle(LogProtocol, nil)
-		r.opts.Cluster.Handle(CopyProtocol, nil)
-		r.opts.Cluster.Handle(FollowProtocol, nil)
+		for _, p := range []string{LogProtocol, CopyProtocol, FollowProtocol} {
+			r.opts.Cluster.Handle(r.protocol(p), nil)
+		}
 	}
 	r.closeStreams()
+	r.copiers.close()
 	if r.forwarder != nil {
 		r.forwarder.close()
 	}
@@ -258,7 +271,7 @@ func (r *core) closeFiles() error {
 	}
 	failure := r.failure()
 	logErr := r.logs.Close()
-	storeErr := r.store.Close()
+	storeErr := errors.Join(r.intake.close(), r.store.Close())
 	if failure != nil {
 		return failure // what closing a broken disk says adds nothing
 	}

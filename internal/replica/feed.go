@@ -240,10 +240,17 @@ func (f *feed) records() (more bool, err error) {
 			return false, errors.Join(f.send(cutBelow(first)), f.flush(), fmt.Errorf("it was too slow: it has index %d, and the log begins at %d", f.at.Index, first))
 		}
 		f.at = store.Position{Index: l.Index, Term: l.Term}
-		if l.Type != raft.LogCommand {
+		if l.Type == raft.LogCommand && len(l.Extensions) > 0 && l.Extensions[0] == extWhole {
+			return false, errors.Join(f.send(&followFrame{kind: frameBehind, text: "another copy of the home came in here"}), f.flush(), ErrAdopted)
+		}
+		if !isRecord(&l) {
 			continue
 		}
-		if err := f.send(&followFrame{kind: frameRecord, at: f.at, data: l.Data}); err != nil {
+		frame := &followFrame{kind: frameRecord, at: f.at, data: l.Data}
+		if n, _, ok := numberOf(l.Extensions); ok {
+			frame.kind, frame.number = frameNumbered, n
+		}
+		if err := f.send(frame); err != nil {
 			return false, err
 		}
 		sent, bytes = f.at, bytes+len(l.Data)

@@ -81,7 +81,7 @@ func (r *core) fetchOnce(ctx context.Context, t tail, damaged bool) (*parcel, er
 	if from == "" {
 		return nil, errors.New("no leader is here to fetch it from")
 	}
-	st, err := r.opts.Cluster.Dial(ctx, string(from), "", CopyProtocol)
+	st, err := r.opts.Cluster.Dial(ctx, string(from), "", r.protocol(CopyProtocol))
 	if err != nil {
 		return nil, err
 	}

@@ -75,7 +75,7 @@ func (r *replicant) cores() (list []home.NodeID) {
 func (r *replicant) dial(ctx context.Context, core home.NodeID, q request) (*upstream, error) {
 	dctx, cancel := context.WithTimeout(ctx, dialMost)
 	defer cancel()
-	st, err := r.opts.Cluster.Dial(dctx, string(core), "", FollowProtocol)
+	st, err := r.opts.Cluster.Dial(dctx, string(core), "", r.protocol(FollowProtocol))
 	if err != nil {
 		return nil, err
 	}
@@ -285,6 +285,8 @@ func (r *replicant) swallow(u *upstream, f *followFrame) error {
 	switch f.kind {
 	case frameRecord:
 		r.fsm.record(f.at, f.data)
+	case frameNumbered:
+		_ = r.fsm.numbered(f.at, f.number, 0, f.data) // what was skipped there is skipped here
 	case framePassed:
 		r.fsm.other(f.at)
 	case framePulse:

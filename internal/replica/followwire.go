@@ -39,6 +39,8 @@ const (
 	frameNot    = 8  // not now, or not here: reason
 	frameBody   = 9  // a body, as the store has it
 	frameGone   = 10 // nothing refers to the message from this index on
+
+	frameNumbered = 11 // a record with its number, to be passed unless it is the next: position, number, record
 )
 
 // maxFrame is the largest frame: that of the largest record.
@@ -82,7 +84,7 @@ type followFrame struct {
 	at     store.Position // copy, record, passed; pulse and gone: the index
 	data   []byte         // record, body, keys
 	text   string         // pulse: the leader; behind, not: the reason
-	number uint64         // whole
+	number uint64         // whole, numbered
 }
 
 // appendFrame appends a frame with its length.
@@ -94,6 +96,8 @@ func appendFrame(b []byte, f *followFrame) []byte {
 		b = appendPosition(b, f.at)
 	case frameRecord:
 		b = append(appendPosition(b, f.at), f.data...)
+	case frameNumbered:
+		b = append(binary.AppendUvarint(appendPosition(b, f.at), f.number), f.data...)
 	case frameKeys, frameBody:
 		b = append(b, f.data...)
 	case frameWhole:
@@ -139,6 +143,10 @@ func decodeFrame(b []byte) (f followFrame, err error) {
 	case frameRecord:
 		f.at = store.Position{Index: number(), Term: number()}
 		f.data = rest()
+	case frameNumbered:
+		f.at = store.Position{Index: number(), Term: number()}
+		f.number = number()
+		f.data = rest()
 	case frameKeys, frameBody:
 		f.data = rest()
 	case frameWhole:
@@ -171,7 +179,7 @@ func readFrame(in io.Reader, buf *[]byte) (followFrame, error) {
 		return followFrame{}, fmt.Errorf("a frame of %d bytes, the limit is %d: %w", n, maxFrame, errFrame)
 	}
 	var b []byte
-	if head[4] == frameRecord {
+	if head[4] == frameRecord || head[4] == frameNumbered {
 		b = make([]byte, n) // the state refers to what was in it
 	} else {
 		if cap(*buf) < int(n) {

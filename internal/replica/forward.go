@@ -171,21 +171,21 @@ func (r *core) takeEntries(st *cluster.Stream) error {
 // vet checks an entry before it goes into the log, where one that cannot be
 // applied would stop every copy: that it decodes, that its node speaks for
 // itself only, and that all copies know its operations.
-func (r *core) vet(b []byte, node home.NodeID) (ops int, err error) {
+func (r *core) vet(b []byte, node home.NodeID) (ops []home.Op, err error) {
 	e, err := home.DecodeEntry(b)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if e.Owner.Node != node {
-		return 0, fmt.Errorf("an entry of %s came from %s", e.Owner, node)
+		return nil, fmt.Errorf("an entry of %s came from %s", e.Owner, node)
 	}
 	level := r.state.Level()
 	for _, op := range e.Ops {
 		if need := home.LevelOf(op.Kind()); need > level {
-			return 0, fmt.Errorf("operation kind %d needs feature level %d, the home is at %d", op.Kind(), need, level)
+			return nil, fmt.Errorf("operation kind %d needs feature level %d, the home is at %d", op.Kind(), need, level)
 		}
 	}
-	return len(e.Ops), nil
+	return e.Ops, nil
 }
 
 // ignoreEnd drops the error of a stream that ended, for whatever reason the

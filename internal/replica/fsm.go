@@ -31,6 +31,9 @@ type fsm struct {
 	answers []answers
 	// over is why this run of the node is over, once it is. Apply goroutine only.
 	over error
+	// turned: the record being applied says who hosts the home; handed: it hands it
+	// over. Apply goroutine only.
+	turned, handed bool
 
 	index atomic.Uint64 // applied.Index for anyone
 	term  atomic.Uint64 // of the last record
@@ -66,7 +69,18 @@ func (f *fsm) record(at store.Position, data []byte) {
 	}
 	f.complete()
 	f.term.Store(at.Term)
+	if f.turned {
+		f.turned = false
+		f.r.turn()
+	}
 	f.r.role.applied(at.Term)
+}
+
+// breakOff keeps the state from being used or kept.
+func (f *fsm) breakOff(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.broken = err
 }
 
 // other passes an entry that is no record.
@@ -118,7 +132,7 @@ func (f *fsm) applyRecord(rec *home.Record, index uint64) error {
 	if rec.Home != f.r.opts.Home {
 		return fmt.Errorf("the record is of home %q: %w", rec.Home, home.ErrCorrupt)
 	}
-	f.answers = f.answers[:0]
+	f.answers, f.handed = f.answers[:0], false
 	start := time.Now()
 	err := f.applyState(rec)
 	f.r.stats.apply.observe(time.Since(start))
@@ -126,8 +140,9 @@ func (f *fsm) applyRecord(rec *home.Record, index uint64) error {
 		return err
 	}
 	f.r.clock.heard(rec.Time, index > f.before)
+	records, sum := f.state.Chain()
+	f.r.role.recorded(records, sum, index)
 	if index%digestEvery == 0 {
-		_, sum := f.state.Chain()
 		f.r.digests.add(digest{index: index, sum: sum})
 	}
 	return f.checkOwn(rec)
@@ -142,23 +157,52 @@ func (f *fsm) applyState(rec *home.Record) (err error) {
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
+	if !f.r.hosting.Load() {
+		return f.state.Apply(rec, quiet{}, f.watch)
+	}
 	return f.state.Apply(rec, f.r.opts.Sink, f.collect)
 }
+
+// watch notices who hosts the home. It is called with the state locked.
+func (f *fsm) watch(e *home.Entry, i int, o home.Outcome) {
+	switch e.Ops[i].Kind() {
+	case home.KindGenesis, home.KindPromote:
+		f.turned = true
+	case home.KindHand:
+		f.turned = true
+		f.handed = f.handed || o.Code == home.CodeOK
+	}
+}
+
+// quiet is the sink of a copy that stands by: its sessions are other regions'.
+type quiet struct{}
+
+func (quiet) Deliver(home.Delivery)                                                {}
+func (quiet) Queued(home.SessionKey, home.SessionEpoch, home.Owner)                {}
+func (quiet) Ended(home.SessionKey, home.SessionEpoch, home.Owner, home.EndReason) {}
+func (quiet) Spooled(home.ID)                                                      {}
+func (quiet) Wanted()                                                              {}
+func (quiet) Dropped(string, home.DropReason, int)                                 {}
 
 // collect keeps the outcomes of our own entries, and hears when this run of the
 // node is over. It is called with the state locked.
 func (f *fsm) collect(e *home.Entry, i int, o home.Outcome) {
+	self, behind := f.r.self(), f.handed
+	f.watch(e, i, o)
+	if behind {
+		return // void: who proposed it hears that the home was handed over
+	}
 	switch op := e.Ops[i].(type) {
 	case *home.NodeDown:
-		if op.Owner == f.r.owner && o.Code == home.CodeOK {
+		if op.Owner == self && o.Code == home.CodeOK {
 			f.over = errDown
 		}
 	case *home.NodeUp:
-		if e.Owner.Node == f.r.owner.Node && e.Owner.Incarnation > f.r.owner.Incarnation {
+		if e.Owner.Node == self.Node && e.Owner.Incarnation > self.Incarnation {
 			f.over = errReplaced
 		}
 	}
-	if e.Owner != f.r.owner {
+	if e.Owner != self {
 		return
 	}
 	if i == 0 {
@@ -175,10 +219,13 @@ func (f *fsm) checkOwn(rec *home.Record) error {
 		f.r.fail(f.over)
 		return nil
 	}
-	head := f.r.queue.head()
+	if !f.r.hosting.Load() || f.handed {
+		return nil
+	}
+	head, self := f.r.queue.head(), f.r.self()
 	for i := range rec.Entries {
 		e := &rec.Entries[i]
-		if e.Owner == f.r.owner && e.N == head && (len(f.answers) == 0 || f.answers[0].n != head) {
+		if e.Owner == self && e.N == head && (len(f.answers) == 0 || f.answers[0].n != head) {
 			return fmt.Errorf("entry %d of %s was refused: %w", e.N, e.Owner, errUsed)
 		}
 	}

@@ -100,6 +100,12 @@ func (r *core) installState(p *parcel) error {
 		return err
 	}
 	if there { // not moved yet
+		// What came in of a copy, and what was found out about the old one, is not the new one's.
+		for _, name := range []string{intakeFile, quarantineFile} {
+			if err := fs.Remove(r.path(name)); err != nil && !store.IsNotExist(err) {
+				return err
+			}
+		}
 		if err := r.dropState(); err != nil {
 			return err
 		}

@@ -39,7 +39,7 @@ func (r *core) takeSeat(ctx context.Context, t tail) (seat, error) {
 		return seat{found: t.last == 0}, nil
 	}
 	r.holds.Store(!t.empty())
-	r.opts.Cluster.Handle(LogProtocol, r.serveLog)
+	r.opts.Cluster.Handle(r.protocol(LogProtocol), r.serveLog)
 	if !t.empty() {
 		r.meet(ctx)
 	}
@@ -141,14 +141,14 @@ const lostRuns = 1 << 20
 // seated takes the leader's answer: a run of this node must not have a number
 // that one of a former disk had.
 func (r *core) seated(a answer) error {
-	if a.Incarnation < r.owner.Incarnation {
+	if a.Incarnation < r.self().Incarnation || r.elsewhere() && a.Incarnation == r.self().Incarnation {
 		return nil
 	}
 	i, err := r.opts.RaiseIncarnation(a.Incarnation + lostRuns)
 	if err != nil {
 		return err
 	}
-	r.owner.Incarnation = i
+	r.setRun(i)
 	return nil
 }
 
@@ -156,17 +156,17 @@ func (r *core) seated(a answer) error {
 // node: a copy is not empty, and yet its directory has counted fewer starts than
 // they have seen. It was taken back to an earlier time, before votes it gave.
 func (r *core) isRestored(known home.Incarnation) error {
-	if known < r.owner.Incarnation {
+	mine := r.self().Incarnation
+	if known < mine || known == mine && r.elsewhere() {
 		return nil
 	}
-	return fmt.Errorf("the others know run %d of this node, and its data directory counts %d: it was restored or copied", known, r.owner.Incarnation)
+	return fmt.Errorf("the others know run %d of this node, and its data directory counts %d: it was restored or copied", known, mine)
 }
 
 // restored says that a peer is at an earlier run than the home knows of its node:
 // its data directory was restored, and it has forgotten votes.
 func (r *core) restored(p cluster.Peer) bool {
-	known, _ := r.state.Incarnation(home.NodeID(p.Node))
-	return p.Incarnation < uint64(known)
+	return p.Incarnation < uint64(r.knows(home.NodeID(p.Node)))
 }
 
 // seekEvery is how often a copy that hears no leader asks around: it may have
@@ -193,7 +193,7 @@ func (r *core) seek(ctx context.Context) {
 		switch a, err := r.ask(ctx, here.leader, control{Kind: "join", Last: r.raft.LastIndex()}); {
 		case err != nil:
 			r.log.Debug("ask to be let in", "leader", here.leader, "error", err)
-		case a.Incarnation > r.owner.Incarnation:
+		case a.Incarnation > r.self().Incarnation:
 			r.fail(r.isRestored(a.Incarnation)) // the next start sees to it
 		}
 	}

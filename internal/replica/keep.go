@@ -57,7 +57,10 @@ func (r *core) flushOnce() error {
 	}
 	batch := r.store.NewBatch()
 	r.state.FlushAhead(batch.Set, batch.Delete)
-	pos, err := r.cut(batch)
+	pos, at, err := r.cut(batch)
+	if err == nil {
+		err = r.intake.flush() // or the log would go on behind what is lost of it
+	}
 	if err != nil {
 		batch.Discard()
 		return err
@@ -66,23 +69,23 @@ func (r *core) flushOnce() error {
 	if err := batch.Commit(pos.Index, pos.Term); err != nil {
 		return err
 	}
-	r.flushed = pos
+	r.flushed, r.flushedCopy = pos, at
 	r.stats.flushedBytes.Add(uint64(bytes))
 	r.stats.resident.Store(r.state.Evict(r.opts.MemoryBudget))
 	return nil
 }
 
 // cut ends a batch at one position of the log.
-func (r *core) cut(batch *store.Batch) (store.Position, error) {
+func (r *core) cut(batch *store.Batch) (store.Position, home.CopyPosition, error) {
 	r.fsm.mu.Lock()
 	defer r.fsm.mu.Unlock()
 	if r.fsm.broken != nil {
-		return store.Position{}, r.fsm.broken
+		return store.Position{}, home.CopyPosition{}, r.fsm.broken
 	}
 	start := time.Now()
 	r.state.Flush(batch.Set, batch.Delete)
 	r.stats.flushStall.observe(time.Since(start))
-	return r.fsm.applied, nil
+	return r.fsm.applied, r.state.Position(), nil
 }
 
 // tickEvery is how often the ticker looks; idleTick how long nothing may be
@@ -111,7 +114,7 @@ func (r *Replica) tick(ctx context.Context) {
 }
 
 func (r *Replica) tickDue(idle time.Duration) bool {
-	if idle < tickEvery || r.state.ID() == "" { // nothing comes before Genesis, however long the home is being founded
+	if idle < tickEvery || r.state.ID() == "" || !r.hosting.Load() { // nothing comes before Genesis, however long the home is being founded
 		return false
 	}
 	at, ok := r.state.NextTimer()

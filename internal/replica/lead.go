@@ -112,8 +112,15 @@ func (r *core) takeOffice(ctx context.Context) *office {
 	ctx, o.end = context.WithCancel(ctx)
 	r.contacts.forget()
 	r.silence.begin(o.since)
-	r.setClock() // before the first record gets its time
-	r.merger.lead(o.term)
+	if r.hosting.Load() {
+		r.setClock() // before the first record gets its time
+	}
+	r.officeMu.Lock()
+	r.officeTerm = o.term
+	r.officeMu.Unlock()
+	if r.opts.Region == "" {
+		r.takeEntriesNow()
+	}
 	go func() {
 		defer close(o.done)
 		r.serveOffice(ctx, o.term)
@@ -121,10 +128,51 @@ func (r *core) takeOffice(ctx context.Context) *office {
 	return o
 }
 
+// takeEntriesNow makes records of what nodes propose, if this node leads and the region hosts
+// the home. Both may change at any time, so whoever changes one of them calls it after that. With
+// copies in other regions it begins when all that was committed before is applied here: behind
+// a Hand nothing may be written.
+func (r *core) takeEntriesNow() {
+	r.officeMu.Lock()
+	defer r.officeMu.Unlock()
+	if r.officeTerm != 0 && r.hosting.Load() && (r.opts.Region == "" || r.entered.Load()) {
+		r.merger.lead(r.officeTerm)
+	}
+}
+
+// host implements role.
+func (r *core) host() {
+	r.silence.begin(time.Now())
+	r.takeEntriesNow()
+}
+
+// standBy implements role.
+func (r *core) standBy() {
+	r.officeMu.Lock()
+	r.merger.lead(0)
+	r.officeMu.Unlock()
+	r.closeEntries()
+	r.standing.unbase()
+}
+
+// enter begins the leadership's log with an entry of its own: once that is applied here,
+// everything that was committed before is.
+func (r *core) enter() {
+	if r.state.ID() == "" && r.founds() || r.state.Level() == 1 && r.hosting.Load() {
+		r.merger.enter() // there may be nodes that know nothing else
+		return
+	}
+	r.raft.ApplyLog(raft.Log{Extensions: []byte{extEntered}}, 0)
+}
+
 func (r *core) leaveOffice(o *office) {
 	r.entered.Store(false)
 	r.water.raise()
+	r.officeMu.Lock()
+	r.officeTerm = 0
 	r.merger.lead(0)
+	r.officeMu.Unlock()
+	r.standing.unbase()
 	o.end()
 	r.closeEntries()
 	<-o.done
@@ -132,11 +180,12 @@ func (r *core) leaveOffice(o *office) {
 
 // serveOffice does what a leader does, until ctx ends.
 func (r *core) serveOffice(ctx context.Context, term uint64) {
-	r.merger.enter()
+	r.enter()
 	if err := r.water.await(ctx, r.failed, func() bool { return r.fsm.term.Load() == term }); err != nil {
 		return
 	}
 	r.entered.Store(true)
+	r.takeEntriesNow()
 	nudge(r.hurry)
 	r.water.raise()
 	r.log.Info("this node leads the home", "term", term)
@@ -238,7 +287,7 @@ func (r *core) leadOn(term uint64) {
 	}
 	r.hands(-1)
 	if leads() {
-		r.merger.lead(term)
+		r.takeEntriesNow()
 		r.closeEntries()
 		r.resendSoon()
 	}

@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,8 @@ type merger struct {
 	mu       sync.Mutex
 	room     *sync.Cond
 	leading  bool
+	last     int  // of the entries, up to the one that hands the home over: nothing goes behind it; 0 none
+	sealed   bool // that one is on its way
 	entries  [][]byte
 	sizes    []int // operations of each
 	ops      int
@@ -46,7 +49,10 @@ func newMerger(r *core) *merger {
 func (m *merger) lead(term uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.leading, m.term = term != 0, term
+	if m.leading && m.term == term {
+		return
+	}
+	m.leading, m.term, m.last, m.sealed = term != 0, term, 0, false
 	m.entries, m.sizes, m.ops, m.bytes, m.flights, m.flightOp = nil, nil, 0, 0, nil, 0
 	m.room.Broadcast()
 	nudge(m.wake)
@@ -54,7 +60,7 @@ func (m *merger) lead(term uint64) {
 
 // add takes an encoded entry, which belongs to the merger from now on. It waits
 // for room; false: this node does not lead.
-func (m *merger) add(entry []byte, ops int) bool {
+func (m *merger) add(entry []byte, ops []home.Op) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for m.leading && m.bytes > m.limit {
@@ -63,8 +69,11 @@ func (m *merger) add(entry []byte, ops int) bool {
 	if !m.leading {
 		return false
 	}
-	m.entries, m.sizes = append(m.entries, entry), append(m.sizes, ops)
-	m.ops += ops
+	m.entries, m.sizes = append(m.entries, entry), append(m.sizes, len(ops))
+	if m.last == 0 && slices.ContainsFunc(ops, func(op home.Op) bool { return op.Kind() == home.KindHand }) {
+		m.last = len(m.entries)
+	}
+	m.ops += len(ops)
 	m.bytes += int64(len(entry))
 	nudge(m.wake)
 	return true
@@ -80,7 +89,7 @@ func nudge(ch chan struct{}) {
 // take implements role.
 func (r *core) take(entries []home.Entry) {
 	for i := range entries {
-		r.merger.add(entries[i].Append(nil), len(entries[i].Ops))
+		r.merger.add(entries[i].Append(nil), entries[i].Ops)
 	}
 }
 
@@ -107,7 +116,10 @@ func (m *merger) step() time.Duration {
 	for {
 		m.mu.Lock()
 		d := m.batching.wait(load{ops: m.ops, urgent: m.ops, bytes: int(m.bytes), flights: len(m.flights), flightOps: m.flightOp,
-			sinceSent: time.Since(m.lastSent), lastOps: m.lastOps, draining: m.r.queue.refuses() != nil, leaderless: !m.leading})
+			sinceSent: time.Since(m.lastSent), lastOps: m.lastOps, draining: m.r.queue.refuses() != nil, leaderless: !m.leading || m.sealed})
+		if d == 0 && !m.r.leased() {
+			d = leaseEvery
+		}
 		if d != 0 {
 			m.mu.Unlock()
 			return d
@@ -123,7 +135,7 @@ func (m *merger) step() time.Duration {
 // Guarded by mu.
 func (m *merger) take() (entries [][]byte, ops int) {
 	k, bytes := 0, int64(0)
-	for k < len(m.entries) && ops < m.batching.MaxOps {
+	for k < len(m.entries) && ops < m.batching.MaxOps && (m.last == 0 || k < m.last) {
 		n := int64(len(m.entries[k]))
 		if k > 0 && bytes+n > int64(m.batching.MaxBytes) {
 			break
@@ -134,6 +146,10 @@ func (m *merger) take() (entries [][]byte, ops int) {
 	}
 	entries = m.entries[:k:k]
 	m.entries, m.sizes = m.entries[k:], m.sizes[k:]
+	if m.last > 0 {
+		m.last -= k
+		m.sealed = m.last == 0
+	}
 	m.ops -= ops
 	m.bytes -= bytes
 	m.flights = append(m.flights, ops)
@@ -180,5 +196,8 @@ func (m *merger) applied(term uint64) {
 	}
 	m.flightOp -= m.flights[0]
 	m.flights = m.flights[1:]
+	if len(m.flights) == 0 {
+		m.sealed = false // the region hosts the home still, so it was void
+	}
 	nudge(m.wake)
 }

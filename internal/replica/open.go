@@ -57,7 +57,7 @@ func Open(ctx context.Context, opts Options) (_ *Replica, err error) {
 	}
 	from := r.flushed.Index
 	r.startServing()
-	if err := r.register(ctx, r.mayRegister); err != nil {
+	if err := r.Replica.open(ctx); err != nil {
 		return nil, err
 	}
 	r.log.Info("home opened", "epoch", r.state.Epoch().String(), "applied", r.fsm.index.Load(),
@@ -67,7 +67,7 @@ func Open(ctx context.Context, opts Options) (_ *Replica, err error) {
 
 func newCore(opts Options) *core {
 	r := &core{Replica: newReplica(opts), id: serverID(opts.Node, opts.Disk), contacts: newContacts(), handing: newTurn(),
-		streams: map[*cluster.Stream]byte{}, checkpoints: checkpoints{mu: newTurn()}, followers: newFollowers()}
+		streams: map[*cluster.Stream]byte{}, checkpoints: checkpoints{mu: newTurn()}, followers: newFollowers(), abroad: abroad{standing: newStanding()}}
 	r.role = r
 	return r
 }
@@ -100,6 +100,9 @@ func (r *core) openCopy(ctx context.Context) (raft.SnapshotStore, tail, error) {
 // have: that is noted in the tail, and not an error.
 func (r *core) openFound() (snapshots raft.SnapshotStore, t tail, err error) {
 	if err = r.recoverCopy(); err == nil {
+		err = r.adopt()
+	}
+	if err == nil {
 		snapshots, t, err = r.openFiles()
 	}
 	switch {
@@ -122,6 +125,9 @@ func (r *core) openFound() (snapshots raft.SnapshotStore, t tail, err error) {
 // openFiles opens store, log and snapshots, and checks that they belong
 // together. A store that was set aside is not opened.
 func (r *core) openFiles() (snapshots raft.SnapshotStore, t tail, err error) {
+	if err := r.loadMarks(); err != nil {
+		return nil, t, err
+	}
 	aside, err := r.isAside()
 	if err != nil {
 		return nil, t, err
@@ -132,6 +138,9 @@ func (r *core) openFiles() (snapshots raft.SnapshotStore, t tail, err error) {
 	if aside {
 		r.state, r.flushed, t.torn = home.New(), store.Position{}, errors.New(r.whyAside())
 	} else if err := r.openState(); err != nil {
+		return nil, t, err
+	}
+	if err := r.openIntake(); err != nil {
 		return nil, t, err
 	}
 	if snapshots, err = r.openLog(); err != nil {
@@ -149,6 +158,7 @@ func (r *core) closeCopy() error {
 	if r.store != nil {
 		errs = append(errs, r.store.Close())
 	}
+	errs = append(errs, r.intake.close())
 	r.logs, r.store = nil, nil
 	return errors.Join(errs...)
 }
@@ -183,10 +193,10 @@ func (r *core) openState() (err error) {
 	if id := r.state.ID(); id != "" && id != r.opts.Home {
 		return fmt.Errorf("it holds home %q: point the node at the folder of home %q, or correct its region", id, r.opts.Home)
 	}
-	if known, _ := r.state.Incarnation(r.opts.Node); known >= r.owner.Incarnation && r.opts.Cluster == nil {
+	if known, _ := r.state.Incarnation(r.opts.Node); known >= r.self().Incarnation && r.opts.Cluster == nil && !r.elsewhere() {
 		return fmt.Errorf("incarnation %d of node %s is not new, the home knows %d: "+
 			"the node's data directory was restored or copied; give the node a new name, or restore all of its directory",
-			r.owner.Incarnation, r.opts.Node, known)
+			r.self().Incarnation, r.opts.Node, known)
 	}
 	return nil
 }
@@ -336,7 +346,7 @@ func (r *core) readRecord(index uint64) (*home.Record, error) {
 	if err := r.guard.GetLog(index, &l); err != nil {
 		return nil, fmt.Errorf("read entry %d of the log: %w", index, err)
 	}
-	if l.Type != raft.LogCommand {
+	if !isRecord(&l) {
 		return nil, nil
 	}
 	rec, err := home.DecodeRecord(l.Data)
@@ -353,12 +363,14 @@ const bigStep = time.Minute
 // startRaft starts raft on the copy that was opened.
 func (r *core) startRaft(snapshots raft.SnapshotStore, t tail) (err error) {
 	r.begin(r.state, r.flushed, max(r.state.Now(), t.time), t.last)
+	r.flushedCopy = r.state.Position()
+	r.tail.start(r.flushedCopy.Records, r.flushedCopy.Chain, r.flushed.Index)
 	r.merger = newMerger(r)
 	conf := r.raftConfig()
 	if r.opts.Cluster == nil {
 		_, r.transport = raft.NewInmemTransport(raft.ServerAddress(r.id))
 	} else {
-		r.transport = newTransport(newStreams(r.opts.Cluster, r.id, r.restored), r)
+		r.transport = newTransport(newStreams(r.opts.Cluster, r.protocol(RaftProtocol), r.id, r.restored), r)
 	}
 	if t.found {
 		if err := r.bootstrap(raft.Server{ID: r.id, Address: raft.ServerAddress(r.id)}); err != nil {

@@ -152,6 +152,10 @@ func set[T comparable](v *T, d T) {
 	}
 }
 
+// maxForeignName bounds the name of a home that is not the region's own: protocol names have
+// at most 255 bytes.
+const maxForeignName = 200
+
 // maxEntryBytes is what the log takes as one entry, with room for its header.
 const maxEntryBytes = 48 << 20
 
@@ -184,7 +188,9 @@ func (o Options) validate() error {
 	switch {
 	case o.Home == "" || o.Node == "" || len(o.Home) > maxHomeName:
 		return fmt.Errorf("replica: Home %q and Node %q must be set", o.Home, o.Node)
-	case o.Epoch.Number == 0 || o.Epoch.Host == "":
+	case len(o.Region) > 0 && !o.founds() && len(o.Home) > maxForeignName:
+		return fmt.Errorf("replica: Home %q has more than %d bytes, and is named in protocols", o.Home, maxForeignName)
+	case o.founds() && (o.Epoch.Number == 0 || o.Epoch.Host == ""):
 		return fmt.Errorf("replica: Epoch %s of home %s must have a number from 1 and a host", o.Epoch, o.Home)
 	case o.Incarnation == 0:
 		return fmt.Errorf("replica: Incarnation of node %s must be set: it counts from 1", o.Node)

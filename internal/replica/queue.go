@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -23,6 +24,7 @@ type proposal struct {
 
 // flight is an entry under way: sent once or more, not yet applied here.
 type flight struct {
+	owner     home.Owner
 	n         uint64
 	proposals []proposal
 	bytes     int
@@ -48,11 +50,13 @@ type queue struct {
 	mu        sync.Mutex
 	waiting   []proposal
 	waitBytes int
-	urgent    int   // of waiting, those that are not lazy
-	bytes     int64 // of all that is not done, with overhead
+	urgent    int        // of waiting, those that are not lazy
+	bytes     int64      // of all that is not done, with overhead
+	owner     home.Owner // whose entries these are
 	n         uint64
 	flights   []*flight
 	flightOps int
+	paused    error         // set: nothing is taken until resume
 	closed    error         // set: nothing more is taken
 	failed    bool          // everything was handed back, nothing completes any more
 	room      chan struct{} // closed when there is room; nil if nobody waits
@@ -60,7 +64,7 @@ type queue struct {
 }
 
 func newQueue(o Options) *queue {
-	return &queue{limit: o.QueueBytes, maxOp: o.MaxOpBytes, batching: o.Batching,
+	return &queue{limit: o.QueueBytes, maxOp: o.MaxOpBytes, batching: o.Batching, paused: ErrStandby,
 		wake: make(chan struct{}, 1), empty: make(chan struct{})}
 }
 
@@ -73,8 +77,8 @@ func (q *queue) push(op home.Op, done func(home.Outcome, error)) error {
 	p := proposal{op: op, done: done, bytes: size, lazy: lazy(op), since: time.Now()}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed != nil {
-		return q.closed
+	if err := cmp.Or(q.closed, q.paused); err != nil {
+		return err
 	}
 	if q.bytes+p.cost() > q.limit {
 		return ErrFull
@@ -131,7 +135,7 @@ func (q *queue) take() *flight {
 	}
 	q.n++
 	// The flight takes over its part of the array; what is appended goes behind it.
-	f := &flight{n: q.n, proposals: q.waiting[:k:k], bytes: bytes}
+	f := &flight{owner: q.owner, n: q.n, proposals: q.waiting[:k:k], bytes: bytes}
 	q.waiting = q.waiting[k:]
 	q.waitBytes -= bytes
 	q.flights = append(q.flights, f)
@@ -190,9 +194,9 @@ func (q *queue) hasRoom() bool { return q.bytes+int64(q.maxOp)+opOverhead <= q.l
 func (q *queue) waitRoom(ctx context.Context) error {
 	for {
 		q.mu.Lock()
-		if q.closed != nil || q.hasRoom() {
+		if q.closed != nil || q.paused != nil || q.hasRoom() {
 			defer q.mu.Unlock()
-			return q.closed
+			return cmp.Or(q.closed, q.paused)
 		}
 		if q.room == nil {
 			q.room = make(chan struct{})
@@ -241,14 +245,42 @@ func (q *queue) fail(err error) []proposal {
 	if q.failed {
 		return nil
 	}
-	var left []proposal
+	left := q.drop()
+	q.failed = true
+	close(q.empty)
+	return left
+}
+
+// drop removes everything that is not done, and returns it in order. Guarded by mu.
+func (q *queue) drop() (left []proposal) {
 	for _, f := range q.flights {
 		left = append(left, f.proposals...)
 	}
 	left = append(left, q.waiting...)
-	q.failed, q.flights, q.waiting, q.flightOps, q.waitBytes, q.urgent, q.bytes = true, nil, nil, 0, 0, 0, 0
-	close(q.empty)
+	q.flights, q.waiting, q.flightOps, q.waitBytes, q.urgent, q.bytes = nil, nil, 0, 0, 0, 0
 	return left
+}
+
+// pause refuses what comes with err until resume, and hands back everything that is not done, in
+// order.
+func (q *queue) pause(err error) []proposal {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.paused = err
+	if q.room != nil {
+		close(q.room)
+		q.room = nil
+	}
+	left := q.drop()
+	q.noteEmpty()
+	return left
+}
+
+// resume takes operations again, as an owner's that has not proposed anything yet.
+func (q *queue) resume(owner home.Owner) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.paused, q.owner, q.n = nil, owner, 0
 }
 
 // held is how many operations and bytes are not done.

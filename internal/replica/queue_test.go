@@ -17,7 +17,9 @@ func publish(n int) *home.Publish {
 }
 
 func testQueue(limit int64, maxOp int) *queue {
-	return newQueue(Options{QueueBytes: limit, MaxOpBytes: maxOp}.withDefaults())
+	q := newQueue(Options{QueueBytes: limit, MaxOpBytes: maxOp}.withDefaults())
+	q.resume(home.Owner{Node: "n", Incarnation: 1})
+	return q
 }
 
 func TestQueue_RefusesAboveTheBound(t *testing.T) {

@@ -21,13 +21,14 @@ type logSize struct {
 	bytes   atomic.Int64
 }
 
-// ApplyBatch implements raft.BatchingFSM. Nobody waits for the responses.
+// ApplyBatch implements raft.BatchingFSM. A response is an error, or nil.
 func (f raftFSM) ApplyBatch(logs []*raft.Log) []any {
-	for _, l := range logs {
-		f.Apply(l)
+	out := make([]any, len(logs))
+	for i, l := range logs {
+		out[i] = f.Apply(l)
 	}
 	f.r.appliedMore()
-	return make([]any, len(logs))
+	return out
 }
 
 // Apply implements raft.FSM.
@@ -35,10 +36,15 @@ func (f raftFSM) Apply(l *raft.Log) any {
 	f.r.sinceSnap.entries.Add(1)
 	f.r.sinceSnap.bytes.Add(int64(len(l.Data)))
 	at := store.Position{Index: l.Index, Term: l.Term}
-	if l.Type == raft.LogCommand {
-		f.r.fsm.record(at, l.Data)
-	} else {
+	switch {
+	case l.Type != raft.LogCommand:
 		f.r.fsm.other(at)
+	case len(l.Extensions) == 0:
+		f.r.fsm.record(at, l.Data)
+	default:
+		if err := f.r.command(at, l); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -67,6 +73,9 @@ func (f raftFSM) Restore(in io.ReadCloser) error {
 
 // applied implements role.
 func (r *core) applied(term uint64) { r.merger.applied(term) }
+
+// recorded implements role.
+func (r *core) recorded(n, chain, index uint64) { r.tail.add(n, chain, index) }
 
 // appliedMore implements role: it tells those who wait for what was just applied.
 func (r *core) appliedMore() {

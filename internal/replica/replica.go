@@ -38,7 +38,6 @@ type Replica struct {
 	opts      Options
 	log       *slog.Logger
 	role      role
-	owner     home.Owner
 	state     *home.State
 	fsm       *fsm
 	queue     *queue
@@ -50,6 +49,12 @@ type Replica struct {
 	digests   *digests
 	walls     walls
 	water     watermark
+	shipped   *shipped
+
+	run        atomic.Pointer[home.Owner] // of this node, in the home
+	hosting    atomic.Bool                // this region hosts the home
+	tenure     atomic.Uint64              // how often that changed
+	registered atomic.Bool                // and this run of the node is known to it
 
 	resending atomic.Bool   // resendSoon has a timer running
 	leaderCh  chan bool     // holds the newest word of whether there is a leader
@@ -92,6 +97,8 @@ type role interface {
 	// when a few were.
 	applied(term uint64)
 	appliedMore()
+	// recorded hears the number of each record, the chain after it and its index.
+	recorded(n, chain, index uint64)
 
 	body(seq home.Seq) (home.Message, error)
 	spoolRun(key []byte) ([]home.Spooled, error)
@@ -104,15 +111,28 @@ type role interface {
 	group(ctx context.Context) (term uint64, list []Server, err error)
 	change(ctx context.Context, act string, node home.NodeID, dryRun bool) error
 	figures(*Stats)
+	// host and standBy hear, from the goroutine that applies, that the region begins or ends
+	// to host the home. superseded is the epoch for which this copy was retired; zero if it was not.
+	host()
+	standBy()
+	superseded() home.Epoch
 	handOver()
 	close() error
 }
 
 func newReplica(opts Options) *Replica {
-	return &Replica{opts: opts, log: opts.Logger, failed: make(chan struct{}), stats: newStats(),
-		owner: home.Owner{Node: opts.Node, Incarnation: opts.Incarnation}, queue: newQueue(opts),
-		fresh: newFreshness(), digests: newDigests(), leaderCh: make(chan bool, 1), again: make(chan struct{}, 1),
+	r := &Replica{opts: opts, log: opts.Logger, failed: make(chan struct{}), stats: newStats(), queue: newQueue(opts),
+		fresh: newFreshness(), digests: newDigests(), shipped: newShipped(), leaderCh: make(chan bool, 1), again: make(chan struct{}, 1),
 		hurry: make(chan struct{}, 1), beatCame: make(chan struct{}, 1)}
+	r.setRun(opts.Incarnation)
+	return r
+}
+
+// self is this run of the node, as its entries name it.
+func (r *Replica) self() home.Owner { return *r.run.Load() }
+
+func (r *Replica) setRun(i home.Incarnation) {
+	r.run.Store(&home.Owner{Node: r.opts.Node, Incarnation: i})
 }
 
 // begin takes the state as it was applied up to an index; records of the log up
@@ -123,7 +143,8 @@ func (r *Replica) begin(state *home.State, at store.Position, now home.Time, old
 	r.fsm = &fsm{r: r, state: state, before: old, applied: at}
 	r.fsm.index.Store(at.Index)
 	r.forwarder = &forwarder{r: r, mu: newTurn()}
-	r.batcher = newBatcher(r.queue, r.opts, r.owner, r.forwarder, r.leaderCh, r.again)
+	r.batcher = newBatcher(r.queue, r.opts, r.forwarder, r.leaderCh, r.again)
+	r.hosting.Store(r.hosts())
 }
 
 // Propose queues op for the home's log. It never blocks. A nil error means that
@@ -132,7 +153,7 @@ func (r *Replica) begin(state *home.State, at store.Position, now home.Time, old
 // means that nobody knows whether it will be. done must not block; it may call
 // Propose. op's slices belong to the home from now on.
 //
-// Errors: ErrFull, ErrTooLarge, ErrStopped.
+// Errors: ErrFull, ErrTooLarge, ErrStandby, ErrStopped.
 func (r *Replica) Propose(op home.Op, done func(home.Outcome, error)) error {
 	err := r.queue.push(op, done)
 	if errors.Is(err, ErrFull) {
@@ -142,14 +163,15 @@ func (r *Replica) Propose(op home.Op, done func(home.Outcome, error)) error {
 }
 
 // Room waits until Propose has room for any operation. It returns ctx's error,
-// or ErrStopped.
+// ErrStandby, or ErrStopped.
 func (r *Replica) Room(ctx context.Context) error { return r.queue.waitRoom(ctx) }
 
 // State is the home's state, for queries only.
 func (r *Replica) State() *home.State { return r.state }
 
-// Owner is this run of the node, as its entries name it.
-func (r *Replica) Owner() home.Owner { return r.owner }
+// Owner is this run of the node, as its entries name it: another one each time the region
+// begins to host the home.
+func (r *Replica) Owner() home.Owner { return r.self() }
 
 // Now estimates home time. It never goes back, and is not behind the state's.
 func (r *Replica) Now() home.Time { return r.clock.now() }
@@ -171,16 +193,22 @@ func (r *Replica) Ready() (ok bool, reason string) {
 		return false, "stopping"
 	case !r.running.Load():
 		return false, "starting"
+	case !r.hosting.Load():
+		return false, r.standsBy()
+	case r.opts.Lease != nil && !r.opts.Lease():
+		return false, "fenced: this region has no lease on the home"
 	case !r.fresh.now():
 		return false, r.role.staleness()
+	case !r.registered.Load():
+		return false, "starting"
 	}
 	why := r.role.unwell()
 	return why == "", why
 }
 
 // Fresh says whether this node may speak for its sessions: it has applied what a
-// leader, sure of its office, said was committed a moment ago. [C1]
-func (r *Replica) Fresh() bool { return r.fresh.now() }
+// leader, sure of its office, said was committed a moment ago, and the region hosts the home. [C1]
+func (r *Replica) Fresh() bool { return r.hosting.Load() && r.fresh.now() }
 
 // Stale is for how long the node has not been fresh; 0 if it is.
 func (r *Replica) Stale() time.Duration { return r.fresh.age() }
@@ -202,7 +230,7 @@ func (r *Replica) WaitApplied(ctx context.Context, index uint64) error {
 // Stats reads the figures.
 func (r *Replica) Stats() Stats {
 	s := Stats{
-		Leader: r.Leads(), Fresh: r.fresh.now(), Mismatches: r.digests.counts(), NodeDowns: r.stats.nodeDowns.Load(), Applied: r.fsm.index.Load(),
+		Leader: r.Leads(), Fresh: r.Fresh(), Mismatches: r.digests.counts(), NodeDowns: r.stats.nodeDowns.Load(), Applied: r.fsm.index.Load(),
 		QueueLimit: r.opts.QueueBytes,
 		Ops:        r.stats.ops.Load(), OpsFailed: r.stats.opsFailed.Load(), Refused: r.stats.refused.Load(),
 		Resent: r.batcher.resent.Load(), Snapshots: r.stats.snapshots.Load(),
@@ -243,7 +271,7 @@ func (r *Replica) land(a answers) error {
 	r.order.Lock()
 	ps, err := r.queue.land(a.n)
 	if err == nil && ps != nil && len(ps) != len(a.outcomes) {
-		err = fmt.Errorf("entry %d of %s has %d operations in the log and %d here", a.n, r.owner, len(a.outcomes), len(ps))
+		err = fmt.Errorf("entry %d of %s has %d operations in the log and %d here", a.n, r.self(), len(a.outcomes), len(ps))
 	}
 	// After a failure nothing is acknowledged, not even what was kept.
 	failure := err
@@ -276,10 +304,13 @@ func (r *Replica) completions(ps []proposal, outcomes []home.Outcome, err error)
 	return cs
 }
 
-// handBack answers everything that is not done with err.
-func (r *Replica) handBack(err error) {
+// handBack answers everything that is not done with err; nothing is taken any more.
+func (r *Replica) handBack(err error) { r.giveBack(err, r.queue.fail) }
+
+// giveBack answers with err what take removes from the queue.
+func (r *Replica) giveBack(err error, take func(error) []proposal) {
 	r.order.Lock()
-	left := r.queue.fail(err)
+	left := take(err)
 	cs := make([]completion, len(left))
 	for i, p := range left {
 		cs[i] = completion{proposal: p, err: err}

@@ -62,8 +62,9 @@ func Follow(ctx context.Context, opts Options) (_ *Replica, err error) {
 		return nil, err
 	}
 	r.begin(state, up.at, state.Now(), up.at.Index)
-	r.startLoops(func(ctx context.Context) { r.follow(ctx, up) }, r.settle)
-	if err := r.register(ctx, func() bool { return true }); err != nil {
+	r.startLoops(func(ctx context.Context) { r.follow(ctx, up) }, r.settle,
+		func(ctx context.Context) { r.serveTenures(ctx, func() bool { return true }) })
+	if err := r.open(ctx); err != nil {
 		return nil, err
 	}
 	r.log.Info("home followed", "epoch", state.Epoch().String(), "applied", r.fsm.index.Load(), "core", up.core,
@@ -88,10 +89,13 @@ func (r *replicant) takeNumber(ctx context.Context) error {
 			r.wait("the leader does not answer: " + err.Error())
 		} else {
 			r.pulse(0, here.leader)
-			if r.owner.Incarnation > 1 && a.Incarnation < r.owner.Incarnation {
+			if mine := r.self().Incarnation; mine > 1 && a.Incarnation < mine {
 				return nil
 			}
-			r.owner.Incarnation, err = r.opts.RaiseIncarnation(max(a.Incarnation, r.owner.Incarnation) + lostRuns + home.Incarnation(rand.N(numbersLeft)))
+			i, err := r.opts.RaiseIncarnation(max(a.Incarnation, r.self().Incarnation) + lostRuns + home.Incarnation(rand.N(numbersLeft)))
+			if err == nil {
+				r.setRun(i)
+			}
 			return err
 		}
 		if err := pause(ctx, seatEvery); err != nil {
@@ -150,6 +154,10 @@ func (*replicant) sure(time.Time) (uint64, time.Time, bool) { return 0, time.Tim
 func (*replicant) take([]home.Entry)                        {}
 func (*replicant) handOver()                                {}
 func (*replicant) applied(uint64)                           {}
+func (*replicant) recorded(uint64, uint64, uint64)          {}
+func (*replicant) host()                                    {}
+func (*replicant) standBy()                                 {}
+func (*replicant) superseded() home.Epoch                   { return home.Epoch{} }
 
 func (*replicant) spoolRun([]byte) ([]home.Spooled, error) { return nil, ErrNotLeader }
 

@@ -84,11 +84,12 @@ func (r *core) mayHold() int64 {
 // may be starting again.
 const followsFor = time.Minute
 
-// lagging is how many entries the copies that follow this leader still need: the
+// lagging is how many entries the standby, and the copies that follow this leader, still need: the
 // last one they have among them, which raft compares.
 func (r *core) lagging() (need uint64) {
+	need = r.shipHold(r.raft.LastIndex())
 	if r.opts.Cluster == nil || !r.inOffice() {
-		return 0
+		return need
 	}
 	last, first := r.raft.LastIndex(), uint64(0)
 	if f, err := r.guard.FirstIndex(); err == nil {

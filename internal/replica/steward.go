@@ -43,8 +43,10 @@ func (r *core) steward(ctx context.Context) {
 }
 
 func (r *core) stewardOnce(ctx context.Context) error {
-	r.declareDead(ctx)
-	r.raiseLevel()
+	if r.hosting.Load() {
+		r.declareDead(ctx)
+		r.raiseLevel()
+	}
 	if r.digests.alone() {
 		r.fail(errDiverged)
 		return nil
@@ -149,7 +151,7 @@ func (r *core) admit(ctx context.Context, p cluster.Peer, last uint64) (answer, 
 		}
 	}
 	a := answer{Leader: r.opts.Node}
-	a.Incarnation, _ = r.state.Incarnation(node)
+	a.Incarnation = r.knows(node)
 	first, err := r.guard.FirstIndex()
 	a.First = first
 	return a, err
@@ -209,7 +211,7 @@ func (r *core) declareDead(ctx context.Context) {
 func (r *core) refuses(ctx context.Context, node home.NodeID) bool {
 	ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
-	st, err := r.opts.Cluster.Dial(ctx, string(node), "", LogProtocol)
+	st, err := r.opts.Cluster.Dial(ctx, string(node), "", r.protocol(LogProtocol))
 	if err == nil {
 		_ = st.Close()
 		return false

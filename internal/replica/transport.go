@@ -39,8 +39,9 @@ func splitID(id string) (node home.NodeID, disk string) {
 
 // streams is raft's way to the other copies: one stream a connection.
 type streams struct {
-	net  Cluster
-	self raft.ServerID
+	net      Cluster
+	protocol string
+	self     raft.ServerID
 	// restored says that a node's data directory was taken back to an earlier time:
 	// neither its votes nor its requests count.
 	restored func(cluster.Peer) bool
@@ -50,10 +51,10 @@ type streams struct {
 	in  chan net.Conn
 }
 
-func newStreams(c Cluster, self raft.ServerID, restored func(cluster.Peer) bool) *streams {
-	s := &streams{net: c, self: self, restored: restored, in: make(chan net.Conn)}
+func newStreams(c Cluster, protocol string, self raft.ServerID, restored func(cluster.Peer) bool) *streams {
+	s := &streams{net: c, protocol: protocol, self: self, restored: restored, in: make(chan net.Conn)}
 	s.ctx, s.end = context.WithCancel(context.Background())
-	c.Handle(RaftProtocol, s.take)
+	c.Handle(protocol, s.take)
 	return s
 }
 
@@ -105,7 +106,7 @@ func (s *streams) Accept() (net.Conn, error) {
 
 // Close implements net.Listener.
 func (s *streams) Close() error {
-	s.net.Handle(RaftProtocol, nil)
+	s.net.Handle(s.protocol, nil)
 	s.end()
 	return nil
 }
@@ -126,7 +127,7 @@ func (s *streams) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, 
 	node, disk := splitID(string(to))
 	ctx, cancel := context.WithTimeout(s.ctx, min(timeout, dialMost))
 	defer cancel()
-	st, err := s.net.Dial(ctx, string(node), disk, RaftProtocol)
+	st, err := s.net.Dial(ctx, string(node), disk, s.protocol)
 	if err != nil {
 		return nil, err
 	}

@@ -1,5 +1,7 @@
 package replica
 
+import "context"
+
 // turn is a lock for what may wait for a network or a disk while it is held. Who
 // waits for it does not keep a virtual clock from moving, as a mutex would.
 type turn chan struct{}
@@ -15,5 +17,15 @@ func (t turn) tryLock() bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// lockIn is lock for who does not wait longer than ctx.
+func (t turn) lockIn(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

@@ -52,24 +52,7 @@ func (s *Store) ScanRange(start, end []byte, fn func(key, value []byte) error) e
 	if err != nil {
 		return s.readError(err)
 	}
-	for ok := it.First(); ok && err == nil; ok = it.Next() {
-		var v []byte
-		if v, err = it.ValueAndErr(); err != nil {
-			break // reported by it.Close as well
-		}
-		err = fn(it.Key(), v)
-	}
-	if ierr := it.Error(); ierr != nil {
-		err = ierr
-	}
-	cerr := it.Close()
-	switch {
-	case cerr != nil:
-		return s.readError(cerr)
-	case errors.Is(err, ErrStop):
-		return nil
-	}
-	return err
+	return s.walk(it, fn)
 }
 
 // readError stops the store: what cannot be read is damaged or on a broken disk, and a replica that
