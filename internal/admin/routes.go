@@ -55,6 +55,7 @@ func (a *api) routes() []route {
 		{method: post, path: "/v1/links/{peer}/spool/trim", role: RoleAdmin, params: []string{"dry_run", "filter", "class", "older_than"}, handle: a.trimSpool},
 		{method: post, path: "/v1/links/{peer}/test", role: RoleOperator, params: []string{"topic", "namespace", "bytes"}, handle: a.testLink, peers: true},
 		{method: post, path: "/v1/peers/{peer}/forget", role: RoleAdmin, params: []string{"dry_run"}, handle: a.forgetPeer},
+		{method: get, path: "/v1/profile/{profile}", role: RoleAdmin, raw: a.profile},
 		{method: get, path: "/v1/routes", role: RoleViewer, params: []string{"topic", "namespace"}, handle: a.testRoute},
 		{method: get, path: "/v1/shared", role: RoleViewer, params: []string{"group", "limit"}, handle: a.listShared},
 		{method: get, path: "/v1/retained", role: RoleViewer, params: list("namespace", "filter"), handle: a.listRetained},
