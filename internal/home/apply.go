@@ -170,6 +170,8 @@ func (s *State) applyFailover(r *Record, op Op) (Outcome, error) {
 		return s.promise(op), nil
 	case *SetTakeover:
 		return s.setTakeover(op), nil
+	case *Reconcile:
+		return s.reconcile(op), nil
 	}
 	return Outcome{}, fmt.Errorf("operation %T: %w", op, ErrUnknown)
 }

@@ -49,6 +49,8 @@ const (
 	effectHanded
 	effectPromised
 	effectCleared
+	effectReconciled
+	effectMerged
 )
 
 // note adds an effect to the operation being applied.

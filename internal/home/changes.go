@@ -25,6 +25,7 @@ type changes struct {
 	wants    map[wantID]struct{}
 	retain   map[retainID]struct{}
 	cursors  map[cursorKey]struct{}
+	fired    map[attachKey]struct{}
 	deleted  keyList
 }
 
@@ -93,6 +94,7 @@ func (c *changes) reset() {
 		wants:    map[wantID]struct{}{},
 		retain:   map[retainID]struct{}{},
 		cursors:  map[cursorKey]struct{}{},
+		fired:    map[attachKey]struct{}{},
 		deleted:  keyList{room(c.deleted.bytes), room(c.deleted.ends)},
 	}
 }
@@ -178,6 +180,12 @@ var metaKey = []byte{tableMeta}
 var sharedKey = []byte{tableMeta, 's'}
 
 var failoverKey = []byte{tableMeta, 'f'}
+
+// firedKey is where it is kept that a will was published.
+func firedKey(k attachKey) []byte {
+	b := append([]byte{tableMeta, 'w'}, k.session.Namespace+"\x00"+k.session.ClientID+"\x00"...)
+	return binary.BigEndian.AppendUint64(b, uint64(k.epoch))
+}
 
 // BodyKey is where Flush puts the body of a message.
 func BodyKey(seq Seq) []byte { return appendBodyKey(nil, seq) }

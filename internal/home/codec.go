@@ -105,6 +105,8 @@ func OpSize(op Op) int {
 			n += 8 + len(id)
 		}
 		return n
+	case *Reconcile:
+		return op.size()
 	case *Attach:
 		if op.Will != nil {
 			return header + len(op.Will.Topic) + len(op.Will.Payload) + len(op.Will.Forward)

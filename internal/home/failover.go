@@ -131,6 +131,10 @@ type failover struct {
 	handed   string // to whom the epoch in force was handed over; "" if it was not
 	takeover SetTakeover
 	promised map[ID]Epoch
+
+	reconciled map[Epoch]*Reconciliation
+	fired      map[attachKey]struct{} // wills of before the last unplanned promotion, published since
+	ahead      map[cursorKey][]Seq    // what came with a reconciliation and is above the cursor
 }
 
 // Kinds of the operations.
@@ -189,6 +193,8 @@ func (r *reader) decodeFailover(kind Kind) Op {
 		return &Promise{ID(r.string()), r.epoch()}
 	case KindSetTakeover:
 		return r.setTakeover()
+	case KindReconcile:
+		return r.reconcile()
 	}
 	return nil
 }
@@ -339,7 +345,7 @@ func (s *State) encodeFailover(b []byte) []byte {
 	for _, id := range homes {
 		b = appendEpoch(appendString(b, string(id)), s.promised[id])
 	}
-	return b
+	return s.appendReconciled(b)
 }
 
 // keepsFailover says that there is something to keep: a home that no other region has
@@ -373,4 +379,5 @@ func (l *loader) failover(r *reader) {
 		id := ID(r.string())
 		s.promised[id] = r.epoch()
 	}
+	l.reconciled(r)
 }

@@ -120,7 +120,14 @@ func (s *State) flushPart(w *writer) {
 		w.retained(id.space, id.topic)
 	}
 	for key := range drainSet(w, c.cursors) {
-		w.cursor(key, s.cursors)
+		w.cursor(key, s)
+	}
+	for k := range drainSet(w, c.fired) {
+		if _, on := s.fired[k]; on {
+			w.emit(firedKey(k), w.buf[:0])
+		} else {
+			w.delete(firedKey(k))
+		}
 	}
 }
 
@@ -210,7 +217,7 @@ func (w *writer) delete(key []byte) {
 }
 
 func (m *message) encode(b []byte) []byte {
-	b = append(b, m.QoS|flag(m.Retain, 4)|flag(m.source != nil, 8)|flag(m.Publisher != 0, 16)|flag(m.Trail != "", 32))
+	b = append(b, m.QoS|flag(m.Retain, 4)|flag(m.source != nil, 8)|flag(m.Publisher != 0, 16)|flag(m.Trail != "", 32)|flag(m.at != 0, 64))
 	b = binary.AppendUvarint(b, uint64(m.Expires))
 	if m.Publisher != 0 {
 		b = binary.BigEndian.AppendUint32(b, m.Publisher)
@@ -222,9 +229,36 @@ func (m *message) encode(b []byte) []byte {
 		b = appendEpoch(appendString(b, string(m.source.Home)), m.source.Epoch)
 		b = binary.AppendUvarint(b, uint64(m.sourceSeq))
 	}
+	if m.at != 0 {
+		b = m.encodeLate(b)
+	}
 	b = binary.AppendUvarint(b, uint64(m.size))
 	b = appendString(appendString(b, m.Namespace), m.Topic)
 	return appendBytes(appendBytes(b, m.Forward), m.Payload)
+}
+
+// encodeLate writes what a message has from feature level 2 on.
+func (m *message) encodeLate(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(m.at))
+	b = append(b, flag(m.will != nil, 1)|flag(m.source != nil && m.source.class != "", 2))
+	if m.will != nil {
+		b = binary.AppendUvarint(appendSession(b, m.will.session), uint64(m.will.epoch))
+	}
+	if m.source != nil && m.source.class != "" {
+		b = appendString(b, m.source.class)
+	}
+	return b
+}
+
+func (m *message) decodeLate(r *reader) {
+	m.at = Time(r.uvarint())
+	flags := r.byte()
+	if flags&1 != 0 {
+		m.will = &attachKey{r.session(), SessionEpoch(r.uvarint())}
+	}
+	if flags&2 != 0 && m.source != nil {
+		m.source.class = r.string()
+	}
 }
 
 func decodeMessage(r *reader) (m *message) {
@@ -239,8 +273,11 @@ func decodeMessage(r *reader) (m *message) {
 		m.Trail = r.string()
 	}
 	if flags&8 != 0 {
-		m.source = &Source{ID(r.string()), r.epoch()}
+		m.source = &origin{Source: Source{ID(r.string()), r.epoch()}}
 		m.sourceSeq = Seq(r.uvarint())
+	}
+	if flags&64 != 0 {
+		m.decodeLate(r)
 	}
 	m.size = uint32(r.uvarint())
 	m.Namespace, m.Topic = r.string(), r.string()
@@ -431,9 +468,14 @@ func (w *writer) spool(p *peer, sp *spool) bool {
 	return true
 }
 
-func (w *writer) cursor(key cursorKey, all map[cursorKey]Seq) {
-	if at, ok := all[key]; ok {
-		w.emit(cursorRecordKey(key), binary.AppendUvarint(w.buf[:0], uint64(at)))
+func (w *writer) cursor(key cursorKey, s *State) {
+	at, ok := s.cursors[key]
+	if ahead := s.ahead[key]; ok || len(ahead) > 0 {
+		b := binary.AppendUvarint(w.buf[:0], uint64(at))
+		if len(ahead) > 0 {
+			b = append(appendSeqs(b, ahead), flag(ok, 1))
+		}
+		w.emit(cursorRecordKey(key), b)
 	} else {
 		w.delete(cursorRecordKey(key))
 	}

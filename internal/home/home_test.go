@@ -17,6 +17,7 @@ type rig struct {
 	now   Time
 	told  recorder
 	log   [][]byte
+	kept  store
 }
 
 // recorder is a Sink that remembers.

@@ -15,6 +15,16 @@ type inheritance struct {
 	// shared is the last reference that both copies have, by the epoch that began then.
 	// Oldest first.
 	shared []sharedUpTo
+
+	// Of the last reconciliation that took the session over as it was there: of which
+	// epoch, in which life, and the session's epoch then.
+	merged uint64
+	life   uint64
+	at     SessionEpoch
+}
+
+func (h *inheritance) merge(f Fork, life uint64, at SessionEpoch) {
+	h.merged, h.life, h.at = f.From.Number, life, at
 }
 
 type sharedUpTo struct {
@@ -81,6 +91,9 @@ func (h *inheritance) encode(b []byte) []byte {
 	for _, x := range h.shared {
 		b = binary.AppendUvarint(binary.AppendUvarint(b, x.epoch), x.ref)
 	}
+	for _, v := range []uint64{h.merged, h.life, uint64(h.at)} {
+		b = binary.AppendUvarint(b, v)
+	}
 	return b
 }
 
@@ -89,5 +102,6 @@ func (r *reader) inheritance() *inheritance {
 	for range r.count(2) {
 		h.shared = append(h.shared, sharedUpTo{r.uvarint(), r.uvarint()})
 	}
+	h.merged, h.life, h.at = r.uvarint(), r.uvarint(), SessionEpoch(r.uvarint())
 	return h
 }

@@ -81,6 +81,8 @@ func (l *loader) load(key, value []byte) error {
 			l.shared(&r)
 		case slices.Equal(key, failoverKey):
 			l.failover(&r)
+		case len(key) > 1 && key[1] == 'w':
+			l.fired(key, &r)
 		default:
 			l.meta(&r)
 		}
@@ -441,7 +443,27 @@ func (l *loader) spool(key []byte, r *reader) {
 func (l *loader) cursor(key []byte, r *reader) {
 	k := keyParts(key, 4, 8, r)
 	src := Source{ID(k[0]), Epoch{tailNumber(key, r), k[2]}}
-	l.s.cursors[cursorKey{src, k[1]}] = Seq(r.uvarint())
+	c := cursorKey{src, k[1]}
+	at, known := Seq(r.uvarint()), true
+	if len(r.b) > 0 {
+		if l.s.ahead == nil {
+			l.s.ahead = map[cursorKey][]Seq{}
+		}
+		l.s.ahead[c] = r.seqs()
+		known = r.byte() != 0
+	}
+	if known {
+		l.s.cursors[c] = at
+	}
+}
+
+// fired reads that a will was published.
+func (l *loader) fired(key []byte, r *reader) {
+	k := keyParts(key[1:], 3, 8, r) // its table has two bytes
+	if l.s.fired == nil {
+		l.s.fired = map[attachKey]struct{}{}
+	}
+	l.s.fired[attachKey{SessionKey{k[0], k[1]}, SessionEpoch(tailNumber(key, r))}] = struct{}{}
 }
 
 func (l *loader) finish() {
@@ -505,7 +527,10 @@ func (s *State) Digest() (d [2]uint64) {
 		}
 	}
 	for key := range s.cursors {
-		w.cursor(key, s.cursors)
+		w.cursor(key, s)
+	}
+	for k := range s.fired {
+		w.put(firedKey(k), nil)
 	}
 	w.put(metaKey, s.encodeMeta(nil))
 	return d

@@ -9,8 +9,10 @@ import (
 // message is a body, stored once, with the number of references to it.
 type message struct {
 	Message
-	source    *Source // where it was numbered first; nil means here
+	source    *origin // where it was numbered first; nil means here
 	sourceSeq Seq
+	at        Time       // when it was numbered here; 0: not known
+	will      *attachKey // of which connection it is the will
 	refs      int32
 	sealed    int32  // of refs, those of runs
 	size      uint32 // topic, properties and payload
@@ -18,6 +20,18 @@ type message struct {
 	evicted   bool   // its body is only there
 	pinned    bool   // retained: the body stays in memory
 	shared    *Message
+}
+
+// origin is where a message was numbered, and of which class of its spool it came.
+type origin struct {
+	Source
+	class string
+}
+
+// attachKey is a connection: a session from one attach to the next.
+type attachKey struct {
+	session SessionKey
+	epoch   SessionEpoch
 }
 
 func newMessage(m Message) *message {

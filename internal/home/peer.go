@@ -242,7 +242,11 @@ func (s *State) frame(op *Frame) Outcome {
 	case known && op.From > at, !known && s.cursorsOf(op.Source.Home) >= maxCursors:
 		return Outcome{Code: CodeGap, Seq: at}
 	}
-	src := s.source(op.Source)
+	from := origin{Source: op.Source}
+	if s.Level() > 1 {
+		from.class = op.Class
+	}
+	src := s.source(from)
 	s.fill = 0
 	n := 0
 	for i := range op.Messages {
@@ -251,6 +255,9 @@ func (s *State) frame(op *Frame) Outcome {
 			continue
 		}
 		at = fm.Seq
+		if s.cameAhead(key, fm.Seq) {
+			continue
+		}
 		if routing.ValidTopic(fm.Topic) != nil || !keySafe(fm.Namespace) || fm.Namespace == CanaryNamespace {
 			continue
 		}
@@ -262,6 +269,7 @@ func (s *State) frame(op *Frame) Outcome {
 		n++
 	}
 	s.cursors[key] = op.To
+	s.passed(key, op.To)
 	s.changes.cursor(key)
 	return Outcome{Seq: op.To, Count: n, Fill: s.fill}
 }
@@ -281,7 +289,7 @@ func (s *State) cursorsOf(id ID) (n int) {
 }
 
 // fromPeer takes in one message. It is given to local sessions only.
-func (s *State) fromPeer(src *Source, fm *FrameMessage) {
+func (s *State) fromPeer(src *origin, fm *FrameMessage) {
 	m := newMessage(Message{Namespace: fm.Namespace, Topic: fm.Topic, Payload: fm.Payload, Forward: fm.Forward, QoS: fm.QoS, Retain: fm.Retain})
 	m.source, m.sourceSeq = src, fm.Seq
 	if fm.ExpiryIn > 0 {

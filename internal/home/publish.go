@@ -90,6 +90,9 @@ func (s *State) publishPast(m *message, from *session, not []ID) int {
 func (s *State) number(m *message) {
 	s.seq++
 	m.Seq = s.seq
+	if s.Level() > 1 {
+		m.at = s.time
+	}
 	s.note(effectNumbered, uint64(m.Seq), uint64(m.size))
 }
 

@@ -284,6 +284,7 @@ func (s *State) fireWill(x *session) {
 		s.sink.Dropped("home", DropResidency, 1)
 		return
 	}
+	s.willFired(x, m)
 	s.publish(m, x)
 }
 

@@ -1,6 +1,10 @@
 package home
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
 
 // recent is how many records the running digest is remembered for.
 const recent = 4096
@@ -42,7 +46,24 @@ func (s *State) Ship(n uint64, raw []byte, to string) ([]byte, error) {
 	if n == 0 || n > s.records {
 		return nil, fmt.Errorf("record %d of %d: it was not applied yet", n, s.records)
 	}
+	if rule, kept := s.keptFrom(to); kept {
+		return nil, fmt.Errorf("%q may not be stored in region %s: %w", rule.Filter, to, ErrResidency)
+	}
 	return raw, nil
+}
+
+// ErrResidency says that a region may not have a copy: rules of residency keep messages
+// from it.
+var ErrResidency = errors.New("residency forbids the copy")
+
+// keptFrom returns a rule that keeps messages of the home from a region.
+func (s *State) keptFrom(region string) (Residency, bool) {
+	rules := s.config.Load().Residency
+	i := slices.IndexFunc(rules, func(r Residency) bool { return !slices.Contains(r.Regions, region) })
+	if i < 0 {
+		return Residency{}, false
+	}
+	return rules[i], true
 }
 
 // Veil returns a key and value of the store as they go to a copy in another region:

@@ -44,7 +44,7 @@ type State struct {
 	counts     counts
 	timers     timers
 	timerLimit int                // length at which overtaken ones are swept
-	sources    map[Source]*Source // interned
+	sources    map[origin]*origin // interned
 	resident   int64              // bytes of bodies in memory
 	bodies     bodyList           // flushed bodies in memory, oldest first
 	written    []*run             // flushed, and in memory until Evict
@@ -112,7 +112,7 @@ func New() *State {
 		groups:    map[groupKey]*Group{},
 		peers:     map[ID]*peer{},
 		cursors:   map[cursorKey]Seq{},
-		sources:   map[Source]*Source{},
+		sources:   map[origin]*origin{},
 		owned:     map[Owner]*ownedSessions{},
 		wanted:    routing.NewInterest(wantedHistory),
 		counts:    counts{spaces: map[string]*SessionCount{}},
@@ -163,7 +163,7 @@ func (s *State) alive(o Owner) bool {
 	return p != nil && p.incarnation == o.Incarnation && !p.down
 }
 
-func (s *State) source(src Source) *Source {
+func (s *State) source(src origin) *origin {
 	p := s.sources[src]
 	if p == nil {
 		p = &src
