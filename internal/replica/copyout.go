@@ -92,7 +92,7 @@ func (s *copiers) close() {
 func (c *Copier) Position() home.CopyPosition { return c.at }
 
 // Next returns what follows a key, nil for all, as a chunk for CopySink.Put of about maxBytes,
-// and the last key in it. An empty chunk says that there is nothing more. Errors: ErrStopped
+// and the last key in it. A nil last says that there is nothing more. Errors: ErrStopped
 // once the copy was closed.
 func (c *Copier) Next(after []byte, maxBytes int) (chunk, last []byte, err error) {
 	c.mu.Lock()
@@ -101,11 +101,13 @@ func (c *Copier) Next(after []byte, maxBytes int) (chunk, last []byte, err error
 		return nil, nil, ErrStopped
 	}
 	err = c.snap.ScanAfter(after, func(key, value []byte) error {
-		value, err := c.r.copyForm(c.to, key, value)
+		k, v, err := c.r.state.Veil(c.to, key, value)
 		if err != nil {
 			return err
 		}
-		chunk = appendPair(chunk, key, value)
+		if k != nil {
+			chunk = appendPair(chunk, k, v)
+		}
 		last = append(last[:0], key...)
 		if len(chunk) >= maxBytes {
 			return store.ErrStop
@@ -114,9 +116,6 @@ func (c *Copier) Next(after []byte, maxBytes int) (chunk, last []byte, err error
 	})
 	return chunk, last, err
 }
-
-// copyForm is a value as it goes to a region.
-func (r *core) copyForm(_ string, _, value []byte) ([]byte, error) { return value, nil }
 
 // Close lets the copy go. It may be called more than once.
 func (c *Copier) Close() {

@@ -141,7 +141,7 @@ func (f *fsm) applyRecord(rec *home.Record, index uint64) error {
 	}
 	f.r.clock.heard(rec.Time, index > f.before)
 	records, sum := f.state.Chain()
-	f.r.role.recorded(records, sum, index)
+	f.r.role.recorded(records, index)
 	if index%digestEvery == 0 {
 		f.r.digests.add(digest{index: index, sum: sum})
 	}

@@ -50,10 +50,12 @@ type node struct {
 	all      sync.WaitGroup
 }
 
-func newRegion(t *testing.T, n int) *region {
+func newRegion(t *testing.T, n int) *region { return newRegionOf(t, "eu", n) }
+
+func newRegionOf(t *testing.T, name string, n int) *region {
 	rg := &region{t: t, net: wires.New(1, 200*time.Microsecond, 300*time.Microsecond)}
 	for i := range n {
-		name := fmt.Sprintf("eu-%d", i+1)
+		name := fmt.Sprintf("%s-%d", name, i+1)
 		rg.nodes = append(rg.nodes, &node{rg: rg, name: name, role: cluster.Core, fs: store.NewCrashFS(), port: rg.net.Node(name)})
 	}
 	t.Cleanup(rg.stop)

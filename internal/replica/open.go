@@ -364,7 +364,7 @@ const bigStep = time.Minute
 func (r *core) startRaft(snapshots raft.SnapshotStore, t tail) (err error) {
 	r.begin(r.state, r.flushed, max(r.state.Now(), t.time), t.last)
 	r.flushedCopy = r.state.Position()
-	r.tail.start(r.flushedCopy.Records, r.flushedCopy.Chain, r.flushed.Index)
+	r.tail.start(r.flushedCopy.Records, r.flushed.Index)
 	r.merger = newMerger(r)
 	conf := r.raftConfig()
 	if r.opts.Cluster == nil {

@@ -75,7 +75,7 @@ func (f raftFSM) Restore(in io.ReadCloser) error {
 func (r *core) applied(term uint64) { r.merger.applied(term) }
 
 // recorded implements role.
-func (r *core) recorded(n, chain, index uint64) { r.tail.add(n, chain, index) }
+func (r *core) recorded(n, index uint64) { r.tail.add(n, index) }
 
 // appliedMore implements role: it tells those who wait for what was just applied.
 func (r *core) appliedMore() {

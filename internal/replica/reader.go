@@ -58,7 +58,7 @@ func (r *reader) explain(err error) error     { return store.ExplainDiskError(r.
 func (*reader) take([]home.Entry)             {}
 func (*reader) applied(uint64)                {}
 func (*reader) appliedMore()                  {}
-func (*reader) recorded(_, _, _ uint64)       {}
+func (*reader) recorded(_, _ uint64)          {}
 func (*reader) host()                         {}
 func (*reader) standBy()                      {}
 func (*reader) figures(*Stats)                {}

@@ -97,8 +97,8 @@ type role interface {
 	// when a few were.
 	applied(term uint64)
 	appliedMore()
-	// recorded hears the number of each record, the chain after it and its index.
-	recorded(n, chain, index uint64)
+	// recorded hears the number of each record and its index.
+	recorded(n, index uint64)
 
 	body(seq home.Seq) (home.Message, error)
 	spoolRun(key []byte) ([]home.Spooled, error)

@@ -154,7 +154,7 @@ func (*replicant) sure(time.Time) (uint64, time.Time, bool) { return 0, time.Tim
 func (*replicant) take([]home.Entry)                        {}
 func (*replicant) handOver()                                {}
 func (*replicant) applied(uint64)                           {}
-func (*replicant) recorded(uint64, uint64, uint64)          {}
+func (*replicant) recorded(uint64, uint64)                  {}
 func (*replicant) host()                                    {}
 func (*replicant) standBy()                                 {}
 func (*replicant) superseded() home.Epoch                   { return home.Epoch{} }

@@ -30,30 +30,22 @@ type tailIndex struct {
 	base place
 	runs []place // each holds up to the next: so many records in a row
 	last uint64  // the newest record
-
-	chains []uint64 // of record n at n modulo
-	oldest uint64   // record whose chain is known
 }
 
 // place is where a record stands in the log.
 type place struct{ record, index uint64 }
 
-const (
-	chainsKept = 1 << 16
-	runsKept   = 1 << 10
-)
+const runsKept = 1 << 10
 
 // start begins with a state that has applied records up to an index.
-func (t *tailIndex) start(records, chain, index uint64) {
+func (t *tailIndex) start(records, index uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.base, t.runs, t.last = place{records + 1, index + 1}, nil, records
-	t.chains, t.oldest = make([]uint64, chainsKept), records
-	t.chains[records%chainsKept] = chain
 }
 
 // add notes the record just applied.
-func (t *tailIndex) add(record, chain, index uint64) {
+func (t *tailIndex) add(record, index uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if n := len(t.runs); n == 0 || t.runs[n-1].index-t.runs[n-1].record != index-record {
@@ -64,20 +56,6 @@ func (t *tailIndex) add(record, chain, index uint64) {
 		t.base = t.runs[0]
 	}
 	t.last = record
-	t.chains[record%chainsKept] = chain
-	if record-t.oldest >= chainsKept {
-		t.oldest = record - chainsKept + 1
-	}
-}
-
-// chain is the chain after a record, if it is remembered.
-func (t *tailIndex) chain(record uint64) (uint64, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if record < t.oldest || record > t.last || t.chains == nil {
-		return 0, false
-	}
-	return t.chains[record%chainsKept], true
 }
 
 // find is where a record stands; not known: it is before what is returned.
@@ -148,7 +126,7 @@ func (r *core) continuesChain(at home.CopyPosition) error {
 			return err
 		}
 	}
-	if chain, ok := r.tail.chain(at.Records); ok && at.Chain != 0 && chain != at.Chain {
+	if chain, ok := r.state.ChainAt(at.Records); ok && at.Chain != 0 && chain != at.Chain {
 		return fmt.Errorf("record %d gave %x here and %x there: %w", at.Records, chain, at.Chain, ErrOtherChain)
 	}
 	return nil
@@ -172,7 +150,7 @@ func (r *core) inLineage(at home.CopyPosition) error {
 
 // read reads records of the log.
 func (r *core) read(to string, after home.CopyPosition, maxBytes int) ([]home.Shipment, error) {
-	chain, _ := r.tail.chain(after.Records)
+	chain, _ := r.state.ChainAt(after.Records)
 	list := []home.Shipment{{N: after.Records, Chain: chain}}
 	at, err := r.locate(after.Records + 1)
 	if err != nil {
@@ -190,11 +168,14 @@ func (r *core) read(to string, after home.CopyPosition, maxBytes int) ([]home.Sh
 		if n, _, ok := numberOf(l.Extensions); ok && n != at.record {
 			continue // it was skipped
 		}
-		data, err := r.shipForm(to, at.record, l.Data)
+		data, err := r.state.Ship(at.record, l.Data, to)
+		if errors.Is(err, home.ErrForgotten) {
+			err = fmt.Errorf("%w: %w", ErrTooOld, err)
+		}
 		if err != nil {
 			return nil, err
 		}
-		chain, _ := r.tail.chain(at.record)
+		chain, _ := r.state.ChainAt(at.record)
 		list = append(list, home.Shipment{N: at.record, Chain: chain, Data: data})
 		bytes += len(data)
 		at.record++
@@ -230,6 +211,3 @@ func tooOld(err error) error {
 	}
 	return fmt.Errorf("read the log: %w", err)
 }
-
-// shipForm is a record as it goes to a region.
-func (r *core) shipForm(_ string, _ uint64, data []byte) ([]byte, error) { return data, nil }
