@@ -81,7 +81,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	defer a.o.Votes.Stop()
 	for id, k := range a.keepers {
-		k.begin(a.o.Votes.kept(id))
+		kept, err := a.o.Votes.kept(ctx, id)
+		if err != nil {
+			return err
+		}
+		k.begin(kept)
 	}
 	a.mu.Lock()
 	a.ctx = ctx

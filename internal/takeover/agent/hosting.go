@@ -15,6 +15,7 @@ func (k *keeper) asHost(ctx context.Context, st *CopyState, now time.Duration) {
 	k.stoodAlone(now)
 	again := !fenced && !held && k.mustStandAgain(st, now)
 	standing := k.stand != nil
+	unheard := k.unheard(st, now)
 	q := request{Subject: ask, Home: k.id, Epoch: st.Epoch, At: st.position(), Hold: k.need(st)}
 	if k.until.Load() > int64(now) {
 		q.Flags |= flagOn
@@ -29,6 +30,8 @@ func (k *keeper) asHost(ctx context.Context, st *CopyState, now time.Duration) {
 	case held:
 	case again || standing:
 		k.standUp(ctx, st, now, bid{planned: true})
+	case unheard: // not tell: it is no standby that has more
+		k.each(ctx, voters, request{Subject: look, Home: k.id, Epoch: st.Epoch}, func(string, time.Duration, *reply) {})
 	default:
 		k.each(ctx, voters, q, func(name string, asked time.Duration, p *reply) {
 			if p.Verdict == yes {
@@ -37,6 +40,22 @@ func (k *keeper) asHost(ctx context.Context, st *CopyState, now time.Duration) {
 			}
 		})
 	}
+}
+
+// unheard says that the host has had no lease for long and voters do not answer it: it
+// does not ask then, since what they promise would bind them and help nobody when only
+// their answers are lost. The caller holds mu.
+func (k *keeper) unheard(st *CopyState, now time.Duration) bool {
+	if !st.Settings.Votes() || k.alone == 0 || now-k.alone < st.Settings.Lease {
+		return false
+	}
+	n := 0
+	for _, name := range st.Settings.Voters {
+		if v := k.views[name]; v != nil && v.any && now-v.heard < st.Settings.Lease/2 {
+			n++
+		}
+	}
+	return n < takeover.Majority(len(st.Settings.Voters))
 }
 
 // need is for how long voters have to keep their promises: what the home's terms say.

@@ -23,17 +23,6 @@ func DecodeKept(b []byte) (Kept, error) {
 	return k, r.end()
 }
 
-// Merge joins two words of one voter: neither what was promised nor what was heard is
-// ever lowered. What an operator said is the later word.
-func (k Kept) Merge(later Kept) Kept {
-	k.Promised, k.InForce = highest(k.Promised, later.Promised), highest(k.InForce, later.InForce)
-	if later.Short.later(k.Short) {
-		k.Short = later.Short
-	}
-	k.Held, k.Sole = later.Held, later.Sole
-	return k
-}
-
 func highest(a, b home.Epoch) home.Epoch {
 	if b.Compare(a) > 0 {
 		return b

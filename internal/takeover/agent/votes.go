@@ -25,13 +25,16 @@ type Votes struct {
 	look  func(home.ID) Look
 }
 
-// ballot is what a voter has about one home. mu is held while a promise is written, so
-// that no other answer is given meanwhile.
+// ballot is what a voter has about one home. Who has its turn is the only one that
+// reads and writes it; it is held while a promise is written, so that no other answer is
+// given meanwhile.
 type ballot struct {
-	mu    sync.Mutex
+	turn  chan struct{} // of one place
+	read  bool          // kept is what the book says
 	voter takeover.Voter
 	kept  Kept
-	heard time.Duration // when a host was heard that serves; at first when the run began
+	began time.Duration // of the run
+	heard time.Duration // when a host was heard that serves; at first began
 }
 
 // answerTime bounds how long an answer waits for the disks: after that nobody relies on it.
@@ -60,29 +63,18 @@ func NewVotes(o VotesOptions) (*Votes, error) {
 // now is this voter's monotonic clock.
 func (v *Votes) now() time.Duration { return time.Duration(float64(time.Since(v.start)) * v.o.pace) }
 
-// Start loads the book; before that Answer refuses. It is called each time this node
-// becomes the region's voter, and begins another run: what was promised in the last one
-// may still be relied on. Stop ends it.
+// Start makes sure that this node is the voter; before that Answer refuses. It is
+// called each time the node becomes it, and begins another run: what was promised in
+// the last one may still be relied on. Stop ends it.
 func (v *Votes) Start(ctx context.Context) error {
 	v.Stop()
-	all, err := v.o.Book.Load(ctx)
-	if err != nil {
-		return fmt.Errorf("read the promises of %s: %w", v.o.Name, err)
+	if err := v.o.Book.Sure(ctx); err != nil {
+		return fmt.Errorf("open the promises of %s: %w", v.o.Name, err)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.at, v.homes = v.now(), map[home.ID]*ballot{}
-	for id, k := range all {
-		v.homes[id] = v.fresh(k)
-	}
 	return nil
-}
-
-// fresh begins what a voter has about a home in this run. The caller holds mu.
-func (v *Votes) fresh(k Kept) *ballot {
-	b := &ballot{kept: k, voter: takeover.Voter{Promised: k.Promised}, heard: v.at}
-	b.voter.Resume(v.at, v.o.Terms)
-	return b
 }
 
 // Stop refuses from now on.
@@ -92,20 +84,45 @@ func (v *Votes) Stop() {
 	v.homes = nil
 }
 
-// about is the ballot of a home; nil: not at work.
-func (v *Votes) about(id home.ID) *ballot {
+func (b *ballot) leave() { <-b.turn }
+
+// about returns the ballot of a home, with the turn; the caller leaves it.
+func (v *Votes) about(ctx context.Context, id home.ID) (*ballot, error) {
 	v.mu.Lock()
-	defer v.mu.Unlock()
 	if v.homes == nil {
-		return nil
+		v.mu.Unlock()
+		return nil, ErrNotAtWork
 	}
 	b := v.homes[id]
 	if b == nil {
-		b = v.fresh(Kept{})
+		if len(v.homes) >= maxHomes {
+			v.mu.Unlock()
+			return nil, fmt.Errorf("the home %s is one more than the %d that a voter knows", id, maxHomes)
+		}
+		b = &ballot{turn: make(chan struct{}, 1), heard: v.at, began: v.at}
 		v.homes[id] = b
 	}
-	return b
+	v.mu.Unlock()
+	select {
+	case b.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for the voter of %s: %w", id, ctx.Err())
+	}
+	if b.read {
+		return b, nil
+	}
+	k, err := v.o.Book.Kept(ctx, id)
+	if err != nil {
+		b.leave()
+		return nil, fmt.Errorf("read what %s promised about %s: %w", v.o.Name, id, err)
+	}
+	b.kept, b.voter, b.read = k, takeover.Voter{Promised: k.Promised}, true
+	b.voter.Resume(b.began, v.o.Terms)
+	return b, nil
 }
+
+// maxHomes bounds what a voter keeps.
+const maxHomes = 10_000
 
 // attach has heard called with each epoch that a region says it serves at, and look
 // for what the region tells of itself to who would hand a home over.
@@ -128,31 +145,29 @@ func (v *Votes) pass(q *request, p *reply) {
 	}
 }
 
-// kept is what is kept of a home; the zero value while not at work.
-func (v *Votes) kept(id home.ID) Kept {
-	b := v.about(id)
-	if b == nil {
-		return Kept{}
+// kept is what is kept of a home.
+func (v *Votes) kept(ctx context.Context, id home.ID) (Kept, error) {
+	b, err := v.about(ctx, id)
+	if err != nil {
+		return Kept{}, err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.kept
+	defer b.leave()
+	return b.kept, nil
 }
 
 // note changes what is kept of a home, durably.
 func (v *Votes) note(ctx context.Context, id home.ID, change func(*Kept)) error {
-	b := v.about(id)
-	if b == nil {
-		return ErrNotAtWork
+	b, err := v.about(ctx, id)
+	if err != nil {
+		return err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	defer b.leave()
 	k := b.kept
 	change(&k)
 	return v.keep(ctx, id, b, k)
 }
 
-// keep makes k durable, if it says anything new. The caller holds the ballot.
+// keep makes k durable, if it says anything new. The caller has the ballot's turn.
 func (v *Votes) keep(ctx context.Context, id home.ID, b *ballot, k Kept) error {
 	if k == b.kept {
 		return nil
@@ -174,13 +189,9 @@ func (v *Votes) Answer(region string, kind byte, message []byte) ([]byte, error)
 	if err != nil {
 		return nil, fmt.Errorf("a request of %s: %w", region, err)
 	}
-	b := v.about(q.Home)
-	if b == nil {
-		return nil, ErrNotAtWork
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
-	p, err := v.decide(ctx, region, &q, b)
+	p, err := v.decide(ctx, region, &q)
 	if err != nil {
 		return nil, err
 	}
@@ -189,11 +200,14 @@ func (v *Votes) Answer(region string, kind byte, message []byte) ([]byte, error)
 }
 
 // decide answers, and keeps what has to be kept before the answer is given.
-func (v *Votes) decide(ctx context.Context, region string, q *request, b *ballot) (reply, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (v *Votes) decide(ctx context.Context, region string, q *request) (reply, error) {
+	b, err := v.about(ctx, q.Home)
+	if err != nil {
+		return reply{}, err
+	}
+	defer b.leave()
 	now, was := v.now(), b.kept
-	verdict, err := yes, error(nil)
+	verdict := yes
 	speaksFor := q.Subject == tell || q.Subject == look || q.Epoch.Host == region
 	switch {
 	case !speaksFor || v.o.Hosts != nil && !slices.Contains(v.o.Hosts(q.Home), region):
