@@ -23,21 +23,22 @@ func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)
 
 // fake is a node that holds what a test put there and remembers what it was told to do.
 type fake struct {
-	mu       sync.Mutex
-	st       Status
-	counts   Counts
-	clients  []Client
-	sessions []SessionDetail
-	queue    []QueuedMessage
-	links    []LinkDetail
-	retained []RetainedDetail
-	shared   []SharedGroup
-	config   []ConfigValue
-	nodes    []ClusterNode
-	route    Route
-	down     error // answered by every call that can fail
-	refuse   *Refused
-	did      []string
+	mu        sync.Mutex
+	st        Status
+	counts    Counts
+	clients   []Client
+	sessions  []SessionDetail
+	queue     []QueuedMessage
+	links     []LinkDetail
+	retained  []RetainedDetail
+	shared    []SharedGroup
+	config    []ConfigValue
+	nodes     []ClusterNode
+	route     Route
+	down      error // answered by every call that can fail
+	refuse    *Refused
+	elsewhere string // the node that decides for the region; "": this one
+	did       []string
 }
 
 func (f *fake) do(what string, args ...any) { f.did = append(f.did, fmt.Sprintf(what, args...)) }

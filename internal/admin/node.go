@@ -23,6 +23,7 @@ type Node interface {
 	Sharing
 	Configuration
 	Region
+	Takeover
 }
 
 // Overview tells how the node is.

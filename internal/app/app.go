@@ -64,6 +64,9 @@ type App struct {
 
 	home  *homeService   // the region's own
 	homes []*homeService // all that it has a copy of; its own is the first
+
+	deciding *deciding // nil: no region stands by another here
+	aside    aside     // nil: nothing is ever set aside
 }
 
 // New builds a node from its configuration. It reads files and binds the device
