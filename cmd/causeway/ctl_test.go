@@ -95,6 +95,7 @@ func converse(t *testing.T, text string) string {
 	dir := t.TempDir()
 	api := &fakeAPI{answers: answers()}
 	maps.Copy(api.answers, linkAnswers())
+	maps.Copy(api.answers, regionAnswers())
 	api.serve(t, filepath.Join(dir, "data"))
 	var out strings.Builder
 	r := ctlRun{dir: dir}

@@ -17,6 +17,8 @@ const (
 	exitUsage   = 2
 	exitRefused = 3 // by a precondition: doing it would destroy or contradict what is there
 	exitMissed  = 4 // a goal was missed, or not reached in time
+	exitAborted = 5 // given up by a guardrail, with everything as before
+	exitPartly  = 6 // begun; the rest follows, or can be resumed
 )
 
 // exitError is an error with an exit code of its own.
