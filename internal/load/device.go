@@ -314,8 +314,12 @@ func (d *Device) connected(present bool) {
 	case !present && !d.Clean:
 		d.lostState++
 	}
+	if !present {
+		d.subscribed = false
+		clear(d.pending)
+	}
 	d.mend(func(l *Loss) *time.Time { return &l.Back }, time.Now())
-	if d.Filter != "" && (!present || !d.subscribed) {
+	if d.Filter != "" && !d.subscribed {
 		d.send(packet.AppendSubscribe(d.buf[:0], packet.V311, &packet.Subscribe{PacketID: 65535,
 			Filters: []packet.Subscription{{Filter: d.Filter, QoS: d.QoS}}}))
 	} else {
@@ -566,6 +570,18 @@ func (d *Device) History() (connects, forgotten int, losses []Loss) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.connects, d.lostState, slices.Clone(d.losses)
+}
+
+// String says how it is with the device.
+func (d *Device) String() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	state := "away"
+	if d.answered {
+		state = "answered"
+	}
+	return fmt.Sprintf("%s is %s at its connection %d (subscribed %v, %d to send of which %d were), last problem %v, losses %v", d.ID, state, d.connects, d.subscribed,
+		d.allowed, d.next, d.problem, d.losses)
 }
 
 // Stop ends the connection, with a DISCONNECT, and the device.

@@ -40,13 +40,13 @@ func ServedSince(since time.Time, devices ...*Device) *Served {
 	return s
 }
 
-// servedSince looks at the first connection that was lost since a moment: a device may be answered, and lose its next
-// connection before anything came.
+// servedSince looks at the first connection that was lost since a moment, or before and had no successor by then: a
+// device may be answered, and lose its next connection before anything came.
 func (d *Device) servedSince(since time.Time) (at time.Time, lost bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, l := range d.losses {
-		if l.At.Before(since) {
+		if l.At.Before(since) && !l.Back.IsZero() && l.Back.Before(since) {
 			continue
 		}
 		switch {
@@ -78,3 +78,30 @@ func (f *Fleet) Sums(which func(pair int) bool) (sum Sums) {
 
 // Devices are all of a fleet, in no order.
 func (f *Fleet) Devices() []*Device { return f.devices() }
+
+// Missing counts, below a number for each pair, the messages that were acknowledged and have not come; passed says
+// that each subscriber has got one at or above it.
+func (f *Fleet) Missing(below []uint64) (missing uint64, passed bool) {
+	passed = true
+	for i, s := range f.Streams {
+		pub, sub := f.Publishers[i], f.Subscribers[i]
+		sub.mu.Lock()
+		pub.mu.Lock()
+		for n := range below[i] {
+			if s.acked.has(n) && !s.got.has(n) {
+				missing++
+			}
+		}
+		passed = passed && s.highest >= below[i] && s.Received.Load() > 0
+		pub.mu.Unlock()
+		sub.mu.Unlock()
+	}
+	return missing, passed
+}
+
+// Got says whether a device has got a message of a stream.
+func (d *Device) Got(stream uint32, n uint64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.Streams[stream].got.has(n)
+}

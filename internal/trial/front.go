@@ -170,7 +170,8 @@ func (f *Front) Start() error {
 	return nil
 }
 
-func (f *Front) stop() {
+// Kill ends the load balancer; its connections are reset.
+func (f *Front) Kill() {
 	if f.cmd == nil {
 		return
 	}

@@ -107,13 +107,13 @@ func (n *Node) Wipe() error { return os.RemoveAll(n.DataDir()) }
 
 // Stop asks the process to stop and waits for its end.
 func (n *Node) Stop(ctx context.Context) error {
-	n.signalStop()
+	n.signal(syscall.SIGTERM)
 	return n.waitStopped(ctx)
 }
 
-func (n *Node) signalStop() {
+func (n *Node) signal(s syscall.Signal) {
 	if n.Running() {
-		_ = n.cmd.Process.Signal(syscall.SIGTERM)
+		_ = n.cmd.Process.Signal(s)
 	}
 }
 

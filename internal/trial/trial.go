@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	meshtls "causeway/tls"
@@ -289,6 +290,34 @@ func (t *Trial) Region(region string) (list []*Node) {
 // Node returns the first node of a region.
 func (t *Trial) Node(region string) *Node { return t.Region(region)[0] }
 
+// Kill ends all of a region without warning: its nodes, in one moment, and its load balancer.
+func (t *Trial) Kill(region string) {
+	for _, n := range t.Region(region) {
+		n.signal(syscall.SIGKILL)
+	}
+	if f := t.Front(region); f != nil {
+		f.Kill()
+	}
+	for _, n := range t.Region(region) {
+		n.Kill()
+	}
+}
+
+// StartRegion starts what does not run of a region, its load balancer too.
+func (t *Trial) StartRegion(region string) error {
+	if f := t.Front(region); f != nil {
+		if err := f.Start(); err != nil {
+			return err
+		}
+	}
+	for _, n := range t.Region(region) {
+		if err := n.Start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Start starts every node that does not run, and what is in front of them.
 func (t *Trial) Start() error {
 	for _, f := range t.Fronts {
@@ -346,13 +375,13 @@ func (t *Trial) linked(ctx context.Context, region string, links int) bool {
 func (t *Trial) Stop(ctx context.Context) error {
 	var errs []error
 	for _, n := range t.all() {
-		n.signalStop()
+		n.signal(syscall.SIGTERM)
 	}
 	for _, n := range t.all() {
 		errs = append(errs, n.waitStopped(ctx))
 	}
 	for _, f := range t.Fronts {
-		f.stop()
+		f.Kill()
 	}
 	return errors.Join(errs...)
 }
