@@ -30,6 +30,7 @@ type testHome struct {
 	pending []proposal
 	n       uint64
 	log     [][]byte
+	chains  []uint64                                  // after each record that was applied
 	held    bool                                      // nothing commits
 	seam    func(at seam, ops ...home.Op) (dead bool) // may block; set before anything is proposed
 	started time.Time
@@ -77,6 +78,7 @@ func openHome(t testing.TB, id string, log [][]byte, sink home.Sink) *testHome {
 			t.Fatal(err)
 		}
 		h.base = rec.Time
+		h.chain(h.st)
 	}
 	last, _ := h.st.Incarnation("n1")
 	h.owner = home.Owner{Node: "n1", Incarnation: last + 1}
@@ -157,10 +159,19 @@ func (h *testHome) commit() {
 	if err := st.Apply(&back, h.sink, func(_ *home.Entry, i int, o home.Outcome) { outcomes[i] = o }); err != nil {
 		panic(err)
 	}
+	h.chain(st)
 	for i, p := range batch {
 		p.done(outcomes[i], nil)
 	}
 	h.passes(applied, rec.Entries[0].Ops...)
+}
+
+// chain notes the running digest after a record.
+func (h *testHome) chain(st *home.State) {
+	_, sum := st.Chain()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.chains = append(h.chains, sum)
 }
 
 func (h *testHome) Propose(op home.Op, done func(home.Outcome, error)) error {

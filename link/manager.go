@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -31,6 +32,11 @@ type Manager struct {
 	sources    map[linkKey]bool // fenced copies of peers' homes that may have something for us
 	standbys   []string         // as they were asked for last
 	role       Role             // likewise
+
+	shipping chan struct{} // something happened to a standby
+	shipMu   sync.Mutex
+	trail    trail  // guarded by shipMu
+	counted  string // the standby that counts; likewise
 }
 
 // linkKey names what a Manager keeps up: a link to the host of another home, wherever
@@ -40,6 +46,18 @@ type linkKey struct {
 	purpose wire.Purpose
 	id      home.ID
 	region  string
+}
+
+// logger names the link in the log: one that is not with the host of another home says
+// what it is for.
+func (k linkKey) logger(m *Manager, cfg *Peer) *slog.Logger {
+	switch {
+	case k.purpose == wire.PurposeLink:
+		return m.o.Logger.With("peer", cfg.name())
+	case k.region == "":
+		return m.o.Logger.With("purpose", k.purpose, "home", k.id)
+	}
+	return m.o.Logger.With("peer", k.region, "purpose", k.purpose, "home", k.id)
 }
 
 // shippedTo lists the regions of which there are links for shipping: to the standbys if
@@ -76,7 +94,7 @@ func New(e *Endpoint, o Options) (*Manager, error) {
 
 func newManager(e *Endpoint, o Options) (*Manager, error) {
 	o = o.withDefaults()
-	m := &Manager{ep: e, id: o.ID, o: o, instance: rand.Uint64(), changed: make(chan struct{}, 1), sources: map[linkKey]bool{}}
+	m := &Manager{ep: e, id: o.ID, o: o, instance: rand.Uint64(), changed: make(chan struct{}, 1), shipping: make(chan struct{}, 1), sources: map[linkKey]bool{}}
 	m.peers.Store(&map[linkKey]*peer{})
 	if err := m.Reconfigure(o.Peers); err != nil {
 		return nil, err
@@ -142,7 +160,12 @@ func (m *Manager) Run(ctx context.Context) error {
 	m.running.Store(true)
 	defer m.running.Store(false)
 	m.look()
+	var shipping sync.WaitGroup
+	if m.o.Source != nil {
+		shipping.Go(func() { m.runShipping(ctx) })
+	}
 	m.runPeers(ctx)
+	shipping.Wait()
 	return nil
 }
 

@@ -26,6 +26,7 @@ type node struct {
 
 	home    *testHome
 	m       *Manager
+	sites   []*site // of other homes
 	cancel  context.CancelFunc
 	stopped chan struct{}
 
@@ -134,6 +135,10 @@ func logger(t *testing.T, name string) *slog.Logger {
 
 // stop ends a node in order.
 func (n *node) stop() [][]byte {
+	for _, s := range n.sites {
+		s.stop()
+	}
+	n.sites = nil
 	n.cancel()
 	<-n.stopped
 	return n.home.stop()

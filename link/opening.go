@@ -33,7 +33,7 @@ func refuse(code uint64, format string, args ...any) error {
 
 // stance is what our end of a tunnel is. A tunnel ends with it.
 type stance struct {
-	st      *home.State // nil of a tunnel for calls alone
+	st      *home.State // nil of a tunnel for calls alone, and of a copy that stands by
 	epoch   home.Epoch
 	role    Role
 	purpose wire.Purpose
@@ -47,6 +47,12 @@ func (p *peer) stance() (stance, error) {
 	if s.purpose = p.key.purpose; s.purpose == wire.PurposeCalls {
 		return s, nil
 	}
+	if s.purpose == wire.PurposeShip && p.key.region == "" {
+		if s.role != RoleStandby { // its copy may be empty, and gets its epochs from the host
+			return s, errRole(m.ep.o.Region, m.id, s.role)
+		}
+		return s, nil
+	}
 	s.st = m.o.Home.State()
 	if s.st.ID() == "" {
 		return s, refuse(wire.GoodbyeFailed, "the home of region %q is not open yet", m.ep.o.Region)
@@ -56,11 +62,7 @@ func (p *peer) stance() (stance, error) {
 		s.purpose = wire.PurposeDrain
 		return s, nil
 	}
-	want := RoleHost
-	if s.purpose == wire.PurposeShip && p.key.region == "" {
-		want = RoleStandby
-	}
-	if s.role != want {
+	if s.role != RoleHost {
 		return s, errRole(m.ep.o.Region, m.id, s.role)
 	}
 	return s, nil
@@ -93,9 +95,12 @@ func (s *stance) far() Role {
 
 func (m *Manager) hello(s *stance, to home.ID) wire.Hello {
 	h := m.ep.hello()
-	h.Epoch, h.Role, h.Purpose = wireEpoch(s.epoch), s.role, s.purpose
-	if s.st != nil {
-		h.Home = string(s.st.ID())
+	h.Role, h.Purpose = s.role, s.purpose
+	switch {
+	case s.role == RoleStandby:
+		h.Home, h.Epoch = string(m.id), wireEpoch(m.o.Home.State().Epoch())
+	case s.st != nil:
+		h.Home, h.Epoch = string(s.st.ID()), wireEpoch(s.epoch)
 	}
 	h.Instance, h.MaxMessage = m.instance, uint64(m.o.MaxMessage)
 	h.To, h.Known = string(to), wireEpoch(m.ep.knownEpoch(to))

@@ -52,6 +52,9 @@ type Identity interface {
 	PeerRegion(tls.ConnectionState) (string, error)
 }
 
+// Answerer answers calls of other regions, which are named by their certificates.
+type Answerer func(ctx context.Context, region string, kind byte, request []byte) ([]byte, error)
+
 // Peer is how a link to another region is made. What may cross it is the policy
 // that our home has for the peer.
 type Peer struct {
@@ -151,10 +154,10 @@ type Options struct {
 	// done for good. Nil means that our home has no standby.
 	AwaitShipped func(record uint64, done func())
 
-	// Answer answers calls of other regions, as their certificates name them. It may
-	// block until ctx ends, and be called concurrently. An error is told to the caller
-	// as text. Nil means that calls are refused.
-	Answer func(ctx context.Context, region string, kind byte, request []byte) ([]byte, error)
+	// Answer answers calls of other regions. It may block until ctx ends, and be called
+	// concurrently. An error is told to the caller as text. Nil means that another Manager's
+	// at the Endpoint does, or that calls are refused.
+	Answer Answerer
 
 	SendWindow  int           // bytes of frames a class may have unacknowledged, and of records the standby; default 16 MiB
 	LiveQueue   int           // messages in no log that may wait for a peer; default 8192

@@ -27,11 +27,35 @@ type outbox struct {
 	mu      sync.Mutex
 	acks    map[lane]wire.Ack
 	cursors map[lane]wire.Cursor
+	single
+}
+
+// single are messages of which the newest counts.
+type single struct {
 	request *wire.InterestRequest
 	asked   *wire.Question
 	told    *wire.Answer
 	want    *wire.Connections
 	homes   *wire.Hosts
+	stands  *wire.ShipAt
+	from    *wire.ShipFrom
+	shipped *wire.ShipAck
+}
+
+// once adds them to b.
+func (s *single) once(b []byte) []byte {
+	for _, m := range []struct {
+		wire.Control
+		set bool
+	}{
+		{s.request, s.request != nil}, {s.asked, s.asked != nil}, {s.told, s.told != nil}, {s.want, s.want != nil},
+		{s.homes, s.homes != nil}, {s.stands, s.stands != nil}, {s.from, s.from != nil}, {s.shipped, s.shipped != nil},
+	} {
+		if m.set {
+			b = wire.AppendControl(b, m.Control)
+		}
+	}
+	return b
 }
 
 // lane is an ordered sequence of messages: a class of a source.
@@ -113,6 +137,27 @@ func (o *outbox) hosts(h wire.Hosts) {
 	wake(o.ready)
 }
 
+func (o *outbox) shipAt(a wire.ShipAt) {
+	o.mu.Lock()
+	o.stands = &a
+	o.mu.Unlock()
+	wake(o.ready)
+}
+
+func (o *outbox) shipFrom(f wire.ShipFrom) {
+	o.mu.Lock()
+	o.from = &f
+	o.mu.Unlock()
+	wake(o.ready)
+}
+
+func (o *outbox) shipAck(a wire.ShipAck) {
+	o.mu.Lock()
+	o.shipped = &a
+	o.mu.Unlock()
+	wake(o.ready)
+}
+
 // take returns what waits, in wire form.
 func (o *outbox) take(b []byte) (_ []byte, acks int) {
 	o.mu.Lock()
@@ -123,25 +168,11 @@ func (o *outbox) take(b []byte) (_ []byte, acks int) {
 	for _, a := range o.acks {
 		b = wire.AppendControl(b, &a)
 	}
-	if o.request != nil {
-		b = wire.AppendControl(b, o.request)
-	}
-	if o.asked != nil {
-		b = wire.AppendControl(b, o.asked)
-	}
-	if o.told != nil {
-		b = wire.AppendControl(b, o.told)
-	}
-	if o.want != nil {
-		b = wire.AppendControl(b, o.want)
-	}
-	if o.homes != nil {
-		b = wire.AppendControl(b, o.homes)
-	}
+	b = o.once(b)
 	acks = len(o.acks)
 	clear(o.cursors)
 	clear(o.acks)
-	o.request, o.asked, o.told, o.want, o.homes = nil, nil, nil, nil, nil
+	o.single = single{}
 	return b, acks
 }
 

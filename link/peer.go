@@ -48,6 +48,8 @@ type peer struct {
 	changed chan struct{} // the configuration or the tunnel changed
 	live    liveQueue
 	relays  relayCounts
+	ship    *shipment // of our home to a standby; nil: the link is not for that
+	takes   *intake   // from the host of our home; likewise
 	meter   meter
 	inbound sync.Map // class -> chan struct{} of capacity 1: one receiver at a time
 	classes atomic.Int32
@@ -82,9 +84,15 @@ const notStarted = "not started"
 
 func newPeer(m *Manager, k linkKey, cfg Peer) *peer {
 	p := &peer{
-		m: m, key: k, log: m.o.Logger.With("peer", cfg.name()),
+		m: m, key: k, log: k.logger(m, &cfg),
 		wanted: make(chan struct{}, 1), changed: make(chan struct{}, 1), spooled: make(chan struct{}, 1),
 		state: Down, reason: notStarted, since: time.Now(),
+	}
+	switch {
+	case k.purpose == wire.PurposeShip && k.region != "":
+		p.ship = newShipment(m, k.region)
+	case k.purpose == wire.PurposeShip:
+		p.takes = newIntake()
 	}
 	p.probing = backoff{least: m.ep.o.ProbeFirst, most: m.ep.o.ProbeMost}
 	p.live.init(m.o.LiveQueue, m.o.LiveBytes)

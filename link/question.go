@@ -54,7 +54,7 @@ func (t *tunnel) heard(a *wire.Answer) {
 // answer answers a question of the peer. A view takes a while, so it keeps no
 // acknowledgement waiting; while one is made another is not.
 func (t *tunnel) answer(ctx context.Context, g *group, q *wire.Question) {
-	if !q.View {
+	if !q.View || t.purpose != wire.PurposeLink {
 		t.out.answer(wire.Answer{Nonce: q.Nonce})
 		return
 	}

@@ -44,7 +44,7 @@ func listenQUIC(o *EndpointOptions, server *tls.Config) (*quicTransport, error) 
 			MaxStreamReceiveWindow:         uint64(o.StreamWindow),
 			InitialConnectionReceiveWindow: min(2<<20, uint64(o.ConnWindow)),
 			MaxConnectionReceiveWindow:     uint64(o.ConnWindow),
-			MaxIncomingStreams:             1 + 2*maxRelayed, // a closed one counts until the peer knows
+			MaxIncomingStreams:             1 + 2*(maxRelayed+maxCalls), // a closed one counts until the peer knows
 			MaxIncomingUniStreams:          maxStreams,
 		},
 	}

@@ -36,6 +36,7 @@ type receiver struct {
 	closing bool
 	failed  error         // why no more is proposed
 	moved   chan struct{} // something was done
+	shipped shippedAcks
 	broken  chan struct{} // closed with the first failure
 }
 
@@ -57,6 +58,7 @@ func (t *tunnel) receiveSpool(ctx context.Context, s receiveStream, r *bufio.Rea
 		return nil
 	}
 	v := &receiver{t: t, head: head, lock: lock, moved: make(chan struct{}, 1), broken: make(chan struct{})}
+	v.shipped = shippedAcks{await: t.p.m.o.AwaitShipped, tell: t.out.ack, fresh: make(chan struct{}, 1)}
 	defer v.close()
 	err = v.run(ctx, s, r)
 	if errors.Is(err, io.EOF) || errors.Is(err, errGap) {
@@ -79,6 +81,13 @@ func (p *peer) inboundLock(class string) (chan struct{}, error) {
 }
 
 func (v *receiver) run(ctx context.Context, s receiveStream, r *bufio.Reader) error {
+	if v.shipped.await != nil {
+		waiting, stop := context.WithCancel(ctx)
+		var w sync.WaitGroup
+		w.Go(func() { v.shipped.run(waiting) })
+		defer w.Wait()
+		defer stop()
+	}
 	ended := make(chan struct{})
 	defer close(ended)
 	go func() { // a failure must reach a reader that waits for the sender
@@ -142,7 +151,12 @@ func (v *receiver) begin(ctx context.Context, r *bufio.Reader) error {
 // tellCursor answers the stream's opening.
 func (v *receiver) tellCursor() {
 	seq, known := v.t.st.Cursor(homeSource(v.head.Source), v.head.Class)
-	v.t.out.cursor(wire.Cursor{Source: v.head.Source, Class: v.head.Class, Known: known, Seq: uint64(seq)})
+	c := wire.Cursor{Source: v.head.Source, Class: v.head.Class, Known: known, Seq: uint64(seq), Applied: uint64(seq)}
+	if v.t.p.m.o.AwaitShipped != nil && known {
+		c.Applied = 0 // it is found out
+		v.shipped.take(v.t.st.Position().Records, wire.Ack{Source: c.Source, Class: c.Class, Committed: c.Seq, Applied: c.Seq})
+	}
+	v.t.out.cursor(c)
 }
 
 // take proposes one frame when there is room for it.
@@ -218,7 +232,7 @@ func (v *receiver) done(source wire.Source, raw int, o home.Outcome, err error) 
 		v.mu.Lock()
 		v.fill = o.Fill
 		v.mu.Unlock()
-		v.t.out.ack(wire.Ack{Source: source, Class: v.head.Class, Committed: uint64(o.Seq), Applied: uint64(o.Seq)})
+		v.shipped.take(o.Record, wire.Ack{Source: source, Class: v.head.Class, Committed: uint64(o.Seq), Applied: uint64(o.Seq)})
 	}
 	v.give(raw)
 }

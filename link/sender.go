@@ -162,7 +162,7 @@ func (s *sender) begin(c *wire.Cursor) (start, error) {
 		s.t.p.log.Warn("the peer stands before our spool: it was restored, or the spool was at its limit",
 			"class", s.class, "stands", c.Seq, "spool begins", info.Start)
 	case c.Known && from.at > info.Start: // an ack that was lost with the last tunnel
-		s.acked(&wire.Ack{Source: c.Source, Class: s.class, Committed: c.Seq, Applied: c.Seq})
+		s.acked(&wire.Ack{Source: c.Source, Class: s.class, Committed: c.Seq, Applied: min(c.Applied, c.Seq)})
 	}
 	return from, nil
 }

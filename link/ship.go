@@ -109,9 +109,3 @@ type CopyStatus struct {
 	Shipped     uint64        // records
 	Raw, Wire   uint64        // bytes before and after compression
 }
-
-// errNotYet is what the code says that is to come.
-var errNotYet = errors.New("not yet")
-
-// Copies describes the shipping of our home, by the order of standbys.
-func (m *Manager) Copies() []CopyStatus { return nil }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"causeway/internal/home"
+	"causeway/link/wire"
 	"causeway/routing"
 )
 
@@ -173,6 +174,9 @@ func (p *peer) status() Status {
 	p.mu.Unlock()
 	st.BytesSent, st.BytesRecv, st.PacketsSent, st.LostCount = c.sent, c.received, c.packets, c.packetsLost
 	st.Canary = p.canaries.status(time.Now())
+	if p.key.purpose != wire.PurposeLink {
+		return st
+	}
 	h := p.m.o.Home.State()
 	if info, ok := h.Peer(cfg.ID); ok {
 		st.LagMessages, st.LagBytes = info.Spooled, info.Bytes

@@ -122,8 +122,8 @@ func (t *tcpTransport) open(ctx context.Context, sock *tcpSocket, session *tls.C
 
 func (t *tcpTransport) config() *yamux.Config {
 	return &yamux.Config{
-		AcceptBacklog:      maxStreams + 1 + maxRelayed,
-		MaxIncomingStreams: maxStreams + 1 + maxRelayed,
+		AcceptBacklog:      maxStreams + 1 + maxRelayed + maxCalls,
+		MaxIncomingStreams: maxStreams + 1 + maxRelayed + maxCalls,
 		PingBacklog:        4,
 		// The pings that measure the round trip are the keep-alive. One is given up
 		// after the same time, so that the next is sent: a slow answer is one, too,

@@ -35,13 +35,15 @@ type tunnel struct {
 
 	before *tunnel // the one it replaced, until that has ended; owned by adopt, then serve
 
-	relayed chan struct{} // a slot for each relayed tunnel that this one carries
-	out     *outbox
-	asked   chan wire.InterestRequest // of the peer, newest
-	answers chan wire.Answer          // of the peer, newest
-	asking  uint64                    // questions asked; owned by who tests the link
-	viewing atomic.Bool               // a view is being made for the peer
-	senders senderList
+	calling   chan struct{} // a slot for each call of ours that is under way
+	answering chan struct{} // and of the peer's
+	relayed   chan struct{} // a slot for each relayed tunnel that this one carries
+	out       *outbox
+	asked     chan wire.InterestRequest // of the peer, newest
+	answers   chan wire.Answer          // of the peer, newest
+	asking    uint64                    // questions asked; owned by who tests the link
+	viewing   atomic.Bool               // a view is being made for the peer
+	senders   senderList
 }
 
 func newTunnel(p *peer, ours stance, c conn, s control, r *bufio.Reader, remote wire.Hello, agreed wire.Agreement, dialled bool) *tunnel {
@@ -52,7 +54,8 @@ func newTunnel(p *peer, ours stance, c conn, s control, r *bufio.Reader, remote 
 	return &tunnel{
 		stance: ours, p: p, c: fitting(c, agreed, p.m.ep.o.ConnWindow), s: s, r: r, remote: remote, agreed: agreed, dialled: dialled,
 		began: time.Now(), ended: make(chan struct{}), whyNotUDP: why,
-		detour: make(chan struct{}, 1), relayed: make(chan struct{}, maxRelayed), out: newOutbox(), asked: make(chan wire.InterestRequest, 1),
+		detour: make(chan struct{}, 1), relayed: make(chan struct{}, maxRelayed),
+		calling: make(chan struct{}, maxCalls), answering: make(chan struct{}, maxCalls), out: newOutbox(), asked: make(chan wire.InterestRequest, 1),
 		answers: make(chan wire.Answer, 1),
 	}
 }
@@ -121,6 +124,10 @@ func (t *tunnel) begin(g *group) {
 		g.do(t.sendCanaries)
 	case t.purpose == wire.PurposeDrain && t.role == RoleFenced:
 		g.do(func(ctx context.Context) error { return t.runSenders(ctx, g) })
+	case t.purpose == wire.PurposeShip && t.role == RoleHost:
+		g.do(t.runShipper)
+	case t.purpose == wire.PurposeShip:
+		g.do(t.tellPosition)
 	}
 }
 
@@ -136,10 +143,7 @@ func (t *tunnel) errStance() error {
 const homePoll = 500 * time.Millisecond
 
 func (t *tunnel) watchHome(ctx context.Context) error {
-	if t.st == nil {
-		return nil
-	}
-	for t.p.m.o.Home.State() == t.st {
+	for t.st == nil || t.p.m.o.Home.State() == t.st {
 		if now, err := t.p.stance(); err != nil || now != t.stance {
 			return t.errStance()
 		}
@@ -234,6 +238,8 @@ func (t *tunnel) readControl(ctx context.Context, g *group) error {
 			t.heardWish(m)
 		case *wire.Hosts:
 			t.heardHosts(m)
+		case *wire.ShipAt, *wire.ShipFrom, *wire.ShipAck:
+			t.heardStandby(m)
 		case *wire.Goodbye:
 			return &closedError{m.Code, m.Reason}
 		}
@@ -280,11 +286,17 @@ func (t *tunnel) serveStream(ctx context.Context, s receiveStream) error {
 		return t.receiveLive(ctx, r)
 	case head.Kind == wire.StreamInterest && t.purpose == wire.PurposeLink:
 		return t.receiveInterest(ctx, r)
+	case head.Kind == wire.StreamShip && t.purpose == wire.PurposeShip && t.role == RoleStandby:
+		return t.receiveShip(ctx, r, head.Nonce)
 	}
 	switch head.Kind {
 	case wire.StreamRelay:
 		if both, ok := s.both(); ok {
 			t.serveRelay(ctx, both, r, head.Path)
+		}
+	case wire.StreamCall:
+		if both, ok := s.both(); ok {
+			t.serveCall(ctx, both, r, head.Call)
 		}
 	case wire.StreamPadding:
 		return t.discard(r, head)

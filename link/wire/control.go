@@ -24,6 +24,9 @@ const (
 	typeConnections     = 10
 	typeJoin            = 11
 	typeHosts           = 12
+	typeShipAt          = 13
+	typeShipFrom        = 14
+	typeShipAck         = 15
 	typeInterestDigest  = 16
 	typeInterestChunk   = 17
 	typeInterestDelta   = 18
@@ -42,6 +45,9 @@ type Cursor struct {
 	Class  string
 	Known  bool // false: nothing of this source and class was ever received
 	Seq    uint64
+	// Applied is how much of that the receiver's standby has, too, as far as is known; Seq
+	// if it has none, or is of a version that does not say.
+	Applied uint64
 }
 
 // Ack says how much of a class the receiver has.
@@ -49,7 +55,7 @@ type Ack struct {
 	Source    Source
 	Class     string
 	Committed uint64 // on a majority of the receiver's disks
-	Applied   uint64 // also in the receiver's standby; Committed if it has none
+	Applied   uint64 // also in the receiver's standby; Committed if it has none, or does not wait for it
 }
 
 // Welcome ends the opening: the accepting side takes the tunnel, with what both
@@ -105,7 +111,7 @@ func (c *Cursor) append(b []byte) []byte {
 	b = appendSource(b, c.Source)
 	b = appendString(b, c.Class)
 	b = append(b, flag(c.Known))
-	return binary.AppendUvarint(b, c.Seq)
+	return binary.AppendUvarint(binary.AppendUvarint(b, c.Seq), c.Applied)
 }
 
 func (a *Ack) append(b []byte) []byte {
@@ -179,7 +185,7 @@ func parseControl(kind uint64, body []byte) (Control, error) {
 	var m Control
 	switch kind {
 	case typeCursor:
-		m = &Cursor{Source: f.source(), Class: f.string("class", maxName), Known: f.byte("known") != 0, Seq: f.uvarint("cursor")}
+		m = f.cursor()
 	case typeAck:
 		m = &Ack{Source: f.source(), Class: f.string("class", maxName), Committed: f.uvarint("committed"), Applied: f.uvarint("applied")}
 	case typeGoodbye:
@@ -198,6 +204,12 @@ func parseControl(kind uint64, body []byte) (Control, error) {
 		m = f.join()
 	case typeHosts:
 		m = f.hosts()
+	case typeShipAt:
+		m = f.shipAt()
+	case typeShipFrom:
+		m = f.shipFrom()
+	case typeShipAck:
+		m = &ShipAck{At: f.position()}
 	case typeInterestRequest:
 		m = f.interestRequest()
 	case typeInterestDigest:
@@ -213,6 +225,14 @@ func parseControl(kind uint64, body []byte) (Control, error) {
 		return nil, f.err
 	}
 	return m, nil
+}
+
+func (f *fields) cursor() *Cursor {
+	c := &Cursor{Source: f.source(), Class: f.string("class", maxName), Known: f.byte("known") != 0, Seq: f.uvarint("cursor")}
+	if c.Applied = c.Seq; len(f.b) > 0 {
+		c.Applied = f.uvarint("applied")
+	}
+	return c
 }
 
 // noEOF turns an end in the middle of something into an unexpected one.

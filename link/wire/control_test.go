@@ -22,6 +22,10 @@ func genEpoch(t *rapid.T) Epoch {
 	return Epoch{rapid.Uint64().Draw(t, "epoch"), rapid.StringN(0, 20, maxName).Draw(t, "host")}
 }
 
+func genPosition(t *rapid.T) Position {
+	return Position{Epoch: genEpoch(t), Records: rapid.Uint64().Draw(t, "records"), Chain: rapid.Uint64().Draw(t, "chain")}
+}
+
 func genDigest(t *rapid.T) Digest {
 	return Digest{rapid.Uint64().Draw(t, "hi"), rapid.Uint64().Draw(t, "lo")}
 }
@@ -38,9 +42,17 @@ func genFilters(t *rapid.T, label string) []Filter {
 func genControl(t *rapid.T) Control {
 	u := func(name string) uint64 { return rapid.Uint64().Draw(t, name) }
 	class := rapid.StringN(0, 20, maxName)
-	switch rapid.IntRange(0, 10).Draw(t, "type") {
+	switch rapid.IntRange(0, 15).Draw(t, "type") {
 	case 0:
-		return &Cursor{Source: genSource(t), Class: class.Draw(t, "class"), Known: rapid.Bool().Draw(t, "known"), Seq: u("seq")}
+		return &Cursor{Source: genSource(t), Class: class.Draw(t, "class"), Known: rapid.Bool().Draw(t, "known"), Seq: u("seq"), Applied: u("applied")}
+	case 11:
+		return &Hosts{Homes: rapid.SliceOfN(rapid.Custom(genSource), 1, 5).Draw(t, "homes")}
+	case 12:
+		return &ShipAt{Nonce: u("nonce"), At: genPosition(t), Broken: rapid.Bool().Draw(t, "broken"), Refusal: class.Draw(t, "refusal"), Trouble: class.Draw(t, "trouble")}
+	case 13:
+		return &ShipFrom{Nonce: u("nonce"), Begun: rapid.Bool().Draw(t, "begun"), After: []byte(rapid.StringN(1, 100, 100).Draw(t, "after"))}
+	case 14:
+		return &ShipAck{At: genPosition(t)}
 	case 1:
 		return &Ack{Source: genSource(t), Class: class.Draw(t, "class"), Committed: u("committed"), Applied: u("applied")}
 	case 2:
@@ -157,6 +169,8 @@ func TestStreamHead_RoundTrip(t *testing.T) {
 func FuzzControl(f *testing.F) {
 	for _, m := range []Control{
 		&Cursor{Class: "c", Known: true, Seq: 7}, &Ack{Committed: 9}, &Goodbye{Reason: "bye"}, &Welcome{Agreement{1, 3}}, &InterestRequest{Full: true}, &RelayAnswer{Code: RelayBusy, Reason: "full"},
+		&Hosts{Homes: []Source{{"eu", Epoch{2, "us"}}}}, &ShipAt{Nonce: 1, At: Position{Epoch{2, "us"}, 7, 8}, Trouble: "full"},
+		&ShipFrom{Nonce: 1, Begun: true, After: []byte("k")}, &ShipAck{At: Position{Records: 9}},
 		&Join{Token: JoinToken{31: 1}}, &Connections{Want: 32, TCP: true},
 		&InterestDigest{Version: 3}, &InterestChunk{Last: true, Filters: []Filter{{"ns", "a/#"}}},
 		&InterestDelta{Add: []Filter{{"", "+"}}, Remove: []Filter{{"", "b"}}},
@@ -181,6 +195,9 @@ func FuzzStreamHead(f *testing.F) {
 	f.Add([]byte{2, 0})
 	relay := StreamHead{Kind: StreamRelay, Path: RelayPath{From: "eu", To: "us", Hops: 1}}
 	f.Add(relay.Append(nil))
+	for _, h := range []StreamHead{{Kind: StreamCall, Call: 3}, {Kind: StreamShip, Nonce: 9}} {
+		f.Add(h.Append(nil))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := ReadStreamHead(bufio.NewReader(bytes.NewReader(b)))
 		if err != nil {

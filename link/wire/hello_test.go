@@ -24,6 +24,10 @@ func TestHello_RoundTripReadsNothingBeyond(t *testing.T) {
 			Epoch:    Epoch{rapid.Uint64().Draw(t, "epoch"), name.Draw(t, "host")},
 			Software: name.Draw(t, "software"), Instance: rapid.Uint64().Draw(t, "instance"), MaxMessage: rapid.Uint64().Draw(t, "max message"),
 		}
+		if want.Features&FeatureHomes != 0 {
+			want.Role, want.Purpose = Role(rapid.Byte().Draw(t, "role")), Purpose(rapid.Byte().Draw(t, "purpose"))
+			want.To, want.Known = name.Draw(t, "to"), Epoch{rapid.Uint64().Draw(t, "known"), name.Draw(t, "known host")}
+		}
 		want.Max = want.Min + rapid.Uint64Max(9).Draw(t, "span")
 		r := bytes.NewReader(append(want.Append(nil), "next"...))
 		got, err := ReadHello(r)
@@ -129,7 +133,7 @@ func FuzzHello(f *testing.F) {
 // Bits are never given to two features.
 func TestFeatures_HaveABitEach(t *testing.T) {
 	var all uint64
-	for _, f := range []uint64{FeatureZstd, FeatureS2, FeatureRelay, FeatureGroups, FeatureCanary, FeatureTest, FeatureBundle, FeatureZstdStream} {
+	for _, f := range []uint64{FeatureZstd, FeatureS2, FeatureRelay, FeatureGroups, FeatureCanary, FeatureTest, FeatureBundle, FeatureZstdStream, FeatureHomes} {
 		if bits.OnesCount64(f) != 1 || all&f != 0 {
 			t.Errorf("feature %#x beside %#x", f, all)
 		}

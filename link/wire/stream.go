@@ -17,19 +17,22 @@ const (
 	StreamLive     StreamKind = 2 // frames of messages that are in no spool
 	StreamInterest StreamKind = 3 // interest messages
 	StreamRelay    StreamKind = 4 // of both directions: a tunnel between two regions of which one is not at an end of this one
+	StreamCall     StreamKind = 5 // of both directions: a request, then its answer
+	StreamShip     StreamKind = 6 // the records of a home, or a copy of it
 	StreamPadding  StreamKind = 8 // bytes that the receiver throws away
 )
 
 const maxStreamHead = 1024
 
 // StreamHead opens a stream. Source and Class are used by StreamSpool alone, Path by
-// StreamRelay, Nonce and Bytes by StreamPadding.
+// StreamRelay, Call by StreamCall, Nonce by StreamShip and StreamPadding, Bytes by that.
 type StreamHead struct {
 	Kind   StreamKind
 	Source Source
 	Class  string
 	Path   RelayPath
-	Nonce  uint64 // of the Answer that says that all bytes were read
+	Call   byte   // what kind of request it is
+	Nonce  uint64 // of the ShipAt that answers it; of the Answer that says that all bytes were read
 	Bytes  uint64 // that follow
 }
 
@@ -42,6 +45,10 @@ func (h *StreamHead) Append(b []byte) []byte {
 		body = appendString(body, h.Class)
 	case StreamRelay:
 		body = h.Path.append(body)
+	case StreamCall:
+		body = append(body, h.Call)
+	case StreamShip:
+		body = binary.AppendUvarint(body, h.Nonce)
 	case StreamPadding:
 		body = binary.AppendUvarint(binary.AppendUvarint(body, h.Nonce), h.Bytes)
 	}
@@ -75,6 +82,10 @@ func ReadStreamHead(r *bufio.Reader) (StreamHead, error) {
 		h.Source, h.Class = f.source(), f.string("class", maxName)
 	case StreamRelay:
 		h.Path = f.relayPath()
+	case StreamCall:
+		h.Call = f.byte("kind of call")
+	case StreamShip:
+		h.Nonce = f.uvarint("nonce")
 	case StreamPadding:
 		h.Nonce, h.Bytes = f.uvarint("nonce"), f.uvarint("bytes")
 	}
