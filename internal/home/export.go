@@ -6,9 +6,9 @@ import (
 )
 
 // ForkFrom compares this copy's lineage with that of the copy in force. diverged says
-// that this copy went on to what the other does not have: it is fenced, and its
-// difference is to be exported. A copy that was handed over, and one that is behind,
-// has none.
+// that this copy went on to what the other does not have: it is fenced, it cannot be
+// brought up to date by records, and its difference is to be exported, unless that is
+// Void. A copy that is only behind has none.
 func (s *State) ForkFrom(lineage []Span) (f Fork, diverged bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -23,8 +23,9 @@ func (s *State) ForkFrom(lineage []Span) (f Fork, diverged bool) {
 	if n < len(s.lineage) && s.lineage[n].Record < at.Record {
 		at = s.lineage[n]
 	}
-	f = Fork{Epoch: lineage[n-1].Epoch, From: s.currentEpoch(), First: at.First, After: at.Record}
-	return f, s.handed == "" && (s.records > at.Record || s.records == at.Record && s.chain != at.Chain)
+	f = Fork{Epoch: lineage[n-1].Epoch, From: s.currentEpoch(), First: at.First, After: at.Record, Sessions: at.Sessions}
+	f.Void = n == len(s.lineage) && s.handed != ""
+	return f, s.records > at.Record || s.records == at.Record && s.chain != at.Chain
 }
 
 // Exporter gives the difference of a fenced copy, part by part. The copy must not
@@ -304,7 +305,7 @@ func (s *State) Divergence(f Fork) Divergence {
 	defer s.mu.RUnlock()
 	d := Divergence{Fork: f, Until: s.time, ByClass: map[string]int{}, Retained: len(e.tombs)}
 	for _, x := range s.sessions {
-		if x.id > uint64(s.sessionsAt(f)) {
+		if x.id > uint64(f.Sessions) {
 			d.Sessions++
 		}
 	}
@@ -312,17 +313,6 @@ func (s *State) Divergence(f Fork) Divergence {
 		d.count(s, m)
 	}
 	return d
-}
-
-// sessionsAt is the highest session epoch that both copies gave, as far as this one
-// knows.
-func (s *State) sessionsAt(f Fork) SessionEpoch {
-	for i := range s.lineage {
-		if s.lineage[i].Record >= f.After && i > 0 {
-			return s.lineage[i].Sessions
-		}
-	}
-	return s.epoch
 }
 
 func (d *Divergence) count(s *State, f *found) {

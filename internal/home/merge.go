@@ -57,12 +57,13 @@ func (s *State) spanAt(f Fork) *Span {
 // session merges the final state of a session.
 func (m *merging) session(e *SessionExport) {
 	x := m.sessions[e.Session]
+	young := e.Life > uint64(m.op.Fork.Sessions)
 	switch {
-	case x == nil && (m.base == nil || e.Life > uint64(m.base.Sessions)) && !e.Transient:
+	case x == nil && young && !e.Transient:
 		m.adopt(e)
-	case x == nil || m.base == nil || x.id != e.Life || e.Life > uint64(m.base.Sessions) || x.transient:
-		// It ended here, or is another one, or what both had cannot be told.
-	case x.epoch > m.base.Sessions:
+	case x == nil || x.id != e.Life || young || x.transient || m.base == nil:
+		// It ended here, or is another one, or which references both have cannot be told.
+	case x.epoch > m.op.Fork.Sessions:
 		m.removeAcked(x, e, max(x.resumed, x.queue.sentThrough(x.sendWindow())))
 	default:
 		m.takeOver(x, e)
@@ -278,7 +279,7 @@ func (m *merging) message(e *MessageExport) {
 // alreadyHere says that this copy got a message by another way: by its link, or as the
 // will of the same connection.
 func (m *merging) alreadyHere(e *MessageExport) bool {
-	if e.WillOf != 0 && m.base != nil && e.WillOf <= m.base.Sessions {
+	if e.WillOf != 0 && e.WillOf <= m.op.Fork.Sessions {
 		k := attachKey{e.Will, e.WillOf}
 		if _, fired := m.fired[k]; fired {
 			m.sum.Wills++
@@ -331,7 +332,7 @@ func (m *merging) sameLife(x *session, life uint64) bool {
 	if h != nil && h.merged == m.op.Fork.From.Number && h.life == life {
 		return true
 	}
-	return x.id == life && (m.base == nil || life <= uint64(m.base.Sessions))
+	return x.id == life && life <= uint64(m.op.Fork.Sessions)
 }
 
 // insertable says that nobody was attached to the session since it was merged, so that

@@ -12,6 +12,11 @@ type Fork struct {
 	From  Epoch  // of the copy that was fenced
 	First Seq    // messages from this number on mean something else in each
 	After uint64 // records that both have
+
+	Sessions SessionEpoch // the highest that both gave
+	// Void says that what the copy has beyond is void, since it had handed the home over:
+	// there is nothing to take in, and it needs a new copy.
+	Void bool
 }
 
 // Reconcile takes in a part of what a fenced copy of the home went on to. [E6] Parts
@@ -96,6 +101,7 @@ func (*Reconcile) Kind() Kind { return KindReconcile }
 func (op *Reconcile) append(b []byte) []byte {
 	b = appendEpoch(appendEpoch(b, op.Fork.Epoch), op.Fork.From)
 	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(op.Fork.First)), op.Fork.After)
+	b = binary.AppendUvarint(b, uint64(op.Fork.Sessions))
 	b = append(binary.AppendUvarint(b, op.Part), flag(op.Done, 1))
 	b = binary.AppendUvarint(b, uint64(len(op.Sessions)))
 	for i := range op.Sessions {
@@ -113,7 +119,7 @@ func (op *Reconcile) append(b []byte) []byte {
 }
 
 func (r *reader) reconcile() Op {
-	op := &Reconcile{Fork: Fork{Epoch: r.epoch(), From: r.epoch(), First: Seq(r.uvarint()), After: r.uvarint()}}
+	op := &Reconcile{Fork: Fork{Epoch: r.epoch(), From: r.epoch(), First: Seq(r.uvarint()), After: r.uvarint(), Sessions: SessionEpoch(r.uvarint())}}
 	op.Part, op.Done = r.uvarint(), r.byte() != 0
 	for range r.count(12) {
 		op.Sessions = append(op.Sessions, r.sessionExport())
