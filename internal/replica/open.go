@@ -31,13 +31,23 @@ const (
 // or too old from another copy, joins the group or founds it, applies what the
 // store had not seen, and registers this incarnation of the node. When it
 // returns, the home's former sessions of this node are detached and Run may
-// serve. With other nodes it waits for them, telling Options.Waiting why. ctx
+// serve; of a home that another region hosts, what is committed is applied; of one without a
+// lease there is a leader. With other nodes it waits for them, telling Options.Waiting why. ctx
 // bounds Open only.
-func Open(ctx context.Context, opts Options) (_ *Replica, err error) {
+func Open(ctx context.Context, opts Options) (*Replica, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
 	opts = opts.withDefaults()
+	for {
+		r, err := open(ctx, opts)
+		if !errors.Is(err, ErrAdopted) { // else its log ended with a copy that came in whole
+			return r, err
+		}
+	}
+}
+
+func open(ctx context.Context, opts Options) (_ *Replica, err error) {
 	r := newCore(opts)
 	defer func() {
 		if err != nil {

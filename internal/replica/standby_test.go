@@ -125,8 +125,7 @@ func (p *pair) copy(ctx context.Context, src, dst *Replica) error {
 		if !errors.Is(err, errCut) {
 			return err
 		}
-		for p.cut.Load() {
-			_ = pause(ctx, 10*time.Millisecond)
+		for p.cut.Load() && pause(ctx, 10*time.Millisecond) == nil {
 		}
 	}
 }
@@ -172,12 +171,12 @@ func (p *pair) start() {
 	p.eu.subscribe()
 }
 
-// allOpen says that all nodes have the home open and hear a leader.
+// allOpen says that all nodes have the home open, have a vote and hear a leader.
 func (rg *region) allOpen() func() bool {
 	return func() bool {
 		for _, d := range rg.nodes {
 			r := d.replica()
-			if r == nil || !r.fresh.now() {
+			if r == nil || !r.fresh.now() || r.role.unwell() != "" {
 				return false
 			}
 		}
