@@ -25,6 +25,7 @@ type region struct {
 	nodes []*node
 	opts  func(*Options)
 	every time.Duration // between two publishes of a node
+	base  uint32        // of the numbers of its publishers
 	tr    *traffic
 }
 

@@ -291,7 +291,7 @@ func TestCopy_PowerGoesAtManySteps(t *testing.T) {
 		disk *store.CrashFS
 	}
 	var images []image
-	images = crashes(fs, 13, func() { sendAll(t, c, r.Replica) }, func(op store.Op, disk *store.CrashFS) image { return image{op, disk} })
+	images = crashes(fs, 3, func() { sendAll(t, c, r.Replica) }, func(op store.Op, disk *store.CrashFS) image { return image{op, disk} })
 	<-r.ended
 	if !errors.Is(r.err, ErrAdopted) {
 		t.Fatalf("the run ended with %v", r.err)

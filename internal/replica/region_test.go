@@ -28,7 +28,7 @@ func (rg *region) traffic() *traffic {
 	for i, d := range rg.nodes {
 		tr.wg.Go(func() {
 			for n := uint32(1); ctx.Err() == nil; n++ {
-				m := message{uint32(i + 1), n}
+				m := message{rg.base + uint32(i+1), n}
 				if o, err := d.propose(numbered(m.publisher, m.n, 200)); err == nil && o.Code < 0x80 && o.Code != home.CodeVoid {
 					tr.mu.Lock()
 					tr.acked[m] = true
