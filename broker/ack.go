@@ -13,7 +13,7 @@ import (
 func (c *conn) flushAcks() {
 	c.mu.Lock()
 	var ack *home.Ack
-	if !c.acking && c.gathered > 0 {
+	if !c.acking && (c.gathered > 0 || c.cleared > 0) {
 		ack = c.takeAcks(false)
 		c.acking = true
 	}
@@ -29,7 +29,7 @@ func (c *conn) flushAcks() {
 
 // takeAcks builds the next Ack operation; with again, from what an earlier one says, too.
 func (c *conn) takeAcks(again bool) *home.Ack {
-	op := &home.Ack{Session: c.key, Epoch: c.epoch}
+	op := &home.Ack{Session: c.key, Epoch: c.epoch, Cleared: c.takeCleared()}
 	for i := range c.win {
 		switch r := &c.win[i]; {
 		case r.state == refDone, again && r.state == refDoneLogged:
@@ -50,7 +50,7 @@ func (c *conn) takeAcks(again bool) *home.Ack {
 func (c *conn) lastAcks() {
 	c.mu.Lock()
 	var ack *home.Ack
-	if c.gathered > 0 || c.stuck {
+	if c.gathered > 0 || c.cleared > 0 || c.stuck {
 		ack = c.takeAcks(c.stuck)
 	}
 	skips := c.takeSkips()
@@ -114,6 +114,7 @@ func (c *conn) acksCommitted(o home.Outcome, err error) {
 	if c.win = kept; len(kept) == 0 && cap(kept) > 2*ringKeep {
 		c.win = nil
 	}
+	c.afterClearing()
 	// The home holds back what is so far ahead of an unacknowledged reference that its packet id would come round. With
 	// nothing left in the window it may be anywhere: what was between has expired.
 	if head != 0 && (len(kept) == 0 || c.pulled-head >= queuedIDs/2 && kept[0].ref != head) {

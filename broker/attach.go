@@ -55,6 +55,10 @@ func (k *connecting) attach(c *conn, p *packet.Connect) (home.Outcome, *refusal)
 	case out.Code != home.CodeOK:
 		return home.Outcome{}, parkedOut
 	}
+	if !c.created(ctx, p, out) {
+		c.giveUp()
+		return home.Outcome{}, parkedOut
+	}
 	c.silenceBefore()
 	if err := c.silenceElsewhere(ctx, out.Formers); err != nil {
 		s.stats.Takeovers[TakeoverParkedOut].Add(1)
@@ -65,6 +69,22 @@ func (k *connecting) attach(c *conn, p *packet.Connect) (home.Outcome, *refusal)
 		s.stats.Takeovers[TakeoverElsewhere].Add(1)
 	}
 	return out, nil
+}
+
+// created waits until a standby knows, too, that the session began or was cleaned: where it takes over there must be
+// neither no session nor the old one. A session that goes on does not wait. It reports false when ctx ended. [E3]
+func (c *conn) created(ctx context.Context, p *packet.Connect, out home.Outcome) bool {
+	if out.SessionPresent || out.Expiry == 0 && !p.CleanStart {
+		return true
+	}
+	known := make(chan struct{})
+	c.house.home.AwaitShipped(out.Record, func() { close(known) })
+	select {
+	case <-known:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // attachOnce proposes the Attach and waits until it is decided. The error is that it was not, or that nobody waits for it

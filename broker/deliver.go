@@ -29,6 +29,8 @@ type outbound struct {
 	skipExpired, skipLarge []home.Range
 	skipping               int
 
+	clearing // of packet ids that a lost host may have used
+
 	local  map[uint16]bool // packet ids of memN in flight; true when PUBREC came
 	lastID uint16          // of them
 }

@@ -86,7 +86,7 @@ func (c *conn) nextRound(w *writer) (do work) {
 		return do
 	}
 	room := c.window - len(c.win) - len(c.local) - c.skipping
-	if c.more && room > 0 && !c.leaving.Load() {
+	if c.more && room > 0 && !c.leaving.Load() && c.clearTo == 0 {
 		c.more = false
 		do.pull = min(room, roundSize)
 		room -= do.pull

@@ -67,7 +67,7 @@ func (c *conn) handleRelease(id uint16) error {
 	if err := c.reserve(size); err != nil {
 		return err
 	}
-	return c.proposeFor(size, &home.Release{Session: c.key, Epoch: c.epoch, PacketID: id}, func(home.Outcome) {
+	return c.proposeFor(size, &home.Release{Session: c.key, Epoch: c.epoch, PacketID: id}, false, func(home.Outcome) {
 		c.control(func(b []byte) []byte { return packet.AppendAck(b, c.v, packet.PUBCOMP, id, packet.Success) })
 		c.wake()
 	})

@@ -29,6 +29,9 @@ type Home interface {
 	Now() home.Time
 	// SessionEpoch is the highest session epoch given, as far as this node knows.
 	SessionEpoch() home.SessionEpoch
+	// AwaitShipped calls done once a standby of the home has applied the record of that number too, or while the home is
+	// to do without one. It may call at once; it is not called for a home that is served here no more. done must not block.
+	AwaitShipped(record uint64, done func())
 	// Owner is this run of this node.
 	Owner() home.Owner
 	// Fresh says whether this node may speak for its sessions: it has applied what was committed a moment ago. It is

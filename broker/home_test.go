@@ -37,6 +37,9 @@ type testHome struct {
 	count   map[home.Kind]int
 	bodies  map[home.Seq]home.Message
 	ended   chan struct{}
+
+	away    bool     // the standby: nothing is shipped
+	shipped []func() // who waits for it
 }
 
 type proposal struct {
@@ -225,6 +228,34 @@ func (h *testHome) Owner() home.Owner {
 	defer h.ownerMu.Unlock()
 	return h.owner
 }
+
+// AwaitShipped calls at once unless the standby is away.
+func (h *testHome) AwaitShipped(_ uint64, done func()) {
+	h.mu.Lock()
+	away := h.away
+	if away {
+		h.shipped = append(h.shipped, done)
+	}
+	h.mu.Unlock()
+	if !away {
+		done()
+	}
+}
+
+// ship has the standby away, or back.
+func (h *testHome) ship(on bool) {
+	h.mu.Lock()
+	h.away = !on
+	var list []func()
+	if on {
+		list, h.shipped = h.shipped, nil
+	}
+	h.mu.Unlock()
+	for _, done := range list {
+		done()
+	}
+}
+
 func (h *testHome) Ready() (bool, string) { return !h.unready.Load(), "starting" }
 
 func (h *testHome) Fresh() bool { return !h.stale.Load() }

@@ -115,16 +115,24 @@ func (c *conn) releaseReader() {
 	}
 }
 
-// proposeFor proposes an operation that reserve counted. done runs with conn.mu held, and only if the home decided.
-func (c *conn) proposeFor(size int, op home.Op, done func(home.Outcome)) error {
+// proposeFor proposes an operation that reserve counted. done runs with conn.mu held, and only if the home decided; with
+// ship, when a standby knows of it too.
+func (c *conn) proposeFor(size int, op home.Op, ship bool, done func(home.Outcome)) error {
 	err := c.house.propose(op, func(o home.Outcome, err error) {
-		c.mu.Lock()
-		c.release(size)
 		void := err != nil || o.Code == home.CodeVoid
-		if !void {
-			done(o)
+		decided := func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.release(size)
+			if !void {
+				done(o)
+			}
 		}
-		c.mu.Unlock()
+		if ship && !void {
+			c.house.home.AwaitShipped(o.Record, decided)
+			return
+		}
+		decided()
 		if void {
 			c.lost()
 		}

@@ -26,10 +26,14 @@ func (c *conn) handlePublish(h packet.Header, body []byte) error {
 	if !c.mayPublish(topic) {
 		return c.refusePublish(&p)
 	}
-	if through := c.direct(topic, &p); through {
+	policy := home.PolicyMemory
+	if p.QoS > 0 {
+		policy = c.house.home.PolicyOf(topic)
+	}
+	if c.direct(&p, policy) {
 		return c.publishDirect(topic, kept, &p)
 	}
-	return c.publishLogged(topic, kept, &p)
+	return c.publishLogged(topic, kept, &p, policy)
 }
 
 // topicOf resolves the topic alias. When kept is false the topic is a view of the packet and ends with it. [MQTT-3.3.2-8]
@@ -90,8 +94,8 @@ func (c *conn) refusePublish(p *packet.Publish) error {
 
 // direct says whether a message goes past the log: QoS 0, and QoS 1 under the policy memory. While an earlier message
 // of the device that would go past it is in the log because of its RETAIN, later ones follow it there: order.
-func (c *conn) direct(topic string, p *packet.Publish) bool {
-	if p.QoS == 2 || p.Retain || (p.QoS == 1 && c.house.home.PolicyOf(topic) != home.PolicyMemory) {
+func (c *conn) direct(p *packet.Publish, policy home.Policy) bool {
+	if p.QoS == 2 || p.Retain || policy != home.PolicyMemory {
 		return false
 	}
 	c.mu.Lock()
@@ -131,17 +135,18 @@ type loggedPublish struct {
 	began  instant
 }
 
-// publishLogged proposes a message; the device is answered when it is committed.
-func (c *conn) publishLogged(topic string, kept bool, p *packet.Publish) error {
+// publishLogged proposes a message; the device is answered when it is committed, and under the policy standby when a
+// standby has it too.
+func (c *conn) publishLogged(topic string, kept bool, p *packet.Publish, policy home.Policy) error {
 	size := opOverhead + len(topic) + len(p.Payload) + len(p.Forward)
 	if err := c.reserve(size); err != nil {
 		return err
 	}
 	body := make([]byte, 0, len(p.Payload)+len(p.Forward))
 	body = append(append(body, p.Payload...), p.Forward...)
-	l := &loggedPublish{c: c, size: size, began: c.s.now(), policy: home.PolicyRegion}
-	if p.QoS < 2 && (p.QoS == 0 || c.house.home.PolicyOf(topic) == home.PolicyMemory) {
-		l.past, l.policy = true, home.PolicyMemory
+	l := &loggedPublish{c: c, size: size, began: c.s.now(), policy: policy, past: p.QoS < 2 && policy == home.PolicyMemory}
+	if p.QoS == 2 && policy == home.PolicyMemory {
+		l.policy = home.PolicyRegion // an exchange of two steps is the log's
 	}
 	l.op = home.Publish{
 		Session: c.key, Epoch: c.epoch, Topic: c.keep(topic, kept), Expiry: lifetime(p.MessageExpiry),
@@ -176,6 +181,14 @@ func lifetime(o packet.Optional[uint32]) uint32 {
 
 // done runs in the home's apply goroutine.
 func (l *loggedPublish) done(o home.Outcome, err error) {
+	if l.policy == home.PolicyStandby && err == nil && o.Code != home.CodeVoid {
+		l.c.house.home.AwaitShipped(o.Record, func() { l.answer(o, nil) })
+		return
+	}
+	l.answer(o, err)
+}
+
+func (l *loggedPublish) answer(o home.Outcome, err error) {
 	c := l.c
 	c.mu.Lock()
 	c.release(l.size)

@@ -17,6 +17,10 @@ func (w *writer) pull(most int) error {
 	now := home.Time(0)
 	for i := range w.refs {
 		q := &w.refs[i]
+		if q.ReleaseFirst {
+			w.releaseIDs(q.Ref)
+			break
+		}
 		if now == 0 && q.Message.Expires != 0 {
 			now = c.house.home.Now()
 		}

@@ -31,7 +31,7 @@ func (c *conn) handleSubscribe(p *packet.Subscribe) error {
 		return err
 	}
 	op := &home.Subscribe{Session: c.key, Epoch: c.epoch, Filters: filters}
-	return c.proposeFor(size, op, func(o home.Outcome) {
+	return c.proposeFor(size, op, c.resumable(), func(o home.Outcome) {
 		codes := asCodes(o, len(filters))
 		c.suback(p.PacketID, codes)
 	})
@@ -66,11 +66,19 @@ func (c *conn) handleUnsubscribe(p *packet.Unsubscribe) error {
 		return err
 	}
 	op := &home.Unsubscribe{Session: c.key, Epoch: c.epoch, Filters: p.Filters}
-	return c.proposeFor(size, op, func(o home.Outcome) {
+	return c.proposeFor(size, op, c.resumable(), func(o home.Outcome) {
 		codes := asCodes(o, len(p.Filters))
 		c.control(func(b []byte) []byte { return packet.AppendUnsuback(b, c.v, p.PacketID, codes) })
 		c.wake()
 	})
+}
+
+// resumable says that the session outlives its connection, and may so go on in another region: there it must not be
+// without what the device was told is done. [E3]
+func (c *conn) resumable() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.expiry > 0
 }
 
 // asCodes gives each filter a reason code, also when the operation failed as a whole. [MQTT-3.8.4-5]

@@ -99,6 +99,9 @@ func (c *conn) handleAck(a packet.Ack) error {
 	if a.PacketID >= home.FirstLocalID {
 		return c.ackLocal(a)
 	}
+	if a.Type == packet.PUBCOMP && c.released(a.PacketID) {
+		return nil
+	}
 	r := c.findSent(a.PacketID)
 	if r == nil {
 		c.s.stats.UnknownAcks.Add(1)

@@ -64,6 +64,8 @@ type App struct {
 
 	home  *homeService   // the region's own
 	homes []*homeService // all that it has a copy of; its own is the first
+	where *where
+	book  *book // nil while no home is taken over
 
 	deciding *deciding // nil: no region stands by another here
 	aside    aside     // nil: nothing is ever set aside
@@ -88,6 +90,13 @@ func New(o Options) (_ *App, err error) {
 	a.dir = &dataDir{a: a}
 	a.home = newHomeService(a, home.ID(o.Config.Region))
 	a.homes = []*homeService{a.home}
+	for _, region := range o.Config.StandbyOf() {
+		a.homes = append(a.homes, newHomeService(a, home.ID(region)))
+	}
+	a.where = &where{a: a}
+	if len(o.Config.Regions) > 0 && !a.replicant() {
+		a.book = &book{a: a}
+	}
 	a.tree = supervise.New(supervise.Options{Logger: a.log, StopTimeout: 30 * time.Second})
 	for _, part := range []func() error{a.newIdentities, a.newCluster, a.newLinks, a.newForeign, a.newBroker, a.newAdmin, a.supervise} {
 		if err := part(); err != nil {
@@ -130,6 +139,9 @@ func (a *App) supervise() error {
 	}
 	for _, h := range a.homes {
 		services = append(services, h.services()...)
+	}
+	if a.book != nil {
+		services = append(services, service{"votes", a.book.run, true}, service{"lead", a.followLead, a.cluster != nil})
 	}
 	services = append(services,
 		service{"disk", a.watchDisk, len(a.cfg.Links) > 0 && !a.replicant()},
@@ -235,7 +247,7 @@ func (a *App) newBroker() (err error) {
 		return err
 	}
 	l := &a.cfg.Limits
-	o := broker.Options{Authenticator: a.auth, Logger: a.log.With("component", "broker"),
+	o := broker.Options{Where: a.where, Authenticator: a.auth, Logger: a.log.With("component", "broker"),
 		PacketMax: int(l.Packet), ReceiveMaximum: l.ReceiveMaximum, Inflight: l.Inflight, TopicAliasMax: l.TopicAliasMax,
 		KeepAliveMax: l.KeepaliveMax, AckLatency: a.ackLatency()}
 	if l.TopicAliasMax == 0 {
@@ -292,8 +304,8 @@ func (a *App) listener(l *config.Listener) (broker.Listener, error) {
 // ackLatency makes the observers once: a lookup a PUBACK would cost more than
 // the observation.
 func (a *App) ackLatency() func(home.Policy, byte, time.Duration) {
-	var by [3][3]admin.Observe
-	for _, p := range []home.Policy{home.PolicyRegion, home.PolicyMemory} {
+	var by [4][3]admin.Observe
+	for _, p := range []home.Policy{home.PolicyRegion, home.PolicyMemory, home.PolicyStandby} {
 		for q := range byte(3) {
 			by[p][q] = a.metrics.PublishAck(policyName(p), q)
 		}
@@ -306,8 +318,11 @@ func (a *App) ackLatency() func(home.Policy, byte, time.Duration) {
 }
 
 func policyName(p home.Policy) string {
-	if p == home.PolicyMemory {
+	switch p {
+	case home.PolicyMemory:
 		return "memory"
+	case home.PolicyStandby:
+		return "standby"
 	}
 	return "region"
 }

@@ -92,6 +92,9 @@ func (h *homeService) services() []service {
 func (h *homeService) run(ctx context.Context) error {
 	h.a.health.Register(h.part(), h.check)
 	err := h.serve(ctx)
+	for errors.Is(err, replica.ErrAdopted) && ctx.Err() == nil { // another copy has come in; it is in place now
+		err = h.serve(ctx)
+	}
 	h.progress.Store(&replica.Progress{})
 	if err == nil {
 		return nil
@@ -109,7 +112,7 @@ func (h *homeService) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.a.dir.close()) }()
-	r, err := h.open(ctx, dir, h.replicaOptions(run))
+	r, err := h.a.openCopy(ctx, dir, h.replicaOptions(run))
 	if err != nil {
 		return err
 	}
@@ -129,6 +132,9 @@ func (h *homeService) replicaOptions(run home.Incarnation) replica.Options {
 		ro.RaiseIncarnation = h.a.raise
 		h.a.cluster.Refresh()
 	}
+	if len(h.a.cfg.Regions) > 0 {
+		ro.Region, ro.RaiseIncarnation, ro.Known = cfg.Region, h.a.raise, h.a.knownRun
+	}
 	ro.MaxOpBytes = maxOpBytes(int(cfg.Limits.Packet))
 	ro.QueueBytes = max(64<<20, 2*int64(ro.MaxOpBytes))
 	ro.SegmentBytes = segmentBytes
@@ -141,21 +147,21 @@ func (h *homeService) replicaOptions(run home.Incarnation) replica.Options {
 	return ro
 }
 
-// open opens the home as the node's role has it: a core keeps it in the data
+// openCopy opens a home as the node's role has it: a core keeps it in the data
 // directory, a replicant follows a core and keeps nothing.
-func (h *homeService) open(ctx context.Context, dir *store.Dir, ro replica.Options) (*replica.Replica, error) {
-	if h.a.replicant() {
+func (a *App) openCopy(ctx context.Context, dir *store.Dir, ro replica.Options) (*replica.Replica, error) {
+	if a.replicant() {
 		return replica.Follow(ctx, ro)
 	}
-	folder := "home-" + string(h.id)
+	folder := "home-" + string(ro.Home)
 	at, err := dir.Home(folder)
 	if err != nil {
 		return nil, err
 	}
-	ro.FS, ro.Dir, ro.Disk = h.a.opts.FS, at, string(dir.DiskUUID())
+	ro.FS, ro.Dir, ro.Disk = a.opts.FS, at, string(dir.DiskUUID())
 	r, err := replica.Open(ctx, ro)
 	if errors.Is(err, replica.ErrLost) {
-		err = errors.Join(err, h.setAside(folder, err))
+		err = errors.Join(err, a.setAside(folder, err))
 	}
 	return r, err
 }
@@ -178,9 +184,11 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 		ended <- r.Run(running)
 		stop()
 	}()
-	if err := h.keepConfigured(running, r); err != nil {
-		stop()
-		return errors.Join(err, <-ended)
+	if h.own() {
+		if err := h.keepConfigured(running, r); err != nil {
+			stop()
+			return errors.Join(err, <-ended)
+		}
 	}
 	h.ran.Store(true)
 	// A connection of a former run has lost its session by now. It heard so, unless
@@ -190,6 +198,7 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 	h.setWhy("")
 	var keeping sync.WaitGroup
 	keeping.Go(func() { h.watchOffice(running, r) })
+	keeping.Go(func() { h.watchHosting(running, r) })
 	if h.links != nil {
 		keeping.Go(func() { h.rankPeers(running, r) })
 	}
@@ -200,10 +209,14 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 	return err
 }
 
-// keepConfigured waits until the home has a configuration: the leader's.
+// keepConfigured waits until the home has a configuration: the leader's. One that
+// is served elsewhere has the one it came with.
 func (h *homeService) keepConfigured(ctx context.Context, r *replica.Replica) error {
 	for {
-		if r.Leads() {
+		switch {
+		case !r.Hosting():
+			return nil
+		case r.Leads():
 			return h.configure(ctx, r)
 		}
 		if r.State().Config().Revision > 0 {
@@ -216,9 +229,13 @@ func (h *homeService) keepConfigured(ctx context.Context, r *replica.Replica) er
 	}
 }
 
-// watchOffice configures the home each time this node becomes its leader.
+// watchOffice configures the home each time this node becomes its leader, or its
+// region the host.
 func (h *homeService) watchOffice(ctx context.Context, r *replica.Replica) {
-	for r.WaitLeads(ctx, true) == nil {
+	for r.WaitHosting(ctx, true) == nil && r.WaitLeads(ctx, true) == nil {
+		if !r.Hosting() {
+			continue
+		}
 		if err := h.configure(ctx, r); err != nil {
 			if ctx.Err() == nil {
 				h.a.log.Warn("configure the home", "error", err)
@@ -228,10 +245,25 @@ func (h *homeService) watchOffice(ctx context.Context, r *replica.Replica) {
 			}
 			continue
 		}
-		if r.WaitLeads(ctx, false) != nil {
+		if h.waitOut(ctx, r) != nil {
 			return
 		}
 	}
+}
+
+// waitOut waits until this node does not lead the home any more, or its region does
+// not host it.
+func (h *homeService) waitOut(ctx context.Context, r *replica.Replica) error {
+	either, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		defer stop()
+		_ = r.WaitHosting(either, false)
+	}()
+	if err := r.WaitLeads(either, false); either.Err() == nil {
+		return err
+	}
+	return ctx.Err()
 }
 
 // handOver gives the leadership away at the beginning of a planned stop.
@@ -243,9 +275,9 @@ func (h *homeService) handOver() {
 
 // setAside makes the disk count as wiped: the next run joins the region with an
 // empty copy, as another disk.
-func (h *homeService) setAside(folder string, why error) error {
-	h.a.log.Error("this node's copy of the home is set aside, and the node rejoins as one with a new disk", "kept", folder+".aside", "reason", why)
-	return h.a.dir.setAside(folder, why.Error())
+func (a *App) setAside(folder string, why error) error {
+	a.log.Error("this node's copy of the home is set aside, and the node rejoins as one with a new disk", "kept", folder+".aside", "reason", why)
+	return a.dir.setAside(folder, why.Error())
 }
 
 func (h *homeService) waiting(why string) {
@@ -267,7 +299,13 @@ func (h *homeService) setWhy(why string) {
 	h.why = why
 }
 
+// reason says why the home does not serve.
 func (h *homeService) reason() string {
+	if r := h.live.Load(); r != nil {
+		if why := standsBy(r, h.a.cfg.Region); why != "" {
+			return why
+		}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.why == "" {
@@ -287,6 +325,9 @@ func (h *homeService) part() string {
 func (h *homeService) check() health.Condition {
 	if ok, _ := h.Ready(); ok {
 		return health.OK()
+	}
+	if r := h.live.Load(); r != nil && !r.Hosting() {
+		return h.standing(r)
 	}
 	c := health.Condition{State: health.Starting, Reason: h.reason()}
 	p := h.progress.Load().Read()
@@ -331,6 +372,9 @@ func (h *homeService) catchingUp(c *health.Condition, p replica.CatchUp) {
 // configure brings the home's limits, ack policies and peers to what the node
 // file says: as operations, since apply reads no node's configuration. [A8]
 func (h *homeService) configure(ctx context.Context, r *replica.Replica) error {
+	if err := h.configureTakeover(ctx, r); err != nil || !h.own() {
+		return err
+	}
 	want := configureOp(h.a.cfg)
 	if have := r.State().Config(); have.Revision == 0 || have.Limits != want.Limits || !slices.Equal(have.Acks, want.Acks) || !sameResidency(have.Residency, want.Residency) {
 		want.Revision = have.Revision + 1
@@ -413,8 +457,11 @@ func configureOp(cfg *config.Config) *home.Configure {
 		QueueBytes: uint64(l.QueueBytes), Subscriptions: uint32(l.Subscriptions), WillGrace: uint32((l.WillGrace + time.Second - 1) / time.Second)}}
 	for _, r := range cfg.Ack {
 		p := home.PolicyRegion
-		if r.Policy == config.AckMemory {
+		switch r.Policy {
+		case config.AckMemory:
 			p = home.PolicyMemory
+		case config.AckStandby:
+			p = home.PolicyStandby
 		}
 		op.Acks = append(op.Acks, home.AckPolicy{Filter: r.Filter, Policy: p})
 	}
@@ -465,10 +512,23 @@ func (h *homeService) Propose(op home.Op, done func(home.Outcome, error)) error 
 
 // Room waits until there is room.
 func (h *homeService) Room(ctx context.Context) error {
-	if r := h.live.Load(); r != nil {
-		return r.Room(ctx)
+	r := h.live.Load()
+	switch {
+	case r == nil:
+		return errNoHome
+	case !r.Hosting():
+		return errNotHosted
 	}
-	return errNoHome
+	return r.Room(ctx)
+}
+
+// AwaitShipped waits for the standby, if the home has one.
+func (h *homeService) AwaitShipped(record uint64, done func()) {
+	if len(h.a.cfg.Hosts(string(h.id))) == 1 {
+		done()
+	} else if r := h.live.Load(); r != nil {
+		r.AwaitShipped(record, done)
+	}
 }
 
 // nothing is what is asked while no home is open.
@@ -532,14 +592,15 @@ func (h *homeService) Owner() home.Owner {
 
 // Ready says whether the home serves.
 func (h *homeService) Ready() (bool, string) {
-	if r := h.live.Load(); r != nil {
-		return r.Ready()
+	r := h.live.Load()
+	if r == nil || !r.Hosting() {
+		return false, h.reason()
 	}
-	return false, h.reason()
+	return r.Ready()
 }
 
 // Fresh says whether this node may speak for its sessions.
 func (h *homeService) Fresh() bool {
 	r := h.live.Load()
-	return r != nil && r.Fresh()
+	return r != nil && r.Hosting() && r.Fresh()
 }

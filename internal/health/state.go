@@ -8,12 +8,13 @@ type State string
 
 // The states of a node, from the one that hides all others to the one without trouble.
 //
-//	starting -> catching_up -> ready <-> isolated, evacuating, fenced
+//	starting -> catching_up -> ready <-> isolated, evacuating, standby, fenced
 //	any of them -> stopping          any of them -> failed
 const (
 	Failed     State = "failed"      // something is broken that a restart of a part does not repair
 	Stopping   State = "stopping"    // asked to end
 	Fenced     State = "fenced"      // a newer epoch of the home is served elsewhere
+	Standby    State = "standby"     // the region's homes were handed over, and are followed here
 	Isolated   State = "isolated"    // does not hear enough of its region to answer for sessions
 	Starting   State = "starting"    // parts are not up yet
 	CatchingUp State = "catching_up" // up, but behind the log
@@ -23,7 +24,7 @@ const (
 
 // States lists every state, the gravest first.
 func States() []State {
-	return []State{Failed, Stopping, Fenced, Isolated, Starting, CatchingUp, Evacuating, Ready}
+	return []State{Failed, Stopping, Fenced, Standby, Isolated, Starting, CatchingUp, Evacuating, Ready}
 }
 
 // rank orders states by gravity; a word nobody knows is as grave as can be.
@@ -33,7 +34,7 @@ func rank(s State) int { return slices.Index(States(), s) }
 type Condition struct {
 	// State the node has to be in because of this part; Ready when there is no trouble.
 	State State
-	// Reason says why in a few words, for an operator; empty when Ready.
+	// Reason says why in a few words, for an operator; mostly empty when Ready.
 	Reason string
 	// Next is the command or act that helps, if one is known.
 	Next string

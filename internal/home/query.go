@@ -266,6 +266,16 @@ type SessionInfo struct {
 	Will          bool
 }
 
+// EpochOf returns the epoch of a session; false: there is none of that key.
+func (s *State) EpochOf(k SessionKey) (SessionEpoch, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if x := s.sessions[k]; x != nil {
+		return x.epoch, true
+	}
+	return 0, false
+}
+
 // Session describes one session.
 func (s *State) Session(k SessionKey) (SessionInfo, bool) {
 	s.mu.RLock()

@@ -65,7 +65,7 @@ func (r *Replica) leased() bool { return r.opts.Lease == nil || r.opts.Lease() }
 
 // protocol is the name of a stream protocol for this home: a region has several.
 func (r *Replica) protocol(name string) string {
-	if r.founds() {
+	if r.founds() && !r.opts.Beside {
 		return name
 	}
 	return name + "@" + string(r.opts.Home)

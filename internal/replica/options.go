@@ -21,6 +21,9 @@ type Options struct {
 	// Only the home of its own name is founded here; a copy of another waits for what its
 	// host ships. Empty: there is one region, which hosts the home.
 	Region string
+	// Beside says that it is a group beside the home of the region's name, which is not
+	// shipped nor taken over: its streams carry its name, as those of other regions' homes do.
+	Beside bool
 	// Lease, if set, says whether a home that is hosted here may be served now. While it
 	// says no, no node of the region becomes fresh, and entries wait: the region serves for at
 	// most 300 ms longer. Asked often, by many goroutines: it must be cheap.

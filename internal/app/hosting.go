@@ -1,0 +1,109 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"causeway/internal/health"
+	"causeway/internal/replica"
+)
+
+// A copy of a home hosts it or stands by, and that changes while it is open:
+//
+//	standing by --promoted--> hosting --handed over, or superseded--> standing by
+//
+// Hosting begins with CONNECTs let in at a pace, since a fleet is on its way, and
+// ends with the home's devices closed at one: where they come they must not come all
+// at once.
+
+// hosts says that the home is served from this region, as far as this node knows.
+func (h *homeService) hosts() bool {
+	r := h.live.Load()
+	return r != nil && r.Hosting()
+}
+
+// watchHosting does what begins and ends with hosting.
+func (h *homeService) watchHosting(ctx context.Context, r *replica.Replica) {
+	hosted := r.Hosting()
+	for ctx.Err() == nil {
+		h.a.where.change()
+		if r.WaitHosting(ctx, !hosted) != nil {
+			return
+		}
+		if hosted = !hosted; hosted {
+			h.hostingBegan(r)
+		} else {
+			h.hostingEnded(ctx)
+		}
+	}
+}
+
+// promotionLeast and promotionMost bound for how long CONNECTs are paced after a
+// promotion; between them it is twice what the home's sessions take.
+const (
+	promotionLeast = 30 * time.Second
+	promotionMost  = 10 * time.Minute
+)
+
+func (h *homeService) hostingBegan(r *replica.Replica) {
+	sessions := 0
+	for _, c := range r.State().SessionCounts() {
+		sessions += c.Attached + c.Detached
+	}
+	rate := float64(h.a.cfg.Takeover.Admission)
+	for_ := promotionLeast
+	if rate > 0 {
+		for_ = min(max(for_, time.Duration(2*float64(sessions)/rate*float64(time.Second))), promotionMost)
+		h.a.broker.PaceConnects(rate, for_)
+	}
+	h.a.log.Warn("this region serves the home from now on", "home", string(h.id), "epoch", r.State().Epoch().String(), "sessions", sessions, "connects_paced_for", for_)
+}
+
+func (h *homeService) hostingEnded(ctx context.Context) {
+	h.a.where.change()
+	h.a.log.Warn("this region serves the home no more: its devices are closed at a pace, so that they go where it is served", "home", string(h.id), "reason", h.reason())
+	n := h.house.CloseAtPace(ctx, departRate)
+	h.a.log.Info("its connections are closed", "home", string(h.id), "connections", n)
+}
+
+// departRate is how many connections a second are closed when a home is served
+// elsewhere: what a region can let in.
+const departRate = 5000
+
+var errNotHosted = errors.New("the home is served by another region")
+
+// standsBy says why the home is not served here although it is open; "" if it is.
+func standsBy(r *replica.Replica, region string) string {
+	if r.Hosting() {
+		return ""
+	}
+	s := r.State()
+	if s.ID() == "" {
+		return "the copy of the home is still to come from its host"
+	}
+	if to, ok := s.Handed(); ok {
+		return "it was handed over to region " + to
+	}
+	return "region " + s.Epoch().Host + " serves it (epoch " + s.Epoch().String() + ")"
+}
+
+// standing is the condition of a copy that does not host its home. A region that
+// hosts another home goes on serving devices; one that hosts none is fenced.
+func (h *homeService) standing(r *replica.Replica) health.Condition {
+	why := standsBy(r, h.a.cfg.Region)
+	if !h.own() || h.a.hostsAny() {
+		return health.Condition{State: health.Ready, Reason: why}
+	}
+	return health.Condition{State: health.Fenced, Reason: "home " + string(h.id) + ": " + why, Next: "causeway ctl region status"}
+}
+
+// hostsAny says that this region hosts a home.
+func (a *App) hostsAny() bool {
+	for _, h := range a.homes {
+		if h.hosts() {
+			return true
+		}
+	}
+	return false
+}
