@@ -19,6 +19,7 @@ import (
 	"causeway/internal/replica"
 	"causeway/internal/store"
 	"causeway/internal/supervise"
+	"causeway/internal/takeover/agent"
 	"causeway/link"
 	"causeway/link/foreign"
 )
@@ -46,29 +47,32 @@ type Options struct {
 // App is a node.
 type App struct {
 	// fixed after New
-	opts    Options
-	cfg     *config.Config
-	log     *slog.Logger
-	health  *health.Node
-	metrics *admin.Metrics
-	tree    *supervise.Tree
-	admin   *admin.Server
-	audit   *audit.Log // nil without an admin API
-	broker  *broker.Server
-	foreign *foreign.Manager // nil without links to foreign brokers
-	cluster *cluster.Cluster // nil in a region of one node
-	certs   *identities
-	auth    *broker.Auth
-	dir     *dataDir
-	started time.Time
+	opts     Options
+	cfg      *config.Config
+	log      *slog.Logger
+	health   *health.Node
+	metrics  *admin.Metrics
+	tree     *supervise.Tree
+	admin    *admin.Server
+	audit    *audit.Log // nil without an admin API
+	broker   *broker.Server
+	endpoint *link.Endpoint   // nil without links to regions
+	foreign  *foreign.Manager // nil without links to foreign brokers
+	cluster  *cluster.Cluster // nil in a region of one node
+	certs    *identities
+	auth     *broker.Auth
+	dir      *dataDir
+	started  time.Time
 
 	home  *homeService   // the region's own
 	homes []*homeService // all that it has a copy of; its own is the first
 	where *where
-	book  *book // nil while no home is taken over
 
-	deciding *deciding // nil: no region stands by another here
-	aside    aside     // nil: nothing is ever set aside
+	// For homes that other regions may take over; nil while none is.
+	book     *book
+	votes    *agent.Votes
+	deciding *deciding
+	aside    aside // nil: nothing is ever set aside
 }
 
 // New builds a node from its configuration. It reads files and binds the device
@@ -94,11 +98,11 @@ func New(o Options) (_ *App, err error) {
 		a.homes = append(a.homes, newHomeService(a, home.ID(region)))
 	}
 	a.where = &where{a: a}
-	if len(o.Config.Regions) > 0 && !a.replicant() {
+	if takeoverConfigured(o.Config) && !a.replicant() {
 		a.book = &book{a: a}
 	}
 	a.tree = supervise.New(supervise.Options{Logger: a.log, StopTimeout: 30 * time.Second})
-	for _, part := range []func() error{a.newIdentities, a.newCluster, a.newLinks, a.newForeign, a.newBroker, a.newAdmin, a.supervise} {
+	for _, part := range []func() error{a.newIdentities, a.newCluster, a.newAgent, a.newLinks, a.newForeign, a.newBroker, a.newAdmin, a.supervise} {
 		if err := part(); err != nil {
 			a.release()
 			return nil, err
@@ -141,7 +145,8 @@ func (a *App) supervise() error {
 		services = append(services, h.services()...)
 	}
 	if a.book != nil {
-		services = append(services, service{"votes", a.book.run, true}, service{"lead", a.followLead, a.cluster != nil})
+		services = append(services, service{"votes", a.book.run, true}, service{"lead", a.followLead, a.cluster != nil},
+			service{"takeover", a.runAgent, true})
 	}
 	services = append(services,
 		service{"disk", a.watchDisk, len(a.cfg.Links) > 0 && !a.replicant()},
@@ -332,27 +337,25 @@ func policyName(p home.Policy) string {
 const canaryEvery = 2 * time.Second
 
 func (a *App) newLinks() (err error) {
-	links := a.cfg.RegionLinks()
-	if len(links) == 0 || a.replicant() { // the node that leads has the links
+	if len(a.cfg.RegionLinks()) == 0 || a.replicant() { // the node that leads has the links
 		return nil
 	}
-	e, err := a.newEndpoint()
-	if err != nil {
+	if a.endpoint, err = a.newEndpoint(); err != nil {
 		return err
 	}
-	o := link.Options{Home: a.home, Full: replica.ErrFull, Local: local{a.home}, Logger: a.log.With("component", "link"),
-		MaxMessage: int(a.cfg.Limits.Packet), CanaryEvery: canaryEvery, Gateway: a.home.gateway()}
-	for _, l := range links {
-		o.Peers = append(o.Peers, linkPeer(l))
+	for _, h := range a.homes {
+		if h.links, err = link.New(a.endpoint, h.linkOptions()); err != nil {
+			return err
+		}
 	}
-	a.home.links, err = link.New(e, o)
-	return err
+	return nil
 }
 
 // newEndpoint makes what the tunnels of all homes begin and end at.
 func (a *App) newEndpoint() (_ *link.Endpoint, err error) {
 	o := link.EndpointOptions{Region: a.cfg.Region, Leaf: a.cfg.Leaf, Software: a.opts.Build.Version, Identity: a.opts.LinkIdentity,
-		Listen: a.opts.ListenLinks, Logger: a.log.With("component", "link"), Relay: relaySets(a.cfg.Link.Relay)}
+		Listen: a.opts.ListenLinks, Logger: a.log.With("component", "link"), Relay: relaySets(a.cfg.Link.Relay),
+		Hosts: a.hostsOf, Addresses: a.addressesOf}
 	if o.Identity == nil {
 		o.Identity = a.certs
 	}

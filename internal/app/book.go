@@ -72,6 +72,16 @@ func (b *book) leads() bool {
 	return r != nil && r.Leads()
 }
 
+// at is the node that answers for the region's vote, as far as is known.
+func (b *book) at() string {
+	if r := b.live.Load(); r != nil {
+		if leader, ok := r.Leader(); ok {
+			return string(leader)
+		}
+	}
+	return ""
+}
+
 // leader is the group's, if this node leads it.
 func (b *book) leader() (*replica.Replica, error) {
 	if r := b.live.Load(); r != nil && r.Leads() {
@@ -80,30 +90,22 @@ func (b *book) leader() (*replica.Replica, error) {
 	return nil, fmt.Errorf("the region's votes: %w", agent.ErrElsewhere)
 }
 
-// Load implements agent.Book.
-func (b *book) Load(ctx context.Context) (map[home.ID]agent.Kept, error) {
-	if err := b.Sure(ctx); err != nil {
-		return nil, err
-	}
+// Kept implements agent.Book.
+func (b *book) Kept(_ context.Context, id home.ID) (k agent.Kept, err error) {
 	r, err := b.leader()
 	if err != nil {
-		return nil, err
+		return k, err
 	}
-	all := map[home.ID]agent.Kept{}
-	for after, more := "", true; more; {
-		list := r.State().RetainedAfter(bookSpace, after, 100)
-		for _, m := range list {
-			var k agent.Kept
-			d := json.NewDecoder(bytes.NewReader(m.Payload))
-			d.DisallowUnknownFields() // a later version's promise is not to be forgotten
-			if err := d.Decode(&k); err != nil {
-				return nil, fmt.Errorf("what is kept of home %s: %w", m.Topic, err)
-			}
-			all[home.ID(m.Topic)], after = k, m.Topic
-		}
-		more = len(list) == 100
+	m, ok := r.State().RetainedMessage(bookSpace, string(id))
+	if !ok {
+		return k, nil
 	}
-	return all, nil
+	d := json.NewDecoder(bytes.NewReader(m.Payload))
+	d.DisallowUnknownFields() // a later version's promise is not to be forgotten
+	if err := d.Decode(&k); err != nil {
+		return k, fmt.Errorf("what is kept of home %s: %w", id, err)
+	}
+	return k, nil
 }
 
 // Keep implements agent.Book.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,7 +127,22 @@ const officeEvery = 100 * time.Millisecond
 // runLinks runs the links while this node leads the home: a region speaks to
 // another with one voice. The peers dial all nodes, and find the one that answers.
 func (h *homeService) runLinks(ctx context.Context) error {
+	if h.a.shared() {
+		return h.runAtLeader(ctx, h.links.Run)
+	}
 	return h.runAtLeader(ctx, h.links.RunWithEndpoint)
+}
+
+// shared says that the links of several homes, or calls, begin and end at one port.
+func (a *App) shared() bool { return a.endpoint != nil && takeoverConfigured(a.cfg) }
+
+// runEndpoint keeps the port open while this node leads one of the homes.
+func (a *App) runEndpoint(ctx context.Context) error {
+	if a.cluster == nil {
+		return a.endpoint.Run(ctx)
+	}
+	leads := func() bool { return slices.ContainsFunc(a.homes, (*homeService).leads) }
+	return runWhile(ctx, leads, a.endpoint.Run)
 }
 
 // runAtLeader runs something whenever this node leads the home.
@@ -134,14 +150,19 @@ func (h *homeService) runAtLeader(ctx context.Context, run func(context.Context)
 	if h.a.cluster == nil {
 		return run(ctx)
 	}
+	return runWhile(ctx, h.leads, run)
+}
+
+// runWhile runs something whenever this node has an office.
+func runWhile(ctx context.Context, leads func() bool, run func(context.Context) error) error {
 	for ctx.Err() == nil {
-		if !h.leads() {
+		if !leads() {
 			if !wait(ctx, officeEvery) {
 				return nil
 			}
 			continue
 		}
-		if err := h.whileLeading(ctx, run); err != nil {
+		if err := whileLeading(ctx, leads, run); err != nil {
 			return err
 		}
 	}
@@ -149,7 +170,7 @@ func (h *homeService) runAtLeader(ctx context.Context, run func(context.Context)
 }
 
 // whileLeading runs something until this node does not lead any more.
-func (h *homeService) whileLeading(ctx context.Context, run func(context.Context) error) error {
+func whileLeading(ctx context.Context, leads func() bool, run func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
@@ -160,7 +181,7 @@ func (h *homeService) whileLeading(ctx context.Context, run func(context.Context
 			return err
 		case <-time.After(officeEvery):
 		}
-		if !h.leads() {
+		if !leads() {
 			stop()
 		}
 	}

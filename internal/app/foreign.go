@@ -32,12 +32,16 @@ func (a *App) newForeign() (err error) {
 }
 
 // gateway says whether this node has the region's links; nil: it is the region's only one. Fresh, too: a leader that is
-// cut off with a hanging disk believes that it leads.
+// cut off with a hanging disk believes that it leads. A home that may not be served
+// is fresh nowhere; it still has links.
 func (h *homeService) gateway() func() bool {
 	if h.a.cluster == nil {
 		return nil
 	}
-	return func() bool { return h.leads() && h.Fresh() }
+	return func() bool {
+		r := h.current()
+		return r != nil && r.Leads() && (r.Fresh() || r.Hosting() && !h.leased())
+	}
 }
 
 func (a *App) runForeign(ctx context.Context) error { return a.home.runAtLeader(ctx, a.foreign.Run) }

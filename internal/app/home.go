@@ -39,6 +39,10 @@ type homeService struct {
 	live atomic.Pointer[replica.Replica] // while it serves
 	ran  atomic.Bool
 
+	draining  atomic.Bool  // the leader takes no entry; of this run of the node
+	heardHost atomic.Int64 // when a tunnel to the host was up last, Unix nanoseconds; 0: never
+	shipping  shipping
+
 	progress atomic.Pointer[replica.Progress] // of this run
 
 	mu  sync.Mutex
@@ -46,7 +50,7 @@ type homeService struct {
 }
 
 func newHomeService(a *App, id home.ID) *homeService {
-	h := &homeService{a: a, id: id}
+	h := &homeService{a: a, id: id, shipping: shipping{said: make(chan struct{}, 1)}}
 	h.progress.Store(&replica.Progress{})
 	return h
 }
@@ -82,7 +86,9 @@ func (h *homeService) services() []service {
 		{name("home"), h.run, true},
 		{name("siblings"), h.runSiblings, h.siblings != nil},
 		{name("isolation"), h.watchIsolation, h.siblings != nil},
+		{"link port", h.a.runEndpoint, h.own() && h.a.shared()},
 		{name("links"), h.runLinks, h.links != nil},
+		{name("shipping"), h.watchShipping, h.links != nil && takeoverConfigured(h.a.cfg)},
 	}
 }
 
@@ -132,7 +138,8 @@ func (h *homeService) replicaOptions(run home.Incarnation) replica.Options {
 		ro.RaiseIncarnation = h.a.raise
 		h.a.cluster.Refresh()
 	}
-	if len(h.a.cfg.Regions) > 0 {
+	if takeoverConfigured(cfg) {
+		ro.Lease = h.leased
 		ro.Region, ro.RaiseIncarnation, ro.Known = cfg.Region, h.a.raise, h.a.knownRun
 	}
 	ro.MaxOpBytes = maxOpBytes(int(cfg.Limits.Packet))

@@ -1,0 +1,245 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"causeway/internal/config"
+	"causeway/internal/home"
+	"causeway/internal/replica"
+	"causeway/internal/takeover"
+	"causeway/internal/takeover/agent"
+	"causeway/link"
+)
+
+// newAgent makes what decides who hosts a home: the region's vote and its leases.
+func (a *App) newAgent() error {
+	if a.book == nil {
+		return nil
+	}
+	t := &a.cfg.Takeover
+	var err error
+	a.votes, err = agent.NewVotes(agent.VotesOptions{Name: a.cfg.Region, Book: a.book, Mute: !a.cfg.HasVote(),
+		Terms: takeover.Terms{Lease: t.Lease, Hold: t.Hold}, Hosts: func(id home.ID) []string { return a.cfg.Hosts(string(id)) },
+		Logger: a.log.With("component", "votes")})
+	if err != nil {
+		return err
+	}
+	o := agent.Options{Audit: a.auditTakeover, Region: a.cfg.Region, Votes: a.votes, Caller: caller{a}, Room: a.room, Logger: a.log.With("component", "takeover"),
+		Hooks: agent.Hooks{Promote: t.Hooks.Promote, Fence: t.Hooks.Fence, Timeout: t.Hooks.Timeout}}
+	for _, h := range a.homes {
+		o.Copies = append(o.Copies, regionCopy{h})
+	}
+	decides, err := agent.New(o)
+	if err != nil {
+		return err
+	}
+	a.deciding = &deciding{Agent: decides, at: a.book.at}
+	return nil
+}
+
+// runAgent runs the agent while this node answers for the region's vote.
+func (a *App) runAgent(ctx context.Context) error {
+	return runWhile(ctx, a.book.leads, a.deciding.Run)
+}
+
+// answer answers other regions and witnesses.
+func (a *App) answer(_ context.Context, region string, kind byte, request []byte) ([]byte, error) {
+	if kind != agent.Kind {
+		return nil, errors.New("this version does not know that kind of question")
+	}
+	return a.votes.Answer(region, kind, request)
+}
+
+// heard notes an epoch that a region says is in force.
+func (a *App) heard(id home.ID, epoch home.Epoch, _ string) {
+	if a.deciding != nil {
+		a.deciding.Heard(id, epoch)
+	}
+}
+
+// fenced says that the home's epoch here is not the one in force any more.
+func (a *App) fenced(id home.ID) bool {
+	return a.deciding != nil && a.deciding.AtWork() && a.deciding.Standing(id) == takeover.Fenced
+}
+
+// caller asks other regions. It implements agent.Caller.
+type caller struct{ a *App }
+
+func (c caller) Call(ctx context.Context, peer string, kind byte, request []byte) ([]byte, error) {
+	if c.a.home.links == nil {
+		return nil, errors.New("this region has no links")
+	}
+	return c.a.home.links.Call(ctx, peer, kind, request)
+}
+
+// leased says whether the home may be served now, as far as that is not the log's to
+// say.
+func (h *homeService) leased() bool {
+	return !h.draining.Load() && (h.a.deciding == nil || h.a.deciding.Leased(h.id))
+}
+
+// regionCopy is the region's copy of a home as the agent acts on it. It implements
+// agent.Copy.
+type regionCopy struct{ h *homeService }
+
+func (c regionCopy) Home() home.ID { return c.h.id }
+
+// leader is the copy's log, if this node leads it.
+func (c regionCopy) leader() (*replica.Replica, error) {
+	switch r := c.h.current(); {
+	case r == nil:
+		return nil, errNoHome
+	case !r.Leads():
+		return nil, agent.ErrElsewhere
+	default:
+		return r, nil
+	}
+}
+
+// State implements agent.Copy.
+func (c regionCopy) State() agent.CopyState {
+	h := c.h
+	st := agent.CopyState{Empty: true, Silent: -1, Supports: home.MaxLevel}
+	r := h.current()
+	if r == nil {
+		return st
+	}
+	s := r.State()
+	at, err := r.Position()
+	st.Epoch, st.Leads, st.Level, st.Empty = s.Epoch(), r.Leads(), s.Level(), s.ID() == ""
+	st.Records, st.Chain = at.Records, at.Chain
+	st.Handed, _ = s.Handed()
+	st.Retired = st.Epoch.Host == h.a.cfg.Region && st.Handed == "" && !r.Hosting() && !st.Empty
+	if errors.Is(err, replica.ErrQuarantined) {
+		st.Quarantined = err.Error()
+	}
+	set := s.Takeover()
+	st.Settings = settingsOf(&set)
+	status := s.Status()
+	st.Size = agent.Size{Queued: int64(status.QueuedBytes), StoreBytes: r.Stats().StateBytes}
+	for _, n := range s.SessionCounts() {
+		st.Size.Sessions += n.Attached + n.Detached
+	}
+	h.shippingState(&st)
+	return st
+}
+
+// shippingState adds what the link knows: of the standbys of a home that is hosted, of
+// the host of one that is not.
+func (h *homeService) shippingState(st *agent.CopyState) {
+	if h.links == nil {
+		return
+	}
+	st.Shipped = map[string]agent.Shipment{}
+	for _, c := range h.links.Copies() {
+		up := c.Link.State == link.Up
+		if up {
+			h.heardHost.Store(time.Now().UnixNano())
+		}
+		st.Incoming = st.Incoming || !h.hosts() && up && c.State == link.CopyCopying && !st.Empty
+		st.Shipped[c.Region] = agent.Shipment{Connected: up && c.State != link.CopyRefuses && c.State != link.CopyDiverged,
+			Records: c.At.Records, Messages: int(c.LagMessages), Bytes: int64(c.LagBytes), Lag: c.Lag}
+	}
+	if at := h.heardHost.Load(); at != 0 {
+		st.Silent = time.Since(time.Unix(0, at))
+	}
+}
+
+func settingsOf(t *home.SetTakeover) agent.Settings {
+	s := agent.Settings{Standbys: t.Standbys, Voters: t.Voters, DownAfter: t.DownAfter,
+		Policy: takeover.Policy{Terms: takeover.Terms{Lease: t.Lease, Hold: t.Hold}}}
+	if t.Mode == home.TakeoverAuto {
+		s.Mode = takeover.Auto
+	}
+	if t.Isolation == home.IsolationSelfFence {
+		s.Isolation = takeover.SelfFence
+	}
+	return s
+}
+
+// Promote implements agent.Copy.
+func (c regionCopy) Promote(ctx context.Context, e home.Epoch, planned bool) error {
+	r, err := c.leader()
+	if err != nil {
+		return err
+	}
+	grace := c.h.a.cfg.Takeover.WillGrace
+	return r.Promote(ctx, &home.Promote{Epoch: e, Planned: planned, Grace: uint32((grace + time.Second - 1) / time.Second)})
+}
+
+// Hand implements agent.Copy. What waits since Drain goes into the log before it.
+func (c regionCopy) Hand(ctx context.Context, to string) (uint64, error) {
+	r, err := c.leader()
+	if err != nil {
+		return 0, err
+	}
+	c.h.draining.Store(false)
+	if err := r.Hand(ctx, to); err != nil {
+		return 0, err
+	}
+	at, err := r.Position()
+	return at.Records, err
+}
+
+// drainLook is how long the log must not have grown to count as drained: what was on
+// its way to disks by then is there.
+const drainLook = 20 * time.Millisecond
+
+// Drain implements agent.Copy. The leader takes no entry while it drains, so those of
+// all nodes wait, and with them their devices.
+func (c regionCopy) Drain(ctx context.Context, on bool) error {
+	c.h.draining.Store(on)
+	if !on {
+		return nil
+	}
+	r, err := c.leader()
+	for err == nil {
+		var at, now home.CopyPosition
+		if at, err = r.Position(); err != nil {
+			break
+		}
+		if !wait(ctx, drainLook) {
+			err = ctx.Err()
+			break
+		}
+		if now, err = r.Position(); err == nil && now == at {
+			return nil
+		}
+	}
+	c.h.draining.Store(false)
+	return err
+}
+
+// Retire implements agent.Copy.
+func (c regionCopy) Retire(ctx context.Context, inForce home.Epoch) error {
+	r, err := c.leader()
+	if err != nil {
+		return err
+	}
+	return r.Retire(ctx, inForce)
+}
+
+// room is what the region has left for another home.
+func (a *App) room() agent.Room {
+	r := agent.Room{Sessions: -1, Queued: -1, DiskBytes: -1}
+	if most := a.cfg.Takeover.Sessions; most > 0 {
+		r.Sessions = most
+		for _, h := range a.homes {
+			if h.hosts() {
+				for _, n := range h.State().SessionCounts() {
+					r.Sessions -= n.Attached + n.Detached
+				}
+			}
+		}
+		r.Sessions = max(r.Sessions, 0)
+	}
+	if s, ok := a.measure(); ok {
+		r.DiskBytes = int64(s.free) - int64(s.reserve)
+	}
+	return r
+}
+
+// takeoverConfigured says that homes are taken over here.
+func takeoverConfigured(cfg *config.Config) bool { return len(cfg.Regions) > 0 }

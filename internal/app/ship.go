@@ -1,0 +1,264 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"causeway/internal/config"
+	"causeway/internal/home"
+	"causeway/internal/replica"
+	"causeway/link"
+)
+
+// source is the home's log as it is shipped to standbys. It implements link.Source.
+type source struct{ h *homeService }
+
+func (s source) Tail(ctx context.Context, to string, after home.CopyPosition, maxBytes int) ([]home.Shipment, error) {
+	r := s.h.current()
+	if r == nil {
+		return nil, errNoHome
+	}
+	list, err := r.Tail(ctx, to, after, maxBytes)
+	return list, linkError(err)
+}
+
+func (s source) Copy(ctx context.Context, to string) (link.Copier, error) {
+	r := s.h.current()
+	if r == nil {
+		return nil, errNoHome
+	}
+	c, err := r.Copy(ctx, to)
+	if err != nil {
+		return nil, linkError(err)
+	}
+	return c, nil
+}
+
+// linkError says in the link's words what only a copy helps against.
+func linkError(err error) error {
+	switch {
+	case errors.Is(err, replica.ErrTooOld):
+		return fmt.Errorf("%w: %w", link.ErrTooOld, err)
+	case errors.Is(err, replica.ErrOtherChain):
+		return fmt.Errorf("%w: %w", link.ErrOtherChain, err)
+	}
+	return err
+}
+
+// standby is the copy as it takes what is shipped. It implements link.Standby.
+type standby struct{ h *homeService }
+
+func (s standby) Position() (home.CopyPosition, error) {
+	if r := s.h.current(); r != nil {
+		return r.Position()
+	}
+	return home.CopyPosition{}, errNoHome
+}
+
+func (s standby) WaitPosition(ctx context.Context, after uint64) (home.CopyPosition, error) {
+	if r := s.h.current(); r != nil {
+		return r.WaitPosition(ctx, after)
+	}
+	return home.CopyPosition{}, errNoHome
+}
+
+func (s standby) Append(ctx context.Context, list []home.Shipment) error {
+	if r := s.h.current(); r != nil {
+		return linkError(r.Append(ctx, list))
+	}
+	return errNoHome
+}
+
+func (s standby) Incoming(ctx context.Context, at home.CopyPosition, resume bool) (link.CopySink, error) {
+	r := s.h.current()
+	if r == nil {
+		return nil, errNoHome
+	}
+	sink, err := r.Incoming(ctx, at, resume)
+	if err != nil {
+		return nil, err
+	}
+	return sink, nil
+}
+
+// shipping is what the home's standby has, as the link said last.
+type shipping struct {
+	said chan struct{} // holds one token: the link said something
+	last link.Shipped  // guarded by the service's mu
+}
+
+// shippedNow takes the link's word.
+func (h *homeService) shippedNow(s link.Shipped) {
+	h.mu.Lock()
+	h.shipping.last = s
+	h.mu.Unlock()
+	select {
+	case h.shipping.said <- struct{}{}:
+	default:
+	}
+}
+
+const (
+	// standbyAwayAfter is for how long a standby may not take what is shipped before
+	// acknowledgements do without it.
+	standbyAwayAfter = 2 * time.Second
+	// shippedEvery is how often a leader is told what the standby has, at least.
+	shippedEvery = 200 * time.Millisecond
+)
+
+// watchShipping tells the home what its standby has, and decides when acknowledgements
+// do without it. The voters hear of that before the first one goes out: whoever would
+// promote the standby must know that it lacks something. [E13]
+func (h *homeService) watchShipping(ctx context.Context) error {
+	tick := time.NewTicker(shippedEvery)
+	defer tick.Stop()
+	var d degrading
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-h.shipping.said:
+		}
+		r := h.current()
+		if r == nil || !r.Leads() || !r.Hosting() {
+			d = degrading{}
+			continue
+		}
+		h.mu.Lock()
+		last := h.shipping.last
+		h.mu.Unlock()
+		h.tellShipped(ctx, r, last, &d)
+	}
+}
+
+// degrading is what a leader knows of its standby.
+type degrading struct {
+	away time.Time // since when it takes nothing; zero: it does
+	on   bool      // acknowledgements do without it, and the voters know
+}
+
+func (h *homeService) tellShipped(ctx context.Context, r *replica.Replica, last link.Shipped, d *degrading) {
+	now := time.Now()
+	switch {
+	case last.Healthy:
+		d.away = time.Time{}
+	case d.away.IsZero():
+		d.away = now
+	}
+	wait := r.State().Takeover().StandbyAway == home.AwayWait
+	want := !d.away.IsZero() && now.Sub(d.away) >= standbyAwayAfter && !wait
+	if want != d.on {
+		if err := h.fallShort(ctx, r, want); err != nil {
+			h.a.log.Warn("tell the voters whether the standby has everything; until they know, acknowledgements wait", "home", string(h.id), "error", err)
+		} else {
+			d.on = want
+			h.logDegraded(want)
+		}
+	}
+	r.SetShipped(last.Records, d.on)
+}
+
+func (h *homeService) logDegraded(on bool) {
+	if on {
+		h.a.log.Warn("the standby is away: what is acknowledged from now on it does not have", "home", string(h.id))
+	} else {
+		h.a.log.Info("the standby is back: acknowledgements wait for it again", "home", string(h.id))
+	}
+}
+
+// fallShort tells the voters that the home goes on without its standby, or that the
+// standby is back.
+func (h *homeService) fallShort(ctx context.Context, r *replica.Replica, on bool) error {
+	if h.a.deciding == nil {
+		return nil
+	}
+	p, err := r.Position()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return h.a.deciding.FallShort(ctx, h.id, p.Records, on)
+}
+
+// standbys are the regions that the home is shipped to.
+func (h *homeService) standbys() []string {
+	if !h.hosts() {
+		return nil
+	}
+	return h.State().Takeover().Standbys
+}
+
+// role is what this region's copy is to others.
+func (h *homeService) role() link.Role {
+	switch r := h.current(); {
+	case r == nil || !r.Hosting():
+		return link.RoleStandby
+	case h.a.fenced(h.id):
+		return link.RoleFenced
+	}
+	return link.RoleHost
+}
+
+// linkOptions are those of the home's links.
+func (h *homeService) linkOptions() link.Options {
+	a := h.a
+	o := link.Options{Home: h, Full: replica.ErrFull, Local: local{h}, Logger: a.log.With("component", "link", "home", string(h.id)),
+		MaxMessage: int(a.cfg.Limits.Packet), CanaryEvery: canaryEvery, Gateway: h.gateway()}
+	if !h.own() {
+		o.ID = h.id
+	}
+	for _, l := range a.cfg.RegionLinks() {
+		if l.Peer != string(h.id) {
+			o.Peers = append(o.Peers, linkPeer(l))
+		}
+	}
+	if len(a.cfg.Regions) == 0 {
+		return o
+	}
+	if !h.own() {
+		o.Peers = append(o.Peers, link.Peer{ID: a.home.id})
+	} else {
+		for _, w := range a.cfg.Witnesses() {
+			o.Peers = append(o.Peers, link.Peer{Region: w.Name, Calls: true, Dial: w.Dial})
+		}
+		o.Answer = a.answer
+	}
+	o.Role, o.Heard, o.Standbys = h.role, a.heard, h.standbys
+	o.Source, o.Standby, o.Diverged = source{h}, standby{h}, h.diverged
+	o.Shipped, o.AwaitShipped = h.shippedNow, h.AwaitShipped
+	return o
+}
+
+// diverged hears that the host has a copy that went another way than ours, which stands
+// by. That this copy lost its place is the agent's to find out; here it is only told.
+func (h *homeService) diverged(id home.ID, host home.CopyPosition) {
+	if h.a.deciding != nil {
+		h.a.deciding.Heard(id, host.Epoch)
+	}
+}
+
+// hostsOf are the regions beside a home's own that may host it.
+func (a *App) hostsOf(id home.ID) []string { return a.cfg.Standbys(string(id)) }
+
+// addressesOf is where a region or witness is dialled that a link names no address of.
+func (a *App) addressesOf(region string) []string {
+	for _, l := range a.cfg.RegionLinks() {
+		if l.Peer == region {
+			return l.Dial
+		}
+	}
+	return witnessAddresses(a.cfg, region)
+}
+
+func witnessAddresses(cfg *config.Config, name string) []string {
+	for _, w := range cfg.Witnesses() {
+		if w.Name == name {
+			return w.Dial
+		}
+	}
+	return nil
+}
