@@ -53,9 +53,11 @@ type CAOptions struct {
 
 // CA is an authority with its private key.
 type CA struct {
-	cert *x509.Certificate
-	key  crypto.Signer
-	file string // of the certificate, for errors
+	cert   *x509.Certificate
+	root   *x509.Certificate // what nodes trust: cert itself, or what is above an intermediate
+	region string            // that it issues for; "" for all
+	key    crypto.Signer
+	file   string // of the certificate, for errors
 }
 
 // Certificate is the authority's own certificate.
@@ -79,28 +81,45 @@ func CreateCA(dir string, opts CAOptions) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
-	template.IsCA, template.BasicConstraintsValid, template.MaxPathLenZero = true, true, true
-	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	asAuthority(template)
+	template.MaxPathLen = 1 // regions may have an intermediate of their own
 	cert, err := sign(template, template, key.Public(), key)
 	if err != nil {
 		return nil, fmt.Errorf("make CA: %w", err)
 	}
-	keyPEM, err := marshalKey(key)
+	ca := &CA{cert: cert, root: cert, key: key, file: filepath.Join(dir, CACertFile)}
+	return ca, ca.write(dir, opts.Force)
+}
+
+// asAuthority makes the template one of a certificate that signs others.
+func asAuthority(template *x509.Certificate) {
+	template.IsCA, template.BasicConstraintsValid = true, true
+	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+}
+
+// write puts the certificate, with the root above it, and the key into dir.
+func (ca *CA) write(dir string, force bool) error {
+	keyPEM, err := marshalKey(ca.key)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make CA folder: %w", err)
+		return fmt.Errorf("make CA folder: %w", err)
 	}
-	ca := &CA{cert: cert, key: key, file: filepath.Join(dir, CACertFile)}
-	err = writeFiles([]outFile{
-		{filepath.Join(dir, CAKeyFile), keyPEM, modeKey},
-		{ca.file, marshalCert(cert.Raw), modeCert},
-	}, opts.Force)
+	err = writeFiles([]outFile{{filepath.Join(dir, CAKeyFile), keyPEM, modeKey}, {ca.file, ca.chainPEM(), modeCert}}, force)
 	if err != nil {
-		return nil, fmt.Errorf("make CA: %w", err)
+		return fmt.Errorf("make CA: %w", err)
 	}
-	return ca, nil
+	return nil
+}
+
+// chainPEM is the authority's certificate and, if that is another one, the root's.
+func (ca *CA) chainPEM() []byte {
+	chain := marshalCert(ca.cert.Raw)
+	if ca.root != ca.cert {
+		chain = append(chain, marshalCert(ca.root.Raw)...)
+	}
+	return chain
 }
 
 // LoadCA reads an authority that CreateCA made, or any other PEM pair that may sign certificates.
@@ -116,19 +135,24 @@ func LoadCA(certFile, keyFile string) (*CA, error) {
 		return nil, fmt.Errorf("load CA: %s expired on %s: make a new one (causeway ca init) and re-issue what it issued",
 			certFile, pair.Leaf.NotAfter.UTC().Format(time.DateOnly))
 	}
-	return &CA{cert: pair.Leaf, key: pair.PrivateKey.(crypto.Signer), file: certFile}, nil
+	ca := &CA{cert: pair.Leaf, root: pair.Leaf, key: pair.PrivateKey.(crypto.Signer), file: certFile}
+	if above := chainOf(pair)[1:]; len(above) > 0 {
+		ca.root = above[len(above)-1]
+	}
+	ca.region = regionOf(ca.cert)
+	return ca, nil
 }
 
 // Issued is a certificate and its key, not yet on disk.
 type Issued struct {
 	// Cert is the node's certificate.
 	Cert *x509.Certificate
-	// CertPEM is that certificate followed by the authority's, so that a peer which does not
-	// trust it can say exactly what it saw.
+	// CertPEM is that certificate followed by the authority's and its root, so that a peer which does
+	// not trust it can say exactly what it saw.
 	CertPEM []byte
 	// KeyPEM is the private key.
 	KeyPEM []byte
-	// CAPEM is the authority's certificate: what goes into the CA file beside the other two.
+	// CAPEM is the root's certificate: what goes into the CA file beside the other two.
 	CAPEM []byte
 }
 
@@ -137,6 +161,10 @@ type Issued struct {
 func Issue(ca *CA, id Identity, validity time.Duration) (*Issued, error) {
 	if err := id.Validate(); err != nil {
 		return nil, fmt.Errorf("issue certificate: %w", err)
+	}
+	if ca.region != "" && id.Region != ca.region {
+		return nil, fmt.Errorf("issue certificate for %s: the authority in %s is that of region %q, and nobody would trust it: use region %q's own, or the root",
+			id, ca.file, ca.region, id.Region)
 	}
 	validity, err := checkValidity(validity, DefaultNodeValidity)
 	if err != nil {
@@ -166,8 +194,7 @@ func Issue(ca *CA, id Identity, validity time.Duration) (*Issued, error) {
 	if err != nil {
 		return nil, err
 	}
-	caPEM := marshalCert(ca.cert.Raw)
-	return &Issued{Cert: cert, CertPEM: append(marshalCert(cert.Raw), caPEM...), KeyPEM: keyPEM, CAPEM: caPEM}, nil
+	return &Issued{Cert: cert, CertPEM: append(marshalCert(cert.Raw), ca.chainPEM()...), KeyPEM: keyPEM, CAPEM: marshalCert(ca.root.Raw)}, nil
 }
 
 // Files are the three paths a node's identity is loaded from.

@@ -92,12 +92,15 @@ func (s *Source) verify(state tls.ConnectionState, wantRegion string, usage x509
 }
 
 func (s *Source) verifyChain(chain []*x509.Certificate, usage x509.ExtKeyUsage) error {
-	_, err := chain[0].Verify(x509.VerifyOptions{
+	chains, err := chain[0].Verify(x509.VerifyOptions{
 		Roots:         s.cur.Load().pool,
 		Intermediates: intermediates(chain),
 		KeyUsages:     []x509.ExtKeyUsage{usage},
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return withinRegion(chains)
 }
 
 // distrust explains a chain that did not verify. An expired certificate is its owner's problem and

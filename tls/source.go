@@ -137,7 +137,7 @@ func (s *Source) read() (*material, error) {
 	return m, nil
 }
 
-// ownIssuer finds the authority of our own certificate and when it ends. An expired certificate is
+// ownIssuer finds the authorities of our own certificate and when the first of them ends. An expired certificate is
 // judged at its last moment: whether it is too old is a question for the handshake.
 func ownIssuer(pair tls.Certificate, pool *x509.CertPool) (time.Time, error) {
 	at := time.Now()
@@ -156,7 +156,13 @@ func ownIssuer(pair tls.Certificate, pool *x509.CertPool) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	return chain[0][len(chain[0])-1].NotAfter, nil
+	first := chain[0][len(chain[0])-1].NotAfter
+	for _, ca := range chain[0][1:] {
+		if ca.NotAfter.Before(first) {
+			first = ca.NotAfter
+		}
+	}
+	return first, withinRegion(chain)
 }
 
 // chainOf parses the certificates a pair presents; readPair parsed them once, so they are sound.

@@ -44,6 +44,30 @@ func TestCA_FromNothingToANode(t *testing.T) {
 	}
 }
 
+func TestCA_Intermediate(t *testing.T) {
+	dir := t.TempDir()
+	root, eu, out := filepath.Join(dir, "root"), filepath.Join(dir, "eu-ca"), filepath.Join(dir, "eu")
+	for _, args := range [][]string{
+		{"init", "--ca", root}, {"intermediate", "--ca", root, "--region", "eu", "--out", eu}, {"issue", "--ca", eu, "--region", "eu", "--node", "eu-1", "--out", out},
+	} {
+		if code, text, err := command(t, "", nil, append([]string{"ca"}, args...)...); code != 0 {
+			t.Fatalf("%v: %d, %s%s", args, code, text, err)
+		}
+	}
+	if _, err := meshtls.Load(filepath.Join(out, "eu-1.pem"), filepath.Join(out, "eu-1-key.pem"), filepath.Join(root, "ca.pem")); err != nil {
+		t.Errorf("whoever trusts the root does not trust what its intermediate issued: %v", err)
+	}
+	if code, _, err := command(t, "", nil, "ca", "issue", "--ca", eu, "--region", "us", "--out", out); code != 1 || !strings.Contains(err, `region "eu"`) {
+		t.Errorf("issued for another region: %d, %s", code, err)
+	}
+	if code, _, _ := command(t, "", nil, "ca", "intermediate", "--ca", root, "--region", "eu", "--out", eu); code != 3 {
+		t.Errorf("an intermediate that is there was overwritten: exit code %d", code)
+	}
+	if code, _, _ := command(t, "", nil, "ca", "intermediate", "--ca", root); code != 2 {
+		t.Errorf("no region: exit code %d", code)
+	}
+}
+
 func TestCA_Show(t *testing.T) {
 	dir := t.TempDir()
 	command(t, "", nil, "ca", "init", "--ca", dir)

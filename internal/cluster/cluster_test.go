@@ -231,6 +231,40 @@ func TestStreams_Refused(t *testing.T) {
 	}
 }
 
+// Replicants that are started by number share the region's certificate, which names no node. It makes nobody a core.
+func TestStreams_RegionsCertificate(t *testing.T) {
+	ca, key := newAuthority(t), bytes.Repeat([]byte{7}, 32)
+	options := func(node, disk, certificate string, role cluster.Role, join string) cluster.Options {
+		return cluster.Options{Region: "eu", Node: node, Role: role, Software: "test", Self: self(disk, 4), Identity: ca.identity("eu", certificate),
+			GossipKey: key, Listen: port(t), Streams: port(t), Advertise: "127.0.0.1", Join: cluster.Join{Nodes: []string{join}, Every: 100 * time.Millisecond}}
+	}
+	one := options("eu-1", "d1", "eu-1", cluster.Core, "127.0.0.1:1")
+	a := start(t, one)
+	a.Handle(proto, echo)
+	for _, tc := range []struct {
+		name, node, disk string
+		role             cluster.Role
+		served           bool
+	}{
+		{"replicant", "eu-r-7", "", cluster.Replicant, true},
+		{"core", "eu-2", "d2", cluster.Core, false},
+		{"replicant with a disk that votes", "eu-r-8", "d3", cluster.Replicant, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := start(t, options(tc.node, tc.disk, "", tc.role, one.Listen))
+			await(t, "the core", func() bool { return len(b.Members()) >= 2 })
+			st, err := b.Dial(t.Context(), "eu-1", "", proto)
+			if err == nil {
+				st.Close()
+			}
+			var no *cluster.Refused
+			if tc.served != (err == nil) || !tc.served && (!errors.As(err, &no) || no.Code != cluster.WrongNode) {
+				t.Errorf("the core's answer is %v", err)
+			}
+		})
+	}
+}
+
 func TestMembership(t *testing.T) {
 	ca := newAuthority(t)
 	var ids []identity

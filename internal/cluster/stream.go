@@ -136,8 +136,20 @@ func (c *Cluster) check(h *hello, tc *tls.Conn) error {
 		return err
 	case region != c.o.Region || h.region != c.o.Region:
 		return &Refused{WrongRegion, fmt.Sprintf("this is region %s, and the other side is of %s", c.o.Region, region)}
+	case node == "":
+		return c.checkNameless(h)
 	case node != h.Node:
 		return &Refused{WrongNode, fmt.Sprintf("the certificate is node %s's, and the hello says %s", node, h.Node)}
+	}
+	return nil
+}
+
+// checkNameless holds a hello against a certificate that names the region alone. Replicants that are started by number share
+// one; cores vote, and each proves its name.
+func (c *Cluster) checkNameless(h *hello) error {
+	known, ok := c.member(h.Node)
+	if h.Role != Replicant || h.Disk != "" || h.Node == c.o.Node || ok && known.Role == Core {
+		return &Refused{WrongNode, fmt.Sprintf("the certificate names no node, as replicants' may, and the hello says core node %s", h.Node)}
 	}
 	return nil
 }
