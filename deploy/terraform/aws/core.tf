@@ -20,6 +20,7 @@ module "core" {
   store = file("${path.module}/store.sh")
   # Attached by a name that the instance sees: nvme-Amazon_Elastic_Block_Store_vol0123….
   disks = [for name in local.names : "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${replace(aws_ebs_volume.data[name].id, "-", "")}"]
+  limit = 65536
   # The balancer looks every 5 s and wants two answers.
   balancer = { proxy = true, notice = "15s" }
 }

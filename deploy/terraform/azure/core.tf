@@ -19,6 +19,7 @@ module "core" {
 
   store = templatefile("${path.module}/store.sh.tftpl", { vault = trimsuffix(azurerm_key_vault.region.vault_uri, "/") })
   disks = [for name in local.names : "/dev/disk/azure/scsi1/lun0"]
+  limit = 25000
   # A passthrough balancer: nodes see the device's own address. It asks every 5 s and wants two answers.
   balancer = { proxy = false, notice = "15s" }
 }

@@ -14,3 +14,8 @@ variable "balancer" {
   description = "How the cloud's load balancer acts: whether it says in a PROXY header where devices are, and how long it takes to notice that a node stops."
   type        = object({ proxy = bool, notice = string })
 }
+
+variable "limit" {
+  description = "How many bytes a secret of the store may have."
+  type        = number
+}

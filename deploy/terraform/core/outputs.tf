@@ -27,11 +27,15 @@ output "secret" {
   description = "Content of each secret by name: for attributes that are only written."
   value       = local.secret
   sensitive   = true
+  precondition {
+    condition     = alltrue([for text in local.secret : length(text) <= var.limit])
+    error_message = "files: a node's files are more than the ${var.limit} bytes that the cloud's store takes; shorten users or acl."
+  }
 }
 
 output "versions" {
   description = "Number of each secret's content by name."
-  value       = nonsensitive(local.versions)
+  value       = local.versions
 }
 
 output "boot" {

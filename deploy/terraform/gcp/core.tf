@@ -19,6 +19,7 @@ module "core" {
 
   store = file("${path.module}/store.sh")
   disks = [for name in local.names : "/dev/disk/by-id/google-data"]
+  limit = 65536
   # A passthrough balancer: nodes see the device's own address. It asks every 2 s and wants two answers.
   balancer = { proxy = false, notice = "6s" }
 }

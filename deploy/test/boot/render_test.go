@@ -31,7 +31,7 @@ func render(t *testing.T, files, packageSum, store string, disks []string) rende
 		"cores": map[string]any{"machine": "test"}, "replicants": map[string]any{"machine": "test", "max": 1},
 		"package": map[string]string{"url": "http://" + metadata + "/causeway.deb", "sha256": packageSum},
 		"files":   files, "devices": map[string]any{"auth": []string{"password"}},
-		"store": store, "disks": disks, "balancer": map[string]any{"proxy": true, "notice": "1s"},
+		"store": store, "limit": 25000, "disks": disks, "balancer": map[string]any{"proxy": true, "notice": "1s"},
 	}
 	module := map[string]any{"source": core}
 	for name, value := range variables {

@@ -10,6 +10,7 @@ variables {
   files    = "./files"
   store    = "secret() { :; }"
   disks    = ["/dev/x", "/dev/y", "/dev/z"]
+  limit    = 25000
   balancer = { proxy = true, notice = "15s" }
 }
 
@@ -135,4 +136,10 @@ run "a_small_network_is_refused" {
   command = plan
   variables { cidr = "10.0.0.0/24" }
   expect_failures = [var.cidr]
+}
+
+run "more_than_the_store_takes_is_refused" {
+  command = plan
+  variables { limit = 100 }
+  expect_failures = [output.secret]
 }
