@@ -77,6 +77,9 @@ func (c caller) Call(ctx context.Context, peer string, kind byte, request []byte
 // leased says whether the home may be served now, as far as that is not the log's to
 // say.
 func (h *homeService) leased() bool {
+	if r := h.opened.Load(); r != nil && len(r.State().Takeover().Standbys) == 0 {
+		return true // nobody can have taken it over
+	}
 	return !h.draining.Load() && (h.a.deciding == nil || h.a.deciding.Leased(h.id))
 }
 
@@ -88,7 +91,7 @@ func (c regionCopy) Home() home.ID { return c.h.id }
 
 // leader is the copy's log, if this node leads it.
 func (c regionCopy) leader() (*replica.Replica, error) {
-	switch r := c.h.current(); {
+	switch r := c.h.opened.Load(); {
 	case r == nil:
 		return nil, errNoHome
 	case !r.Leads():
@@ -102,7 +105,7 @@ func (c regionCopy) leader() (*replica.Replica, error) {
 func (c regionCopy) State() agent.CopyState {
 	h := c.h
 	st := agent.CopyState{Empty: true, Silent: -1, Supports: home.MaxLevel}
-	r := h.current()
+	r := h.opened.Load()
 	if r == nil {
 		return st
 	}

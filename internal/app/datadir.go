@@ -40,6 +40,13 @@ func (d *dataDir) open() (*store.Dir, home.Incarnation, error) {
 	return d.dir, home.Incarnation(d.dir.Incarnation()), nil
 }
 
+// home makes sure of the folder of a home's copy.
+func (d *dataDir) home(folder string) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.dir.Home(folder)
+}
+
 func (d *dataDir) close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

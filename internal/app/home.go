@@ -36,8 +36,14 @@ type homeService struct {
 	links    *link.Manager     // nil without links to regions
 	siblings *sibling.Siblings // nil in a region of one node
 
-	live atomic.Pointer[replica.Replica] // while it serves
-	ran  atomic.Bool
+	opened atomic.Pointer[replica.Replica] // while it is open
+	live   atomic.Pointer[replica.Replica] // while it serves, or could
+	ran    atomic.Bool
+
+	promoted  atomic.Bool  // the region began to host the home, and the shipping has not seen it
+	draining  atomic.Bool  // the leader takes no entry; of this run of the node
+	heardHost atomic.Int64 // when a tunnel to the host was up last, Unix nanoseconds; 0: never
+	shipping  shipping
 
 	draining  atomic.Bool  // the leader takes no entry; of this run of the node
 	heardHost atomic.Int64 // when a tunnel to the host was up last, Unix nanoseconds; 0: never
@@ -161,7 +167,7 @@ func (a *App) openCopy(ctx context.Context, dir *store.Dir, ro replica.Options) 
 		return replica.Follow(ctx, ro)
 	}
 	folder := "home-" + string(ro.Home)
-	at, err := dir.Home(folder)
+	at, err := a.dir.home(folder)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +197,9 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 		ended <- r.Run(running)
 		stop()
 	}()
-	if h.own() {
+	h.opened.Store(r)
+	defer h.opened.Store(nil)
+	if !takeoverConfigured(h.a.cfg) { // else it may be for another region to serve, and is configured when it is ours
 		if err := h.keepConfigured(running, r); err != nil {
 			stop()
 			return errors.Join(err, <-ended)
@@ -216,14 +224,10 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 	return err
 }
 
-// keepConfigured waits until the home has a configuration: the leader's. One that
-// is served elsewhere has the one it came with.
+// keepConfigured waits until the home has a configuration: the leader's.
 func (h *homeService) keepConfigured(ctx context.Context, r *replica.Replica) error {
 	for {
-		switch {
-		case !r.Hosting():
-			return nil
-		case r.Leads():
+		if r.Leads() {
 			return h.configure(ctx, r)
 		}
 		if r.State().Config().Revision > 0 {
@@ -297,6 +301,10 @@ func (h *homeService) leave(err error) {
 	h.live.Store(nil)
 	h.progress.Store(&replica.Progress{})
 	h.setWhy(err.Error())
+	if errors.Is(err, replica.ErrAdopted) {
+		h.a.log.Info("the copy that came in takes the old one's place", "home", string(h.id))
+		return
+	}
 	h.a.log.Error("the home stopped", "home", string(h.id), "reason", err)
 }
 
@@ -333,8 +341,11 @@ func (h *homeService) check() health.Condition {
 	if ok, _ := h.Ready(); ok {
 		return health.OK()
 	}
-	if r := h.live.Load(); r != nil && !r.Hosting() {
+	switch r := h.live.Load(); {
+	case r != nil && !r.Hosting():
 		return h.standing(r)
+	case !h.own() && r == nil: // devices that need it are parked; the others are served
+		return health.Condition{State: health.Ready, Reason: "home " + string(h.id) + ": " + h.reason()}
 	}
 	c := health.Condition{State: health.Starting, Reason: h.reason()}
 	p := h.progress.Load().Read()
@@ -602,6 +613,9 @@ func (h *homeService) Ready() (bool, string) {
 	r := h.live.Load()
 	if r == nil || !r.Hosting() {
 		return false, h.reason()
+	}
+	if r.State().Config().Revision == 0 {
+		return false, "the home's leader has not configured it yet"
 	}
 	return r.Ready()
 }

@@ -47,6 +47,7 @@ const (
 )
 
 func (h *homeService) hostingBegan(r *replica.Replica) {
+	h.promoted.Store(true)
 	sessions := 0
 	for _, c := range r.State().SessionCounts() {
 		sessions += c.Attached + c.Detached
@@ -93,7 +94,7 @@ func standsBy(r *replica.Replica, region string) string {
 func (h *homeService) standing(r *replica.Replica) health.Condition {
 	why := standsBy(r, h.a.cfg.Region)
 	if !h.own() || h.a.hostsAny() {
-		return health.Condition{State: health.Ready, Reason: why}
+		return health.Condition{State: health.Ready, Reason: "home " + string(h.id) + ": " + why}
 	}
 	return health.Condition{State: health.Fenced, Reason: "home " + string(h.id) + ": " + why, Next: "causeway ctl region status"}
 }

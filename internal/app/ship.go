@@ -125,6 +125,9 @@ func (h *homeService) watchShipping(ctx context.Context) error {
 		r := h.current()
 		if r == nil || !r.Leads() || !r.Hosting() {
 			d = degrading{}
+			h.mu.Lock()
+			h.shipping.last = link.Shipped{} // of an earlier time as host
+			h.mu.Unlock()
 			continue
 		}
 		h.mu.Lock()
@@ -141,17 +144,24 @@ type degrading struct {
 }
 
 func (h *homeService) tellShipped(ctx context.Context, r *replica.Replica, last link.Shipped, d *degrading) {
+	if len(r.State().Takeover().Standbys) == 0 {
+		r.SetShipped(0, true)
+		return
+	}
 	now := time.Now()
-	switch {
+	switch promoted := h.promoted.Swap(false); {
 	case last.Healthy:
 		d.away = time.Time{}
+	case promoted: // the former host is gone, and with it most likely the only standby
+		d.away = now.Add(-standbyAwayAfter)
 	case d.away.IsZero():
 		d.away = now
 	}
-	wait := r.State().Takeover().StandbyAway == home.AwayWait
-	want := !d.away.IsZero() && now.Sub(d.away) >= standbyAwayAfter && !wait
+	t := r.State().Takeover()
+	want := !d.away.IsZero() && now.Sub(d.away) >= standbyAwayAfter && t.StandbyAway != home.AwayWait
 	if want != d.on {
-		if err := h.fallShort(ctx, r, want); err != nil {
+		set := settingsOf(&t)
+		if err := h.fallShort(ctx, r, want, set.Votes()); err != nil {
 			h.a.log.Warn("tell the voters whether the standby has everything; until they know, acknowledgements wait", "home", string(h.id), "error", err)
 		} else {
 			d.on = want
@@ -170,8 +180,9 @@ func (h *homeService) logDegraded(on bool) {
 }
 
 // fallShort tells the voters that the home goes on without its standby, or that the
-// standby is back.
-func (h *homeService) fallShort(ctx context.Context, r *replica.Replica, on bool) error {
+// standby is back. Where they decide nothing without an operator it is enough to have
+// tried.
+func (h *homeService) fallShort(ctx context.Context, r *replica.Replica, on, decide bool) error {
 	if h.a.deciding == nil {
 		return nil
 	}
@@ -179,10 +190,23 @@ func (h *homeService) fallShort(ctx context.Context, r *replica.Replica, on bool
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	limit := fallShortTry
+	if decide {
+		limit = fallShortMost
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return h.a.deciding.FallShort(ctx, h.id, p.Records, on)
+	if err := h.a.deciding.FallShort(ctx, h.id, p.Records, on); decide {
+		return err
+	}
+	return nil
 }
+
+// How long the voters are waited for, which may be away themselves.
+const (
+	fallShortTry  = 300 * time.Millisecond
+	fallShortMost = 5 * time.Second
+)
 
 // standbys are the regions that the home is shipped to.
 func (h *homeService) standbys() []string {
