@@ -19,8 +19,8 @@ const (
 	extNumbered = 1 // number u64 | chain u64: the record is the home's with that number; chain after it, 0 unknown
 	extEntered  = 2 // all that was committed before a leader's term, or a moment, is applied once this is
 	extBegin    = 3 // a copy of the home begins to come in; data: its position, JSON
-	extPairs    = 4 // and goes on; data: keys and values
-	extWhole    = 5 // and is whole; data: how many keys it has, JSON
+	extPairs    = 4 // and goes on, records u64 | chain u64 being its position; data: the key behind which this goes, then keys and values
+	extWhole    = 5 // and is whole; data: its position and how many keys it has, JSON
 	extRetire   = 6 // the copy is kept for reading, and stands by; data: the epoch that superseded it, JSON
 )
 
@@ -59,7 +59,7 @@ func (r *core) command(at store.Position, l *raft.Log) error {
 	case extBegin:
 		err = r.beginIntake(at, l.Data)
 	case extPairs:
-		err = r.fillIntake(at, l.Data)
+		err = r.fillIntake(at, l)
 	case extWhole:
 		err = r.endIntake(at, l.Data)
 	case extRetire:

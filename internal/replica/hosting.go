@@ -54,7 +54,7 @@ func (r *Replica) knows(node home.NodeID) (i home.Incarnation) {
 	switch {
 	case r.state != nil && !r.elsewhere():
 		i, _ = r.state.Incarnation(node)
-	case r.opts.Known != nil:
+	case r.opts.Known != nil && !r.founds(): // which may be what this home knows of another region's nodes
 		i = r.opts.Known(node)
 	}
 	return i

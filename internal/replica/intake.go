@@ -3,6 +3,7 @@ package replica
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,7 +48,13 @@ type intake struct {
 
 // whole is what an entry of kind extWhole holds.
 type whole struct {
-	Keys uint64 `json:"keys"`
+	At   home.CopyPosition `json:"at"`
+	Keys uint64            `json:"keys"`
+}
+
+// pairsExt are the extensions of a part of the copy at a position.
+func pairsExt(at home.CopyPosition) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64([]byte{extPairs}, at.Records), at.Chain)
 }
 
 // flush makes durable what has come so far: the state must not say that it has applied what
@@ -160,34 +167,38 @@ func (in *intake) begun(at store.Position) bool {
 	return in.store != nil && in.store.Applied().Index >= at.Index
 }
 
-// fillIntake applies an entry: a part of the copy.
-func (r *core) fillIntake(at store.Position, data []byte) error {
+// fillIntake applies an entry: a part of the copy. One that does not follow on the last, or is
+// of another copy, is skipped: raft may have lost the part before it, and a sink that another
+// has ended may have some under way. A node that missed the beginning skips all.
+func (r *core) fillIntake(at store.Position, l *raft.Log) error {
 	in := &r.intake
 	if in.begun(at) {
 		return nil
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.store == nil {
-		return nil // this node missed the beginning
+	if in.store == nil || !bytes.Equal(l.Extensions, pairsExt(in.at)) {
+		return errSkipped
 	}
 	batch := in.store.NewBatch()
-	last, keys := in.last, in.keys
-	err := eachPair(data, func(key, value []byte) error {
-		if last != nil && bytes.Compare(key, last) <= 0 {
-			return fmt.Errorf("key %q comes behind key %q: %w", key, last, errFrame)
+	last, keys, first := in.last, in.keys, true
+	err := eachPair(l.Data, func(key, value []byte) error {
+		switch {
+		case first && !bytes.Equal(key, last), !first && bytes.Compare(key, last) <= 0:
+			return errSkipped
+		case !first:
+			batch.Set(key, value)
+			last, keys = key, keys+1
 		}
-		batch.Set(key, value)
-		last, keys = key, keys+1
+		first = false
 		return nil
 	})
-	if err == nil {
-		err = batch.Commit(at.Index, at.Term)
-	} else {
-		batch.Discard()
-	}
 	if err != nil {
-		return r.stopAt(at, err) // the leader looked at it before
+		batch.Discard()
+		return errSkipped
+	}
+	if err := batch.Commit(at.Index, at.Term); err != nil {
+		return r.stopAt(at, err)
 	}
 	in.last, in.keys, in.dirty = bytes.Clone(last), keys, true
 	return nil
@@ -202,6 +213,9 @@ func (r *core) endIntake(at store.Position, data []byte) error {
 	}
 	if r.hosting.Load() && r.state.ID() != "" {
 		return ErrHosting // promoted meanwhile, with the copy it had
+	}
+	if at, _, ok := r.intake.holds(); ok && at != w.At {
+		return errSkipped
 	}
 	if err := r.checkIntake(w); err != nil {
 		r.fsm.breakOff(err)
@@ -283,6 +297,7 @@ func (r *core) adopt() error {
 // CopySink takes a copy of the state that comes from the host. One goroutine uses it.
 type CopySink struct {
 	r     *core
+	at    home.CopyPosition
 	last  []byte
 	keys  uint64
 	under []raft.ApplyFuture // parts that raft has, oldest first
@@ -314,7 +329,7 @@ func (r *Replica) Incoming(ctx context.Context, at home.CopyPosition, resume boo
 	if err := c.commit(ctx, raft.Log{Extensions: []byte{extEntered}}); err != nil {
 		return nil, err
 	}
-	s := &CopySink{r: c}
+	s := &CopySink{r: c, at: at}
 	has, last, ok := c.intake.holds()
 	if resume && ok && has == at {
 		s.last = last
@@ -360,7 +375,7 @@ func (s *CopySink) Put(ctx context.Context, chunk []byte) error {
 }
 
 func (s *CopySink) put(ctx context.Context, chunk []byte) error {
-	var part []byte
+	part := appendPair(nil, s.last, nil)
 	err := eachPair(chunk, func(key, value []byte) error {
 		if len(key) == 0 || key[0] == 0 {
 			return fmt.Errorf("key %q of the copy: %w", key, errFrame)
@@ -375,10 +390,10 @@ func (s *CopySink) put(ctx context.Context, chunk []byte) error {
 			return nil
 		}
 		err := s.give(ctx, part)
-		part = nil
+		part = appendPair(nil, s.last, nil)
 		return err
 	})
-	if err == nil && len(part) > 0 {
+	if err == nil {
 		err = s.give(ctx, part)
 	}
 	return err
@@ -392,15 +407,19 @@ func (s *CopySink) give(ctx context.Context, part []byte) error {
 	if err := s.settle(ctx, intakeParts-1); err != nil {
 		return err
 	}
-	s.under = append(s.under, s.r.raft.ApplyLog(raft.Log{Extensions: []byte{extPairs}, Data: part}, 0))
+	s.under = append(s.under, s.r.raft.ApplyLog(raft.Log{Extensions: pairsExt(s.at), Data: part}, 0))
 	return nil
 }
 
 // settle waits until at most so many parts are under way.
 func (s *CopySink) settle(ctx context.Context, most int) error {
 	for len(s.under) > most {
-		if err := await(ctx, s.under[0]); err != nil {
+		f := s.under[0]
+		if err := await(ctx, f); err != nil {
 			return fmt.Errorf("%w: %w", ErrNotLeader, err)
+		}
+		if f.Response() != nil {
+			return fmt.Errorf("%w: a part of it was lost, or another copy was begun", ErrIncomplete)
 		}
 		s.under = s.under[1:]
 	}
@@ -429,13 +448,13 @@ func (s *CopySink) finish(ctx context.Context) error {
 	if err := r.mayIntake(); err != nil {
 		return err
 	}
-	if err := r.proveIntake(); err != nil {
+	if err := r.proveIntake(s.at); err != nil {
 		return err
 	}
 	if err := r.enoughHave(ctx); err != nil {
 		return err
 	}
-	b, err := json.Marshal(whole{s.keys})
+	b, err := json.Marshal(whole{s.at, s.keys})
 	if err != nil {
 		return err
 	}
@@ -447,12 +466,12 @@ func (s *CopySink) finish(ctx context.Context) error {
 }
 
 // proveIntake loads what has come, as the next start will.
-func (r *core) proveIntake() error {
+func (r *core) proveIntake(want home.CopyPosition) error {
 	in := &r.intake
 	in.mu.Lock()
 	s, at := in.store, in.at
 	in.mu.Unlock()
-	if s == nil {
+	if s == nil || at != want {
 		return ErrIncomplete
 	}
 	state, err := home.Load(func(fn func(key, value []byte) error) error { return s.Scan(nil, fn) })

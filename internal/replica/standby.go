@@ -73,8 +73,12 @@ func newStanding() standing {
 
 // Position says how far this region's copy is: what it says is applied here, and on a
 // majority's disks if this node leads. Zero: there is none yet. An error is why the copy
-// cannot go on from there by records: ErrQuarantined.
+// cannot go on from there by records, and takes another: ErrQuarantined; ErrIncomplete of this
+// region's own home that is empty and not to be founded.
 func (r *Replica) Position() (home.CopyPosition, error) {
+	if r.state.ID() == "" && r.founds() && !r.leased() {
+		return home.CopyPosition{}, fmt.Errorf("%w: this region's own home is empty, and another region may host it", ErrIncomplete)
+	}
 	if c, ok := r.role.(*core); ok {
 		if why := c.quarantine.Load(); why != nil {
 			return r.state.Position(), fmt.Errorf("%w: %s", ErrQuarantined, *why)
