@@ -3,6 +3,7 @@ package replica
 import (
 	"fmt"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -71,4 +72,56 @@ func benchPropose(b *testing.B, window int) {
 	b.ReportMetric(float64(took[b.N*99/100].Microseconds())/1000, "p99-ms")
 	b.ReportMetric(float64(s.BatchOps.Sum)/float64(s.BatchOps.Count), "ops/entry")
 	b.ReportMetric(s.Fsync.Sum/float64(s.Fsync.Count)*1000, "fsync-ms")
+}
+
+// cpu is the processor time of this process so far.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkShip ships a home's log to a copy that stands by, both on real disks: the processor
+// time of a message at the host that took it in, and of both ends while it was shipped.
+func BenchmarkShip(b *testing.B) {
+	host := options(store.DiskFS(), 1)
+	host.Dir, host.SegmentBytes, host.Store, host.Region = b.TempDir(), 0, store.Options{}, "eu"
+	host.SnapshotEntries, host.SnapshotBytes = 1<<40, 1<<40
+	src := start(b, host)
+	src.subscribe()
+	standby := host
+	standby.Dir, standby.Region = b.TempDir(), "us"
+	dst := start(b, standby)
+	from := cpu(b)
+	f := newFlood(src, 8, 64, 256)
+	f.await(b.N)
+	f.end()
+	n := float64(len(f.await(0)))
+	own := cpu(b) - from
+	entries := src.Stats().BatchOps
+	b.ResetTimer()
+	from = cpu(b)
+	at, last := home.CopyPosition{}, src.State().Position()
+	for at.Records < last.Records {
+		list, err := src.Tail(b.Context(), "us", at, 256<<10)
+		if err == nil {
+			err = dst.Append(b.Context(), list)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		x := list[len(list)-1]
+		at = home.CopyPosition{Epoch: last.Epoch, Records: x.N, Chain: x.Chain}
+	}
+	if got, err := dst.WaitPosition(b.Context(), last.Records-1); err != nil || got.Records < last.Records {
+		b.Fatalf("shipped to %+v, %v; want %+v", got, err, last)
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(own.Microseconds())/n, "host-cpu-us/msg")
+	b.ReportMetric(float64((cpu(b)-from).Microseconds())/n, "ship-cpu-us/msg")
+	b.ReportMetric(n/b.Elapsed().Seconds(), "msgs/s")
+	b.ReportMetric(entries.Sum/float64(entries.Count), "ops/entry")
 }
