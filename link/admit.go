@@ -120,7 +120,32 @@ func (m *Manager) source(id home.ID, region string) *peer {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sources[k] = true
-	m.arrange()
+	if !m.sources[k] {
+		m.sources[k] = true
+		m.arrange()
+	}
 	return (*m.peers.Load())[k]
+}
+
+// exhausted forgets a source: there is no fenced copy, or it has nothing for us any more.
+func (m *Manager) exhausted(k linkKey) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.sources[k] {
+		delete(m.sources, k)
+		m.arrange()
+	}
+}
+
+// lookForSources asks the other regions that may have hosted the home at the far end of t
+// before whether they have anything left for us.
+func (t *tunnel) lookForSources() {
+	if t.purpose != wire.PurposeLink || t.remote.Epoch.Number < 2 {
+		return // it has no former host
+	}
+	for _, region := range t.p.speakers() {
+		if region != t.remote.Region {
+			t.p.m.source(t.p.config().ID, region)
+		}
+	}
 }

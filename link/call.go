@@ -73,7 +73,7 @@ func (t *tunnel) call(ctx context.Context, kind byte, request []byte) ([]byte, e
 	}
 	s, err := t.c.open(ctx)
 	if err != nil {
-		return nil, err
+		return nil, orCause(ctx, err)
 	}
 	defer s.reset() // tells the other side that its answer was read
 	defer context.AfterFunc(ctx, s.reset)()

@@ -82,10 +82,15 @@ func (p *peer) dialled(ctx context.Context, st stance, a answer, whyNotUDP strin
 	return nil, fmt.Errorf("%s: %w", c.remote(), err)
 }
 
+// isRefused says that an opening was refused with one of these codes.
+func isRefused(err error, codes ...uint64) bool {
+	var no *refusal
+	return errors.As(err, &no) && slices.Contains(codes, no.code)
+}
+
 // isReplaced says that a tunnel was not opened because the pair has one.
 func isReplaced(err error) bool {
-	var no *refusal
-	return errors.As(err, &no) && no.code == wire.GoodbyeReplaced
+	return isRefused(err, wire.GoodbyeReplaced)
 }
 
 // answer is what became of one address.

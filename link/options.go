@@ -228,7 +228,7 @@ func (p *Peer) validate(region string, own home.ID) error {
 		return errors.New("ID is empty: name the peer")
 	case p.Calls && p.ID != "":
 		return errors.New("a peer for calls alone has a Region and no ID")
-	case p.ID == own, p.region() == region && (p.Calls || own == home.ID(region)):
+	case !p.Calls && p.ID == own, p.region() == region && (p.Calls || own == home.ID(region)):
 		return errors.New("the peer is this region itself")
 	}
 	for _, e := range p.Dial {

@@ -74,8 +74,9 @@ type peer struct {
 	talk    quiet
 	reason  string
 	since   time.Time
-	former  connStats         // of tunnels that ended
-	held    map[string]string // class -> why it is not sent
+	former  connStats           // of tunnels that ended
+	held    map[string]string   // class -> why it is not sent
+	given   map[string]home.Seq // class -> what the peer has, of a fenced copy
 	running bool
 }
 
@@ -171,6 +172,9 @@ func (p *peer) dialFailed(ctx context.Context, err error, wait *backoff) {
 		return
 	}
 	p.counts.dialFailures.Add(1)
+	if p.key.purpose == wire.PurposeDrain && isRefused(err, wire.GoodbyeRole, wire.GoodbyeUnknownPeer) {
+		p.m.exhausted(p.key)
+	}
 	timer := time.NewTimer(wait.wait())
 	defer timer.Stop()
 	select {
@@ -284,6 +288,7 @@ func (p *peer) serve(ctx context.Context, t *tunnel) {
 	defer p.abandon(t)
 	p.setUp(t)
 	p.m.ep.relayUp(t.remote.Region)
+	t.lookForSources()
 	p.setEnded(t, t.run(ctx))
 }
 

@@ -198,6 +198,9 @@ func (s *sender) acked(a *wire.Ack) {
 		s.trim = home.Trim{Peer: s.peer(), Class: s.class, Epoch: epoch, To: to}
 	}
 	s.mu.Unlock()
+	if s.t.purpose == wire.PurposeDrain {
+		s.t.p.gave(s.class, home.Seq(a.Committed))
+	}
 	s.t.p.canaries.acknowledged(s.class, home.Seq(a.Committed))
 	wake(s.moved)
 	wake(s.trims)
@@ -288,7 +291,9 @@ func (t *tunnel) runSenders(ctx context.Context, g *group) error {
 			list := t.senders.add(s)
 			t.p.senders.Store(&list)
 			g.do(s.run)
-			g.do(s.runTrims)
+			if t.purpose == wire.PurposeLink { // a fenced copy changes no more
+				g.do(s.runTrims)
+			}
 		}
 		select {
 		case <-t.p.spooled:
