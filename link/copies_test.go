@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"causeway/internal/home"
-	"causeway/link/wire"
 )
 
 // A home's log as what it ships. A copy of it is the log itself, by record number.
@@ -115,8 +114,10 @@ type standby struct {
 	grown   chan struct{}
 	refuses error
 	retired bool
-	asked   int // times that Append was called
-	doubled int // records that came again
+	idle    bool          // nothing is applied
+	slow    time.Duration // what a part of a copy takes
+	asked   int           // times that Append was called
+	doubled int           // records that came again
 	partial *testSink
 	sinks   int
 	resumed int
@@ -138,6 +139,10 @@ func (s *standby) run(ctx context.Context) {
 	defer close(s.done)
 	for pause(ctx, s.delay) == nil {
 		s.mu.Lock()
+		if s.idle {
+			s.mu.Unlock()
+			continue
+		}
 		for _, r := range s.taken {
 			if err := s.apply(r); err != nil {
 				panic(err)
@@ -249,7 +254,14 @@ func (s *standby) Incoming(_ context.Context, at home.CopyPosition, resume bool)
 
 func (k *testSink) After() []byte { return k.after }
 
-func (k *testSink) Put(_ context.Context, chunk []byte) error {
+func (k *testSink) Put(ctx context.Context, chunk []byte) error {
+	if k.s.slow > 0 {
+		if err := pause(ctx, k.s.slow); err != nil {
+			return err
+		}
+	}
+	k.s.mu.Lock()
+	defer k.s.mu.Unlock()
 	for len(chunk) > 0 {
 		n, size := binary.BigEndian.Uint64(chunk), binary.BigEndian.Uint32(chunk[8:])
 		if n != uint64(len(k.log))+1 {
@@ -362,5 +374,3 @@ func follows(t *testing.T, eu *node, s *standby, within time.Duration) time.Dura
 		return at == eu.home.st.Position()
 	})
 }
-
-func wireOf(h *testHome) wire.Epoch { return wireEpoch(h.st.Epoch()) }

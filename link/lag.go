@@ -69,12 +69,13 @@ func (t *trail) had(at time.Time) uint64 {
 type view struct {
 	region  string
 	healthy bool // it can be shipped to
+	awaited bool // it cannot, but could a moment ago: a copy elsewhere costs more than to wait
 	follows bool // it has all but what is under way
 }
 
 // choose says which standby counts, given the one that did, and which are shipped to:
 // the first healthy one of the list, but not before it has caught up with one that counts
-// already. It is pure.
+// already. One that has just gone is waited for. It is pure.
 func choose(list []view, counted string) (counts string, feed []string) {
 	find := func(ok func(view) bool) *view {
 		if i := slices.IndexFunc(list, ok); i >= 0 {
@@ -82,12 +83,12 @@ func choose(list []view, counted string) (counts string, feed []string) {
 		}
 		return nil
 	}
-	first := find(func(v view) bool { return v.healthy })
-	if first == nil {
-		return "", nil
-	}
 	now := find(func(v view) bool { return v.region == counted && v.healthy })
-	if now == nil || now == first || first.follows {
+	first := find(func(v view) bool { return v.healthy || v.awaited && now == nil })
+	switch {
+	case first == nil, !first.healthy:
+		return "", nil
+	case now == nil || now == first || first.follows:
 		return first.region, []string{first.region}
 	}
 	return now.region, []string{first.region, now.region}

@@ -41,6 +41,7 @@ type shipper struct {
 	w sendStream
 	e *wire.ShipEncoder
 
+	stay  func() bool // the stream goes on although another standby is shipped to
 	whole bool // the standby was given a copy
 }
 
@@ -69,6 +70,7 @@ func (t *tunnel) runShipper(ctx context.Context) error {
 			continue
 		case errors.As(err, &own):
 			s.enter(CopyRefuses, err.Error())
+		case errors.Is(err, errDiverged):
 		case errors.Is(err, errStream):
 			s.failed()
 		default:
@@ -88,7 +90,8 @@ func (t *tunnel) runShipper(ctx context.Context) error {
 func (t *tunnel) shipWhile(ctx, fed context.Context, s *shipment) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(fed, func() { cancel(errNotFed) })()
+	stay := context.AfterFunc(fed, func() { cancel(errNotFed) })
+	defer stay()
 	w, err := t.c.send(ctx)
 	if err != nil {
 		return orCause(ctx, err)
@@ -101,16 +104,19 @@ func (t *tunnel) shipWhile(ctx, fed context.Context, s *shipment) error {
 		case <-ctx.Done():
 		}
 	}()
-	h := &shipper{t: t, s: s, w: w}
+	h := &shipper{t: t, s: s, w: w, stay: stay}
 	if h.e, err = wire.NewShipEncoder(wire.Supported(wire.CodecZstd, t.agreed.Features)); err != nil {
 		return err
 	}
-	err = orCause(ctx, h.stream(ctx))
+	err = h.stream(ctx)
 	switch {
+	case errors.Is(err, errDiverged):
+		return err
 	case h.whole:
 		return nil
-	case errors.Is(err, errNotFed):
-		s.enter(CopyIdle, "")
+	}
+	if err = orCause(ctx, err); errors.Is(err, errNotFed) {
+		s.idle()
 	}
 	return err
 }
@@ -174,31 +180,37 @@ func await[T any](ctx context.Context, c <-chan T, ours func(T) bool) (T, error)
 // is not known it is found out with the next records.
 func (h *shipper) compare(ctx context.Context, from home.CopyPosition) error {
 	st := h.t.st
-	for began := time.Now(); from.Records > st.Position().Records; {
-		if time.Since(began) > shipPatience {
+	if from == (home.CopyPosition{}) {
+		return errNeedsCopy
+	}
+	for began := time.Now(); ; {
+		known, ended := was(st.Lineage(), from)
+		switch behind := !known || from.Records > st.Position().Records; {
+		case ended, behind && time.Since(began) > shipPatience:
 			return errDiverged
+		case !behind:
+			return h.sameChain(from)
 		}
 		if err := pause(ctx, shipLook); err != nil {
 			return err
 		}
 	}
-	switch {
-	case from == home.CopyPosition{}:
-		return errNeedsCopy
-	case !was(st.Lineage(), from):
-		return errDiverged
-	}
+}
+
+// sameChain says whether we have the same at a place, as far as that is known.
+func (h *shipper) sameChain(from home.CopyPosition) error {
+	st := h.t.st
 	if chain, ok := st.ChainAt(from.Records); ok && from.Chain != 0 && chain != 0 && chain != from.Chain {
 		return errDiverged
 	}
 	return nil
 }
 
-// was says whether a position can be one that the home once had: its epoch is one of
-// the home's, and ended no earlier.
-func was(lineage []home.Span, at home.CopyPosition) bool {
+// was says whether the epoch of a position is one of the home's, and whether that had
+// ended before.
+func was(lineage []home.Span, at home.CopyPosition) (known, ended bool) {
 	i := slices.IndexFunc(lineage, func(s home.Span) bool { return s.Epoch == at.Epoch })
-	return i >= 0 && (i == len(lineage)-1 || at.Records <= lineage[i+1].Record)
+	return i >= 0, i >= 0 && i < len(lineage)-1 && at.Records > lineage[i+1].Record
 }
 
 // records sends what follows a position, until the stream ends.
@@ -293,8 +305,8 @@ func (h *shipper) copy(ctx context.Context) (err error) {
 	if _, err := h.w.Write(h.e.Mark(wire.ShipDone, wirePosition(c.Position()))); err != nil {
 		return err
 	}
-	h.whole = true
 	<-ctx.Done() // the standby ends the stream when it has made it its own, or has failed
+	h.whole = errors.Is(context.Cause(ctx), errStream)
 	return context.Cause(ctx)
 }
 
@@ -338,6 +350,7 @@ func (s *shipment) copied(raw, size int) {
 
 // diverged tells the standby that it has records of its own.
 func (h *shipper) diverged(ctx context.Context, from home.CopyPosition) error {
+	h.stay() // to be heard
 	ours := h.t.st.Position()
 	h.s.enter(CopyDiverged, fmt.Sprintf("it has %d records at epoch %s, of which some are not the host's, which has %d at epoch %s: they are to be reconciled, and set aside",
 		from.Records, from.Epoch, ours.Records, ours.Epoch))
@@ -345,7 +358,7 @@ func (h *shipper) diverged(ctx context.Context, from home.CopyPosition) error {
 		return err
 	}
 	<-ctx.Done() // it ends the stream when it has heard that
-	return context.Cause(ctx)
+	return errDiverged
 }
 
 func wirePosition(p home.CopyPosition) wire.Position {

@@ -22,6 +22,9 @@ const (
 	// A standby that ended so many streams in a row is not shipped to for so long.
 	mostFailures = 3
 	refusedFor   = 10 * time.Second
+	// awaitedFor is how long a standby may be away before the next one of the list takes its
+	// place, which may need a copy of everything.
+	awaitedFor = 5 * time.Second
 	// copyKept is how long a copy that was interrupted is kept for the standby to go on
 	// with it. It keeps old files from being removed.
 	copyKept = 10 * time.Minute
@@ -40,6 +43,7 @@ type shipment struct {
 	state    CopyState
 	reason   string
 	since    time.Time         // of the state
+	well     time.Time         // when it was healthy last, or the shipping began
 	failures int               // streams that the standby ended, without progress
 	at       home.CopyPosition // as the standby said last
 	heard    bool              // it said so, on this tunnel
@@ -68,7 +72,7 @@ type shipStats struct {
 
 func newShipment(m *Manager, region string) *shipment {
 	return &shipment{m: m, region: region, moved: make(chan struct{}, 1), turned: make(chan struct{}, 1),
-		answers: make(chan wire.ShipAt, 1), froms: make(chan wire.ShipFrom, 1), state: CopyAway}
+		answers: make(chan wire.ShipAt, 1), froms: make(chan wire.ShipFrom, 1), state: CopyAway, well: time.Now()}
 }
 
 // begin is called when there is a tunnel, end when it has ended.
@@ -92,6 +96,15 @@ func (s *shipment) enter(state CopyState, reason string) {
 	s.state, s.reason, s.since = state, reason, time.Now()
 	s.mu.Unlock()
 	wake(s.m.shipping)
+}
+
+// idle says that another standby is shipped to now.
+func (s *shipment) idle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != CopyRefuses && s.state != CopyDiverged {
+		s.state, s.reason, s.since = CopyIdle, "", time.Now()
+	}
 }
 
 // failed notes that the standby ended a stream. One that does so again and again is
@@ -206,8 +219,13 @@ func (s *shipment) view(t *trail, now mark) view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.settle(t, now)
-	return view{region: s.region, follows: s.state == CopyFollows,
+	v := view{region: s.region, follows: s.state == CopyFollows,
 		healthy: s.up && s.heard && s.state != CopyDiverged && s.state != CopyRefuses}
+	if v.healthy {
+		s.well = now.at
+	}
+	v.awaited = !v.healthy && now.at.Sub(s.well) < awaitedFor
+	return v
 }
 
 // settle says what time makes of the shipping. It is called with mu held.

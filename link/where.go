@@ -72,11 +72,14 @@ func (p *peer) likely() []candidate {
 	return all
 }
 
-// addresses are where a region is dialled.
+// addresses are where a region is dialled: as the Manager says, or another one does, or
+// the Endpoint.
 func (m *Manager) addresses(region string) []string {
-	for _, p := range m.configuration() {
-		if p.region() == region && len(p.Dial) > 0 {
-			return p.Dial
+	for _, m := range append([]*Manager{m}, m.ep.all()...) {
+		for _, p := range m.configuration() {
+			if p.region() == region && len(p.Dial) > 0 {
+				return p.Dial
+			}
 		}
 	}
 	if list := m.ep.o.Addresses(region); len(list) > 0 || region != m.ep.o.Region {
