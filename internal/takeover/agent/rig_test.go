@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -77,10 +78,10 @@ type memBook struct {
 	fail error
 }
 
-func (b *memBook) Kept(_ context.Context, id home.ID) (Kept, error) {
+func (b *memBook) Load(context.Context) (map[home.ID]Kept, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.kept[id], b.fail
+	return maps.Clone(b.kept), b.fail
 }
 
 func (b *memBook) Keep(_ context.Context, id home.ID, k Kept) error {

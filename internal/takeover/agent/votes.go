@@ -63,18 +63,29 @@ func NewVotes(o VotesOptions) (*Votes, error) {
 // now is this voter's monotonic clock.
 func (v *Votes) now() time.Duration { return time.Duration(float64(time.Since(v.start)) * v.o.pace) }
 
-// Start makes sure that this node is the voter; before that Answer refuses. It is
-// called each time the node becomes it, and begins another run: what was promised in
-// the last one may still be relied on. Stop ends it.
+// Start loads the book; before that Answer refuses. It is called each time this node
+// becomes the voter, and begins another run: what was promised in the last one may
+// still be relied on. Stop ends it.
 func (v *Votes) Start(ctx context.Context) error {
 	v.Stop()
-	if err := v.o.Book.Sure(ctx); err != nil {
-		return fmt.Errorf("open the promises of %s: %w", v.o.Name, err)
+	all, err := v.o.Book.Load(ctx)
+	if err != nil {
+		return fmt.Errorf("read the promises of %s: %w", v.o.Name, err)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.at, v.homes = v.now(), map[home.ID]*ballot{}
+	for id, k := range all {
+		v.homes[id] = v.fresh(k)
+	}
 	return nil
+}
+
+// fresh begins what a voter has about a home in this run. The caller holds mu.
+func (v *Votes) fresh(k Kept) *ballot {
+	b := &ballot{turn: make(chan struct{}, 1), kept: k, voter: takeover.Voter{Promised: k.Promised}, heard: v.at}
+	b.voter.Resume(v.at, v.o.Terms)
+	return b
 }
 
 // Stop refuses from now on.
@@ -99,7 +110,7 @@ func (v *Votes) about(ctx context.Context, id home.ID) (*ballot, error) {
 			v.mu.Unlock()
 			return nil, fmt.Errorf("the home %s is one more than the %d that a voter knows", id, maxHomes)
 		}
-		b = &ballot{turn: make(chan struct{}, 1), heard: v.at, began: v.at}
+		b = v.fresh(Kept{})
 		v.homes[id] = b
 	}
 	v.mu.Unlock()
@@ -108,16 +119,6 @@ func (v *Votes) about(ctx context.Context, id home.ID) (*ballot, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for the voter of %s: %w", id, ctx.Err())
 	}
-	if b.read {
-		return b, nil
-	}
-	k, err := v.o.Book.Kept(ctx, id)
-	if err != nil {
-		b.leave()
-		return nil, fmt.Errorf("read what %s promised about %s: %w", v.o.Name, id, err)
-	}
-	b.kept, b.voter, b.read = k, takeover.Voter{Promised: k.Promised}, true
-	b.voter.Resume(b.began, v.o.Terms)
 	return b, nil
 }
 

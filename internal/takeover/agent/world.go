@@ -31,16 +31,15 @@ var (
 // entry while it is fenced, handed over, or follows the host in another region, and the
 // vote is needed just then.
 type Book interface {
-	// Kept returns what was kept of a home, also by an earlier leader of the group; the
-	// zero value if nothing was. Sure was called before in this run.
-	Kept(ctx context.Context, id home.ID) (Kept, error)
+	// Load returns all that was kept, including whatever an earlier leader of the group
+	// kept. It is asked once, before the first answer of a run, and is as sure as Sure.
+	Load(ctx context.Context) (map[home.ID]Kept, error)
 	// Keep makes what is kept of a home durable: on a majority of the region's disks,
 	// or on the witness's. It returns nil only if nobody else was the voter in between.
 	Keep(ctx context.Context, id home.ID, k Kept) error
 	// Sure returns nil once it is certain that, at some moment after the call, nobody else
-	// was the region's voter, and that Kept knows all that was kept before: a round to a
-	// majority of the nodes. Without it a node that was paused could answer beside its
-	// successor. A witness is always sure.
+	// was the region's voter: a round to a majority of the nodes. Without it a node that
+	// was paused could answer beside its successor. A witness is always sure.
 	Sure(ctx context.Context) error
 }
 

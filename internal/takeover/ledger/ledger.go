@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -110,11 +111,11 @@ func (l *Ledger) Close() error { return l.dir.Close() }
 // Disk identifies the directory.
 func (l *Ledger) Disk() store.DiskUUID { return l.dir.DiskUUID() }
 
-// Kept implements agent.Book.
-func (l *Ledger) Kept(_ context.Context, id home.ID) (agent.Kept, error) {
+// Load implements agent.Book.
+func (l *Ledger) Load(context.Context) (map[home.ID]agent.Kept, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.kept[id], nil
+	return maps.Clone(l.kept), nil
 }
 
 // Keep implements agent.Book. After an error the disk may hold either.
