@@ -147,7 +147,7 @@ func (c *Config) ValidateWitness() error {
 	v.name("region", c.Region)
 	v.check(c.DataDir != "", "data_dir", "is empty", "name a folder this witness may write to")
 	for _, file := range []struct{ key, path string }{{"cert", c.Identity.Cert}, {"key", c.Identity.Key}, {"ca", c.Identity.CA}} {
-		v.check(file.path != "", "identity."+file.key, "is missing", "regions know a witness by its certificate: causeway ca issue --region NAME --node NAME makes it")
+		v.check(file.path != "", "identity."+file.key, "is missing", "regions know a witness by its certificate: causeway ca issue --region NAME --node NAME-1 makes it")
 	}
 	v.check(len(c.Links) == 0, "links", "is set, and a witness has none", "list the regions with their addresses in regions[].dial, if the witness has to dial them")
 	v.check(!c.Cluster.Configured(), "cluster", "is set, and a witness is one process", "remove it; for more voters run more witnesses, each in a place of its own")
