@@ -90,22 +90,32 @@ func (b *book) leader() (*replica.Replica, error) {
 	return nil, fmt.Errorf("the region's votes: %w", agent.ErrElsewhere)
 }
 
-// Kept implements agent.Book.
-func (b *book) Kept(_ context.Context, id home.ID) (k agent.Kept, err error) {
+// Load implements agent.Book.
+func (b *book) Load(ctx context.Context) (map[home.ID]agent.Kept, error) {
+	if err := b.Sure(ctx); err != nil { // all that an earlier leader kept is applied here
+		return nil, err
+	}
 	r, err := b.leader()
 	if err != nil {
-		return k, err
+		return nil, err
 	}
-	m, ok := r.State().RetainedMessage(bookSpace, string(id))
-	if !ok {
-		return k, nil
+	all := map[home.ID]agent.Kept{}
+	for after := ""; ; {
+		list := r.State().RetainedAfter(bookSpace, after, 100)
+		for _, m := range list {
+			d := json.NewDecoder(bytes.NewReader(m.Payload))
+			d.DisallowUnknownFields() // a later version's promise is not to be forgotten
+			var k agent.Kept
+			if err := d.Decode(&k); err != nil {
+				return nil, fmt.Errorf("what is kept of home %s: %w", m.Topic, err)
+			}
+			all[home.ID(m.Topic)] = k
+		}
+		if len(list) < 100 {
+			return all, nil
+		}
+		after = list[len(list)-1].Topic
 	}
-	d := json.NewDecoder(bytes.NewReader(m.Payload))
-	d.DisallowUnknownFields() // a later version's promise is not to be forgotten
-	if err := d.Decode(&k); err != nil {
-		return k, fmt.Errorf("what is kept of home %s: %w", id, err)
-	}
-	return k, nil
 }
 
 // Keep implements agent.Book.

@@ -45,10 +45,6 @@ type homeService struct {
 	heardHost atomic.Int64 // when a tunnel to the host was up last, Unix nanoseconds; 0: never
 	shipping  shipping
 
-	draining  atomic.Bool  // the leader takes no entry; of this run of the node
-	heardHost atomic.Int64 // when a tunnel to the host was up last, Unix nanoseconds; 0: never
-	shipping  shipping
-
 	progress atomic.Pointer[replica.Progress] // of this run
 
 	mu  sync.Mutex
