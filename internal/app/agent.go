@@ -114,7 +114,7 @@ func (c regionCopy) State() agent.CopyState {
 	st.Epoch, st.Leads, st.Level, st.Empty = s.Epoch(), r.Leads(), s.Level(), s.ID() == ""
 	st.Records, st.Chain = at.Records, at.Chain
 	st.Handed, _ = s.Handed()
-	st.Retired = st.Epoch.Host == h.a.cfg.Region && st.Handed == "" && !r.Hosting() && !st.Empty
+	st.Retired = superseded(r, h.a.cfg.Region) && !st.Empty
 	if errors.Is(err, replica.ErrQuarantined) {
 		st.Quarantined = err.Error()
 	}

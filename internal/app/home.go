@@ -40,7 +40,7 @@ type homeService struct {
 	live   atomic.Pointer[replica.Replica] // while it serves, or could
 	ran    atomic.Bool
 
-	promoted  atomic.Bool  // the region began to host the home, and the shipping has not seen it
+	lone      atomic.Bool  // the region began to host without the former host, and the shipping has not seen it
 	draining  atomic.Bool  // the leader takes no entry; of this run of the node
 	heardHost atomic.Int64 // when a tunnel to the host was up last, Unix nanoseconds; 0: never
 	shipping  shipping
@@ -244,7 +244,7 @@ func (h *homeService) watchOffice(ctx context.Context, r *replica.Replica) {
 			continue
 		}
 		if err := h.configure(ctx, r); err != nil {
-			if ctx.Err() == nil {
+			if ctx.Err() == nil && !errors.Is(err, replica.ErrStandby) { // it has only begun to host
 				h.a.log.Warn("configure the home", "error", err)
 			}
 			if !wait(ctx, officeEvery) {

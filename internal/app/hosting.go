@@ -47,7 +47,8 @@ const (
 )
 
 func (h *homeService) hostingBegan(r *replica.Replica) {
-	h.promoted.Store(true)
+	lineage := r.State().Lineage()
+	h.lone.Store(len(lineage) > 0 && lineage[len(lineage)-1].Unplanned)
 	sessions := 0
 	for _, c := range r.State().SessionCounts() {
 		sessions += c.Attached + c.Detached
@@ -83,6 +84,9 @@ func standsBy(r *replica.Replica, region string) string {
 	if s.ID() == "" {
 		return "the copy of the home is still to come from its host"
 	}
+	if superseded(r, region) {
+		return "another region serves it at a higher epoch than " + s.Epoch().String()
+	}
 	if to, ok := s.Handed(); ok {
 		return "it was handed over to region " + to
 	}
@@ -96,7 +100,17 @@ func (h *homeService) standing(r *replica.Replica) health.Condition {
 	if !h.own() || h.a.hostsAny() {
 		return health.Condition{State: health.Ready, Reason: "home " + string(h.id) + ": " + why}
 	}
-	return health.Condition{State: health.Fenced, Reason: "home " + string(h.id) + ": " + why, Next: "causeway ctl region status"}
+	c := health.Condition{State: health.Standby, Reason: "home " + string(h.id) + ": " + why, Next: "causeway ctl region status"}
+	if superseded(r, h.a.cfg.Region) {
+		c.State = health.Fenced
+	}
+	return c
+}
+
+// superseded says that the region went on with an epoch that another region took over.
+func superseded(r *replica.Replica, region string) bool {
+	_, handed := r.State().Handed()
+	return !r.Hosting() && !handed && r.State().Epoch().Host == region
 }
 
 // hostsAny says that this region hosts a home.

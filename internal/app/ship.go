@@ -149,10 +149,10 @@ func (h *homeService) tellShipped(ctx context.Context, r *replica.Replica, last 
 		return
 	}
 	now := time.Now()
-	switch promoted := h.promoted.Swap(false); {
+	switch lone := h.lone.Swap(false); {
 	case last.Healthy:
 		d.away = time.Time{}
-	case promoted: // the former host is gone, and with it most likely the only standby
+	case lone: // the former host is gone, and with it most likely the only standby
 		d.away = now.Add(-standbyAwayAfter)
 	case d.away.IsZero():
 		d.away = now
