@@ -8,7 +8,7 @@
 // two clocks are compared. Who calls it keeps what is marked durable before it acts
 // on an answer.
 //
-// Nothing calls it yet but its model: shipping a home to its standby comes first.
+// Who carries it out is package agent.
 //
 // What is decided here is checked exhaustively for small sizes: see model_test.go.
 package takeover

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -69,7 +70,9 @@ func runHook(ctx context.Context, path string, limit time.Duration, ev HookEvent
 	out := &tail{most: hookOutput}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.WaitDelay = time.Second // a child of it may keep the pipe open
-	err = cmd.Run()
+	if err = cmd.Run(); errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // it ended well; what it started in the background is its own
+	}
 	if ctx.Err() != nil {
 		err = fmt.Errorf("it was ended after %s: %w", limit, ctx.Err())
 	}
