@@ -41,6 +41,12 @@ func (a *App) newAgent() error {
 
 // runAgent runs the agent while this node answers for the region's vote.
 func (a *App) runAgent(ctx context.Context) error {
+	noted := make(chan struct{})
+	go func() {
+		defer close(noted)
+		a.noteServed(ctx)
+	}()
+	defer func() { <-noted }()
 	return runWhile(ctx, a.book.leads, a.deciding.Run)
 }
 
@@ -239,7 +245,7 @@ func (a *App) room() agent.Room {
 		r.Sessions = max(r.Sessions, 0)
 	}
 	if s, ok := a.measure(); ok {
-		r.DiskBytes = int64(s.free) - int64(s.reserve)
+		r.DiskBytes = max(0, int64(s.free)-int64(s.reserve))
 	}
 	return r
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"causeway/internal/admin"
 	"causeway/internal/audit"
@@ -40,6 +41,19 @@ func (n node) decider() (*agent.Agent, error) {
 		return nil, fmt.Errorf("%w: no node decides for the region now", admin.ErrUnavailable)
 	}
 	return d.Agent, nil
+}
+
+// noteServed tells the agent at which epochs this node knew homes to be served, until
+// ctx ends: should the node come to decide, it goes on with them although nobody can be
+// asked. [E2]
+func (a *App) noteServed(ctx context.Context) {
+	for wait(ctx, time.Second) {
+		for _, h := range a.homes {
+			if r := h.opened.Load(); r != nil && r.Fresh() {
+				a.deciding.Inherit(h.id, r.State().Epoch())
+			}
+		}
+	}
 }
 
 // RegionHomes implements admin.Takeover.

@@ -429,7 +429,7 @@ func TestRefusals_NameEachReason(t *testing.T) {
 		us.level, us.incoming = 0, true
 		w.sites["eu"].copy.level, w.sites["eu"].copy.size = 2, Size{Sessions: 500, StoreBytes: 1 << 30}
 		w.mu.Unlock()
-		w.agent("us").o.Room = func() Room { return Room{Sessions: 100, Queued: -1, DiskBytes: 1 << 20} }
+		w.agent("us").o.Room = func() Room { return Room{Sessions: 100, Queued: -1, DiskBytes: 0} }
 		expect("eu", Switchover, Order{To: "us"}, "standby_behind", "feature_level", "capacity", "capacity")
 		w.down("us")
 		w.down("w1")
@@ -523,4 +523,32 @@ func TestFlapping_Host(t *testing.T) {
 		w.wait("one serves", time.Minute, func() bool { return len(w.serving()) == 1 })
 		w.end()
 	})
+}
+
+// A standby was promised the home by the witness and died before it began: the host can
+// never get its own epoch from the witness again. It begins another one, or, if its copy
+// cannot, lets the standby do so when that is back.
+func TestBidDiesHalfway(t *testing.T) {
+	for _, rigid := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := settled(t, autoPolicy, "eu", "us", "w1")
+			w.mu.Lock()
+			w.rigid = rigid
+			w.mu.Unlock()
+			w.down("us")
+			w.down("w1")
+			w.sites["w1"].book.kept["eu"] = Kept{Promised: home.Epoch{Number: 2, Host: "us"}, InForce: home.Epoch{Number: 1, Host: "eu"}}
+			w.up("w1", false)
+			if !rigid {
+				w.wait("eu serves a new epoch", 2*time.Minute, func() bool {
+					return slices.Equal(w.serving(), []string{"eu"}) && w.sites["eu"].copy.State().Epoch.Number > 2
+				})
+			} else {
+				w.pass(time.Minute)
+				w.up("us", false)
+				w.untilServes("us", 2*time.Minute)
+			}
+			w.end()
+		})
+	}
 }

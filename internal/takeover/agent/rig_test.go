@@ -43,6 +43,7 @@ type world struct {
 	began  map[home.Epoch]string // who promoted
 	events []string
 	wrong  []string
+	rigid  bool // a copy that hosts begins no other epoch
 	mayTwo bool // two regions may serve at once: an operator said so
 	start  time.Time
 	ticks  int
@@ -152,6 +153,8 @@ func (c *fakeCopy) Promote(_ context.Context, e home.Epoch, planned bool) error 
 	switch {
 	case c.stuck != nil:
 		return c.stuck
+	case w.rigid && c.hosts():
+		return errors.New("it hosts already")
 	case e.Compare(c.epoch) <= 0:
 		return fmt.Errorf("the epoch %v is not above %v", e, c.epoch)
 	case w.began[e] != "":

@@ -19,6 +19,8 @@ func (r Room) lacks(region string, s Size) (list []Reason) {
 	}
 	add(int64(s.Sessions), int64(r.Sessions), "sessions", "add nodes there and raise takeover.sessions, or choose another region")
 	add(s.Queued, r.Queued, "bytes queued", "add memory or nodes there")
-	add(s.StoreBytes, r.DiskBytes, "bytes on disk", "add disk there")
+	if r.DiskBytes == 0 { // the copy itself is there already
+		list = append(list, Reason{"capacity", fmt.Sprintf("%s has no disk left beyond its reserve", region), "add disk there"})
+	}
 	return list
 }

@@ -236,6 +236,7 @@ func (k *keeper) promote(ctx context.Context, s *stand) {
 		if ctx.Err() == nil {
 			k.a.o.Logger.Warn("promote the copy; it is tried again", "home", k.id, "epoch", e, "problem", err)
 		}
+		k.abandon(ctx, s)
 		return
 	}
 	k.mu.Lock()
@@ -249,6 +250,23 @@ func (k *keeper) promote(ctx context.Context, s *stand) {
 	k.a.o.Audit("promote", string(k.id), "done", e.String())
 	k.poke()
 	k.announce(ctx, names, e)
+}
+
+// abandon ends the bid of a host that may not begin another epoch while it hosts: what
+// voters promised it must not keep them from promising the home to somebody else.
+func (k *keeper) abandon(ctx context.Context, s *stand) {
+	k.mu.Lock()
+	if !k.copy.hosts(k.a.o.Region) || k.stand != s {
+		k.mu.Unlock()
+		return
+	}
+	k.stand, k.rest = nil, k.a.now()+10*k.copy.Settings.Hold
+	names, limit := k.copy.Settings.Voters, max(k.copy.Settings.Lease/2, time.Second)
+	k.mu.Unlock()
+	q := request{Subject: release, Home: k.id, Epoch: s.promises.Epoch}
+	for _, name := range names {
+		k.a.calls.Go(func() { _, _ = k.a.ask(ctx, name, &q, limit) })
+	}
 }
 
 // announce tells everyone that the region serves at an epoch. Who misses it hears it

@@ -208,7 +208,7 @@ func (r *reply) encode() []byte {
 	b = putBool(putBool(b, l.Has), l.Ready)
 	b = binary.AppendUvarint(b, l.Records)
 	for _, n := range []int64{int64(l.Room.Sessions), l.Room.Queued, l.Room.DiskBytes} {
-		b = binary.AppendUvarint(b, uint64(n+1)) // -1 is no bound
+		b = binary.AppendUvarint(b, uint64(max(n, -1)+1)) // -1 is no bound
 	}
 	b = binary.AppendUvarint(b, uint64(l.Supports))
 	return putText(b, l.Why[:min(len(l.Why), maxNote)])

@@ -109,7 +109,7 @@ type Size struct {
 type Room struct {
 	Sessions  int   // more that it can serve; negative: no bound
 	Queued    int64 // bytes of memory for queues; negative: no bound
-	DiskBytes int64 // free beyond the reserve; negative: no bound
+	DiskBytes int64 // free beyond the reserve; negative: not known
 }
 
 // Settings are a home's: what State.Takeover of its log says.
