@@ -179,7 +179,7 @@ func (s *standby) Position() (home.CopyPosition, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.retired {
-		return home.CopyPosition{}, nil
+		return s.st.Position(), fmt.Errorf("set aside: %w", ErrNeedsCopy)
 	}
 	return s.st.Position(), nil
 }

@@ -157,7 +157,11 @@ func (x *taking) begin() error {
 	trouble := x.k.trouble
 	x.k.state, x.k.reason, x.k.trouble = CopyBehind, "", ""
 	x.k.mu.Unlock()
-	x.t.out.shipAt(wire.ShipAt{Nonce: x.nonce, At: wirePosition(at), Broken: err != nil, Trouble: trouble})
+	answer := wire.ShipAt{Nonce: x.nonce, At: wirePosition(at), Broken: errors.Is(err, ErrNeedsCopy), Trouble: trouble}
+	if err != nil && !answer.Broken {
+		answer.Refusal = err.Error()
+	}
+	x.t.out.shipAt(answer)
 	return nil
 }
 
@@ -215,7 +219,11 @@ func (x *taking) offered(ctx context.Context, at home.CopyPosition) error {
 	if x.sink != nil {
 		return protocolError("a copy is offered while one is taken")
 	}
-	if own, err := standby.Position(); err == nil && !own.Behind(at) {
+	own, err := standby.Position()
+	if err != nil && !errors.Is(err, ErrNeedsCopy) {
+		return fmt.Errorf("begin to take a copy of the home: %w", err)
+	}
+	if err == nil && !own.Behind(at) {
 		return fmt.Errorf("the host offers a copy of %d records at epoch %s, and this one has %d at epoch %s",
 			at.Records, at.Epoch, own.Records, own.Epoch)
 	}

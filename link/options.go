@@ -144,7 +144,7 @@ type Options struct {
 	Standby  Standby // what is shipped to us while our copy stands by; nil: nothing is taken
 	// Diverged is told that what our copy, which stands by, has is not what the host has at
 	// the same place: it has records of its own. Nothing is shipped to it, nor replaced in it,
-	// until Standby.Position is zero. It must not block and may be called more than once.
+	// until Standby.Position says ErrNeedsCopy. It must not block and may be called more than once.
 	Diverged func(id home.ID, host home.CopyPosition)
 	// Shipped is told what the standby has, whenever that changes and now and then. It must
 	// not block.

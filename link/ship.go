@@ -16,6 +16,10 @@ var (
 	ErrOtherChain = errors.New("the two copies of the home went different ways")
 )
 
+// ErrNeedsCopy is wrapped by Standby.Position: what the copy has is of no use any more, or
+// is kept beside it. It goes on with a copy of the host's, and not by records.
+var ErrNeedsCopy = errors.New("it takes a copy of the home")
+
 // Source is a copy of a home that hosts, as its shipping needs it beside the Home. It is
 // asked at the node that leads the copy. Methods may be called concurrently.
 type Source interface {
@@ -43,9 +47,8 @@ type Copier interface {
 // the node that leads the copy.
 type Standby interface {
 	// Position is where the copy stands: what is applied and on a majority of the region's
-	// disks. The zero position is that of a copy that has nothing, or nothing of its own
-	// that is not kept elsewhere: it may be replaced. An error is why it cannot go on by
-	// records, and takes a copy as if it had nothing.
+	// disks; zero of a copy that has nothing. ErrNeedsCopy says that the copy may be
+	// replaced whatever it has; after another error nothing is shipped for now.
 	Position() (home.CopyPosition, error)
 	// WaitPosition waits until more than `after` records are applied and returns the
 	// position then. It fails with ctx, and when the copy has stopped.

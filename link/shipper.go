@@ -42,7 +42,7 @@ type shipper struct {
 	e *wire.ShipEncoder
 
 	stay  func() bool // the stream goes on although another standby is shipped to
-	whole bool // the standby was given a copy
+	whole bool        // the standby was given a copy
 }
 
 // runShipper ships whenever the standby is to be shipped to.

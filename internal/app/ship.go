@@ -51,10 +51,18 @@ func linkError(err error) error {
 type standby struct{ h *homeService }
 
 func (s standby) Position() (home.CopyPosition, error) {
-	if r := s.h.current(); r != nil {
-		return r.Position()
+	r := s.h.current()
+	if r == nil {
+		return home.CopyPosition{}, errNoHome
 	}
-	return home.CopyPosition{}, errNoHome
+	at, err := r.Position()
+	switch _, retired := r.Superseded(); {
+	case err != nil:
+		err = fmt.Errorf("%w: %w", link.ErrNeedsCopy, err)
+	case retired:
+		err = link.ErrNeedsCopy // what it has is kept beside it
+	}
+	return at, err
 }
 
 func (s standby) WaitPosition(ctx context.Context, after uint64) (home.CopyPosition, error) {

@@ -48,6 +48,13 @@ func (r *Replica) Retire(ctx context.Context, by home.Epoch) error {
 	return c.commit(ctx, raft.Log{Extensions: []byte{extRetire}, Data: b})
 }
 
+// Superseded says for which epoch this copy was retired, if it was and has not been
+// replaced since.
+func (r *Replica) Superseded() (by home.Epoch, ok bool) {
+	by = r.role.superseded()
+	return by, by.Number > 0 && by.Compare(r.state.Epoch()) > 0
+}
+
 // retire applies an entry: what is applied before it is kept.
 func (r *core) retire(at store.Position, data []byte) error {
 	var by home.Epoch
