@@ -64,6 +64,9 @@ func (t *tunnel) tellPosition(ctx context.Context) error {
 	defer k.enter(CopyAway, "")
 	for {
 		at, err := standby.Position()
+		if errors.Is(err, ErrNeedsCopy) { // what it has counts for nothing
+			at, err = home.CopyPosition{}, nil
+		}
 		if err == nil {
 			k.mu.Lock()
 			k.at = at
@@ -73,7 +76,11 @@ func (t *tunnel) tellPosition(ctx context.Context) error {
 				return nil
 			}
 			wait, cancel := context.WithTimeout(ctx, positionEvery)
-			_, err = standby.WaitPosition(wait, at.Records)
+			if (at == home.CopyPosition{}) {
+				err = pause(wait, shipLook) // there may be records that count for nothing
+			} else {
+				_, err = standby.WaitPosition(wait, at.Records)
+			}
 			if wait.Err() != nil {
 				err = nil
 			}

@@ -412,7 +412,9 @@ func TestShip_FaultsOfTheLog(t *testing.T) {
 				x := ship(t, newWorld(t, 10*time.Millisecond), plainly, "us")
 				defer x.close()
 				follows(t, x.eu, x.at["us"], 10*time.Second)
+				x.src.mu.Lock()
 				x.src.fault = c.fault
+				x.src.mu.Unlock()
 				x.eu.home.hold(true)
 				x.w.wan.setCut(ip("eu"), ip("us"), true)
 				time.Sleep(5 * time.Second)

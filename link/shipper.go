@@ -25,6 +25,7 @@ const (
 var (
 	errNotFed    = errors.New("another standby is shipped to")
 	errNeedsCopy = errors.New("the standby needs a copy")
+	errBack      = errors.New("the standby has less than it had")
 	errDiverged  = errors.New("the standby has records that are not the host's")
 )
 
@@ -70,7 +71,7 @@ func (t *tunnel) runShipper(ctx context.Context) error {
 			continue
 		case errors.As(err, &own):
 			s.enter(CopyRefuses, err.Error())
-		case errors.Is(err, errDiverged):
+		case errors.Is(err, errDiverged), errors.Is(err, errBack):
 		case errors.Is(err, errStream):
 			s.failed()
 		default:
@@ -101,6 +102,8 @@ func (t *tunnel) shipWhile(ctx, fed context.Context, s *shipment) error {
 		select {
 		case <-w.done():
 			cancel(errStream)
+		case <-s.back:
+			cancel(errBack)
 		case <-ctx.Done():
 		}
 	}()

@@ -36,6 +36,7 @@ type shipment struct {
 	region string
 	moved  chan struct{} // the standby has applied more
 	turned chan struct{} // feed changed
+	back   chan struct{} // the standby has less than it had: it is asked where it stands
 	nonce  uint64        // of the last stream; owned by the tunnel that is served
 
 	mu       sync.Mutex
@@ -71,7 +72,7 @@ type shipStats struct {
 }
 
 func newShipment(m *Manager, region string) *shipment {
-	return &shipment{m: m, region: region, moved: make(chan struct{}, 1), turned: make(chan struct{}, 1),
+	return &shipment{m: m, region: region, moved: make(chan struct{}, 1), turned: make(chan struct{}, 1), back: make(chan struct{}, 1),
 		answers: make(chan wire.ShipAt, 1), froms: make(chan wire.ShipFrom, 1), state: CopyAway, well: time.Now()}
 }
 
@@ -123,6 +124,9 @@ func (s *shipment) standsAt(at home.CopyPosition) {
 	if at != s.at || !s.heard {
 		s.progress, s.failures = time.Now(), 0
 	}
+	if s.heard && at.Records < s.at.Records {
+		wake(s.back)
+	}
 	s.at, s.heard = at, true
 	for len(s.flight) > 0 && s.flight[0].to <= at.Records {
 		s.bytes -= s.flight[0].bytes
@@ -155,6 +159,10 @@ func (s *shipment) forget() {
 	}
 	select {
 	case <-s.froms:
+	default:
+	}
+	select {
+	case <-s.back:
 	default:
 	}
 }
