@@ -16,6 +16,10 @@ func (s *State) Apply(r *Record, sink Sink, outcome func(e *Entry, i int, o Outc
 	}
 	s.sink = sink
 	defer func() { s.sink = nil }()
+	r, err := s.beginRecord(r)
+	if err != nil {
+		return err
+	}
 	s.last = s.chain
 	if s.handed == "" && r.promotion() == nil {
 		s.advance(r.Time)
@@ -23,12 +27,16 @@ func (s *State) Apply(r *Record, sink Sink, outcome func(e *Entry, i int, o Outc
 	s.link(0, &Outcome{Seq: Seq(s.time)})
 	for i := range r.Entries {
 		e := &r.Entries[i]
+		s.entry = i
 		if err := s.applyEntry(r, e, outcome); err != nil {
 			return err
 		}
 	}
 	if s.handed == "" {
 		s.buryTombstones()
+	}
+	if err := s.endRecord(r); err != nil {
+		return err
 	}
 	s.records++
 	s.link(0, &Outcome{})
@@ -71,6 +79,7 @@ func (s *State) applyEntry(r *Record, e *Entry, outcome func(e *Entry, i int, o 
 		}
 	}
 	for i, op := range e.Ops {
+		s.opAt = i
 		o, err := s.applyOp(r, e.Owner, op)
 		if err != nil {
 			return err
@@ -200,6 +209,7 @@ func (s *State) nodeDown(op *NodeDown) Outcome {
 func (s *State) configure(op *Configure) Outcome {
 	s.config.Store(op)
 	s.note(effectConfigured, op.Revision, uint64(len(op.Acks)))
+	s.markRestricted()
 	return Outcome{}
 }
 

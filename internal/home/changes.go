@@ -26,6 +26,7 @@ type changes struct {
 	retain   map[retainID]struct{}
 	cursors  map[cursorKey]struct{}
 	fired    map[attachKey]struct{}
+	notes    map[uint64]struct{}
 	deleted  keyList
 }
 
@@ -95,6 +96,7 @@ func (c *changes) reset() {
 		retain:   map[retainID]struct{}{},
 		cursors:  map[cursorKey]struct{}{},
 		fired:    map[attachKey]struct{}{},
+		notes:    map[uint64]struct{}{},
 		deleted:  keyList{room(c.deleted.bytes), room(c.deleted.ends)},
 	}
 }

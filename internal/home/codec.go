@@ -327,9 +327,10 @@ func (w *Will) append(b []byte) []byte {
 	b = appendString(b, w.Topic)
 	b = appendBytes(b, w.Payload)
 	b = appendBytes(b, w.Forward)
-	b = append(b, w.QoS|flag(w.Retain, 4))
+	b = append(b, w.QoS|flag(w.Retain, 4)|flag(w.Withheld, 8)|flag(w.kept, 16))
 	b = binary.AppendUvarint(b, uint64(w.Expiry))
-	return binary.AppendUvarint(b, uint64(w.Delay))
+	b = binary.AppendUvarint(b, uint64(w.Delay))
+	return appendSize(b, w.Withheld, w.Size)
 }
 
 func (r *reader) will() *Will {
@@ -337,7 +338,24 @@ func (r *reader) will() *Will {
 	flags := r.byte()
 	w.QoS, w.Retain = flags&3, flags&4 != 0
 	w.Expiry, w.Delay = uint32(r.uvarint()), uint32(r.uvarint())
+	w.Withheld, w.kept = flags&8 != 0, flags&16 != 0
+	w.Size = r.size(w.Withheld)
 	return w
+}
+
+// appendSize writes how large a message was that is withheld.
+func appendSize(b []byte, withheld bool, size uint32) []byte {
+	if withheld {
+		b = binary.AppendUvarint(b, uint64(size))
+	}
+	return b
+}
+
+func (r *reader) size(withheld bool) uint32 {
+	if !withheld {
+		return 0
+	}
+	return uint32(r.uvarint())
 }
 
 func (op *Detach) append(b []byte) []byte {
@@ -385,12 +403,12 @@ func (op *Unsubscribe) append(b []byte) []byte {
 
 func (op *Publish) append(b []byte) []byte {
 	b = binary.AppendUvarint(appendSession(b, op.Session), uint64(op.Epoch))
-	b = append(b, op.QoS|flag(op.Retain, 4))
+	b = append(b, op.QoS|flag(op.Retain, 4)|flag(op.Withheld, 8))
 	b = binary.AppendUvarint(b, uint64(op.PacketID))
 	b = binary.AppendUvarint(b, uint64(op.Expiry))
 	b = appendString(b, op.Topic)
 	b = appendBytes(b, op.Forward)
-	return appendBytes(b, op.Payload)
+	return appendSize(appendBytes(b, op.Payload), op.Withheld, op.Size)
 }
 
 func (r *reader) publish() Op {
@@ -399,6 +417,8 @@ func (r *reader) publish() Op {
 	op.QoS, op.Retain = flags&3, flags&4 != 0
 	op.PacketID, op.Expiry = uint16(r.uvarint()), uint32(r.uvarint())
 	op.Topic, op.Forward, op.Payload = r.string(), r.bytes(), r.bytes()
+	op.Withheld = flags&8 != 0
+	op.Size = r.size(op.Withheld)
 	return op
 }
 
@@ -521,13 +541,13 @@ func (op *Frame) append(b []byte) []byte {
 	for i := range op.Messages {
 		m := &op.Messages[i]
 		b = binary.AppendUvarint(b, uint64(m.Seq))
-		b = append(b, m.QoS|flag(m.Retain, 4)|flag(m.Live, 8)|flag(len(m.Groups) > 0, 16))
+		b = append(b, m.QoS|flag(m.Retain, 4)|flag(m.Live, 8)|flag(len(m.Groups) > 0, 16)|flag(m.Withheld, 32))
 		b = binary.AppendUvarint(binary.AppendUvarint(b, m.RetainVersion), uint64(m.ExpiryIn))
 		if len(m.Groups) > 0 {
 			b = appendStrings(b, m.Groups)
 		}
 		b = appendString(appendString(b, m.Namespace), m.Topic)
-		b = appendBytes(appendBytes(b, m.Forward), m.Payload)
+		b = appendSize(appendBytes(appendBytes(b, m.Forward), m.Payload), m.Withheld, m.Size)
 	}
 	return b
 }
@@ -546,6 +566,8 @@ func (r *reader) frame() Op {
 		}
 		m.Namespace, m.Topic = r.namespace(), r.string()
 		m.Forward, m.Payload = r.bytes(), r.bytes()
+		m.Withheld = flags&32 != 0
+		m.Size = r.size(m.Withheld)
 		op.Messages = append(op.Messages, m)
 	}
 	return op

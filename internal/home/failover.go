@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 )
@@ -195,6 +196,8 @@ func (r *reader) decodeFailover(kind Kind) Op {
 		return r.setTakeover()
 	case KindReconcile:
 		return r.reconcile()
+	case KindWithheld:
+		return &Withheld{r.bytes()}
 	}
 	return nil
 }
@@ -290,6 +293,9 @@ func (s *State) promise(op *Promise) Outcome {
 }
 
 func (s *State) setTakeover(op *SetTakeover) Outcome {
+	if len(s.takeover.Standbys) == 0 && len(s.config.Load().Residency) > 0 { // before, nothing was noted for a copy
+		s.notes.from = s.records + 1
+	}
 	s.takeover = *op
 	s.note(effectConfigured, uint64(len(op.Standbys)), uint64(len(op.Voters)))
 	s.changes.failover = true
@@ -348,6 +354,12 @@ func (s *State) encodeFailover(b []byte) []byte {
 	return s.appendReconciled(b)
 }
 
+// appendNotes writes from where on placings are known. It is no part of the state's
+// digest: copies keep them for as long as they like.
+func (s *State) appendNotes(b []byte) []byte {
+	return appendStrings(binary.AppendUvarint(b, s.notes.from), slices.Sorted(maps.Keys(s.notes.kept)))
+}
+
 // keepsFailover says that there is something to keep: a home that no other region has
 // a copy of is stored as it always was.
 func (s *State) keepsFailover() bool {
@@ -380,4 +392,11 @@ func (l *loader) failover(r *reader) {
 		s.promised[id] = r.epoch()
 	}
 	l.reconciled(r)
+	s.notes.from = r.uvarint()
+	for _, region := range r.strings() {
+		if s.notes.kept == nil {
+			s.notes.kept, s.notes.of = map[string]struct{}{}, map[uint64][]byte{}
+		}
+		s.notes.kept[region] = struct{}{}
+	}
 }

@@ -21,7 +21,7 @@ func (r *rig) promote(op *Promote) Outcome {
 		for o := range r.n {
 			r.runs[o.Node]++
 		}
-		r.n = map[Owner]uint64{}
+		r.n, r.began = map[Owner]uint64{}, len(r.log)
 	}
 	return o
 }

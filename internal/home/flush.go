@@ -122,6 +122,13 @@ func (s *State) flushPart(w *writer) {
 	for key := range drainSet(w, c.cursors) {
 		w.cursor(key, s)
 	}
+	for n := range drainSet(w, c.notes) {
+		if b := s.notes.of[n]; b != nil {
+			w.emit(noteKey(n), append(w.buf[:0], b...))
+		} else {
+			w.delete(noteKey(n))
+		}
+	}
 	for k := range drainSet(w, c.fired) {
 		if _, on := s.fired[k]; on {
 			w.emit(firedKey(k), w.buf[:0])
@@ -240,7 +247,7 @@ func (m *message) encode(b []byte) []byte {
 // encodeLate writes what a message has from feature level 2 on.
 func (m *message) encodeLate(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(m.at))
-	b = append(b, flag(m.will != nil, 1)|flag(m.source != nil && m.source.class != "", 2))
+	b = append(b, flag(m.will != nil, 1)|flag(m.source != nil && m.source.class != "", 2)|flag(m.kept, 4)|flag(m.Withheld, 8))
 	if m.will != nil {
 		b = binary.AppendUvarint(appendSession(b, m.will.session), uint64(m.will.epoch))
 	}
@@ -259,6 +266,7 @@ func (m *message) decodeLate(r *reader) {
 	if flags&2 != 0 && m.source != nil {
 		m.source.class = r.string()
 	}
+	m.kept, m.Withheld = flags&4 != 0, flags&8 != 0
 }
 
 func decodeMessage(r *reader) (m *message) {
@@ -377,7 +385,11 @@ func (w *writer) shared(s *State) {
 // failover writes what the home knows of its copies.
 func (w *writer) failover(s *State) {
 	if s.keepsFailover() {
-		w.emit(failoverKey, s.encodeFailover(w.buf[:0]))
+		b := s.encodeFailover(w.buf[:0])
+		if !w.all {
+			b = s.appendNotes(b)
+		}
+		w.emit(failoverKey, b)
 	} else if !w.all {
 		w.delete(failoverKey)
 	}
@@ -411,7 +423,7 @@ func (w *writer) retained(sp *space, topic string) {
 	}
 	b := appendString(binary.AppendUvarint(w.buf[:0], r.version), string(r.home))
 	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(r.seq)), uint64(r.at))
-	b = append(b, flag(r.msg != nil, 1))
+	b = append(b, flag(r.msg != nil, 1)|flag(r.kept, 2))
 	if r.msg != nil {
 		b = binary.AppendUvarint(b, uint64(r.msg.Seq))
 		b = r.msg.encode(b)

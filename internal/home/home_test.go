@@ -18,6 +18,7 @@ type rig struct {
 	told  recorder
 	log   [][]byte
 	kept  store
+	began int // of the log, where the epoch did
 }
 
 // recorder is a Sink that remembers.

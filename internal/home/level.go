@@ -31,6 +31,7 @@ func (s *State) raise(op *Raise) (Outcome, error) {
 		return Outcome{Code: CodeVoid}, nil
 	}
 	s.level.Store(op.Level)
+	s.markRestricted()
 	return Outcome{}, nil
 }
 

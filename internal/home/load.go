@@ -83,6 +83,8 @@ func (l *loader) load(key, value []byte) error {
 			l.failover(&r)
 		case len(key) > 1 && key[1] == 'w':
 			l.fired(key, &r)
+		case len(key) > 1 && key[1] == 'n':
+			l.note(key, value, &r)
 		default:
 			l.meta(&r)
 		}
@@ -345,7 +347,11 @@ func (l *loader) retained(key []byte, r *reader) {
 	k := keyParts(key, 2, 0, r)
 	t := &retained{topic: k[1], version: r.uvarint(), home: ID(r.string()), seq: Seq(r.uvarint()), at: Time(r.uvarint())}
 	sp := l.s.space(k[0])
-	if r.byte() == 0 {
+	flags := r.byte()
+	if t.kept = flags&2 != 0; t.kept {
+		l.s.veils++
+	}
+	if flags&1 == 0 {
 		l.s.tombs = append(l.s.tombs, tombstone{sp, t.topic, t.seq, t.at})
 		l.s.graves++
 		sp.retained.put(t)
@@ -455,6 +461,18 @@ func (l *loader) cursor(key []byte, r *reader) {
 	if known {
 		l.s.cursors[c] = at
 	}
+}
+
+// note reads the placings of a record.
+func (l *loader) note(key, value []byte, r *reader) {
+	n := &l.s.notes
+	if n.of == nil {
+		n.of, n.kept = map[uint64][]byte{}, map[string]struct{}{}
+	}
+	record := tailNumber(key, r)
+	n.of[record] = slices.Clone(value)
+	n.order = append(n.order, record)
+	n.bytes += len(value)
 }
 
 // fired reads that a will was published.

@@ -34,7 +34,7 @@ func (s *State) reconcile(op *Reconcile) Outcome {
 		m.group(&op.Groups[i])
 	}
 	for i := range op.Messages {
-		m.message(&op.Messages[i])
+		m.message(&op.Messages[i], i)
 	}
 	sum.Part, sum.Done = op.Part, op.Done
 	s.note(effectReconciled, op.Part, sum.Delivered)
@@ -179,6 +179,7 @@ func (m *merging) awaitWill(x *session, w *Will) {
 		return
 	}
 	own := *w
+	own.kept = w.Withheld || m.restricted(x.key.Namespace, w.Topic)
 	own.Payload, own.Forward = slices.Clone(w.Payload), slices.Clone(w.Forward)
 	x.will, x.moved = &own, true
 	delay := min(max(w.Delay, m.willGrace(), m.takeover.Grace), x.expiry)
@@ -242,10 +243,43 @@ func (m *merging) group(e *GroupExport) {
 }
 
 // message takes in a message and gives it to who still waited for it.
-func (m *merging) message(e *MessageExport) {
+func (m *merging) message(e *MessageExport, at int) {
+	pl := m.place(e.Namespace, e.Topic, e.RetainVersion != 0, e.Withheld, at)
+	m.take(e, pl)
+	if pl != nil && !pl.given && pl.code == CodeOK {
+		pl.code = codeDelivered
+	}
+}
+
+// What became of a message of a reconciliation, as it is noted for a copy that may not
+// store it.
+const (
+	codeDelivered Code = 2
+	codeRefused   Code = 3
+	codeExpired   Code = 4
+	codeReported  Code = 5
+)
+
+// fate decides what becomes of a message that came late.
+func (m *merging) fate(msg *message, e *MessageExport, at Time) Code {
+	switch pl := msg.place; {
+	case pl.isGiven():
+		return pl.code
+	case e.Withheld || !m.mayStay(e.Namespace, e.Topic):
+		return pl.refuse(codeRefused)
+	case msg.expired(m.time):
+		return pl.refuse(codeExpired)
+	case !m.replay(e.Topic, m.time.Sub(at)):
+		return pl.refuse(codeReported)
+	}
+	return codeDelivered
+}
+
+func (m *merging) take(e *MessageExport, pl *placing) {
 	msg := newMessage(e.Message)
+	m.settle(msg, pl, e.Withheld, e.Size)
 	at := e.At
-	if at == 0 && m.base != nil {
+	if at == 0 {
 		at = m.time // of an older build: not known
 	}
 	src := origin{Source{m.id, m.op.Fork.From}, ""}
@@ -260,16 +294,18 @@ func (m *merging) message(e *MessageExport) {
 	msg.source = m.source(src)
 	m.number(msg)
 	msg.at = at
-	if e.RetainVersion != 0 && m.mayStay(e.Namespace, e.Topic) {
+	fate := m.fate(msg, e, at)
+	if e.RetainVersion != 0 && fate != codeRefused {
 		m.retain(msg, e.RetainVersion, e.RetainHome)
 	}
-	switch {
-	case !m.mayStay(e.Namespace, e.Topic):
+	msg.place = nil
+	switch fate {
+	case codeRefused:
 		m.sum.Refused += waiting
 		m.sink.Dropped("reconcile", DropResidency, int(waiting))
-	case msg.expired(m.time):
+	case codeExpired:
 		m.sum.Expired += waiting
-	case !m.replay(e.Topic, m.time.Sub(at)):
+	case codeReported:
 		m.sum.Reported += waiting
 	default:
 		m.deliver(msg, e)

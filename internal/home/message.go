@@ -13,6 +13,8 @@ type message struct {
 	sourceSeq Seq
 	at        Time       // when it was numbered here; 0: not known
 	will      *attachKey // of which connection it is the will
+	kept      bool       // a standby may not store it
+	place     *placing   // while it is given to who wants it
 	refs      int32
 	sealed    int32  // of refs, those of runs
 	size      uint32 // topic, properties and payload

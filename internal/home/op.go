@@ -87,6 +87,11 @@ type Will struct {
 	QoS     byte
 	Retain  bool
 	Delay   uint32 // seconds
+
+	Withheld bool   // in shipped form: neither topic nor payload
+	Size     uint32 // it had
+
+	kept bool // some region could not store it when it was set
 }
 
 // Attach makes the proposer the owner of a session at a new session epoch,
@@ -154,6 +159,9 @@ type Publish struct {
 	Expiry   uint32 // seconds; 0 never
 	QoS      byte
 	Retain   bool
+
+	Withheld bool   // in shipped form: neither topic nor payload
+	Size     uint32 // it had
 }
 
 // Release is an inbound PUBREL: the id may be used for a new message. PUBCOMP
@@ -188,6 +196,7 @@ const (
 	SkipExpired  SkipReason = 1
 	SkipTooLarge SkipReason = 2
 	SkipDenied   SkipReason = 3
+	SkipWithheld SkipReason = 4 // this region may not store the message, so it has no body
 )
 
 // Skip removes references that the owner must not deliver.
@@ -352,6 +361,8 @@ type FrameMessage struct {
 	Live          bool     // the peer's interest matched it
 	Groups        []string // global groups it was sent on behalf of, as "group/filter"
 	RetainVersion uint64   // version of the retained message; 0 if it is not one
+	Withheld      bool     // in shipped form: neither topic nor payload
+	Size          uint32   // it had
 }
 
 // Frame is a span of a peer's spool: everything it had for us in (From, To] of

@@ -96,9 +96,19 @@ func (s *State) spoolRetained(p *peer, before *LinkPolicy) {
 		*retained
 	}
 	var list []kept
+	var noted *placing
+	if s.veils > 0 && s.noting() {
+		noted = s.notePeer()
+	}
 	for ns, sp := range *s.spaces.Load() {
 		sp.retained.each(func(r *retained) {
-			if r.home == s.id && p.policy.MayGo(r.topic) && s.MayLeave(ns, r.topic, string(p.id)) && !(before.Retained && before.MayGo(r.topic)) {
+			if noted.isGiven() {
+				if slices.Contains(noted.retained, r.seq) {
+					list = append(list, kept{ns, r})
+				}
+				return
+			}
+			if r.home == s.id && (r.msg == nil || !r.msg.Withheld) && p.policy.MayGo(r.topic) && s.MayLeave(ns, r.topic, string(p.id)) && !(before.Retained && before.MayGo(r.topic)) {
 				list = append(list, kept{ns, r})
 			}
 		})
@@ -111,8 +121,11 @@ func (s *State) spoolRetained(p *peer, before *LinkPolicy) {
 			m = r.msg.Message
 		}
 		n := newMessage(m)
+		n.kept, n.Withheld = r.kept, r.topic == veiled(r.seq)
+		noted.again(p, r.retained, n)
 		s.number(n)
 		s.spoolFor(p, n, spoolRef{version: r.version})
+		n.place = nil
 	}
 }
 
@@ -193,6 +206,9 @@ func (s *State) forgetPeer(op *ForgetPeer) Outcome {
 // retained one to those whose policy says so. What came by a link never gets
 // here: no loops, no two paths. [D6] Nor does it go to those in not.
 func (s *State) spoolAll(m *message, version uint64, not []ID) (n int) {
+	if m.place.isGiven() {
+		return s.scatterToPeers(m, version)
+	}
 	for _, p := range s.peersInOrder() {
 		if slices.Contains(not, p.id) {
 			continue
@@ -208,6 +224,9 @@ func (s *State) spoolAll(m *message, version uint64, not []ID) (n int) {
 		case !s.MayLeave(m.Namespace, m.Topic, string(p.id)):
 			s.sink.Dropped("spool", DropResidency, 1)
 		default:
+			if m.place != nil {
+				m.place.spools = append(m.place.spools, spooling{p.id, p.spoolOf(m.Topic).class, live, v != 0, groups})
+			}
 			s.spoolFor(p, m, spoolRef{version: v, live: live, groups: groups})
 			n++
 		}
@@ -258,14 +277,21 @@ func (s *State) frame(op *Frame) Outcome {
 		if s.cameAhead(key, fm.Seq) {
 			continue
 		}
-		if routing.ValidTopic(fm.Topic) != nil || !keySafe(fm.Namespace) || fm.Namespace == CanaryNamespace {
+		pl := s.place(fm.Namespace, fm.Topic, fm.RetainVersion != 0, fm.Withheld, i)
+		switch {
+		case pl.isGiven():
+			if pl.code != CodeOK {
+				continue
+			}
+		case routing.ValidTopic(fm.Topic) != nil || !keySafe(fm.Namespace) || fm.Namespace == CanaryNamespace:
+			pl.refuse(CodeVoid)
 			continue
-		}
-		if !s.mayStay(fm.Namespace, fm.Topic) {
+		case !s.mayStay(fm.Namespace, fm.Topic):
+			pl.refuse(CodeVoid)
 			s.sink.Dropped("link", DropResidency, 1)
 			continue
 		}
-		s.fromPeer(src, fm)
+		s.fromPeer(src, fm, pl)
 		n++
 	}
 	s.cursors[key] = op.To
@@ -289,9 +315,10 @@ func (s *State) cursorsOf(id ID) (n int) {
 }
 
 // fromPeer takes in one message. It is given to local sessions only.
-func (s *State) fromPeer(src *origin, fm *FrameMessage) {
+func (s *State) fromPeer(src *origin, fm *FrameMessage, pl *placing) {
 	m := newMessage(Message{Namespace: fm.Namespace, Topic: fm.Topic, Payload: fm.Payload, Forward: fm.Forward, QoS: fm.QoS, Retain: fm.Retain})
 	m.source, m.sourceSeq = src, fm.Seq
+	s.settle(m, pl, fm.Withheld, fm.Size)
 	if fm.ExpiryIn > 0 {
 		m.Expires = s.time.Add(min(fm.ExpiryIn, maxLife))
 	}
@@ -305,4 +332,5 @@ func (s *State) fromPeer(src *origin, fm *FrameMessage) {
 	for _, text := range fm.Groups {
 		s.arrived(m, text)
 	}
+	m.place = nil
 }

@@ -145,14 +145,15 @@ func (g *Group) anyAttached() bool {
 	return slices.ContainsFunc(g.members, func(m *member) bool { return m.session.attached() })
 }
 
-// place gives a message of this home to a group and says whether that has it here;
+// placeIn gives a message of this home to a group and says whether that has it here;
 // peers it goes to are marked for spoolAll.
-func (s *State) place(g *Group, m *message) bool {
+func (s *State) placeIn(g *Group, m *message) bool {
 	here, away := g.placed(m.Topic, s.not)
 	if away != nil && !away.peer.claim(s.gen, g.text()) {
 		s.sink.Dropped("group", DropTooLarge, 1)
 	}
 	if here {
+		m.place.note(g)
 		g.offer(s, m)
 	}
 	return here

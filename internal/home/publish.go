@@ -21,22 +21,24 @@ func (s *State) publishFor(op *Publish, way *passage) Outcome {
 			return Outcome{Code: CodeVoid}
 		}
 	}
-	if op.QoS == 2 && x != nil {
+	pl := s.place(way.namespace, op.Topic, op.Retain, op.Withheld, 0)
+	switch {
+	case !pl.isGiven() || pl.code == CodeOK:
+	case pl.code == codeKnown:
+		return Outcome{}
+	default:
+		return Outcome{Code: pl.code}
+	}
+	if op.QoS == 2 && x != nil && !pl.isGiven() {
 		// Known by id, never by DUP: MQTT.js re-sends with DUP=0. Where the id may have been
 		// released without this copy knowing, by what it carried as well. [E4]
 		if hash, known := x.inbound[op.PacketID]; known && (!way.foreign && x.inherited == nil || hash == contentHash(op.Topic, op.Payload)) {
+			pl.refuse(codeKnown)
 			return Outcome{}
 		}
 	}
-	if !s.mayStay(way.namespace, op.Topic) {
-		s.sink.Dropped("home", DropResidency, 1)
-		return Outcome{Code: CodeNotAuthorized}
-	}
-	if op.Retain && !keepable(op.Topic) {
-		return Outcome{Code: CodeTopicInvalid}
-	}
-	if op.Retain && len(op.Payload) > 0 && s.retainedFull(way.namespace, op.Topic) || s.spoolRefuses(op, way) {
-		return Outcome{Code: CodeQuota}
+	if code := s.refusal(op, way); !pl.isGiven() && code != CodeOK {
+		return Outcome{Code: pl.refuse(code)}
 	}
 	if op.QoS == 2 && x != nil {
 		if x.inbound == nil {
@@ -47,6 +49,7 @@ func (s *State) publishFor(op *Publish, way *passage) Outcome {
 	}
 	m := newMessage(Message{Namespace: way.namespace, Topic: op.Topic, Payload: op.Payload, Forward: op.Forward,
 		QoS: op.QoS, Retain: op.Retain, Trail: way.trail})
+	s.settle(m, pl, op.Withheld, op.Size)
 	if op.Expiry != 0 {
 		m.Expires = s.time.Add(seconds(op.Expiry))
 	}
@@ -56,6 +59,31 @@ func (s *State) publishFor(op *Publish, way *passage) Outcome {
 		out.Code = CodeNoSubscribers
 	}
 	return out
+}
+
+// refusal says why a message is not taken, CodeOK if it is.
+func (s *State) refusal(op *Publish, way *passage) Code {
+	switch {
+	case op.Withheld:
+		return CodeOK
+	case !s.mayStay(way.namespace, op.Topic):
+		s.sink.Dropped("home", DropResidency, 1)
+		return CodeNotAuthorized
+	case op.Retain && !keepable(op.Topic):
+		return CodeTopicInvalid
+	case op.Retain && len(op.Payload) > 0 && s.retainedFull(way.namespace, op.Topic) || s.spoolRefuses(op, way):
+		return CodeQuota
+	}
+	return CodeOK
+}
+
+// settle tells a message where the host placed it, or that it has to be noted.
+func (s *State) settle(m *message, pl *placing, withheld bool, size uint32) {
+	m.place = pl
+	m.kept = withheld || s.restricted(m.Namespace, m.Topic)
+	if m.Withheld = withheld; withheld {
+		m.size = size
+	}
 }
 
 func (s *State) retainedFull(ns, topic string) bool {
@@ -84,7 +112,9 @@ func (s *State) publishPast(m *message, from *session, not []ID) int {
 	if from != nil {
 		m.Publisher = from.key.publisher()
 	}
-	return n + s.spoolAll(m, version, not)
+	n += s.spoolAll(m, version, not)
+	m.place = nil
+	return n
 }
 
 func (s *State) number(m *message) {
@@ -100,6 +130,9 @@ func (s *State) number(m *message) {
 // it. [MQTT-3.3.4-2]: overlapping subscriptions of a session give one copy, at
 // the highest QoS, with all subscription ids.
 func (s *State) fanOut(m *message, from *session) int {
+	if m.place.isGiven() {
+		return s.scatter(m, from)
+	}
 	s.gen++
 	s.hits = s.hits[:0]
 	var groups []*Group
@@ -117,6 +150,9 @@ func (s *State) fanOut(m *message, from *session) int {
 		}
 	}
 	n := 0
+	if m.place != nil {
+		s.noteHits(m)
+	}
 	s.fanning = true
 	for i := range s.hits {
 		h := &s.hits[i]
@@ -135,9 +171,10 @@ func (s *State) fanOut(m *message, from *session) int {
 		}
 		if m.source != nil && len(g.members) > 0 {
 			g.gen = s.gen
+			m.place.note(g)
 			g.offer(s, m)
 			n++
-		} else if m.source == nil && s.place(g, m) {
+		} else if m.source == nil && s.placeIn(g, m) {
 			n++
 		}
 	}

@@ -213,6 +213,8 @@ func (s *State) skip(op *Skip) Outcome {
 		reason = DropTooLarge
 	case SkipDenied:
 		reason = DropDenied
+	case SkipWithheld:
+		reason = DropResidency
 	}
 	if n > 0 {
 		s.sink.Dropped("queue", reason, n)

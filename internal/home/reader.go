@@ -100,6 +100,16 @@ func (r *reader) uvarint() uint64 {
 	return v
 }
 
+func (r *reader) varint() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.fail("a number is missing or too long")
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
 // count reads the number of items that follow; each takes at least min bytes,
 // so a hostile count is refused before anything is allocated for it.
 func (r *reader) count(min int) int {

@@ -80,6 +80,7 @@ type MessageExport struct {
 	WillOf        SessionEpoch
 	RetainVersion uint64 // of the retained message it is; 0: it is none
 	RetainHome    ID
+	Size          uint32 // it had, if it is Withheld
 	Refs          []RefExport
 	Groups        []string // shared subscriptions it waits in, as "group/filter"
 }
@@ -175,7 +176,7 @@ func (r *reader) sessionExport() SessionExport {
 
 func (m *MessageExport) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(m.Seq))
-	b = append(b, m.QoS|flag(m.Retain, 4)|flag(m.WillOf != 0, 8)|flag(m.Source.Home != "", 16))
+	b = append(b, m.QoS|flag(m.Retain, 4)|flag(m.WillOf != 0, 8)|flag(m.Source.Home != "", 16)|flag(m.Withheld, 32))
 	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(m.Expires)), uint64(m.At))
 	if m.WillOf != 0 {
 		b = binary.AppendUvarint(appendSession(b, m.Will), uint64(m.WillOf))
@@ -186,7 +187,7 @@ func (m *MessageExport) append(b []byte) []byte {
 	}
 	b = appendString(binary.AppendUvarint(b, m.RetainVersion), string(m.RetainHome))
 	b = appendString(appendString(b, m.Namespace), m.Topic)
-	b = appendBytes(appendBytes(b, m.Forward), m.Payload)
+	b = appendSize(appendBytes(appendBytes(b, m.Forward), m.Payload), m.Withheld, m.Size)
 	b = binary.AppendUvarint(b, uint64(len(m.Refs)))
 	for i := range m.Refs {
 		f := &m.Refs[i]
@@ -215,6 +216,8 @@ func (r *reader) messageExport() MessageExport {
 	m.RetainVersion, m.RetainHome = r.uvarint(), ID(r.string())
 	m.Namespace, m.Topic = r.namespace(), r.string()
 	m.Forward, m.Payload = r.bytes(), r.bytes()
+	m.Withheld = flags&32 != 0
+	m.Size = r.size(m.Withheld)
 	for range r.count(6) {
 		f := RefExport{Session: r.session(), Life: r.uvarint(), Num: r.uvarint()}
 		flags := r.byte()

@@ -40,8 +40,8 @@ func (s *State) ResidencyOf(ns, topic, region string) (Residency, bool) {
 	return Residency{}, false
 }
 
-// mayStay says whether this home may store a message.
-func (s *State) mayStay(ns, topic string) bool { return s.MayLeave(ns, topic, string(s.id)) }
+// mayStay says whether the region that hosts this home may store a message.
+func (s *State) mayStay(ns, topic string) bool { return s.MayLeave(ns, topic, s.currentEpoch().Host) }
 
 func (r *Residency) covers(ns, topic string) bool {
 	if r.Namespace != "" && r.Namespace != ns {

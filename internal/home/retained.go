@@ -20,6 +20,7 @@ type retained struct {
 	version uint64
 	home    ID
 	msg     *message // nil: deleted
+	kept    bool     // a standby may not store it
 	seq     Seq      // when this home learnt of it
 	at      Time
 }
@@ -145,11 +146,14 @@ func keepable(topic string) bool { return strings.Count(topic, "/") < routing.Ma
 // payload is empty) if version (n, home) is the highest seen. n 0 means the
 // next one, by this home. It returns the version now in force and whether m won.
 func (s *State) retain(m *message, n uint64, home ID) (version uint64, won bool) {
-	if n > maxRetainVersion || !keepable(m.Topic) {
+	if n > maxRetainVersion || !keepable(m.Topic) || m.place.isGiven() && m.place.noKeep {
+		if m.place != nil && !m.place.given {
+			m.place.noKeep = true
+		}
 		return 0, false
 	}
 	sp := s.space(m.Namespace)
-	old := sp.retained.get(m.Topic)
+	old := s.replaced(sp, m)
 	if n == 0 {
 		// A peer may remember what was forgotten here, so the count goes on above it.
 		n, home = s.forgotten+1, s.id
@@ -166,7 +170,17 @@ func (s *State) retain(m *message, n uint64, home ID) (version uint64, won bool)
 	default:
 		s.graves--
 	}
-	r := &retained{topic: strings.Clone(m.Topic), version: n, home: home, seq: m.Seq, at: s.time}
+	r := &retained{topic: strings.Clone(m.Topic), version: n, home: home, seq: m.Seq, at: s.time, kept: m.kept}
+	if m.Withheld {
+		r.topic = veiled(m.Seq)
+	}
+	if old != nil {
+		s.veils -= one(old.kept)
+	}
+	if s.veils += one(r.kept); old != nil && old.topic != r.topic {
+		sp.retained.remove(old.topic)
+		s.changes.retained(sp, old.topic)
+	}
 	if len(m.Payload) > 0 && !m.expired(s.time) {
 		r.msg = m
 		m.pinned = true
@@ -182,6 +196,18 @@ func (s *State) retain(m *message, n uint64, home ID) (version uint64, won bool)
 		s.arm(timer{at: m.Expires, kind: timerRetained, key: SessionKey{sp.name, r.topic}})
 	}
 	return n, true
+}
+
+// replaced is what was retained of a message's topic.
+func (s *State) replaced(sp *space, m *message) *retained {
+	if m.place.isGiven() {
+		return sp.retainedBySeq(m.place.old, m.Topic)
+	}
+	old := sp.retained.get(m.Topic)
+	if old != nil && m.place != nil {
+		m.place.old = old.seq
+	}
+	return old
 }
 
 func (s *State) dropRetained(sp *space, r *retained) {
@@ -201,6 +227,7 @@ func (s *State) expireRetained(ns, topic string) {
 // forget removes the last trace of a retained message.
 func (s *State) forget(sp *space, r *retained) {
 	s.forgotten = max(s.forgotten, r.version)
+	s.veils -= one(r.kept)
 	s.note(effectForgotten, uint64(r.seq), r.version)
 	sp.retained.remove(r.topic)
 	s.changes.retained(sp, r.topic)
@@ -243,13 +270,34 @@ func (s *State) buryTombstones() {
 	s.tombs = nil
 }
 
+// retainedFor lists what is retained for a filter. Where a standby may not store some of
+// it, what the host found is noted.
+func (s *State) retainedFor(sp *space, filter string) (list []*retained) {
+	if s.veils > 0 && s.given != nil {
+		for _, seq := range s.nextGiven().retained {
+			if r := sp.retainedBySeq(seq, ""); r != nil && r.msg != nil {
+				list = append(list, r)
+			}
+		}
+		return list
+	}
+	list = slices.DeleteFunc(sp.retained.match(filter), func(r *retained) bool {
+		return r.msg == nil || r.msg.expired(s.time) || r.msg.Withheld
+	})
+	if s.veils > 0 && s.noting() {
+		p := &placing{spot: spot{s.entry, s.opAt, noItem}}
+		for _, r := range list {
+			p.retained = append(p.retained, r.seq)
+		}
+		s.made = append(s.made, p)
+	}
+	return list
+}
+
 // sendRetained gives a new subscription the retained messages it matches, at
 // this place of the log. [A5]
 func (s *State) sendRetained(x *session, sub *subscription, filter string) {
-	for _, r := range s.space(x.key.Namespace).retained.match(filter) {
-		if r.msg == nil || r.msg.expired(s.time) {
-			continue
-		}
+	for _, r := range s.retainedFor(s.space(x.key.Namespace), filter) {
 		var ids []uint32
 		if sub.ID != 0 {
 			ids = []uint32{sub.ID}

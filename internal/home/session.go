@@ -149,7 +149,9 @@ func (s *State) attach(owner Owner, op *Attach) Outcome {
 	x.window, x.will = op.Window, op.Will
 	x.willAt, x.expireAt, x.moved = 0, 0, false
 	if x.will != nil {
+		s.place(x.key.Namespace, x.will.Topic, false, x.will.Withheld, 0) // so that it can be withheld
 		w := *x.will
+		w.kept = w.Withheld || s.restricted(x.key.Namespace, w.Topic)
 		w.Payload, w.Forward = slices.Clone(w.Payload), slices.Clone(w.Forward)
 		x.will = &w
 	}
@@ -280,10 +282,23 @@ func (s *State) fireWill(x *session) {
 	if w.Expiry != 0 {
 		m.Expires = s.time.Add(seconds(w.Expiry))
 	}
-	if !s.mayStay(m.Namespace, m.Topic) {
+	pl := s.place(m.Namespace, m.Topic, w.Retain, w.Withheld || w.kept, noItem)
+	switch {
+	case pl.isGiven():
+		if pl.code != CodeOK {
+			return
+		}
+	case w.Withheld: // of a host that could store it; this one cannot
 		s.sink.Dropped("home", DropResidency, 1)
+		pl.refuse(CodeVoid)
+		return
+	case !s.mayStay(m.Namespace, m.Topic):
+		s.sink.Dropped("home", DropResidency, 1)
+		pl.refuse(CodeVoid)
 		return
 	}
+	s.settle(m, pl, w.Withheld, w.Size)
+	m.kept = m.kept || w.kept
 	s.willFired(x, m)
 	s.publish(m, x)
 }

@@ -1,9 +1,9 @@
 package home
 
 import (
-	"errors"
+	"bytes"
+	"encoding/binary"
 	"fmt"
-	"slices"
 )
 
 // recent is how many records the running digest is remembered for.
@@ -43,31 +43,120 @@ func (s *State) ChainAt(record uint64) (chain uint64, ok bool) {
 func (s *State) Ship(n uint64, raw []byte, to string) ([]byte, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if n == 0 || n > s.records {
+	switch {
+	case n == 0 || n > s.records:
 		return nil, fmt.Errorf("record %d of %d: it was not applied yet", n, s.records)
+	case n < s.notes.from:
+		return nil, fmt.Errorf("who got what record %d withholds from %s: %w", n, to, ErrForgotten)
+	case !s.notes.withholds(to):
+		return raw, nil
 	}
-	if rule, kept := s.keptFrom(to); kept {
-		return nil, fmt.Errorf("%q may not be stored in region %s: %w", rule.Filter, to, ErrResidency)
+	b := s.notes.of[n]
+	if b == nil {
+		return raw, nil
 	}
-	return raw, nil
-}
-
-// ErrResidency says that a region may not have a copy: rules of residency keep messages
-// from it.
-var ErrResidency = errors.New("residency forbids the copy")
-
-// keptFrom returns a rule that keeps messages of the home from a region.
-func (s *State) keptFrom(region string) (Residency, bool) {
-	rules := s.config.Load().Residency
-	i := slices.IndexFunc(rules, func(r Residency) bool { return !slices.Contains(r.Regions, region) })
-	if i < 0 {
-		return Residency{}, false
+	list, err := decodePlacings(b)
+	if err != nil {
+		return nil, fmt.Errorf("placings of record %d: %w", n, err)
 	}
-	return rules[i], true
+	rec, err := DecodeRecord(raw)
+	if err != nil {
+		return nil, fmt.Errorf("record %d: %w", n, err)
+	}
+	if len(rec.Entries) > 0 && len(rec.Entries[0].Ops) == 1 && rec.Entries[0].Ops[0].Kind() == KindWithheld {
+		rec.Entries = rec.Entries[1:] // it came here in shipped form
+	}
+	veil(&rec, list, to)
+	rec.Entries = append([]Entry{{Ops: []Op{&Withheld{b}}}}, rec.Entries...)
+	return rec.Append(nil), nil
 }
 
 // Veil returns a key and value of the store as they go to a copy in another region:
-// without what residency keeps from it. The key is nil for what stays out altogether.
+// without what residency keeps from it.
 func (s *State) Veil(to string, key, value []byte) (k, v []byte, err error) {
+	if len(key) == 0 || len(s.config.Load().Residency) == 0 {
+		return key, value, nil
+	}
+	r := reader{b: value}
+	switch key[0] {
+	case tableBody:
+		m := decodeMessage(&r)
+		if r.err == nil && s.keptBack(m, to) {
+			m.veil()
+			value = m.encode(nil)
+		}
+	case tableRetained:
+		key, value = s.veilRetained(to, key, value, &r)
+	case tableSession:
+		value = s.veilSession(to, key, value, &r)
+	case tableRunValue:
+		value = s.veilRun(to, value, &r)
+	}
+	if r.err != nil {
+		return nil, nil, fmt.Errorf("store key %x: %w", key, r.err)
+	}
 	return key, value, nil
+}
+
+func (s *State) keptBack(m *message, to string) bool {
+	return !m.Withheld && !s.MayLeave(m.Namespace, m.Topic, to)
+}
+
+func (s *State) veilRetained(to string, key, value []byte, r *reader) (k, v []byte) {
+	parts := keyParts(key, 2, 0, r)
+	version, home, seq, at, flags := r.uvarint(), r.string(), r.uvarint(), r.uvarint(), r.byte()
+	if r.err != nil || s.MayLeave(parts[0], parts[1], to) {
+		return key, value
+	}
+	b := appendString(binary.AppendUvarint(nil, version), home)
+	b = append(binary.AppendUvarint(binary.AppendUvarint(b, seq), at), flags)
+	if flags&1 != 0 {
+		b = binary.AppendUvarint(b, r.uvarint())
+		m := decodeMessage(r)
+		m.veil()
+		b = m.encode(b)
+	}
+	return joinKey(tableRetained, parts[0], veiled(Seq(seq))), b
+}
+
+// veilSession takes the will out of a session.
+func (s *State) veilSession(to string, key, value []byte, r *reader) []byte {
+	ns := keyParts(key, 2, 0, r)[0]
+	_, _, _, _ = r.uvarint(), r.uvarint(), r.string(), r.uvarint()
+	flags := r.byte()
+	for range 6 {
+		r.uvarint()
+	}
+	if r.err != nil || flags&2 == 0 {
+		return value
+	}
+	head := value[:len(value)-len(r.b)]
+	w := r.will()
+	if r.err != nil || w.Withheld || s.MayLeave(ns, w.Topic, to) {
+		return value
+	}
+	w.veil()
+	return append(w.append(bytes.Clone(head)), r.b...)
+}
+
+// veilRun takes out of a run of a spool what it holds of messages that are withheld.
+func (s *State) veilRun(to string, value []byte, r *reader) []byte {
+	n := r.count(3)
+	b := binary.AppendUvarint(nil, uint64(n))
+	for range n {
+		flags := r.byte()
+		b = append(b, flags)
+		b = binary.AppendUvarint(binary.AppendUvarint(b, r.uvarint()), r.uvarint())
+		if flags&8 != 0 {
+			b = appendStrings(b, r.strings())
+		}
+		if flags&2 == 0 {
+			m := decodeMessage(r)
+			if s.keptBack(m, to) {
+				m.veil()
+			}
+			b = m.encode(b)
+		}
+	}
+	return b
 }

@@ -12,6 +12,7 @@ type Message struct {
 	QoS       byte   // of the publisher
 	Retain    bool   // the publisher set RETAIN
 	Publisher uint32 // tells publishers apart, for the order towards a foreign broker; 0: unknown, or nobody's peer wanted it
+	Withheld  bool   // this region may not store it: there is no topic and no body, and it is skipped
 	Trail     string // links to foreign brokers that it came by, the last one last
 }
 

@@ -80,8 +80,19 @@ func (p *peer) spoolOf(topic string) *spool {
 	return p.spools[len(p.spools)-1]
 }
 
+func (p *peer) spoolFor(m *message) *spool {
+	if m.place.isGiven() {
+		for _, x := range m.place.spools {
+			if i := slices.IndexFunc(p.spools, func(sp *spool) bool { return sp.class == x.class }); x.peer == p.id && i >= 0 {
+				return p.spools[i]
+			}
+		}
+	}
+	return p.spoolOf(m.Topic)
+}
+
 func (s *State) spoolFor(p *peer, m *message, r spoolRef) {
-	sp := p.spoolOf(m.Topic)
+	sp := p.spoolFor(m)
 	s.hold(m)
 	r.seq, r.msg, r.at = m.Seq, m, s.time
 	sp.push(r)

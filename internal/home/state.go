@@ -53,6 +53,8 @@ type State struct {
 	graves     int                // tombstones that stand
 	formers    formers
 	chains     chains
+	notes      notes
+	veils      int // retained messages and deletions that a standby may not store
 
 	// Of the record being applied.
 	sink    Sink
@@ -60,8 +62,14 @@ type State struct {
 	hits    []hit
 	fill    uint8 // of the fullest queue of an attached session that the frame being applied went to
 	gen     uint64
-	not     []ID     // peers that had the message before
-	effects uint64   // of the operation being applied, for the chain
+	not     []ID       // peers that had the message before
+	effects uint64     // of the operation being applied, for the chain
+	given   []*placing // that came with it and were not taken yet; nil: it came as it is
+	made    []*placing
+	plain   []spot // messages that every standby may store, while some may not be
+	broken  bool   // a placing was missing
+	entry   int    // that is applied; -1: none
+	opAt    int
 	last    uint64   // chain before it
 	grace   uint32   // for wills, of the promotion being applied, seconds
 	fanning bool     // a message meets its subscribers
