@@ -14,6 +14,7 @@ module "core" {
   peers        = var.peers
   link_sources = var.link_sources
   takeover     = var.takeover
+  hook         = var.hook
   settings     = var.settings
   backup       = var.backup
 

@@ -22,3 +22,8 @@ output "backup" {
   description = "The bucket for backups, if one was asked for."
   value       = one([for b in aws_s3_bucket.backup : b.bucket])
 }
+
+output "identities" {
+  description = "Who the nodes are to the cloud, for rights of your own: role names, service accounts, principals."
+  value       = [for r in aws_iam_role.node : r.name]
+}

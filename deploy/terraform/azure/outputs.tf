@@ -22,3 +22,8 @@ output "backup" {
   description = "The bucket for backups, if one was asked for."
   value       = one([for a in azurerm_storage_container.backup : a.id])
 }
+
+output "identities" {
+  description = "Who the nodes are to the cloud, for rights of your own: role names, service accounts, principals."
+  value       = [for i in azurerm_user_assigned_identity.node : i.principal_id]
+}

@@ -5,7 +5,7 @@ locals {
     name    = name
     region  = var.name
     unit    = local.witness ? "causeway-witness" : "causeway"
-    data    = local.witness ? "/var/lib/causeway-witness" : "/var/lib/causeway"
+    data    = local.data
     disk    = try(var.disks[local.cores[name].index], "")
     package = var.package
     store   = var.store

@@ -12,7 +12,10 @@ jq -e 'type == "object" and length > 0' "$new/.secret" >/dev/null || { echo "the
 # The names are ours, but not this machine's to trust.
 for name in $(jq -r 'keys[] | select(test("^[A-Za-z0-9][A-Za-z0-9._-]*$"))' "$new/.secret"); do
     jq -j --arg name "$name" '.[$name]' "$new/.secret" >"$new/$name"
-    case $name in *.yaml) sed -i "s/@NODE@/$NODE/; s/@ADDRESS@/$ADDRESS/" "$new/$name" ;; esac
+    case $name in
+    *.yaml) sed -i "s/@NODE@/$NODE/; s/@ADDRESS@/$ADDRESS/" "$new/$name" ;;
+    *-hook) chmod 700 "$new/$name" ;;
+    esac
     cmp -s "$new/$name" "/etc/causeway/$name" && continue
     chown causeway:causeway "$new/$name"
     mv "$new/$name" "/etc/causeway/$name"

@@ -43,11 +43,11 @@ locals {
 
   auth = merge(
     contains(var.devices.auth, "password") ? { password_file = "${local.etc}/users" } : {},
-  local.acl ? { acl_file = "${local.etc}/acl" } : {})
+  contains(local.optional, "acl") ? { acl_file = "${local.etc}/acl" } : {})
 
   common = {
     region   = var.name
-    data_dir = "/var/lib/causeway"
+    data_dir = local.data
     log      = { format = "json" }
   }
   serving = {
@@ -79,4 +79,5 @@ locals {
   cluster  = { join = { nodes = local.addresses }, gossip_key = "file:${local.etc}/gossip.key" }
   identity = { for name in local.secrets : name => { cert = "${local.etc}/${name}.pem", key = "${local.etc}/${name}-key.pem", ca = "${local.etc}/ca.pem" } }
   etc      = "/etc/causeway"
+  data     = local.witness ? "/var/lib/causeway-witness" : "/var/lib/causeway"
 }

@@ -1,16 +1,17 @@
 # One secret a node: all files below /etc/causeway that it needs, as one JSON object, so that it always gets a set that fits.
 
 locals {
-  acl = fileexists("${var.files}/acl")
+  optional = [for f in ["acl", "dns-login"] : f if fileexists("${var.files}/${f}")]
 
   shared = local.witness ? ["ca.pem"] : concat(["ca.pem", "gossip.key", "device.pem", "device-key.pem"],
     contains(var.devices.auth, "cert") ? ["devices-ca.pem"] : [],
     contains(var.devices.auth, "password") ? ["users"] : [],
-  local.acl ? ["acl"] : [])
+  local.optional)
 
   node_file_name = local.witness ? "witness.yaml" : "causeway.yaml"
   secret = { for name in local.secrets : name => jsonencode(merge(
     { for f in concat(local.shared, ["${name}.pem", "${name}-key.pem"]) : f => file("${var.files}/${f}") },
+    var.hook == null ? {} : { dns-hook = var.hook },
     { (local.node_file_name) = yamlencode(local.node_file[name]) },
   )) }
 

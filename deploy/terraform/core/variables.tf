@@ -92,7 +92,7 @@ variable "files" {
     Folder on the machine that runs terraform with what the nodes need to know in secret (docs/runbooks/first-region.md
     makes it): ca.pem, gossip.key, NAME.pem and NAME-key.pem of each core node (eu-1, eu-2, eu-3) and of the region
     (eu, for replicants), device.pem and device-key.pem for the devices' listener, and by devices.auth users or
-    devices-ca.pem; acl if there is one. It goes into the cloud's secret store and is in no state or plan.
+    devices-ca.pem; acl and dns-login if there are any. It goes into the cloud's secret store and is in no state or plan.
   E
   type        = string
 }
@@ -131,9 +131,15 @@ variable "link_sources" {
 }
 
 variable "takeover" {
-  description = "The blocks regions and takeover of the node file, as they are. Leave it out unless the binary knows them: a key it does not know stops a node."
+  description = "The keys regions and takeover of the node file, as they are there."
   type        = any
   default     = {}
+}
+
+variable "hook" {
+  description = "Text of a program that nodes get as /etc/causeway/dns-hook, for takeover.hooks.promote: the output hook of dns/aws."
+  type        = string
+  default     = null
 }
 
 variable "settings" {

@@ -22,3 +22,8 @@ output "backup" {
   description = "The bucket for backups, if one was asked for."
   value       = one([for b in google_storage_bucket.backup : b.name])
 }
+
+output "identities" {
+  description = "Who the nodes are to the cloud, for rights of your own: role names, service accounts, principals."
+  value       = [for a in google_service_account.node : a.email]
+}

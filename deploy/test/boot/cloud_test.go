@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -55,6 +56,7 @@ func cloud(dir string) http.Handler {
 	aws(mux, secret)
 	gcp(mux, secret)
 	azure(mux, secret)
+	route53(mux, dir)
 	return mux
 }
 
@@ -93,6 +95,20 @@ func aws(mux *http.ServeMux, secret tell) {
 			}
 			secret(w, strings.TrimPrefix(ask.SecretID, "causeway/"), func(s string) any { return map[string]string{"SecretString": s} })
 		}))))
+}
+
+// route53 notes what it is asked about a health check, signed by the machine's role, in the file route53.
+func route53(mux *http.ServeMux, dir string) {
+	mux.HandleFunc("/route53/2013-04-01/healthcheck/{id}", want("Authorization", "AWS4-HMAC-SHA256 Credential=AKID/", want("X-Amz-Security-Token", "session==",
+		func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, "route53"), fmt.Appendf(nil, "%s %s %s", r.Method, r.PathValue("id"), body), 0o600)
+			}
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+			}
+		})))
 }
 
 // gcp: a token of the service account and the newest version's payload.

@@ -20,9 +20,9 @@ const (
 	metadata = "169.254.169.254"
 )
 
-func newLAN(t *testing.T) *lan {
+func newLAN(t *testing.T, name string) *lan {
 	t.Helper()
-	l := &lan{t, fmt.Sprintf("cwboot%d", os.Getpid())}
+	l := &lan{t, fmt.Sprintf("cwboot%d-%s", os.Getpid(), name)}
 	l.addNS(l.ns)
 	run(t, "ip", "-n", l.ns, "link", "add", "br0", "type", "bridge")
 	for _, addr := range []string{gateway + "/20", metadata + "/32"} {

@@ -39,7 +39,7 @@ func disk(t *testing.T, name string) (device string) {
 func (m *machine) boot(script string) {
 	m.t.Helper()
 	dir := m.t.TempDir()
-	m.cgroup = filepath.Join(cgroupRoot(m.t), fmt.Sprintf("causeway-boot-%d-%s", os.Getpid(), m.name))
+	m.cgroup = filepath.Join(cgroupRoot(m.t), m.ns)
 	if err := os.MkdirAll(m.cgroup, 0o755); err != nil {
 		m.t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"text/template"
 
@@ -34,11 +35,14 @@ func TestRegion_FromUserData(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("machines are made of namespaces, which needs root: run the test as root, or leave it out with -skip TestRegion_FromUserData")
 	}
+	t.Parallel()
 	r := newRegion(t)
 	t.Run("unit", r.unit)
 	r.await("three votes", r.whole)
 	r.balancer()
 	t.Run("device", r.device)
+	t.Run("takeover", r.takeover)
+	t.Run("hook", r.hook)
 	t.Run("renewal", r.renewal)
 	t.Run("replace refused", r.replaceRefused)
 	t.Run("replace", r.replace)
@@ -47,8 +51,8 @@ func TestRegion_FromUserData(t *testing.T) {
 
 func newRegion(t *testing.T) *region {
 	r := &region{t: t, cloud: t.TempDir(), files: operatorFiles(t), machines: map[string]*machine{}, boot: map[string]string{}}
-	sum := buildPackage(t, r.cloud)
-	r.lan = newLAN(t)
+	sum := putPackage(t, r.cloud)
+	r.lan = newLAN(t, "region")
 	startCloud(r.lan, r.cloud)
 	names, disks := []string{"eu-1", "eu-2", "eu-3"}, []string{}
 	for _, name := range names {
@@ -86,16 +90,25 @@ func operatorFiles(t *testing.T) string {
 	return dir
 }
 
-// buildPackage makes the Debian package and returns its sum.
-func buildPackage(t *testing.T, dir string) string {
-	t.Helper()
-	out := t.TempDir()
+// debian is the package, built once.
+var debian = sync.OnceValues(func() ([]byte, error) {
+	out, err := os.MkdirTemp("", "causeway-boot-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(out)
 	cmd := exec.Command("../../../scripts/release", out)
 	cmd.Env = append(os.Environ(), "ARCHS="+runtime.GOARCH, "VERSION=v0.0.1")
 	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("scripts/release: %v\n%s", err, text)
+		return nil, fmt.Errorf("scripts/release: %w\n%s", err, text)
 	}
-	deb, err := os.ReadFile(filepath.Join(out, "causeway_v0.0.1_"+runtime.GOARCH+".deb"))
+	return os.ReadFile(filepath.Join(out, "causeway_v0.0.1_"+runtime.GOARCH+".deb"))
+})
+
+// putPackage puts the Debian package into dir and returns its sum.
+func putPackage(t *testing.T, dir string) string {
+	t.Helper()
+	deb, err := debian()
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "causeway.deb"), deb, 0o600)
 	}

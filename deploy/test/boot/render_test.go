@@ -2,6 +2,7 @@ package boot
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +16,8 @@ type rendered struct {
 	Secret map[string]string
 }
 
-// render applies the module core, which needs no cloud, with one store's script.
-func render(t *testing.T, files, packageSum, store string, disks []string) rendered {
+// render applies the module core, which needs no cloud, with one store's script. More variables win.
+func render(t *testing.T, files, packageSum, store string, disks []string, more ...map[string]any) rendered {
 	t.Helper()
 	if _, err := exec.LookPath("terraform"); err != nil {
 		t.Fatal("terraform is missing: install terraform 1.11 or newer")
@@ -34,8 +35,8 @@ func render(t *testing.T, files, packageSum, store string, disks []string) rende
 		"store": store, "limit": 25000, "disks": disks, "balancer": map[string]any{"proxy": true, "notice": "1s"},
 	}
 	module := map[string]any{"source": core}
-	for name, value := range variables {
-		module[name] = value
+	for _, set := range append([]map[string]any{variables}, more...) {
+		maps.Copy(module, set)
 	}
 	root := map[string]any{"module": map[string]any{"core": module}, "output": map[string]any{
 		"all": map[string]any{"value": map[string]string{"Boot": "${module.core.boot}", "Secret": "${module.core.secret}"}, "sensitive": true}}}

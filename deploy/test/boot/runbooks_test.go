@@ -20,9 +20,10 @@ func TestRunbooks(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("machines are made of namespaces, which needs root: run the test as root, or leave it out with -skip TestRunbooks")
 	}
+	t.Parallel()
 	office := t.TempDir()
-	buildPackage(t, office)
-	l := newLAN(t)
+	putPackage(t, office)
+	l := newLAN(t, "runbooks")
 	for name, address := range map[string]string{"eu-1": "10.77.0.11", "eu-2": "10.77.0.12", "eu-3": "10.77.0.13", "eu-4": "10.77.0.14", "us-1": "10.77.0.21", "plant-12": "10.77.0.31"} {
 		m := &machine{t: t, name: name, ns: l.attach(name, address)}
 		m.boot("")

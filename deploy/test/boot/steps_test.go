@@ -1,10 +1,12 @@
 package boot
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -53,6 +55,52 @@ func (r *region) mosquitto(t *testing.T, program string, args ...string) string 
 		return nil
 	})
 	return got
+}
+
+// takeover: what the module renders of peers, standbys and a witness is a node file that the binary takes.
+func (r *region) takeover(t *testing.T) {
+	out := render(t, r.files, strings.Repeat("0", 64), "", []string{"", "", ""}, map[string]any{
+		"peers":  map[string]any{"us": map[string]any{"dial": []string{"udp://192.0.2.1:7444"}, "never": []string{"pii/#"}, "prefix": "us/"}},
+		"backup": true,
+		"takeover": map[string]any{
+			"regions": []any{map[string]any{"name": "eu"}, map[string]any{"name": "us", "standby_of": []string{"eu"}},
+				map[string]any{"name": "w1", "witness": true, "dial": []string{"udp://192.0.2.2:7444"}}},
+			"takeover": map[string]any{"mode": "auto"},
+		},
+	})
+	var files map[string]string
+	if err := json.Unmarshal([]byte(out.Secret["eu-1"]), &files); err != nil {
+		t.Fatal(err)
+	}
+	m := r.machines["eu-1"]
+	m.write("/tmp/takeover.yaml", files["causeway.yaml"])
+	m.run("causeway", "config", "validate", "--config", "/tmp/takeover.yaml")
+}
+
+// hook: the program for takeover.hooks.promote, by the node's user, takes a region out of the name and puts it back.
+func (r *region) hook(t *testing.T) {
+	text, err := os.ReadFile("../../terraform/dns/aws/hook.sh.tftpl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	loop := regexp.MustCompile(`(?s)%{ for .* endfor ~}\n`)
+	script := strings.NewReplacer("${endpoint}", "http://"+metadata+"/route53").Replace(loop.ReplaceAllString(string(text), "us) check=check-us ;;\n"))
+	m := r.machines["eu-1"]
+	m.write("/etc/causeway/dns-hook", script)
+	m.run("sh", "-c", "chown causeway: /etc/causeway/dns-hook && chmod 700 /etc/causeway/dns-hook")
+	for _, tc := range []struct{ event, says, got string }{
+		{`{"event":"promote","home":"us","region":"eu","host":"eu","epoch":2,"dry_run":true}`, "would take us out", "GET check-us "},
+		{`{"event":"promote","home":"us","region":"eu","host":"eu","epoch":2,"dry_run":false}`, "us is out of the name: true", "<Inverted>true</Inverted><Disabled>true</Disabled>"},
+		{`{"event":"promote","home":"us","region":"us","host":"us","epoch":3,"dry_run":false}`, "us is out of the name: false", "<Inverted>false</Inverted><Disabled>false</Disabled>"},
+		{`{"event":"promote","home":"ap","region":"eu","host":"eu","epoch":2,"dry_run":false}`, "not in the name", ""},
+	} {
+		_ = os.Remove(filepath.Join(r.cloud, "route53"))
+		out := m.run("runuser", "-u", "causeway", "--", "sh", "-c", "echo '"+tc.event+"' | /etc/causeway/dns-hook")
+		asked, _ := os.ReadFile(filepath.Join(r.cloud, "route53"))
+		if !strings.Contains(out, tc.says) || !strings.Contains(string(asked), tc.got) || (tc.got == "") != (len(asked) == 0) {
+			t.Errorf("%s: it says %q and asked %q", tc.event, out, asked)
+		}
+	}
 }
 
 // renewal: a certificate that is new in the store is at the node after the timer's next run, without a restart.

@@ -97,10 +97,19 @@ run "takeover_is_off_unless_asked_for" {
 
 run "takeover" {
   command = plan
-  variables { takeover = { regions = { us = { vote = true } }, takeover = { mode = "manual" } } }
+  variables { takeover = { regions = [{ name = "eu" }], takeover = { mode = "manual" } } }
   assert {
     condition     = yamldecode(jsondecode(output.secret["eu-1"])["causeway.yaml"]).takeover.mode == "manual"
     error_message = "takeover and regions go into the node file as they are"
+  }
+}
+
+run "hook" {
+  command = plan
+  variables { hook = "#!/bin/sh" }
+  assert {
+    condition     = jsondecode(output.secret["eu-1"])["dns-hook"] == "#!/bin/sh"
+    error_message = "nodes get the hook as a file"
   }
 }
 

@@ -1,5 +1,5 @@
 # Three regions in three clouds, each linked with both others, and a witness for who hosts a home. us is private: it dials the
-# others, and devices reach it from inside. witness and takeover wait for a binary that knows them: var.takeover is off.
+# others, and devices reach it from inside. With var.takeover us is the standby of eu, and a witness in a fourth place votes.
 
 terraform {
   required_version = ">= 1.11"
@@ -44,8 +44,10 @@ variable "takeover" {
 }
 
 locals {
+  voters = [{ name = "eu" }, { name = "us", standby_of = ["eu"] }, { name = "ap", vote = false }]
+  # The regions dial the witness; it is told of itself without.
   takeover = { for key, value in {
-    regions  = { eu = { vote = true }, us = { vote = true, standby_of = ["eu"] }, ap = { vote = true }, w1 = { witness = true } }
+    regions  = concat(local.voters, [{ name = "w1", witness = true, dial = one(module.witness[*].link.dial) }])
     takeover = { mode = "manual" }
   } : key => value if var.takeover }
 }
@@ -112,7 +114,7 @@ module "witness" {
   cores    = { machine = "e2-small", disk_gib = 10 }
   package  = var.package
   files    = "${path.root}/files/w1"
-  takeover = local.takeover
+  takeover = { regions = concat(local.voters, [{ name = "w1", witness = true }]) }
 }
 
 output "devices" {

@@ -32,4 +32,8 @@ run "witness" {
     condition     = length(module.witness) == 1 && module.witness[0].devices == null
     error_message = "a witness serves no devices"
   }
+  assert {
+    condition     = length(module.witness[0].link.dial) == 2
+    error_message = "the regions dial the witness, which has one node"
+  }
 }
