@@ -81,7 +81,11 @@ func (m *machine) kill() {
 	m.cmd = nil
 	// The kernel takes a moment to end all of them, and a folder of processes cannot be removed.
 	m.await("its processes are gone", func() error {
-		return exec.Command("find", m.cgroup, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";").Run()
+		out, _ := exec.Command("find", m.cgroup, "-depth", "-type", "d", "-delete").CombinedOutput()
+		if _, err := os.Stat(m.cgroup); err == nil {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
 	})
 }
 
