@@ -36,6 +36,7 @@ func (a *App) newAgent() error {
 		return err
 	}
 	a.deciding = &deciding{Agent: decides, at: a.book.at}
+	a.aside = &asideCopies{a: a}
 	return nil
 }
 
@@ -48,14 +49,6 @@ func (a *App) runAgent(ctx context.Context) error {
 	}()
 	defer func() { <-noted }()
 	return runWhile(ctx, a.book.leads, a.deciding.Run)
-}
-
-// answer answers other regions and witnesses.
-func (a *App) answer(_ context.Context, region string, kind byte, request []byte) ([]byte, error) {
-	if kind != agent.Kind {
-		return nil, errors.New("this version does not know that kind of question")
-	}
-	return a.votes.Answer(region, kind, request)
 }
 
 // heard notes an epoch that a region says is in force.

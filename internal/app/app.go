@@ -73,6 +73,7 @@ type App struct {
 	votes    *agent.Votes
 	deciding *deciding
 	aside    aside // nil: nothing is ever set aside
+	assembly assembly
 }
 
 // New builds a node from its configuration. It reads files and binds the device

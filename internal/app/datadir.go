@@ -47,6 +47,16 @@ func (d *dataDir) home(folder string) (string, error) {
 	return d.dir.Home(folder)
 }
 
+// path is where a folder of the directory is.
+func (d *dataDir) path(folder string) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.dir == nil {
+		return "", errNoDir
+	}
+	return d.dir.FS().PathJoin(d.dir.Path(), folder), nil
+}
+
 func (d *dataDir) close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

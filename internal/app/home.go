@@ -90,6 +90,7 @@ func (h *homeService) services() []service {
 		{name("isolation"), h.watchIsolation, h.siblings != nil},
 		{"link port", h.a.runEndpoint, h.own() && h.a.shared()},
 		{name("links"), h.runLinks, h.links != nil},
+		{name("set aside"), h.watchRetired, takeoverConfigured(h.a.cfg) && !h.a.replicant()},
 		{name("shipping"), h.watchShipping, h.links != nil && takeoverConfigured(h.a.cfg)},
 	}
 }
