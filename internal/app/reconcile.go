@@ -240,10 +240,20 @@ func (s *asideCopies) Divergence(ctx context.Context, id string) (admin.Divergen
 	}
 	d.Sessions = []admin.DivergenceCount{{Name: "created only here", Count: x.Sessions}, {Name: "references of devices that were connected at the end", Count: x.Attached}}
 	if x.Oldest != 0 {
-		oldest := time.Now().Add(x.Oldest.Sub(x.Until)).UTC()
-		d.Oldest = &oldest
+		d.Oldest = s.a.wallOf(home.ID(id), x.Oldest)
 	}
 	return d, nil
+}
+
+// wallOf turns a time of a home into one on the wall, as its copy in force counts.
+func (a *App) wallOf(id home.ID, t home.Time) *time.Time {
+	for _, h := range a.homes {
+		if now := h.Now(); h.id == id && now != 0 {
+			at := time.Now().Add(t.Sub(now)).UTC()
+			return &at
+		}
+	}
+	return nil
 }
 
 // Reconcile implements aside.

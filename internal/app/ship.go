@@ -50,6 +50,8 @@ func linkError(err error) error {
 // standby is the copy as it takes what is shipped. It implements link.Standby.
 type standby struct{ h *homeService }
 
+// Position is zero of a copy that was superseded: all that it has is kept aside, so it
+// may be replaced.
 func (s standby) Position() (home.CopyPosition, error) {
 	r := s.h.current()
 	if r == nil {
