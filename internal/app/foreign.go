@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"causeway/broker/packet"
 	"causeway/internal/config"
@@ -40,9 +41,19 @@ func (h *homeService) gateway() func() bool {
 	}
 	return func() bool {
 		r := h.current()
-		return r != nil && r.Leads() && (r.Fresh() || r.Hosting() && !h.leased())
+		switch {
+		case r == nil || !r.Leads():
+			return false
+		case !r.Hosting(): // it speaks for no session, and is told by the leader's freshness all the same
+			return r.FreshWithin(followFresh)
+		}
+		return r.Fresh() || !h.leased()
 	}
 }
+
+// followFresh is how old may be what the leader of a copy that stands by knows of its
+// group: as old as where the home is served.
+const followFresh = 300 * time.Millisecond
 
 func (a *App) runForeign(ctx context.Context) error { return a.home.runAtLeader(ctx, a.foreign.Run) }
 
