@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/link/wire"
 )
 
@@ -19,7 +20,7 @@ const maxOpenings = 64
 type accepting struct {
 	e        *Endpoint
 	over     *tcpTransport
-	all      *group        // what relayed tunnels run in
+	all      *group.Group  // what relayed tunnels run in
 	openings chan struct{} // under way
 	shakes   chan struct{} // handshakes over TCP under way
 }
@@ -101,7 +102,7 @@ func (a *accepting) tcp(ctx context.Context, tr *tcpTransport) error {
 func (e *Endpoint) serveAccepted(ctx context.Context, c conn, opened func()) {
 	openCtx, cancel := context.WithTimeout(ctx, e.o.DialTimeout)
 	var t *tunnel
-	err := protect(func() (err error) {
+	err := group.Protect(func() (err error) {
 		t, err = e.acceptOpening(openCtx, c)
 		return err
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"causeway/internal/group"
 	"causeway/link/wire"
 )
 
@@ -35,7 +36,7 @@ func (s *shippedAcks) take(record uint64, a wire.Ack) {
 	defer s.mu.Unlock()
 	s.next, s.record = a, record
 	s.say()
-	wake(s.fresh)
+	group.Wake(s.fresh)
 }
 
 // say tells what is committed, and what of that the standby has. It is called with mu held.

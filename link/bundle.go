@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/link/wire"
 )
 
@@ -148,7 +149,7 @@ func (b *bundle) serve(m *strand) {
 		b.opened(m)
 		go func() {
 			defer b.closed(m)
-			if err := protect(func() error { return b.order.read(s, b.begun) }); err != nil {
+			if err := group.Protect(func() error { return b.order.read(s, b.begun) }); err != nil {
 				b.fail(err)
 			}
 		}()

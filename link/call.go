@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/link/wire"
 )
 
@@ -125,7 +126,7 @@ func (t *tunnel) answerCall(ctx context.Context, r io.Reader, kind byte) (code b
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	err = protect(func() (err error) {
+	err = group.Protect(func() (err error) {
 		answer, err = fn(ctx, t.remote.Region, kind, request)
 		return err
 	})

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link/wire"
 )
@@ -158,7 +159,7 @@ func (t *tunnel) sendCanaries(ctx context.Context) error {
 		if !p.canaries.underWay(t.st, p.config().ID) {
 			_, _ = t.sendCanary(ctx) // it shows in the age
 		}
-		if pause(ctx, every) != nil {
+		if group.Pause(ctx, every) != nil {
 			return nil
 		}
 	}

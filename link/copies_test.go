@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -55,7 +56,7 @@ func (s *testSource) Tail(ctx context.Context, _ string, after home.CopyPosition
 		if len(list) > 1 {
 			break
 		}
-		if err := pause(ctx, time.Millisecond); err != nil {
+		if err := group.Pause(ctx, time.Millisecond); err != nil {
 			return nil, err
 		}
 	}
@@ -142,7 +143,7 @@ func newStandby(id string) *standby {
 
 func (s *standby) run(ctx context.Context) {
 	defer close(s.done)
-	for pause(ctx, s.delay) == nil {
+	for group.Pause(ctx, s.delay) == nil {
 		s.mu.Lock()
 		if s.idle {
 			s.mu.Unlock()
@@ -218,7 +219,7 @@ func (s *standby) Append(ctx context.Context, list []home.Shipment) error {
 	}
 	for len(s.taken) > maxTaken {
 		s.mu.Unlock()
-		err := pause(ctx, time.Millisecond)
+		err := group.Pause(ctx, time.Millisecond)
 		s.mu.Lock()
 		if err != nil {
 			return err
@@ -263,7 +264,7 @@ func (k *testSink) After() []byte { return k.after }
 
 func (k *testSink) Put(ctx context.Context, chunk []byte) error {
 	if k.s.slow > 0 {
-		if err := pause(ctx, k.s.slow); err != nil {
+		if err := group.Pause(ctx, k.s.slow); err != nil {
 			return err
 		}
 	}
@@ -302,7 +303,7 @@ func (k *testSink) Finish(context.Context) error {
 type standbyHome struct{ *standby }
 
 func (h standbyHome) Propose(home.Op, func(home.Outcome, error)) error { return errStopped }
-func (h standbyHome) Room(ctx context.Context) error                   { return pause(ctx, time.Second) }
+func (h standbyHome) Room(ctx context.Context) error                   { return group.Pause(ctx, time.Second) }
 func (h standbyHome) State() *home.State {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/link/wire"
 )
 
@@ -148,7 +149,7 @@ func (t *tunnel) fitDetour(ctx context.Context, m *metered) error {
 	defer t.wish(false)
 	s := stay{beat: beat}
 	eye := observer{held: &m.held, handed: &m.handed, stats: m.stats, size: func() int { return 1 }, at: time.Now()}
-	for pause(ctx, lookEvery) == nil {
+	for group.Pause(ctx, lookEvery) == nil {
 		goesOn := s.look(time.Now(), eye.look())
 		if s.good {
 			t.p.wishes.good()
@@ -165,7 +166,7 @@ func (t *tunnel) fitDetour(ctx context.Context, m *metered) error {
 func (t *tunnel) wish(tcp bool) {
 	t.wishTCP.Store(tcp)
 	t.out.connections(1, tcp)
-	wake(t.p.changed)
+	group.Wake(t.p.changed)
 }
 
 // heardWish takes what the peer needs.
@@ -174,9 +175,9 @@ func (t *tunnel) heardWish(m *wire.Connections) {
 	t.peerTCP.Store(m.TCP)
 	if m.TCP && t.dialled && t.c.network() == overUDP && time.Since(t.heardAt) >= detourTook {
 		t.heardAt = time.Now() // a try costs a dial and a line in the log, whoever asks how often
-		wake(t.detour)
+		group.Wake(t.detour)
 	}
-	wake(t.p.changed)
+	group.Wake(t.p.changed)
 }
 
 // stays says that a tunnel over TCP is where one side wants it.
@@ -191,7 +192,7 @@ func (t *tunnel) considerDetour(w *width, rtt time.Duration, n int) {
 		return
 	}
 	if t.dialled {
-		wake(t.detour)
+		group.Wake(t.detour)
 		return
 	}
 	t.out.connections(n, true)

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -45,15 +46,15 @@ func (e *Endpoint) Run(ctx context.Context) error {
 		return err
 	}
 	e.transport.Store(tr)
-	g := newGroup(ctx)
+	g := group.New(ctx)
 	a := &accepting{e: e, over: tr.tcp, all: g, openings: make(chan struct{}, maxOpenings), shakes: make(chan struct{}, maxOpenings)}
 	e.accepting.Store(a)
-	g.do(func(ctx context.Context) error { return a.quic(ctx, tr.quic) })
+	g.Do(func(ctx context.Context) error { return a.quic(ctx, tr.quic) })
 	if tr.tcp.listener != nil {
-		g.do(func(ctx context.Context) error { return a.tcp(ctx, tr.tcp) })
+		g.Do(func(ctx context.Context) error { return a.tcp(ctx, tr.tcp) })
 	}
 	e.wakeAll()
-	err = g.wait()
+	err = g.Wait()
 	e.accepting.Store(nil)
 	e.transport.Store(nil)
 	tr.close()
@@ -108,7 +109,7 @@ func (e *Endpoint) all() []*Manager {
 // wakeAll makes every link try again.
 func (e *Endpoint) wakeAll() {
 	for _, p := range e.links() {
-		wake(p.changed)
+		group.Wake(p.changed)
 	}
 }
 

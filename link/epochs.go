@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link/wire"
 )
@@ -97,7 +98,7 @@ func (p *peer) superseded(by home.Epoch) {
 	if t != nil && t.purpose == wire.PurposeLink && homeEpoch(t.remote.Epoch).Compare(by) < 0 {
 		t.close(wire.GoodbyeSuperseded, "home "+string(p.config().ID)+" is at epoch "+by.String())
 	}
-	wake(p.changed)
+	group.Wake(p.changed)
 }
 
 // announcePoll is how often is looked what homes this region hosts.
@@ -114,7 +115,7 @@ func (t *tunnel) announce(ctx context.Context) error {
 			told = now
 			t.out.hosts(wire.Hosts{Homes: now})
 		}
-		if pause(ctx, announcePoll) != nil {
+		if group.Pause(ctx, announcePoll) != nil {
 			return nil
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link/wire"
 	"causeway/routing"
@@ -74,7 +75,7 @@ func (h *heeder) known(ctx context.Context) error {
 		if _, ok := h.state().Peer(h.id()); ok {
 			return nil
 		}
-		if err := pause(ctx, unknownPeerPoll); err != nil {
+		if err := group.Pause(ctx, unknownPeerPoll); err != nil {
 			return err
 		}
 	}

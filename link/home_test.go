@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -118,10 +119,10 @@ func (h *testHome) run() {
 			return
 		}
 		if h.delay > 0 {
-			_ = pause(h.ctx, h.delay)
+			_ = group.Pause(h.ctx, h.delay)
 		}
 		if h.ctx.Err() != nil {
-			wake(h.arrived)
+			group.Wake(h.arrived)
 			continue
 		}
 		h.commit()
@@ -195,12 +196,12 @@ func (h *testHome) enqueue(op home.Op, done func(home.Outcome, error)) error {
 		return errFull
 	}
 	h.pending = append(h.pending, proposal{op, done})
-	wake(h.arrived)
+	group.Wake(h.arrived)
 	return nil
 }
 
 func (h *testHome) Room(ctx context.Context) error {
-	if err := pause(ctx, time.Millisecond); err != nil {
+	if err := group.Pause(ctx, time.Millisecond); err != nil {
 		return err
 	}
 	return h.ctx.Err()
@@ -248,7 +249,7 @@ func (h *testHome) hold(on bool) {
 	h.mu.Lock()
 	h.held = on
 	h.mu.Unlock()
-	wake(h.arrived)
+	group.Wake(h.arrived)
 }
 
 func (h *testHome) stop() [][]byte {

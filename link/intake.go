@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link/wire"
 )
@@ -72,7 +73,7 @@ func (t *tunnel) tellPosition(ctx context.Context) error {
 			k.at = at
 			k.mu.Unlock()
 			t.out.shipAck(wire.ShipAck{At: wirePosition(at)})
-			if pause(ctx, positionPause) != nil {
+			if group.Pause(ctx, positionPause) != nil {
 				return nil
 			}
 			wait, cancel := context.WithTimeout(ctx, positionEvery)
@@ -89,7 +90,7 @@ func (t *tunnel) tellPosition(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil && pause(ctx, shipLook) != nil {
+		if err != nil && group.Pause(ctx, shipLook) != nil {
 			return nil
 		}
 	}

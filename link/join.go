@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/link/wire"
 )
 
@@ -34,7 +35,7 @@ func (t *tunnel) fitBundle(ctx context.Context, b *bundle) error {
 	defer func() { t.p.lastWidth = lastWidth{w.n, time.Now()} }()
 	eye := observer{held: &b.held, handed: &b.handed, stats: b.stats, size: b.size, at: time.Now()}
 	told := 1
-	for pause(ctx, lookEvery) == nil {
+	for group.Pause(ctx, lookEvery) == nil {
 		n := w.look(time.Now(), eye.look())
 		if n != told && !t.dialled {
 			t.out.connections(n, false)
@@ -166,7 +167,7 @@ func askToJoin(ctx context.Context, c conn, token wire.JoinToken) error {
 func (e *Endpoint) serveJoin(ctx context.Context, c conn) {
 	ctx, cancel := context.WithTimeout(ctx, e.o.DialTimeout)
 	defer cancel()
-	err := protect(func() error { return e.acceptJoin(ctx, c) })
+	err := group.Protect(func() error { return e.acceptJoin(ctx, c) })
 	if err == nil {
 		return
 	}

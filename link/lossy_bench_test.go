@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link/wire"
 	"causeway/test/lab"
@@ -106,7 +107,7 @@ func (h *benchHome) feed(ctx context.Context, b *testing.B) {
 	rng := rand.NewChaCha8([32]byte{1})
 	for i := 0; ctx.Err() == nil; i++ {
 		if i%256 == 0 {
-			for h.m.Status()[0].LagMessages > backlog && pause(ctx, time.Millisecond) == nil {
+			for h.m.Status()[0].LagMessages > backlog && group.Pause(ctx, time.Millisecond) == nil {
 				continue
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link/wire"
 )
@@ -144,7 +145,7 @@ func (m *Manager) arrange() {
 		keep(linkKey{wire.PurposeShip, m.id, region}, Peer{ID: m.id, Region: region, Compress: wire.CodecZstd})
 	}
 	m.peers.Store(&next)
-	wake(m.changed)
+	group.Wake(m.changed)
 }
 
 // configuration is what Reconfigure was given last. It is not changed.
@@ -256,7 +257,7 @@ func (m *Manager) Spooled(id home.ID) {
 // Wanted says that what this home wants of its peers changed: part of home.Sink.
 func (m *Manager) Wanted() {
 	for _, p := range *m.peers.Load() {
-		wake(p.wanted)
+		group.Wake(p.wanted)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/link/wire"
 )
 
@@ -74,7 +75,7 @@ func (o *outbox) ack(a wire.Ack) {
 	o.acks[lane{a.Source, a.Class}] = a
 	o.bound()
 	o.mu.Unlock()
-	wake(o.ready)
+	group.Wake(o.ready)
 }
 
 func (o *outbox) cursor(c wire.Cursor) {
@@ -82,13 +83,13 @@ func (o *outbox) cursor(c wire.Cursor) {
 	o.cursors[lane{c.Source, c.Class}] = c
 	o.bound()
 	o.mu.Unlock()
-	wake(o.ready)
+	group.Wake(o.ready)
 }
 
 // bound is called with mu held.
 func (o *outbox) bound() {
 	if len(o.acks)+len(o.cursors) > maxUnsaid {
-		wake(o.over)
+		group.Wake(o.over)
 	}
 }
 
@@ -106,56 +107,56 @@ func (o *outbox) ask(r wire.InterestRequest) {
 	o.mu.Lock()
 	o.request = &r
 	o.mu.Unlock()
-	wake(o.ready)
+	group.Wake(o.ready)
 }
 
 func (o *outbox) question(q wire.Question) {
 	o.mu.Lock()
 	o.asked = &q
 	o.mu.Unlock()
-	wake(o.ready)
+	group.Wake(o.ready)
 }
 
 func (o *outbox) answer(a wire.Answer) {
 	o.mu.Lock()
 	o.told = &a
 	o.mu.Unlock()
-	wake(o.ready)
+	group.Wake(o.ready)
 }
 
 func (o *outbox) connections(n int, tcp bool) {
 	o.mu.Lock()
 	o.want = &wire.Connections{Want: uint64(n), TCP: tcp}
 	o.mu.Unlock()
-	wake(o.ready)
+	group.Wake(o.ready)
 }
 
 func (o *outbox) hosts(h wire.Hosts) {
 	o.mu.Lock()
 	o.homes = &h
 	o.mu.Unlock()
-	wake(o.ready)
+	group.Wake(o.ready)
 }
 
 func (o *outbox) shipAt(a wire.ShipAt) {
 	o.mu.Lock()
 	o.stands = &a
 	o.mu.Unlock()
-	wake(o.ready)
+	group.Wake(o.ready)
 }
 
 func (o *outbox) shipFrom(f wire.ShipFrom) {
 	o.mu.Lock()
 	o.from = &f
 	o.mu.Unlock()
-	wake(o.ready)
+	group.Wake(o.ready)
 }
 
 func (o *outbox) shipAck(a wire.ShipAck) {
 	o.mu.Lock()
 	o.shipped = &a
 	o.mu.Unlock()
-	wake(o.ready)
+	group.Wake(o.ready)
 }
 
 // take returns what waits, in wire form.
@@ -195,7 +196,7 @@ func (o *outbox) writeTo(w io.Writer, counts *counters) func(context.Context) er
 			}
 			counts.acksOut.Add(uint64(acks))
 			if acks > 0 {
-				if pause(ctx, ackEvery) != nil {
+				if group.Pause(ctx, ackEvery) != nil {
 					return nil
 				}
 			}

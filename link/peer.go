@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link/wire"
 )
@@ -55,11 +56,11 @@ type peer struct {
 	classes atomic.Int32
 	up      atomic.Bool // state == Up, for forward
 
-	udpBlocked atomic.Bool // the last tunnel that we dialled is not on UDP
-	wishes     wishes      // for a detour over TCP
-	lastWidth  lastWidth   // owned by the tunnel that is served
-	probing    backoff     // between probes of a better network; owned by run
-	round      int         // of dials; likewise
+	udpBlocked atomic.Bool   // the last tunnel that we dialled is not on UDP
+	wishes     wishes        // for a detour over TCP
+	lastWidth  lastWidth     // owned by the tunnel that is served
+	probing    group.Backoff // between probes of a better network; owned by run
+	round      int           // of dials; likewise
 
 	canaries canaries
 	testing  sync.Mutex // held by a test
@@ -95,7 +96,7 @@ func newPeer(m *Manager, k linkKey, cfg Peer) *peer {
 	case k.purpose == wire.PurposeShip:
 		p.takes = newIntake()
 	}
-	p.probing = backoff{least: m.ep.o.ProbeFirst, most: m.ep.o.ProbeMost}
+	p.probing = group.Backoff{Least: m.ep.o.ProbeFirst, Most: m.ep.o.ProbeMost}
 	p.live.init(m.o.LiveQueue, m.o.LiveBytes)
 	p.cfg.Store(&cfg)
 	return p
@@ -105,20 +106,20 @@ func (p *peer) config() *Peer { return p.cfg.Load() }
 
 func (p *peer) configure(cfg Peer) {
 	p.cfg.Store(&cfg)
-	wake(p.changed)
-	wake(p.wanted)
+	group.Wake(p.changed)
+	group.Wake(p.wanted)
 }
 
 // keepRunning runs the link until ctx ends. A panic costs this link a pause.
 func (p *peer) keepRunning(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := protect(func() error {
+		err := group.Protect(func() error {
 			p.run(ctx)
 			return nil
 		})
 		if err != nil {
 			p.log.Error("the link failed and is started again", "reason", err)
-			_ = pause(ctx, dialMost)
+			_ = group.Pause(ctx, dialMost)
 		}
 	}
 }
@@ -130,20 +131,20 @@ func (p *peer) run(ctx context.Context) {
 	defer serving.Wait()
 	defer p.stop()
 	serve := func(t *tunnel) { serving.Go(func() { p.serve(ctx, t) }) }
-	wait := backoff{least: dialLeast, most: dialMost}
+	wait := group.Backoff{Least: dialLeast, Most: dialMost}
 	for ctx.Err() == nil {
 		if t := p.current(); t != nil {
 			p.watch(ctx, t, serve)
 			if time.Since(t.began) > stableFor {
-				wait.reset()
+				wait.Reset()
 			} else if p.current() == nil {
-				_ = pause(ctx, wait.wait())
+				_ = group.Pause(ctx, wait.Wait())
 			}
 			continue
 		}
 		if err := p.mayDial(); err != nil {
 			p.setDown(err)
-			_ = pause(ctx, gatewayPoll)
+			_ = group.Pause(ctx, gatewayPoll)
 			continue
 		}
 		if p.m.ep.transport.Load() == nil || len(p.candidates()) == 0 {
@@ -166,7 +167,7 @@ func (p *peer) run(ctx context.Context) {
 }
 
 // dialFailed waits for the next attempt.
-func (p *peer) dialFailed(ctx context.Context, err error, wait *backoff) {
+func (p *peer) dialFailed(ctx context.Context, err error, wait *group.Backoff) {
 	p.setDown(err)
 	if ctx.Err() != nil {
 		return
@@ -175,7 +176,7 @@ func (p *peer) dialFailed(ctx context.Context, err error, wait *backoff) {
 	if p.key.purpose == wire.PurposeDrain && isRefused(err, wire.GoodbyeRole, wire.GoodbyeUnknownPeer) {
 		p.m.exhausted(p.key)
 	}
-	timer := time.NewTimer(wait.wait())
+	timer := time.NewTimer(wait.Wait())
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -189,7 +190,7 @@ func (p *peer) dialFailed(ctx context.Context, err error, wait *backoff) {
 func (p *peer) watch(ctx context.Context, t *tunnel, serve func(*tunnel)) {
 	defer func() {
 		if t.c.network() == overUDP && time.Since(t.began) > provenFor {
-			p.probing.reset()
+			p.probing.Reset()
 		}
 	}()
 	probe := time.NewTimer(never)
@@ -198,7 +199,7 @@ func (p *peer) watch(ctx context.Context, t *tunnel, serve func(*tunnel)) {
 	for {
 		if !planned && !t.stays() && len(better(t.c.network(), p.candidates())) > 0 {
 			planned = true
-			probe.Reset(p.probing.wait())
+			probe.Reset(p.probing.Wait())
 		}
 		select {
 		case <-t.ended:
@@ -245,7 +246,7 @@ func (p *peer) probe(ctx context.Context, t *tunnel) (*tunnel, error) {
 	go func() {
 		select {
 		case <-t.ended:
-			_ = pause(ctx, probeGrace)
+			_ = group.Pause(ctx, probeGrace)
 			cancel()
 		case <-ctx.Done():
 		}
@@ -275,7 +276,7 @@ func (p *peer) adopt(t *tunnel) error {
 	if old != nil {
 		old.close(wire.GoodbyeReplaced, "a newer tunnel of the pair is in use")
 	}
-	wake(p.changed)
+	group.Wake(p.changed)
 	return nil
 }
 
@@ -304,7 +305,7 @@ func (p *peer) abandon(t *tunnel) {
 	}
 	p.mu.Unlock()
 	close(t.ended)
-	wake(p.changed)
+	group.Wake(p.changed)
 }
 
 func (p *peer) current() *tunnel {
@@ -332,10 +333,10 @@ func (p *peer) stop() {
 func (p *peer) wakeSenders() {
 	if list := p.senders.Load(); list != nil {
 		for _, s := range *list {
-			wake(s.grown)
+			group.Wake(s.grown)
 		}
 	}
-	wake(p.spooled)
+	group.Wake(p.spooled)
 }
 
 // propose asks the home for an operation and waits for room.
@@ -348,7 +349,7 @@ func (p *peer) propose(ctx context.Context, op home.Op, done func(home.Outcome, 
 		if err := p.m.o.Home.Room(ctx); err != nil {
 			return err
 		}
-		if err := pause(ctx, time.Millisecond); err != nil {
+		if err := group.Pause(ctx, time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,8 @@ package link
 import (
 	"context"
 	"time"
+
+	"causeway/internal/group"
 )
 
 // A backlog comes faster than a device reads. So that it does not run over in the
@@ -26,8 +28,9 @@ func underWay(fill uint8) int {
 	return 1
 }
 
-// breath is how long the next frame waits.
-func breath(fill uint8) time.Duration {
+// Breath is how long what comes next waits, a frame of 1,024 messages, while the
+// fullest queue of a connected device is so many percent full.
+func Breath(fill uint8) time.Duration {
 	switch {
 	case fill < 75 || fill >= 100:
 		return 0
@@ -42,10 +45,11 @@ func breath(fill uint8) time.Duration {
 // breathe waits for the device whose queue is filling up.
 func (v *receiver) breathe(ctx context.Context) error {
 	v.mu.Lock()
-	d := breath(v.fill)
+	d := Breath(v.fill)
 	v.mu.Unlock()
 	if d == 0 {
 		return nil
 	}
-	return pause(ctx, d)
+	v.t.p.counts.slowed.Add(uint64(d))
+	return group.Pause(ctx, d)
 }

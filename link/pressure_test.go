@@ -37,6 +37,9 @@ func TestPressure_BacklogLargerThanTheQueue(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 			return next > total
 		})
+		if c := us.status("eu").Counters; c.Slowed < time.Second {
+			t.Errorf("frames waited %v for the device", c.Slowed)
+		}
 	})
 }
 

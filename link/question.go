@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/link/wire"
 )
 
@@ -53,7 +54,7 @@ func (t *tunnel) heard(a *wire.Answer) {
 
 // answer answers a question of the peer. A view takes a while, so it keeps no
 // acknowledgement waiting; while one is made another is not.
-func (t *tunnel) answer(ctx context.Context, g *group, q *wire.Question) {
+func (t *tunnel) answer(ctx context.Context, g *group.Group, q *wire.Question) {
 	if !q.View || t.purpose != wire.PurposeLink {
 		t.out.answer(wire.Answer{Nonce: q.Nonce})
 		return
@@ -61,7 +62,7 @@ func (t *tunnel) answer(ctx context.Context, g *group, q *wire.Question) {
 	if !t.viewing.CompareAndSwap(false, true) {
 		return
 	}
-	g.do(func(context.Context) error {
+	g.Do(func(context.Context) error {
 		defer t.viewing.Store(false)
 		t.out.answer(wire.Answer{Nonce: q.Nonce, View: t.view(q).encode()})
 		return nil

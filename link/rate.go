@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"causeway/internal/group"
 )
 
 // A burst is what a link may send at once after a silence: a tenth of a second's
@@ -101,7 +103,7 @@ func (p *peer) throttle(ctx context.Context) error {
 		if d == 0 {
 			return nil
 		}
-		if err := pause(ctx, d); err != nil {
+		if err := group.Pause(ctx, d); err != nil {
 			return err
 		}
 	}

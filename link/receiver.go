@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link/wire"
 )
@@ -256,20 +257,34 @@ func (v *receiver) failure() error {
 // above the bound goes alone.
 func (v *receiver) room(ctx context.Context, raw int) error {
 	for {
-		v.mu.Lock()
-		if v.frames == 0 || v.frames < underWay(v.fill) && v.bytes+raw <= maxProposedBytes {
-			v.frames++
-			v.bytes += raw
-			v.mu.Unlock()
+		ok, slowed := v.count(raw)
+		if ok {
 			return nil
 		}
-		v.mu.Unlock()
+		began := time.Now()
 		select {
 		case <-v.moved:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+		if slowed {
+			v.t.p.counts.slowed.Add(uint64(time.Since(began)))
+		}
 	}
+}
+
+// count counts a frame if it may be proposed. slowed says that it may not because a
+// queue fills up, and for no other reason.
+func (v *receiver) count(raw int) (ok, slowed bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	fits := v.frames < maxProposed && v.bytes+raw <= maxProposedBytes
+	if v.frames > 0 && (!fits || v.frames >= underWay(v.fill)) {
+		return false, fits
+	}
+	v.frames++
+	v.bytes += raw
+	return true, false
 }
 
 func (v *receiver) give(raw int) {
@@ -278,7 +293,7 @@ func (v *receiver) give(raw int) {
 	v.bytes -= raw
 	last := v.closing && v.frames == 0
 	v.mu.Unlock()
-	wake(v.moved)
+	group.Wake(v.moved)
 	if last {
 		<-v.lock
 	}

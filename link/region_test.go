@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link/wire"
 )
@@ -82,7 +83,7 @@ func newSharedLog(id home.ID) *sharedLog {
 }
 
 func (l *sharedLog) run() {
-	for pause(l.ended, commitAfter) == nil {
+	for group.Pause(l.ended, commitAfter) == nil {
 		select {
 		case <-l.arrived:
 			l.commit()
@@ -103,7 +104,7 @@ func (l *sharedLog) commit() {
 	l.records = append(l.records, agreed{rec.Append(nil), l.pending})
 	l.pending = nil
 	for _, c := range l.copies {
-		wake(c.grown)
+		group.Wake(c.grown)
 	}
 }
 
@@ -171,7 +172,7 @@ func (c *copyOf) hold(on bool) {
 	c.mu.Lock()
 	c.held = on
 	c.mu.Unlock()
-	wake(c.grown)
+	group.Wake(c.grown)
 }
 
 func (c *copyOf) Propose(op home.Op, done func(home.Outcome, error)) error {
@@ -185,11 +186,11 @@ func (c *copyOf) Propose(op home.Op, done func(home.Outcome, error)) error {
 		return errFull
 	}
 	l.pending = append(l.pending, ask{proposal{op, done}, c})
-	wake(l.arrived)
+	group.Wake(l.arrived)
 	return nil
 }
 
-func (c *copyOf) Room(ctx context.Context) error { return pause(ctx, time.Millisecond) }
+func (c *copyOf) Room(ctx context.Context) error { return group.Pause(ctx, time.Millisecond) }
 func (c *copyOf) State() *home.State             { return c.st }
 func (c *copyOf) Body(seq home.Seq) (home.Message, error) {
 	return home.Message{}, fmt.Errorf("message %d is in memory only", seq)

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/link/wire"
 )
 
@@ -133,7 +134,7 @@ func (e *Endpoint) tunnelTo(ctx context.Context, region string) (*tunnel, error)
 	defer cancel()
 	for {
 		t, err := e.carrier(region)
-		if err == nil || pause(ctx, relayPoll) != nil {
+		if err == nil || group.Pause(ctx, relayPoll) != nil {
 			return t, err
 		}
 	}
@@ -187,7 +188,7 @@ func splice(a, b relayEnd) {
 	var ways sync.WaitGroup
 	for _, way := range [2][2]relayEnd{{a, b}, {b, a}} {
 		ways.Go(func() {
-			if err := protect(func() error { return pass(way[0], way[1].s) }); err != nil {
+			if err := group.Protect(func() error { return pass(way[0], way[1].s) }); err != nil {
 				a.s.reset()
 				b.s.reset()
 			}

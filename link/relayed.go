@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/link/wire"
 )
 
@@ -117,7 +118,7 @@ func (e *Endpoint) dialRelay(ctx context.Context, via relayAddr, region string, 
 func (e *Endpoint) relayUp(region string) {
 	for _, p := range e.links() {
 		if slices.Contains(p.config().Dial, relayAddr{region}.String()) {
-			wake(p.changed)
+			group.Wake(p.changed)
 		}
 	}
 }
@@ -164,8 +165,8 @@ func (t *tunnel) takeRelayed(s duplex, r *bufio.Reader, path wire.RelayPath) err
 	}
 	closed := make(chan struct{})
 	raw := newRelayConn(s, r, t.remote.Region, e.o.Region, func() { close(closed) })
-	a.all.do(func(ctx context.Context) error { // not in the group of what carries it, the end of which waits for nothing
-		if err := protect(func() error { a.relayed(ctx, raw, path.From); return nil }); err != nil {
+	a.all.Do(func(ctx context.Context) error { // not in the group of what carries it, the end of which waits for nothing
+		if err := group.Protect(func() error { a.relayed(ctx, raw, path.From); return nil }); err != nil {
 			e.stranger(err)
 			_ = raw.Close()
 		}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link/wire"
 )
@@ -51,7 +52,7 @@ var errAhead = errors.New("the peer has messages of this home that this home nev
 // run sends until ctx or the tunnel ends. A stream that the receiver gives up is
 // followed by another.
 func (s *sender) run(ctx context.Context) error {
-	wait := backoff{least: resendLeast, most: resendMost}
+	wait := group.Backoff{Least: resendLeast, Most: resendMost}
 	for {
 		began := time.Now()
 		err := s.stream(ctx)
@@ -65,14 +66,14 @@ func (s *sender) run(ctx context.Context) error {
 			s.t.p.counts.held.Add(1)
 			s.t.p.log.Error("a class of the spool is held back", "class", s.class, "reason", err)
 			s.t.p.hold(s.class, err.Error())
-			wait.next = resendMost
+			wait.Begin(resendMost)
 		default:
 			return err
 		}
 		if time.Since(began) > resendMost {
-			wait.reset()
+			wait.Reset()
 		}
-		if pause(ctx, wait.wait()) != nil {
+		if group.Pause(ctx, wait.Wait()) != nil {
 			return nil
 		}
 	}
@@ -202,8 +203,8 @@ func (s *sender) acked(a *wire.Ack) {
 		s.t.p.gave(s.class, home.Seq(a.Committed))
 	}
 	s.t.p.canaries.acknowledged(s.class, home.Seq(a.Committed))
-	wake(s.moved)
-	wake(s.trims)
+	group.Wake(s.moved)
+	group.Wake(s.trims)
 }
 
 // trimEvery bounds the entries that acknowledgements cost.
@@ -232,7 +233,7 @@ func (s *sender) runTrims(ctx context.Context) error {
 			return fmt.Errorf("trim the spool: %w", err)
 		}
 		last = next
-		if pause(ctx, trimEvery) != nil {
+		if group.Pause(ctx, trimEvery) != nil {
 			return nil
 		}
 	}
@@ -276,7 +277,7 @@ func (l *senderList) add(s *sender) []*sender {
 
 // runSenders starts a sender for each class when it first has something to send, if
 // only a canary: a class without either needs no stream.
-func (t *tunnel) runSenders(ctx context.Context, g *group) error {
+func (t *tunnel) runSenders(ctx context.Context, g *group.Group) error {
 	defer t.p.senders.Store(nil)
 	for {
 		for _, info := range t.st.SpoolInfo(t.p.config().ID) {
@@ -290,9 +291,9 @@ func (t *tunnel) runSenders(ctx context.Context, g *group) error {
 				cur: make(chan wire.Cursor, 1), trims: make(chan struct{}, 1)}
 			list := t.senders.add(s)
 			t.p.senders.Store(&list)
-			g.do(s.run)
+			g.Do(s.run)
 			if t.purpose == wire.PurposeLink { // a fenced copy changes no more
-				g.do(s.runTrims)
+				g.Do(s.runTrims)
 			}
 		}
 		select {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link/wire"
 )
@@ -51,7 +52,7 @@ func (t *tunnel) runShipper(ctx context.Context) error {
 	s := t.p.ship
 	s.begin()
 	defer s.end()
-	wait := backoff{least: shipLeast, most: shipMost}
+	wait := group.Backoff{Least: shipLeast, Most: shipMost}
 	for ctx.Err() == nil {
 		fed := s.feeding()
 		if fed == nil || t.p.m.o.Source == nil {
@@ -78,9 +79,9 @@ func (t *tunnel) runShipper(ctx context.Context) error {
 			return err
 		}
 		if time.Since(began) > shipMost {
-			wait.reset()
+			wait.Reset()
 		}
-		if pause(ctx, wait.wait()) != nil {
+		if group.Pause(ctx, wait.Wait()) != nil {
 			return nil
 		}
 	}
@@ -194,7 +195,7 @@ func (h *shipper) compare(ctx context.Context, from home.CopyPosition) error {
 		case !behind:
 			return h.sameChain(from)
 		}
-		if err := pause(ctx, shipLook); err != nil {
+		if err := group.Pause(ctx, shipLook); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link/wire"
 )
@@ -81,14 +82,14 @@ func (s *shipment) begin() {
 	s.mu.Lock()
 	s.up, s.heard, s.state, s.reason = true, false, CopyIdle, ""
 	s.mu.Unlock()
-	wake(s.m.shipping)
+	group.Wake(s.m.shipping)
 }
 
 func (s *shipment) end() {
 	s.mu.Lock()
 	s.up, s.heard, s.state, s.reason = false, false, CopyAway, ""
 	s.mu.Unlock()
-	wake(s.m.shipping)
+	group.Wake(s.m.shipping)
 }
 
 // enter says how the shipping goes.
@@ -96,7 +97,7 @@ func (s *shipment) enter(state CopyState, reason string) {
 	s.mu.Lock()
 	s.state, s.reason, s.since = state, reason, time.Now()
 	s.mu.Unlock()
-	wake(s.m.shipping)
+	group.Wake(s.m.shipping)
 }
 
 // idle says that another standby is shipped to now.
@@ -133,8 +134,8 @@ func (s *shipment) standsAt(at home.CopyPosition) {
 		s.flight = s.flight[1:]
 	}
 	s.mu.Unlock()
-	wake(s.moved)
-	wake(s.m.shipping)
+	group.Wake(s.moved)
+	group.Wake(s.m.shipping)
 }
 
 // sent notes a block that is under way.
@@ -191,7 +192,7 @@ func (s *shipment) turn(on bool) {
 		s.unfeed()
 		s.feed, s.unfeed = nil, nil
 	}
-	wake(s.turned)
+	group.Wake(s.turned)
 }
 
 // take returns the copy that is kept for the standby, nil if there is none. It is the

@@ -61,7 +61,7 @@ type counters struct {
 	tunnels, tunnelsTCP, tunnelsRelay            atomic.Uint64
 	probes, dialFailures                         atomic.Uint64
 	resyncs, gapsOut, gapsIn, held               atomic.Uint64
-	throttled                                    atomic.Uint64 // nanoseconds
+	throttled, slowed                            atomic.Uint64 // nanoseconds
 	canariesOut                                  atomic.Uint64
 	drops                                        [11]atomic.Uint64
 }
@@ -93,6 +93,7 @@ type Counters struct {
 	GapsOut, GapsIn           uint64        // spans of which a part was not in the spool any more
 	Held                      uint64        // times a class could not be sent; the log says why
 	Throttled                 time.Duration // that frames waited for the link's rate, each class and QoS 0 for itself
+	Slowed                    time.Duration // that frames of the peer waited for devices over here whose queues fill up
 	CanariesOut               uint64        // proposed; they are none of MessagesOut
 	Dropped                   map[DropReason]uint64
 }
@@ -106,7 +107,7 @@ func (c *counters) read() Counters {
 		SnapshotsOut: c.snapshotsOut.Load(), SnapshotsIn: c.snapshotsIn.Load(), DigestMismatches: c.digestMismatches.Load(),
 		Tunnels: c.tunnels.Load(), TunnelsTCP: c.tunnelsTCP.Load(), TunnelsRelay: c.tunnelsRelay.Load(), Probes: c.probes.Load(), DialFailures: c.dialFailures.Load(),
 		Resyncs: c.resyncs.Load(), GapsOut: c.gapsOut.Load(), GapsIn: c.gapsIn.Load(), Held: c.held.Load(),
-		Throttled: time.Duration(c.throttled.Load()), CanariesOut: c.canariesOut.Load(), Dropped: map[DropReason]uint64{},
+		Throttled: time.Duration(c.throttled.Load()), Slowed: time.Duration(c.slowed.Load()), CanariesOut: c.canariesOut.Load(), Dropped: map[DropReason]uint64{},
 	}
 	for i, r := range dropReasons {
 		out.Dropped[r] = c.drops[i].Load()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/libp2p/go-yamux/v5"
 
+	"causeway/internal/group"
 	"causeway/link/wire"
 )
 
@@ -65,7 +66,7 @@ func (t *tcpTransport) accept(ctx context.Context) (net.Conn, error) {
 		if err == nil || errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
 			return raw, err
 		}
-		if err := pause(ctx, acceptPause); err != nil {
+		if err := group.Pause(ctx, acceptPause); err != nil {
 			return nil, err
 		}
 	}

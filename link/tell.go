@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/link/wire"
 	"causeway/routing"
 )
@@ -28,7 +29,7 @@ func (t *tunnel) tellWanted(ctx context.Context) error {
 	// wanted would be forgotten over there.
 	policy := t.policy()
 	for ; policy == nil; policy = t.policy() {
-		if pause(ctx, unknownPeerPoll) != nil {
+		if group.Pause(ctx, unknownPeerPoll) != nil {
 			return nil
 		}
 	}
@@ -50,7 +51,7 @@ func (t *tunnel) tellWanted(ctx context.Context) error {
 	for {
 		select {
 		case <-t.p.wanted:
-			if pause(ctx, gatherWants) != nil {
+			if group.Pause(ctx, gatherWants) != nil {
 				return nil
 			}
 			err = s.changed()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link/wire"
 )
@@ -266,7 +267,7 @@ func (x *tester) interest(ctx context.Context) {
 	var there, here string
 	for end := time.Now().Add(inSyncWait); ; {
 		there, here = differ(x.View.Wants, x.t.holds()), differ(x.t.wants(), x.View.Holds)
-		if there+here == "" || time.Now().After(end) || pause(ctx, inSyncPoll) != nil {
+		if there+here == "" || time.Now().After(end) || group.Pause(ctx, inSyncPoll) != nil {
 			break
 		}
 		if v, err := x.askView(ctx); err == nil {

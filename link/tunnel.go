@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/link/wire"
 )
 
@@ -86,8 +87,8 @@ func (t *tunnel) close(code uint64, reason string) { t.c.close(code, reason) }
 
 // run serves the tunnel until it breaks or ctx ends, and returns why.
 func (t *tunnel) run(ctx context.Context) error {
-	g := newGroup(ctx)
-	g.do(func(ctx context.Context) error { // reads and writes end with the connection, not with ctx
+	g := group.New(ctx)
+	g.Do(func(ctx context.Context) error { // reads and writes end with the connection, not with ctx
 		select {
 		case <-ctx.Done():
 			t.closeFor(ctx)
@@ -97,17 +98,17 @@ func (t *tunnel) run(ctx context.Context) error {
 			return err
 		}
 	})
-	g.do(t.watchHome)
-	g.do(t.watchGateway)
-	g.do(func(ctx context.Context) error { return t.readControl(ctx, g) })
-	g.do(t.out.writeTo(t.s, &t.p.counts))
-	g.do(t.out.watch)
-	g.do(func(ctx context.Context) error { return t.acceptStreams(ctx, g, t.c.receive) })
-	g.do(func(ctx context.Context) error { return t.acceptStreams(ctx, g, t.receiveBoth) })
-	g.do(t.announce)
-	g.do(t.fit)
+	g.Do(t.watchHome)
+	g.Do(t.watchGateway)
+	g.Do(func(ctx context.Context) error { return t.readControl(ctx, g) })
+	g.Do(t.out.writeTo(t.s, &t.p.counts))
+	g.Do(t.out.watch)
+	g.Do(func(ctx context.Context) error { return t.acceptStreams(ctx, g, t.c.receive) })
+	g.Do(func(ctx context.Context) error { return t.acceptStreams(ctx, g, t.receiveBoth) })
+	g.Do(t.announce)
+	g.Do(t.fit)
 	t.begin(g)
-	err := g.wait()
+	err := g.Wait()
 	if b, ok := t.c.(*bundle); ok {
 		return b.because(err)
 	}
@@ -115,19 +116,19 @@ func (t *tunnel) run(ctx context.Context) error {
 }
 
 // begin starts what the tunnel is for.
-func (t *tunnel) begin(g *group) {
+func (t *tunnel) begin(g *group.Group) {
 	switch {
 	case t.purpose == wire.PurposeLink:
-		g.do(func(ctx context.Context) error { return t.runSenders(ctx, g) })
-		g.do(t.sendLive)
-		g.do(t.tellWanted)
-		g.do(t.sendCanaries)
+		g.Do(func(ctx context.Context) error { return t.runSenders(ctx, g) })
+		g.Do(t.sendLive)
+		g.Do(t.tellWanted)
+		g.Do(t.sendCanaries)
 	case t.purpose == wire.PurposeDrain && t.role == RoleFenced:
-		g.do(func(ctx context.Context) error { return t.runSenders(ctx, g) })
+		g.Do(func(ctx context.Context) error { return t.runSenders(ctx, g) })
 	case t.purpose == wire.PurposeShip && t.role == RoleHost:
-		g.do(t.runShipper)
+		g.Do(t.runShipper)
 	case t.purpose == wire.PurposeShip:
-		g.do(t.tellPosition)
+		g.Do(t.tellPosition)
 	}
 }
 
@@ -147,7 +148,7 @@ func (t *tunnel) watchHome(ctx context.Context) error {
 		if now, err := t.p.stance(); err != nil || now != t.stance {
 			return t.errStance()
 		}
-		if pause(ctx, homePoll) != nil {
+		if group.Pause(ctx, homePoll) != nil {
 			return nil
 		}
 	}
@@ -171,7 +172,7 @@ func (t *tunnel) watchGateway(ctx context.Context) error {
 	}
 	sure := time.Now()
 	for time.Since(sure) < gatewayLapse {
-		if pause(ctx, gatewayPoll) != nil {
+		if group.Pause(ctx, gatewayPoll) != nil {
 			return nil
 		}
 		if t.p.m.gateway() {
@@ -208,7 +209,7 @@ func isBreach(err error) bool {
 var errProtocol = errors.New("the peer broke the protocol")
 
 // readControl hands the control stream's messages to whom they concern.
-func (t *tunnel) readControl(ctx context.Context, g *group) error {
+func (t *tunnel) readControl(ctx context.Context, g *group.Group) error {
 	for {
 		m, err := wire.ReadControl(t.r)
 		if err != nil {
@@ -253,13 +254,13 @@ func (t *tunnel) receiveBoth(ctx context.Context) (receiveStream, error) {
 }
 
 // acceptStreams serves the streams that the peer opens.
-func (t *tunnel) acceptStreams(ctx context.Context, g *group, next func(context.Context) (receiveStream, error)) error {
+func (t *tunnel) acceptStreams(ctx context.Context, g *group.Group, next func(context.Context) (receiveStream, error)) error {
 	for {
 		s, err := next(ctx)
 		if err != nil {
 			return err
 		}
-		g.do(func(ctx context.Context) error {
+		g.Do(func(ctx context.Context) error {
 			err := t.serveStream(ctx, s)
 			s.refuse()
 			if errors.Is(err, errStream) {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"causeway/internal/group"
 )
 
 // TCP on the wan: byte streams that arrive after the delay, in order. What is sent
@@ -287,11 +289,11 @@ func (w *wan) dialTCP(ctx context.Context, from, to string) (net.Conn, error) {
 		return nil, err
 	}
 	for w.blocked(from, host) || w.blocked(host, from) {
-		if pause(ctx, retransmitEvery) != nil {
+		if group.Pause(ctx, retransmitEvery) != nil {
 			return nil, ctx.Err()
 		}
 	}
-	if err := pause(ctx, 2*w.delay); err != nil {
+	if err := group.Pause(ctx, 2*w.delay); err != nil {
 		return nil, ctx.Err()
 	}
 	w.mu.Lock()

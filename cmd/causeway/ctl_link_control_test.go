@@ -94,3 +94,12 @@ func TestDrainLine(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// What waited for slow devices is a line of its own, and none while nothing did.
+func TestSlowedLine(t *testing.T) {
+	for d, want := range map[admin.Seconds]string{0: "", 90: "what came waited 1m30s for connected devices whose queues fill up"} {
+		if got := slowedLine(admin.Link{SlowedSeconds: d}); got != want {
+			t.Errorf("%v: %q, want %q", d, got, want)
+		}
+	}
+}

@@ -94,7 +94,7 @@ func (c *ctl) printLink(w io.Writer, d admin.LinkDetail) {
 			admin.FormatBytes(l.SpoolCapacityBytes), percent(l.SpoolBytes, l.SpoolCapacityBytes), fullIn(l), l.Dropped, d.AtLimit),
 		"sent", byteForms(l.Bytes, "out"), "received", byteForms(l.Bytes, "in"), "relayed", relayed(l), "not relayed", notRelayed(l),
 		"in", filters(d.In, "everything the peer sends"), "out", filters(d.Out, "everything the peer wants"), "never", filters(d.Never, "-"), "qos", fmt.Sprintf("at most %d", d.QoSMax),
-		"prefix", d.InPrefix, "rate", rateLine(d),
+		"prefix", d.InPrefix, "rate", rateLine(d), "slowed", slowedLine(l),
 		"peer wants", fmt.Sprintf("%d filters (version %d, epoch %d)", d.Interest.Filters, d.Interest.Version, d.Interest.Epoch))
 	fmt.Fprintln(w)
 	c.printClasses(w, d.Spools)
@@ -122,6 +122,14 @@ func rateLine(d admin.LinkDetail) string {
 		return ""
 	}
 	return fmt.Sprintf("at most %s; frames waited %s for it", d.Rate, seconds(d.Link.ThrottledSeconds, true))
+}
+
+// slowedLine says for how long what came waited for slow devices, if it did.
+func slowedLine(l admin.Link) string {
+	if l.SlowedSeconds == 0 {
+		return ""
+	}
+	return "what came waited " + seconds(l.SlowedSeconds, true) + " for connected devices whose queues fill up"
 }
 
 // fullIn says when the spool is full at its pace, if it can be said.

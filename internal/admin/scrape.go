@@ -33,6 +33,7 @@ var (
 	descLinkProbes    = desc("link_udp_probes_total", "Attempts to move the tunnel from TCP or a relay to a better way.", "peer")
 	descLinkPaused    = desc("link_paused", "1 while the link is paused, otherwise 0.", "peer")
 	descLinkThrottled = desc("link_throttled_seconds_total", "Time that frames waited for the link's rate.", "peer")
+	descLinkSlowed    = desc("link_slowed_seconds_total", "Time that what the peer sent waited for connected devices here whose queues fill up.", "peer")
 	descRelayedBytes  = desc("link_relayed_bytes_total", "Bytes that this region relayed from one peer to another.", "peer", "to")
 	descRelayedTuns   = desc("link_relayed_tunnels_total", "Tunnels that this region relayed from the peer that opened them to another.", "peer", "to")
 	descRelayedOpen   = desc("link_relayed_tunnels", "Relayed tunnels that go on.", "peer", "to")
@@ -95,7 +96,7 @@ type scraper struct{ s *Server }
 func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descLinkUp, descLinkLag, descLinkLagMsgs, descLinkSpool, descLinkSpoolMax, descLinkSpoolFull, descLinkBytes,
-		descLinkPaused, descLinkThrottled,
+		descLinkPaused, descLinkThrottled, descLinkSlowed,
 		descLinkRTT, descLinkConns, descLinkCanary, descLinkCanaryRTT, descLinkTunnels, descLinkDials, descLinkProbes,
 		descRelayedBytes, descRelayedTuns, descRelayedOpen, descRelayRefused,
 		descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
@@ -338,6 +339,7 @@ func (s *samples) linkCounts(links []Link) {
 		s.add(descLinkTunnels, float64(l.TunnelsRelay), l.Peer, "relay")
 		s.add(descLinkDials, float64(l.DialFailures), l.Peer)
 		s.add(descLinkThrottled, float64(l.ThrottledSeconds), l.Peer)
+		s.add(descLinkSlowed, float64(l.SlowedSeconds), l.Peer)
 		s.add(descLinkProbes, float64(l.UDPProbes), l.Peer)
 		for _, r := range l.Relayed {
 			s.add(descRelayedBytes, float64(r.Bytes), l.Peer, r.To)

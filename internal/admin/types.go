@@ -311,6 +311,7 @@ type Link struct {
 	UDPProbes          int64       `json:"udp_probes"`        // of a better way, while on TCP or through a relay
 	DialFailures       int64       `json:"dial_failures"`     // rounds of all addresses
 	ThrottledSeconds   Seconds     `json:"throttled_seconds"` // that frames waited for the link's rate
+	SlowedSeconds      Seconds     `json:"slowed_seconds"`    // that what the peer sent waited for connected devices here whose queues fill up
 	Canary             *LinkCanary `json:"canary"`            // null: the peer's version has none, or no tunnel was up yet
 	Bytes              []LinkBytes `json:"bytes"`
 

@@ -22,7 +22,7 @@ func (n node) foreignLinks() (list []admin.Link) {
 func (n node) foreignLink(s foreign.Status) admin.Link {
 	out := admin.Link{Kind: admin.LinkKindMQTT, Peer: s.Name, Name: s.Name, State: string(s.State), Reason: s.Reason, Since: s.Since.UTC(), Address: s.Address,
 		Dialled: true, Connections: s.Connected, RTTSeconds: admin.SecondsOf(s.Canaries.RoundTrip), LagSeconds: admin.SecondsOf(s.LagAge), LagMessages: s.LagMessages,
-		SpoolMessages: s.LagMessages, SpoolBytes: int64(s.LagBytes), DialFailures: int64(s.Counters.DialFailures), Bytes: []admin.LinkBytes{
+		SpoolMessages: s.LagMessages, SpoolBytes: int64(s.LagBytes), DialFailures: int64(s.Counters.DialFailures), SlowedSeconds: admin.SecondsOf(s.Counters.Slowed), Bytes: []admin.LinkBytes{
 			{Direction: "out", Form: "wire", Bytes: int64(s.Counters.BytesOut)}, {Direction: "in", Form: "wire", Bytes: int64(s.Counters.BytesIn)}}}
 	out.Transport, _, _ = strings.Cut(s.Address, "://")
 	out.Cause = foreignCause(s)

@@ -229,7 +229,7 @@ func (n node) link(s link.Status) admin.Link {
 	if out.Pause != nil && out.State == admin.LinkUp {
 		out.State = admin.LinkPaused
 	}
-	out.ThrottledSeconds = admin.SecondsOf(s.Counters.Throttled)
+	out.ThrottledSeconds, out.SlowedSeconds = admin.SecondsOf(s.Counters.Throttled), admin.SecondsOf(s.Counters.Slowed)
 	out.SpoolFullInSeconds = admin.SecondsOf(fullIn(s.LagBytes, uint64(out.SpoolCapacityBytes), s.LagAge))
 	return out
 }

@@ -58,7 +58,10 @@ func (s *State) importOp(op *Import) Outcome {
 	case !keySafe(op.Namespace):
 		return Outcome{Code: CodeTopicInvalid}
 	}
-	return s.publishFor(&op.Publish, &passage{namespace: op.Namespace, trail: op.Trail, not: op.Not, foreign: true})
+	s.fill = 0
+	o := s.publishFor(&op.Publish, &passage{namespace: op.Namespace, trail: op.Trail, not: op.Not, foreign: true})
+	o.Fill = s.fill
+	return o
 }
 
 // publisher is a hash that keeps publishers apart, never 0.

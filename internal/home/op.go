@@ -447,5 +447,5 @@ type Outcome struct {
 	Seq            Seq          // Publish: its number; Frame: the cursor now
 	Count          int          // Publish: how many sessions, groups and peers got it
 	Record         uint64       // the number of the operation's record: who must waits until the standby has it
-	Fill           uint8        // Frame: how full, in percent, the fullest queue of an attached session is that it went to
+	Fill           uint8        // Frame, Import: how full, in percent, the fullest queue of an attached session is that it went to
 }

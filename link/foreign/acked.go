@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"causeway/broker/packet"
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -13,7 +14,7 @@ import (
 func (c *lane) acknowledged(s *conn, a packet.Ack) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	defer wake(c.wake)
+	defer group.Wake(c.wake)
 	f := c.ids[a.PacketID]
 	switch {
 	case f == nil && a.Type == packet.PUBREC && !a.Code.Failed(): // of a time that nobody remembers
@@ -24,7 +25,7 @@ func (c *lane) acknowledged(s *conn, a packet.Ack) {
 	case a.Type == packet.PUBREC && f.qos == 2, a.Type == packet.PUBACK && f.qos == 1 && a.Code.Failed():
 		c.refused(f, a.Code)
 	case a.Type == packet.PUBACK && f.qos == 1, a.Type == packet.PUBCOMP && f.kept:
-		c.patient.reset()
+		c.patient.Reset()
 		if !f.canary.IsZero() {
 			c.t.l.canaryOut(f.canary)
 		}
@@ -63,7 +64,7 @@ func (c *lane) refused(f *flight, code packet.Code) {
 	f.id, f.sent = 0, false
 	at, _ := slices.BinarySearchFunc(c.queue, f.seq, func(q *flight, seq home.Seq) int { return cmp.Compare(q.seq, seq) })
 	c.queue = slices.Insert(c.queue, at, f)
-	c.putOff = time.Now().Add(c.patient.wait())
+	c.putOff = time.Now().Add(c.patient.Wait())
 }
 
 // blame looks for the message that made the broker end the connection, where its reason says that one did: what was under

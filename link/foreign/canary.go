@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -57,7 +58,7 @@ func (t *term) sendCanaries(ctx context.Context) error {
 		} else {
 			wait = gatewayPoll
 		}
-		if pause(ctx, wait) != nil {
+		if group.Pause(ctx, wait) != nil {
 			return nil
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -44,7 +45,7 @@ func (h *testHome) run(ctx context.Context) {
 	defer close(h.ended)
 	for ctx.Err() == nil {
 		await(ctx, h.arrived)
-		_ = pause(ctx, time.Millisecond)
+		_ = group.Pause(ctx, time.Millisecond)
 		for h.applyOne() {
 		}
 	}
@@ -80,7 +81,7 @@ func (h *testHome) hold(on bool) {
 	h.mu.Lock()
 	h.held = on
 	h.mu.Unlock()
-	wake(h.arrived)
+	group.Wake(h.arrived)
 }
 
 // drop loses what is proposed and not committed, as a killed node does.
@@ -94,7 +95,7 @@ func (h *testHome) Propose(op home.Op, done func(home.Outcome, error)) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.pending = append(h.pending, proposal{op, done})
-	wake(h.arrived)
+	group.Wake(h.arrived)
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"causeway/broker/packet"
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/routing"
 )
@@ -28,6 +29,7 @@ type inbound struct {
 	sub    uint16 // packet id of the SUBSCRIBE under way
 	topics []string
 	broken chan error
+	slow   *brake
 }
 
 var (
@@ -38,7 +40,7 @@ var (
 // openInbound makes ready for what comes in. The home's session of the link remembers the QoS 2 ids of the broker's
 // session, so it begins anew when that does.
 func (c *lane) openInbound(ctx context.Context, s *conn) (*inbound, error) {
-	in := &inbound{c: c, s: s, on: c.n == 0 && len(c.t.l.cfg.In) > 0, acks: c.acks, broken: make(chan error, 1)}
+	in := &inbound{c: c, s: s, on: c.n == 0 && len(c.t.l.cfg.In) > 0, acks: c.acks, broken: make(chan error, 1), slow: newBrake()}
 	if !in.on {
 		return in, nil
 	}
@@ -233,7 +235,9 @@ func (in *inbound) committed(n int) func(home.Outcome, error) {
 			if o.Code == home.CodeTopicInvalid {
 				in.c.t.l.counts.drop(DropPolicyIn, 1)
 			}
-			in.ready(n)
+			if n == 0 || !in.slow.take(n, o.Fill) {
+				in.ready(n)
+			}
 			return
 		}
 		select {
@@ -263,5 +267,5 @@ func (in *inbound) ready(n int) {
 	in.c.mu.Lock()
 	defer in.c.mu.Unlock()
 	in.acks.ready(n)
-	wake(in.c.wake)
+	group.Wake(in.c.wake)
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -45,8 +46,8 @@ type lane struct {
 	written []*flight // of QoS 0, in the write that goes on
 	control []byte    // acknowledgements and releases to be written
 	acks    *acks
-	putOff  time.Time // nothing new is sent before: the broker has no room
-	patient backoff   // between such times
+	putOff  time.Time     // nothing new is sent before: the broker has no room
+	patient group.Backoff // between such times
 	clean   cleanIDs
 	freeID  uint16 // where a free packet id is looked for
 	found   bool   // each connection so far found the session that a former term left
@@ -68,14 +69,14 @@ type flight struct {
 
 func newLane(t *term, n int) *lane {
 	return &lane{t: t, n: n, wake: make(chan struct{}, 1), began: make(chan struct{}), found: true, ids: map[uint16]*flight{}, freeID: 65535,
-		patient: backoff{least: 500 * time.Millisecond, most: 30 * time.Second}}
+		patient: group.Backoff{Least: 500 * time.Millisecond, Most: 30 * time.Second}}
 }
 
 func (c *lane) clientID() string { return fmt.Sprintf("%s-%d", c.t.l.cfg.ClientID, c.n) }
 
 // run keeps the lane connected until ctx ends.
 func (c *lane) run(ctx context.Context) error {
-	wait := backoff{least: dialLeast, most: dialMost}
+	wait := group.Backoff{Least: dialLeast, Most: dialMost}
 	for ctx.Err() == nil {
 		s, err := c.dial(ctx)
 		if err != nil {
@@ -87,11 +88,11 @@ func (c *lane) run(ctx context.Context) error {
 				return err
 			}
 			if time.Since(began) > stableFor {
-				wait.reset()
+				wait.Reset()
 			}
 		}
 		if ctx.Err() == nil {
-			_ = pause(ctx, wait.wait())
+			_ = group.Pause(ctx, wait.Wait())
 		}
 	}
 	return nil
@@ -129,15 +130,16 @@ func (c *lane) serve(ctx context.Context, s *conn) error {
 		return err
 	}
 	c.setUp(s)
-	g := newGroup(ctx)
+	g := group.New(ctx)
 	written := make(chan struct{})
-	g.do(func(ctx context.Context) error {
+	g.Do(func(ctx context.Context) error {
 		defer close(written)
 		return c.write(ctx, s)
 	})
-	g.do(func(ctx context.Context) error { return c.read(ctx, s, in) })
-	g.do(in.watch)
-	g.do(func(ctx context.Context) error {
+	g.Do(func(ctx context.Context) error { return c.read(ctx, s, in) })
+	g.Do(in.watch)
+	g.Do(in.brake)
+	g.Do(func(ctx context.Context) error {
 		// Not closed before the group knows why it ends: who found it closed would say that instead.
 		<-ctx.Done()
 		_ = s.SetWriteDeadline(time.Now().Add(time.Second))
@@ -145,7 +147,7 @@ func (c *lane) serve(ctx context.Context, s *conn) error {
 		_ = s.Close()
 		return nil
 	})
-	err = g.wait()
+	err = g.Wait()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -220,7 +222,7 @@ func (c *lane) enqueue(f *flight) {
 	c.mu.Lock()
 	c.queue = append(c.queue, f)
 	c.mu.Unlock()
-	wake(c.wake)
+	group.Wake(c.wake)
 }
 
 // Bounds on what waits that is in no log.
@@ -238,6 +240,6 @@ func (c *lane) enqueueLive(f *flight) bool {
 	}
 	c.live = append(c.live, f)
 	c.size += size(&f.msg)
-	wake(c.wake)
+	group.Wake(c.wake)
 	return true
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -75,9 +76,9 @@ func (l *ledger) done(seq home.Seq) {
 	if n > 0 {
 		l.trim = l.list[n-1]
 		l.list = l.list[n:]
-		wake(l.trims)
+		group.Wake(l.trims)
 	}
-	wake(l.room)
+	group.Wake(l.room)
 }
 
 // trimmable is up to where the spool may be trimmed, of which epoch.
@@ -92,5 +93,5 @@ func (l *ledger) trimmed(e entry) {
 	l.mu.Lock()
 	l.gone = max(l.gone, e.n)
 	l.mu.Unlock()
-	wake(l.room)
+	group.Wake(l.room)
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link"
 )
@@ -85,20 +86,20 @@ func errNotGateway(region string) error {
 
 // run keeps the link up until ctx ends, term after term.
 func (l *linkTo) run(ctx context.Context) {
-	wait := backoff{least: 200 * time.Millisecond, most: 5 * time.Second}
+	wait := group.Backoff{Least: 200 * time.Millisecond, Most: 5 * time.Second}
 	for ctx.Err() == nil {
 		if !l.m.o.Gateway() {
 			l.setIdle(errNotGateway(l.m.o.Region).Error())
-			_ = pause(ctx, gatewayPoll)
+			_ = group.Pause(ctx, gatewayPoll)
 			continue
 		}
 		if l.paused() {
 			l.setIdle(errPaused.Error())
-			_ = pause(ctx, gatewayPoll)
+			_ = group.Pause(ctx, gatewayPoll)
 			continue
 		}
 		began := time.Now()
-		err := protect(func() error { return l.serve(ctx) })
+		err := group.Protect(func() error { return l.serve(ctx) })
 		if ctx.Err() != nil {
 			break
 		}
@@ -109,9 +110,9 @@ func (l *linkTo) run(ctx context.Context) {
 			l.setDown(oneLine(err))
 		}
 		if time.Since(began) > time.Minute {
-			wait.reset()
+			wait.Reset()
 		}
-		_ = pause(ctx, wait.wait())
+		_ = group.Pause(ctx, wait.Wait())
 	}
 	l.setIdle("stopped")
 }
@@ -135,16 +136,16 @@ func (l *linkTo) serve(ctx context.Context) error {
 	t := newTerm(l, st)
 	l.term.Store(t)
 	defer l.term.Store(nil)
-	g := newGroup(ctx)
-	g.do(t.watch)
-	g.do(t.runLanes)
+	g := group.New(ctx)
+	g.Do(t.watch)
+	g.Do(t.runLanes)
 	if len(l.cfg.Out) > 0 {
-		g.do(t.feed)
-		g.do(t.runTrims)
-		g.do(t.runReceipts)
-		g.do(t.sendCanaries)
+		g.Do(t.feed)
+		g.Do(t.runTrims)
+		g.Do(t.runReceipts)
+		g.Do(t.sendCanaries)
 	}
-	return g.wait()
+	return g.Wait()
 }
 
 // forward takes a message that is in no log.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -44,7 +45,7 @@ func (m *Manager) Has(id home.ID) bool { return m.links[id] != nil }
 // Spooled says that a peer's spool grew: part of home.Sink.
 func (m *Manager) Spooled(id home.ID) {
 	if l := m.links[id]; l != nil {
-		wake(l.spooled)
+		group.Wake(l.spooled)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"causeway/broker/packet"
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -31,7 +32,7 @@ func (r *receipts) add(c *lane, f *flight) {
 	r.mu.Lock()
 	r.list = append(r.list, receipt{c, f})
 	r.mu.Unlock()
-	wake(r.added)
+	group.Wake(r.added)
 }
 
 func (r *receipts) take() []receipt {
@@ -108,7 +109,7 @@ func (c *lane) release(f *flight) {
 func (c *lane) sendRelease(f *flight) {
 	if c.s != nil {
 		c.control = packet.AppendAck(c.control, c.s.dialect.version, packet.PUBREL, f.id, packet.Success)
-		wake(c.wake)
+		group.Wake(c.wake)
 	}
 }
 

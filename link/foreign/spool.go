@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link"
 )
@@ -215,7 +216,7 @@ func (t *term) runTrims(ctx context.Context) error {
 			return fmt.Errorf("trim the spool: %w", err)
 		}
 		t.ledger.trimmed(e)
-		if pause(ctx, trimEvery) != nil {
+		if group.Pause(ctx, trimEvery) != nil {
 			return nil
 		}
 	}

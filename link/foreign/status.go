@@ -39,6 +39,7 @@ type counters struct {
 	messagesOut, messagesIn, again    atomic.Uint64
 	bytesOut, bytesIn                 atomic.Uint64
 	connects, dialFailures, bare, put atomic.Uint64
+	slowed                            atomic.Uint64 // nanoseconds
 	drops                             [10]atomic.Uint64
 }
 
@@ -58,15 +59,17 @@ type Counters struct {
 	BytesOut     uint64
 	BytesIn      uint64
 	Connects     uint64
-	DialFailures uint64 // rounds of all addresses
-	Bare         uint64 // messages sent without their MQTT 5 properties, since the broker speaks 3.1.1
-	PutOff       uint64 // messages that the broker had no room for, sent again later
+	DialFailures uint64        // rounds of all addresses
+	Bare         uint64        // messages sent without their MQTT 5 properties, since the broker speaks 3.1.1
+	Slowed       time.Duration // that acknowledgements of what came in waited for devices whose queues fill up
+	PutOff       uint64        // messages that the broker had no room for, sent again later
 	Dropped      map[DropReason]uint64
 }
 
 func (c *counters) read() Counters {
 	out := Counters{MessagesOut: c.messagesOut.Load(), Again: c.again.Load(), MessagesIn: c.messagesIn.Load(), BytesOut: c.bytesOut.Load(),
 		BytesIn: c.bytesIn.Load(), Connects: c.connects.Load(), DialFailures: c.dialFailures.Load(), Bare: c.bare.Load(), PutOff: c.put.Load(),
+		Slowed:  time.Duration(c.slowed.Load()),
 		Dropped: map[DropReason]uint64{}}
 	for i, r := range dropReasons {
 		out.Dropped[r] = c.drops[i].Load()

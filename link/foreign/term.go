@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"causeway/broker/packet"
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -71,25 +72,25 @@ func (t *term) waitSettled(ctx context.Context) error {
 
 // runLanes runs the first connection, and the others once that has found out how the broker is spoken to.
 func (t *term) runLanes(ctx context.Context) error {
-	g := newGroup(ctx)
-	g.do(t.first.run)
-	g.do(func(ctx context.Context) error {
+	g := group.New(ctx)
+	g.Do(t.first.run)
+	g.Do(func(ctx context.Context) error {
 		if t.waitSettled(ctx) != nil {
 			return nil
 		}
 		for _, c := range t.lanes[1:] {
-			g.do(c.run)
+			g.Do(c.run)
 		}
 		return nil
 	})
-	return g.wait()
+	return g.Wait()
 }
 
 // watch ends a term of a node that is not the gateway any more, or whose home was opened anew, or when the link is paused.
 func (t *term) watch(ctx context.Context) error {
 	sure := time.Now()
 	for time.Since(sure) < gatewayLapse {
-		if pause(ctx, gatewayPoll) != nil {
+		if group.Pause(ctx, gatewayPoll) != nil {
 			return nil
 		}
 		if t.l.m.o.Home.State() != t.st {
@@ -115,7 +116,7 @@ func (t *term) propose(ctx context.Context, op home.Op, done func(home.Outcome, 
 		if err := t.l.m.o.Home.Room(ctx); err != nil {
 			return err
 		}
-		if err := pause(ctx, time.Millisecond); err != nil {
+		if err := group.Pause(ctx, time.Millisecond); err != nil {
 			return err
 		}
 	}
