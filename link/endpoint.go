@@ -17,7 +17,8 @@ import (
 // Managers of all home copies at the node share it: a tunnel is between two copies, and
 // the opening says which one is wanted.
 type Endpoint struct {
-	o EndpointOptions // fixed after New
+	o           EndpointOptions // fixed after New
+	relayLimits []relayLimit    // by rule of o.Relay; fixed after New
 
 	transport atomic.Pointer[transport] // while Run runs
 	accepting atomic.Pointer[accepting] // while Run runs
@@ -34,7 +35,7 @@ func NewEndpoint(o EndpointOptions) (*Endpoint, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	return &Endpoint{o: o.withDefaults(), managers: map[*Manager]bool{}, known: map[home.ID]home.Epoch{}}, nil
+	return &Endpoint{o: o.withDefaults(), relayLimits: newRelayLimits(o.Relay), managers: map[*Manager]bool{}, known: map[home.ID]home.Epoch{}}, nil
 }
 
 // Run opens the sockets and takes tunnels until ctx ends, which is not an error. It may

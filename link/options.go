@@ -65,6 +65,12 @@ type Peer struct {
 	Compress wire.Codec
 }
 
+// RelayRule lets regions meet here.
+type RelayRule struct {
+	Between []string // each may be relayed to each other one
+	Rate    uint64   // bytes a second that are passed on between them, all together; 0: no bound
+}
+
 // EndpointOptions are what the tunnels of a node have in common, whichever home they
 // are for. Zero durations and sizes mean their defaults.
 type EndpointOptions struct {
@@ -83,9 +89,9 @@ type EndpointOptions struct {
 	// region then is this node's own sockets.
 	Addresses func(region string) []string
 
-	// Relay lists sets of regions: between those of a set this one passes tunnels on
-	// that its own tunnels to both carry. Nil means between none.
-	Relay [][]string
+	// Relay lists the regions between which this one passes tunnels on that go from
+	// end to end.
+	Relay []RelayRule
 
 	// Listen opens the UDP socket, at every start of Run, which closes it.
 	Listen func() (net.PacketConn, error)
@@ -185,9 +191,9 @@ func (o *EndpointOptions) Validate() error {
 	case o.IdleTimeout != 0 && o.IdleTimeout < 2*o.KeepAlive:
 		return fmt.Errorf("link: IdleTimeout %s is below twice KeepAlive %s: one lost packet would end a tunnel", o.IdleTimeout, o.KeepAlive)
 	}
-	for _, set := range o.Relay {
-		if len(set) < 2 || slices.Contains(set, o.Region) {
-			return fmt.Errorf("link: Relay %q: name two other regions or more", set)
+	for _, r := range o.Relay {
+		if len(r.Between) < 2 || slices.Contains(r.Between, o.Region) {
+			return fmt.Errorf("link: Relay %q: name two other regions or more", r.Between)
 		}
 	}
 	return nil

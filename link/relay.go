@@ -47,11 +47,40 @@ func (o *EndpointOptions) window(over network) int {
 	return o.ConnWindow
 }
 
-// mayRelay says whether the configuration lets two regions meet here.
-func (e *Endpoint) mayRelay(a, b string) bool {
-	return slices.ContainsFunc(e.o.Relay, func(regions []string) bool {
-		return a != b && slices.Contains(regions, a) && slices.Contains(regions, b)
-	})
+// relayLimit is the rate of a rule, which all that is relayed by it shares.
+type relayLimit struct {
+	rate  uint64
+	meter meter
+}
+
+// relayBy is the limit of the rule that lets two regions meet here; nil if none does.
+func (e *Endpoint) relayBy(a, b string) *relayLimit {
+	for i, r := range e.o.Relay {
+		if a != b && slices.Contains(r.Between, a) && slices.Contains(r.Between, b) {
+			return &e.relayLimits[i]
+		}
+	}
+	return nil
+}
+
+func newRelayLimits(rules []RelayRule) []relayLimit {
+	limits := make([]relayLimit, len(rules))
+	for i, r := range rules {
+		limits[i].rate = r.Rate
+	}
+	return limits
+}
+
+// spend waits until n bytes may be passed on. Nothing is dropped: the windows of the
+// streams hold the sender back.
+func (l *relayLimit) spend(ctx context.Context, n int) error {
+	for d := l.meter.wait(l.rate, 0); d > 0; d = l.meter.wait(l.rate, 0) {
+		if err := group.Pause(ctx, d); err != nil {
+			return err
+		}
+	}
+	l.meter.spend(n)
+	return nil
 }
 
 // serveRelay serves a stream of a relayed tunnel, as the relay or as the far end,
@@ -98,12 +127,13 @@ func refuseRelay(s duplex, no *refusal) {
 // a tunnel that is not relayed: a stream passes one relay.
 func (t *tunnel) passOn(ctx context.Context, near duplex, r *bufio.Reader, path wire.RelayPath) error {
 	e, from := t.p.m.ep, t.remote.Region
+	limit := e.relayBy(from, path.To)
 	switch {
 	case path.From != from:
 		return refuse(wire.RelayForbidden, "region %q asks on behalf of region %q: each asks for itself", from, path.From)
 	case path.Hops == 0:
 		return refuse(wire.RelayHops, "the stream has passed as many relays as it may when it comes to region %q", e.o.Region)
-	case !e.mayRelay(from, path.To):
+	case limit == nil:
 		return refuse(wire.RelayForbidden, "region %q does not relay between %q and %q: list both in its link.relay", e.o.Region, from, path.To)
 	}
 	on, err := e.tunnelTo(ctx, path.To)
@@ -124,7 +154,7 @@ func (t *tunnel) passOn(ctx context.Context, near duplex, r *bufio.Reader, path 
 	// Whoever waits for far to take something does not see near end, and near's next
 	// tunnel waits for this one.
 	defer context.AfterFunc(ctx, far.reset)()
-	splice(relayEnd{near, r, &there.bytes}, relayEnd{far, far, &back.bytes})
+	splice(ctx, limit, relayEnd{near, r, &there.bytes}, relayEnd{far, far, &back.bytes})
 	return nil
 }
 
@@ -184,11 +214,11 @@ type relayEnd struct {
 }
 
 // splice copies both ways until both have ended, or one has failed.
-func splice(a, b relayEnd) {
+func splice(ctx context.Context, limit *relayLimit, a, b relayEnd) {
 	var ways sync.WaitGroup
 	for _, way := range [2][2]relayEnd{{a, b}, {b, a}} {
 		ways.Go(func() {
-			if err := group.Protect(func() error { return pass(way[0], way[1].s) }); err != nil {
+			if err := group.Protect(func() error { return pass(ctx, limit, way[0], way[1].s) }); err != nil {
 				a.s.reset()
 				b.s.reset()
 			}
@@ -199,12 +229,15 @@ func splice(a, b relayEnd) {
 	b.s.reset()
 }
 
-func pass(from relayEnd, to duplex) error {
+func pass(ctx context.Context, limit *relayLimit, from relayEnd, to duplex) error {
 	buf := make([]byte, relayBuffer)
 	for {
 		_ = from.s.SetReadDeadline(time.Now().Add(relayIdle))
 		n, err := from.r.Read(buf)
 		if n > 0 {
+			if err := limit.spend(ctx, n); err != nil {
+				return fmt.Errorf("wait for the rate: %w", err)
+			}
 			_ = to.SetWriteDeadline(time.Now().Add(relayIdle))
 			if _, err := to.Write(buf[:n]); err != nil {
 				return fmt.Errorf("pass on: %w", err)

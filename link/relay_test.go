@@ -21,7 +21,7 @@ func peerVia(name string, direct ...string) Peer {
 }
 
 // relays is a configuration of ap that lets eu and us meet.
-func relays(o *tuning) { o.Relay = [][]string{{"eu", "us"}} }
+func relays(o *tuning) { o.Relay = []RelayRule{{Between: []string{"eu", "us"}}} }
 
 // apart starts eu and us, which cannot reach each other, and ap, which is linked to both.
 func apart(t *testing.T, tune func(*tuning), us, eu Peer) (w *world, nodes [3]*node) {
@@ -225,6 +225,29 @@ func TestRelay_DirectPathComesAndGoes(t *testing.T) {
 	})
 }
 
+// A rate bounds what a relay passes on. The tunnel lives on under it: what has to wait
+// is held back, not dropped.
+func TestRelay_Rate(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const rate, total = 200_000, 4000
+		w, n := apart(t, func(o *tuning) { o.Relay = []RelayRule{{Between: []string{"eu", "us"}, Rate: rate}} }, peerVia("us"), peerFrom("eu"))
+		defer w.close()
+		eu, us := n[0], n[1]
+		meet(t, eu, us)
+		eu.home.publishNoise(t, "e/x", 0, total)
+		took := drained(t, eu, "us", 10*time.Minute)
+		same(t, us.home.queue(t, "dev"), numbered("eu", "e/x", 0, total))
+		c := eu.status("us").Counters
+		t.Logf("%d bytes in %v, in %d tunnels", c.WireOut, took, c.Tunnels)
+		if least := time.Duration(float64(c.WireOut) / rate * 0.9 * 1e9); took < least || took > 2*least+10*time.Second {
+			t.Errorf("%d bytes in %v, want about %v", c.WireOut, took, least)
+		}
+		if c.TunnelsRelay != 1 {
+			t.Errorf("%d relayed tunnels, want one that lives", c.TunnelsRelay)
+		}
+	})
+}
+
 // Who may not, or cannot, be relayed learns from whom and why.
 func TestRelay_Refused(t *testing.T) {
 	for _, c := range []struct {
@@ -238,7 +261,9 @@ func TestRelay_Refused(t *testing.T) {
 			return w, n[0], n[2]
 		}, []string{"relay://ap: refused", `region "ap" does not relay between "eu" and "us"`, "link.relay", "forbidden"}, "forbidden"},
 		{"another pair is allowed", func(t *testing.T) (*world, *node, *node) {
-			w, n := apart(t, func(o *tuning) { o.Relay = [][]string{{"us", "sa"}, {"eu", "sa"}} }, peerVia("us"), peerFrom("eu"))
+			w, n := apart(t, func(o *tuning) {
+				o.Relay = []RelayRule{{Between: []string{"us", "sa"}}, {Between: []string{"eu", "sa"}}}
+			}, peerVia("us"), peerFrom("eu"))
 			return w, n[0], n[2]
 		}, []string{`region "ap" does not relay between "eu" and "us"`}, "forbidden"},
 		{"no tunnel to the other end", func(t *testing.T) (*world, *node, *node) {
@@ -259,7 +284,9 @@ func TestRelay_Refused(t *testing.T) {
 			w := newWorld(t, 20*time.Millisecond)
 			w.wan.setCut(ip("eu"), ip("us"), true)
 			w.wan.setCut(ip("eu"), ip("sa"), true)
-			between := func(regions ...string) func(*tuning) { return func(o *tuning) { o.Relay = [][]string{regions} } }
+			between := func(regions ...string) func(*tuning) {
+				return func(o *tuning) { o.Relay = []RelayRule{{Between: regions}} }
+			}
 			sa := w.tuned("sa", between("eu", "us"), peerFrom("eu"), peerTo("us"), peerTo("ap"))
 			w.tuned("ap", between("eu", "sa"), peerFrom("eu"), peerFrom("sa"))
 			toSA, toUS := peerVia("sa"), peerFrom("us")

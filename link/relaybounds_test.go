@@ -185,7 +185,7 @@ func TestRelay_OlderVersion(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 5*time.Millisecond)
 		defer w.close()
-		eu := w.tuned("eu", func(o *tuning) { o.Relay = [][]string{{"ap", "us"}} }, peerVia("us"), peerFrom("ap"))
+		eu := w.tuned("eu", func(o *tuning) { o.Relay = []RelayRule{{Between: []string{"ap", "us"}}} }, peerVia("us"), peerFrom("ap"))
 		old := w.stranger(t, "ap", "eu")
 		defer old.close()
 		h := helloOf("ap")

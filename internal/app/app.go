@@ -355,7 +355,7 @@ func (a *App) newLinks() (err error) {
 // newEndpoint makes what the tunnels of all homes begin and end at.
 func (a *App) newEndpoint() (_ *link.Endpoint, err error) {
 	o := link.EndpointOptions{Region: a.cfg.Region, Leaf: a.cfg.Leaf, Software: a.opts.Build.Version, Identity: a.opts.LinkIdentity,
-		Listen: a.opts.ListenLinks, Logger: a.log.With("component", "link"), Relay: relaySets(a.cfg.Link.Relay),
+		Listen: a.opts.ListenLinks, Logger: a.log.With("component", "link"), Relay: relayRules(a.cfg.Link.Relay),
 		Hosts: a.hostsOf, Addresses: a.addressesOf}
 	if o.Identity == nil {
 		o.Identity = a.certs

@@ -9,12 +9,12 @@ import (
 	"causeway/link"
 )
 
-// relaySets are the regions between which this one relays.
-func relaySets(rules []config.RelayRule) (sets [][]string) {
+// relayRules are the regions between which this one relays.
+func relayRules(rules []config.RelayRule) (out []link.RelayRule) {
 	for _, r := range rules {
-		sets = append(sets, r.Between)
+		out = append(out, link.RelayRule{Between: r.Between, Rate: uint64(r.Rate)})
 	}
-	return sets
+	return out
 }
 
 // relayed is what this region relays for a peer, and refuses it.

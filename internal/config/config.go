@@ -426,6 +426,8 @@ type LinkAccept struct {
 type RelayRule struct {
 	// Between are two peers or more; each may be relayed to each other one.
 	Between []string `mapstructure:"between"`
+	// Rate bounds what is passed on between them, all together and both ways. Default 0, no bound.
+	Rate Bandwidth `mapstructure:"rate"`
 }
 
 // Admin is the HTTP API.

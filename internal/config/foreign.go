@@ -151,6 +151,13 @@ func (v *validator) regionLink(key string, f *Link, c *Config) {
 		v.check(f.Peer != c.Region, key+"peer", fmt.Sprintf("%q is this region itself", f.Peer), "name the other one")
 	}
 	v.linkDial(key, *f, c)
+	for _, list := range []struct {
+		name    string
+		filters []string
+	}{{"in", f.In}, {"out", f.Out}} {
+		v.check(len(list.filters) > 0, key+list.name, "is an empty list, which would let everything through",
+			"name filters; # is everything, and $none is nothing: no device can publish that")
+	}
 	set := len(f.Address)+len(f.Filters) > 0 || f.Direction != "" || f.Namespace != "" || f.Connections != 0 || f.Inflight != 0 || f.Version != "" ||
 		f.ClientID != "" || f.Username != "" || f.Password != "" || f.TLS != (LinkTLS{}) || f.Keepalive != 0 || f.Canary != ""
 	v.check(!set, key+"kind", "is region, and keys of a foreign broker are set", "write kind: mqtt, or remove address, direction, filters, namespace, connections, "+

@@ -94,10 +94,10 @@ ack:
   - { filter: "telemetry/#", policy: memory }
   - { filter: "#" }
 links:
-  - { peer: us, dial: ["udp://us.example.com:7444"], in: ["cmd/#"], out: [], never: ["pii/#"], retained: false,
+  - { peer: us, dial: ["udp://us.example.com:7444"], in: ["cmd/#"], out: ["tele/#"], never: ["pii/#"], retained: false,
       compression: s2, qos_max: 1, rate: 200Mbit/s, in_prefix: "eu/", spool: { bytes: 500GiB, age: 72h, at_limit: refuse, classes: [{ name: cmd, filters: ["cmd/#"] }] } }
   - { name: hub, peer: ap }
-link: { listen: "", relay: [{ between: [us, ap] }] }
+link: { listen: "", relay: [{ between: [us, ap], rate: 20Mbit/s }] }
 admin: { socket: /run/causeway.sock, listen: "127.0.0.1:18083", tokens: file:/etc/causeway/tokens }
 metrics: { listen: ":9464" }
 log: { level: warn, format: json }
@@ -123,13 +123,13 @@ func TestLoad_File(t *testing.T) {
 			Subscriptions: 50, KeepaliveMax: 5 * time.Minute, WillGrace: 30 * time.Second, TopicAliasMax: 0, ReceiveMaximum: 20},
 		Ack: []AckRule{{Filter: "telemetry/#", Policy: AckMemory}, {Filter: "#", Policy: AckRegion}},
 		Links: []Link{
-			{Name: "us", Peer: "us", Kind: LinkRegion, Dial: []string{"udp://us.example.com:7444"}, In: []string{"cmd/#"}, Out: []string{}, Never: []string{"pii/#"},
+			{Name: "us", Peer: "us", Kind: LinkRegion, Dial: []string{"udp://us.example.com:7444"}, In: []string{"cmd/#"}, Out: []string{"tele/#"}, Never: []string{"pii/#"},
 				Compression: CompressionS2, QoSMax: 1, Rate: 25e6, InPrefix: "eu/", Spool: Spool{Bytes: 500 << 30, Age: 72 * time.Hour, AtLimit: SpoolRefuse,
 					Classes: []SpoolClass{{Name: "cmd", Filters: []string{"cmd/#"}}}}},
 			{Name: "hub", Peer: "ap", Kind: LinkRegion, In: []string{"#"}, Out: []string{"#"}, Retained: true,
 				Compression: CompressionZstd, QoSMax: 2, Spool: Spool{Bytes: 10 << 30, Age: 72 * time.Hour, AtLimit: SpoolDropOldest}},
 		},
-		Link:    LinkAccept{Relay: []RelayRule{{Between: []string{"us", "ap"}}}},
+		Link:    LinkAccept{Relay: []RelayRule{{Between: []string{"us", "ap"}, Rate: 2.5e6}}},
 		Admin:   Admin{Socket: "/run/causeway.sock", Listen: "127.0.0.1:18083", Tokens: "file:/etc/causeway/tokens"},
 		Metrics: Metrics{Listen: ":9464"}, StopNotice: 500 * time.Millisecond,
 		Log:       Log{Level: LogWarn, Format: LogJSON},

@@ -8,6 +8,9 @@ import (
 
 const relayScheme = "relay://"
 
+// leastRelayRate lets through what relayed tunnels need to live.
+const leastRelayRate Bandwidth = 100_000
+
 // dialRelay checks that a link may go through another peer: one that is reached without a relay,
 // since a relayed tunnel carries no other.
 func (v *validator) dialRelay(at, via string, l Link, c *Config) {
@@ -26,6 +29,8 @@ func (v *validator) dialRelay(at, via string, l Link, c *Config) {
 func (v *validator) relay(c *Config) {
 	for i, r := range c.Link.Relay {
 		key := fmt.Sprintf("link.relay[%d].between", i)
+		v.check(r.Rate == 0 || r.Rate >= leastRelayRate && r.Rate.Validate() == nil, fmt.Sprintf("link.relay[%d].rate", i), r.Rate.String()+" is out of range",
+			"want "+leastRelayRate.String()+" to "+mostBandwidth.String()+", or 0 for no bound")
 		v.check(len(r.Between) >= 2, key, fmt.Sprintf("names %d regions", len(r.Between)), "name two peers or more")
 		for j, region := range r.Between {
 			at := fmt.Sprintf("%s[%d]", key, j)

@@ -156,6 +156,12 @@ func TestValidate(t *testing.T) {
 			link(func(l *Link) { l.Peer, l.Name, l.Dial = "ap", "ap", []string{"relay://hub"} })(c)
 			link(func(l *Link) { l.Dial = []string{"relay://ap"} })(c)
 		}, `links[2].dial[0]: "ap" is itself reached through a relay only`},
+		{"relay that is starved", func(c *Config) {
+			link(func(*Link) {})(c)
+			link(func(l *Link) { l.Peer, l.Name = "ap", "ap" })(c)
+			c.Link.Relay = []RelayRule{{Between: []string{"us", "ap"}, Rate: 5000}}
+		},
+			"link.relay[0].rate: 5kB/s is out of range; want 100kB/s to"},
 		{"relay between a region and nobody", func(c *Config) {
 			link(func(*Link) {})(c)
 			c.Link.Relay = []RelayRule{{Between: []string{"us"}}}
@@ -185,6 +191,8 @@ func TestValidate(t *testing.T) {
 		{"spool class without a name", link(func(l *Link) { l.Spool.Classes = []SpoolClass{{"", []string{"a"}}} }), `links[0].spool.classes[0].name: "" is no name`},
 		{"link prefix", link(func(l *Link) { l.InPrefix = "eu" }), `links[0].in_prefix: "eu" is no prefix; want whole levels with a / at the end`},
 		{"link prefix of the server", link(func(l *Link) { l.InPrefix = "$SYS/" }), `links[0].in_prefix: "$SYS/" is no prefix`},
+		{"link that takes nothing", link(func(l *Link) { l.In = []string{} }), "links[0].in: is an empty list, which would let everything through; name filters; # is everything, and $none is nothing"},
+		{"link that sends nothing", link(func(l *Link) { l.Out = nil }), "links[0].out: is an empty list"},
 		{"link rate", link(func(l *Link) { l.Rate = 5 }), `links[0].rate: 5B/s is out of range; want 1kB/s to`},
 		{"link QoS", link(func(l *Link) { l.QoSMax = 3 }), "links[0].qos_max: 3 is out of range; want 1 or 2"},
 		{"spool age", link(func(l *Link) { l.Spool.Age = 0 }), "links[0].spool.age: 0s is out of range"},
