@@ -22,6 +22,7 @@ type outgoing struct {
 	left []home.Spooled // of the run that is being sent
 	key  []byte         // of that run
 	none int            // of the frame's messages, those that are canaries
+	pace pace
 }
 
 // errBody is a message that the home has and cannot read.
@@ -51,6 +52,12 @@ func (o *outgoing) run(ctx context.Context) error {
 			continue
 		}
 		if d := o.s.t.p.delay(spoolShare); d > 0 {
+			if err := o.linger(ctx, d); err != nil {
+				return err
+			}
+			continue
+		}
+		if d := o.pace.gather(time.Now(), o.refs, o.s.t.rtt); d > 0 {
 			if err := o.linger(ctx, d); err != nil {
 				return err
 			}
@@ -198,7 +205,7 @@ func (o *outgoing) write(epoch home.Epoch, to home.Seq) error {
 	if _, err := o.w.Write(b); err != nil {
 		return err
 	}
-	o.pos, o.gap = to, false
+	o.pos, o.gap, o.pace.last = to, false, time.Now()
 	p.meter.spend(len(b))
 	p.counts.framesOut.Add(1)
 	p.counts.messagesOut.Add(uint64(o.enc.Count() - o.none))
