@@ -43,6 +43,7 @@ type fsm struct {
 type answers struct {
 	n        uint64
 	outcomes []home.Outcome
+	cut      bool // the home was handed over within the entry: nothing comes of the rest
 }
 
 // errDown ends a run of the node that the others have given up: its sessions are
@@ -190,7 +191,12 @@ func (f *fsm) collect(e *home.Entry, i int, o home.Outcome) {
 	self, behind := f.r.self(), f.handed
 	f.watch(e, i, o)
 	if behind {
-		return // void: who proposed it hears that the home was handed over
+		// Void: who proposed it hears that the home was handed over, also of what was behind
+		// the handing over in the same entry.
+		if n := len(f.answers); n > 0 && e.Owner == self && f.answers[n-1].n == e.N {
+			f.answers[n-1].cut = true
+		}
+		return
 	}
 	switch op := e.Ops[i].(type) {
 	case *home.NodeDown:

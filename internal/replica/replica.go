@@ -270,6 +270,10 @@ func (r *Replica) failure() error {
 func (r *Replica) land(a answers) error {
 	r.order.Lock()
 	ps, err := r.queue.land(a.n)
+	var void []proposal
+	if n := len(a.outcomes); a.cut && n < len(ps) {
+		ps, void = ps[:n], ps[n:]
+	}
 	if err == nil && ps != nil && len(ps) != len(a.outcomes) {
 		err = fmt.Errorf("entry %d of %s has %d operations in the log and %d here", a.n, r.self(), len(a.outcomes), len(ps))
 	}
@@ -279,6 +283,7 @@ func (r *Replica) land(a answers) error {
 		failure = r.failure()
 	}
 	r.dispatch.add(r.completions(ps, a.outcomes, failure))
+	r.dispatch.add(returned(void, ErrStandby))
 	r.order.Unlock()
 	r.dispatch.drain()
 	return err
@@ -311,14 +316,19 @@ func (r *Replica) handBack(err error) { r.giveBack(err, r.queue.fail) }
 func (r *Replica) giveBack(err error, take func(error) []proposal) {
 	r.order.Lock()
 	left := take(err)
-	cs := make([]completion, len(left))
-	for i, p := range left {
-		cs[i] = completion{proposal: p, err: err}
-	}
 	r.stats.opsFailed.Add(uint64(len(left)))
-	r.dispatch.add(cs)
+	r.dispatch.add(returned(left, err))
 	r.order.Unlock()
 	r.dispatch.drain()
+}
+
+// returned are proposals that nothing came of.
+func returned(ps []proposal, err error) []completion {
+	cs := make([]completion, len(ps))
+	for i, p := range ps {
+		cs[i] = completion{proposal: p, err: err}
+	}
+	return cs
 }
 
 // Leader is the node that leads the home, as far as this one knows.
