@@ -220,15 +220,25 @@ const (
 
 // standbys are the regions that the home is shipped to.
 func (h *homeService) standbys() []string {
-	if !h.hosts() {
+	if r := h.current(); r == nil || !r.Hosting() && !h.bequeaths(r) {
 		return nil
 	}
 	return h.State().Takeover().Standbys
 }
 
+// bequeaths says that the home was handed over from here and nobody is known to serve
+// it yet: its heir needs the last records, that of the handing over too. [E7]
+func (h *homeService) bequeaths(r *replica.Replica) bool {
+	s := r.State()
+	_, handed := s.Handed()
+	return handed && s.Epoch().Host == h.a.cfg.Region && !h.a.fenced(h.id)
+}
+
 // role is what this region's copy is to others.
 func (h *homeService) role() link.Role {
 	switch r := h.current(); {
+	case r != nil && h.bequeaths(r):
+		return link.RoleHost
 	case r == nil || !r.Hosting():
 		return link.RoleStandby
 	case h.a.fenced(h.id):
