@@ -78,7 +78,7 @@ func (t *tunnel) tellPosition(ctx context.Context) error {
 			}
 			wait, cancel := context.WithTimeout(ctx, positionEvery)
 			if (at == home.CopyPosition{}) {
-				err = pause(wait, shipLook) // there may be records that count for nothing
+				err = group.Pause(wait, shipLook) // there may be records that count for nothing
 			} else {
 				_, err = standby.WaitPosition(wait, at.Records)
 			}

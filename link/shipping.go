@@ -126,7 +126,7 @@ func (s *shipment) standsAt(at home.CopyPosition) {
 		s.progress, s.failures = time.Now(), 0
 	}
 	if s.heard && at.Records < s.at.Records {
-		wake(s.back)
+		group.Wake(s.back)
 	}
 	s.at, s.heard = at, true
 	for len(s.flight) > 0 && s.flight[0].to <= at.Records {
