@@ -79,12 +79,14 @@ type world struct {
 	sent    uint8 // messages
 	force   bool
 	hand    bool
+	back    bool // fenced copies are taken in and stand by
 
 	forgetful bool // voters forget promises in a crash
 	hasty     bool // voters that were restarted promise at once
 	minority  bool // one voter is enough
 	deaf      bool // who handed the home over goes on
 	sure      bool // a majority decides although the host does not need one
+	careless  bool // a fenced copy is overwritten by the one in force
 }
 
 func (w *world) first() state {
@@ -262,6 +264,9 @@ func (w *world) between(s state, i, j int, visit func(string, state)) {
 		n.sites[j].inForce = modelled(h.InForce)
 		visit(fmt.Sprintf("%s hears that %s serves at %v", names[j], names[i], x.epoch.real()), n)
 	}
+	if w.back && w.serving(&s, i) && w.fenced(y) && y.epoch.real().Compare(x.epoch.real()) < 0 {
+		w.takeIn(s, i, j, visit)
+	}
 	if x.hosts && !y.hosts && !x.handed && x.follows(y) {
 		n := s
 		n.sites[j].log, n.sites[j].epoch = x.log, x.epoch
@@ -270,6 +275,31 @@ func (w *world) between(s state, i, j int, visit func(string, state)) {
 			w.handOver(s, i, j, visit)
 		}
 	}
+}
+
+// fenced says that a copy was served from and has heard of a higher epoch, or was
+// handed over.
+func (w *world) fenced(x *site) bool {
+	if !x.hosts {
+		return false
+	}
+	st := x.host(w).Standing(now, names, w.policy)
+	return st == Fenced || st == Gone
+}
+
+// takeIn gives i what j's copy went on to, and j i's copy.
+func (w *world) takeIn(s state, i, j int, visit func(string, state)) {
+	x, y := &s.sites[i], &s.sites[j]
+	n := x.length()
+	for _, id := range y.log {
+		if id != 0 && !slices.Contains(x.log[:n], id) && !w.careless && int(n) < len(x.log) {
+			x.log[n] = id
+			n++
+		}
+	}
+	y.log, y.epoch, y.handed, y.hosts = x.log, x.epoch, false, false
+	y.unask()
+	visit(fmt.Sprintf("%s takes in what %s has, which stands by", names[i], names[j]), s)
 }
 
 func (w *world) handOver(s state, i, j int, visit func(string, state)) {
@@ -410,6 +440,7 @@ func TestModel(t *testing.T) {
 		"auto, handed over":     {policy: auto, number: 2, sent: 1, hand: true},
 		"self-fence, forced":    {policy: fence, number: 2, sent: 1, force: true},
 		"manual, forced, crash": {policy: manual, number: 2, sent: 1, force: true, crashes: 1},
+		"manual, forced, back":  {policy: manual, number: 2, sent: 2, force: true, back: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n, err := w.explore()
@@ -429,6 +460,7 @@ func TestModel_PlantedMistakes(t *testing.T) {
 		"one voter is enough":                  {policy: auto, number: 2, minority: true},
 		"who handed over goes on":              {policy: auto, number: 2, sent: 1, hand: true, deaf: true},
 		"votes against a host without a lease": {policy: manual, number: 2, sure: true},
+		"a fenced copy is overwritten":         {policy: manual, number: 2, sent: 2, force: true, back: true, careless: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n, err := w.explore()
