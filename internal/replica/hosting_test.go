@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -31,8 +32,12 @@ func TestHand_ThereAndBack(t *testing.T) {
 			if err := from.leading().Hand(t.Context(), host); err != nil {
 				t.Fatal(err)
 			}
+			last := from.leading().State().Position()
 			time.Sleep(100 * time.Millisecond)
 			tr.end()
+			if now := from.leading().State().Position(); now != last {
+				t.Errorf("behind the last word, at %+v, the log went on to %+v", last, now)
+			}
 			for m := range tr.sofar() {
 				acked[message{m.publisher, m.n}] = true
 			}
@@ -63,6 +68,25 @@ func TestHand_ThereAndBack(t *testing.T) {
 		p.us.check(&traffic{acked: acked})
 		p.eu.check(&traffic{acked: acked})
 	})
+}
+
+// Nothing goes into the log behind the operation that hands the home over, unless it was void.
+func TestMerger_NothingBehindHand(t *testing.T) {
+	m := &merger{batching: Batching{MaxOps: 512, MaxBytes: 1 << 20}, limit: 1 << 20, wake: make(chan struct{}, 1)}
+	m.room = sync.NewCond(&m.mu)
+	m.lead(1)
+	m.add([]byte("a"), []home.Op{&home.Tick{}})
+	m.add([]byte("b"), []home.Op{&home.Hand{}})
+	m.add([]byte("c"), []home.Op{&home.Tick{}})
+	if entries, _ := m.take(); len(entries) != 2 || !m.sealed {
+		t.Errorf("%d entries in the record, sealed %v", len(entries), m.sealed)
+	}
+	if m.applied(1); m.sealed {
+		t.Error("sealed though it was void")
+	}
+	if entries, _ := m.take(); len(entries) != 1 {
+		t.Errorf("%d entries in the next record", len(entries))
+	}
 }
 
 // sameCopies says that all nodes of both regions are as far.
@@ -134,7 +158,7 @@ func TestLease_LapseStopsEveryNode(t *testing.T) {
 // place; then it hosts the home again.
 func TestRetire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPair(t, small)
+		p := newPair(t, smaller)
 		p.start()
 		end := p.ship(p.eu, p.us)
 		tr := p.eu.traffic()

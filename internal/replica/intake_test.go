@@ -18,6 +18,7 @@ func (p *pair) late() *traffic {
 	p.eu.start()
 	p.eu.await("eu to serve", 20*time.Second, p.eu.allReady())
 	p.eu.subscribe()
+	p.eu.every = 8 * time.Millisecond
 	tr := p.eu.traffic()
 	time.Sleep(3 * time.Second)
 	p.us.start()
@@ -124,7 +125,7 @@ func TestCopy_GoesOnBehindWhatHasCome(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		chunk, last, err := c.Next(nil, 2<<10)
+		chunk, last, err := c.Next(nil, 1<<10)
 		if err == nil {
 			err = s.Put(t.Context(), chunk)
 		}

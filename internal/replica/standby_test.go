@@ -3,7 +3,6 @@ package replica
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,10 +25,16 @@ type pair struct {
 	stop     context.CancelFunc
 }
 
+// smaller cuts logs soon: nodes of a pair publish little.
+func smaller(o *Options) {
+	small(o)
+	o.SnapshotEntries, o.TrailingEntries = 20, 5
+}
+
 func newPair(t *testing.T, opts func(*Options)) *pair {
 	p := &pair{t: t, eu: newRegionOf(t, "eu", 3), us: newRegionOf(t, "us", 3)}
 	for name, rg := range map[string]*region{"eu": p.eu, "us": p.us} {
-		rg.every = 8 * time.Millisecond
+		rg.every = 25 * time.Millisecond
 		rg.opts = func(o *Options) {
 			o.Region = name
 			if opts != nil {
@@ -139,7 +144,7 @@ func (p *pair) send(ctx context.Context, c *Copier, s *CopySink) error {
 		if p.cut.Load() {
 			return errCut
 		}
-		chunk, last, err := c.Next(at, 4<<10)
+		chunk, last, err := c.Next(at, 1<<10)
 		if err != nil {
 			return err
 		}
@@ -335,7 +340,7 @@ func TestStandby_FaultsOnBothSides(t *testing.T) {
 		},
 		"the standby far behind": func(p *pair) {
 			p.cut.Store(true)
-			time.Sleep(3 * time.Second)
+			time.Sleep(2 * time.Second)
 			p.cut.Store(false)
 		},
 		"all killed": func(p *pair) {
@@ -350,7 +355,7 @@ func TestStandby_FaultsOnBothSides(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newPair(t, small)
+				p := newPair(t, smaller)
 				p.start()
 				p.ship(p.eu, p.us)
 				tr := p.eu.traffic()
@@ -367,5 +372,3 @@ func TestStandby_FaultsOnBothSides(t *testing.T) {
 		})
 	}
 }
-
-var _ = fmt.Sprint
