@@ -92,7 +92,7 @@ func newPeer(m *Manager, k linkKey, cfg Peer) *peer {
 	}
 	switch {
 	case k.purpose == wire.PurposeShip && k.region != "":
-		p.ship = newShipment(m, k.region)
+		p.ship = newShipment(p)
 	case k.purpose == wire.PurposeShip:
 		p.takes = newIntake()
 	}

@@ -34,6 +34,7 @@ const (
 // shipment is the shipping to one standby, over all tunnels to it.
 type shipment struct {
 	m      *Manager
+	p      *peer
 	region string
 	moved  chan struct{} // the standby has applied more
 	turned chan struct{} // feed changed
@@ -72,8 +73,8 @@ type shipStats struct {
 	records, raw, wire, copies, copied uint64
 }
 
-func newShipment(m *Manager, region string) *shipment {
-	return &shipment{m: m, region: region, moved: make(chan struct{}, 1), turned: make(chan struct{}, 1), back: make(chan struct{}, 1),
+func newShipment(p *peer) *shipment {
+	return &shipment{m: p.m, p: p, region: p.key.region, moved: make(chan struct{}, 1), turned: make(chan struct{}, 1), back: make(chan struct{}, 1),
 		answers: make(chan wire.ShipAt, 1), froms: make(chan wire.ShipFrom, 1), state: CopyAway, well: time.Now()}
 }
 
@@ -357,7 +358,7 @@ func (m *Manager) Copies() (list []CopyStatus) {
 	defer m.shipMu.Unlock()
 	for _, s := range shipments {
 		st := s.status(&m.trail, now)
-		st.Link = peers[linkKey{wire.PurposeShip, m.id, s.region}].status()
+		st.Link = s.p.status()
 		st.Counts = s.region == m.counted
 		list = append(list, st)
 	}
