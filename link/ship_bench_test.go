@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -88,7 +89,7 @@ type emptySource struct {
 
 func (s *emptySource) Tail(ctx context.Context, _ string, after home.CopyPosition, maxBytes int) ([]home.Shipment, error) {
 	for s.base()+s.more.Load() <= after.Records {
-		if err := pause(ctx, 100*time.Microsecond); err != nil {
+		if err := group.Pause(ctx, 100*time.Microsecond); err != nil {
 			return nil, err
 		}
 	}
@@ -132,6 +133,6 @@ func (s *takesAll) Append(_ context.Context, list []home.Shipment) error {
 	at := *s.at.Load()
 	at.Records, at.Chain = list[len(list)-1].N, 1
 	s.at.Store(&at)
-	wake(s.told)
+	group.Wake(s.told)
 	return nil
 }
