@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	seeds    = flag.Uint64("seeds", 30, "how many seeds")
+	seeds    = flag.Uint64("seeds", 15, "how many seeds")
 	oneSeed  = flag.Uint64("seed", 0, "run this one alone, and tell its story")
 	longTest = 90 * time.Second // of faults, by the world's clock
 )
