@@ -74,10 +74,14 @@ func (c caller) Call(ctx context.Context, peer string, kind byte, request []byte
 }
 
 // leased says whether the home may be served now, as far as that is not the log's to
-// say.
+// say. It is the word of the node that leads it; others hear by that one's freshness.
 func (h *homeService) leased() bool {
-	if r := h.opened.Load(); r != nil && len(r.State().Takeover().Standbys) == 0 {
-		return true // nobody can have taken it over
+	r := h.opened.Load()
+	switch {
+	case r != nil && len(r.State().Takeover().Standbys) == 0: // nobody can have taken it over
+		return true
+	case r != nil && !r.Leads():
+		return true
 	}
 	return !h.draining.Load() && (h.a.deciding == nil || h.a.deciding.Leased(h.id))
 }
