@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,6 +56,12 @@ func load(t *testing.T, yaml string) *config.Config {
 
 func start(t *testing.T, yaml string, o app.Options) *region {
 	t.Helper()
+	return startUntil(t, yaml, o, func(a *app.App) bool { ok, _ := a.Ready(); return ok })
+}
+
+// startUntil starts a node and waits until it is as wanted, if that is said.
+func startUntil(t *testing.T, yaml string, o app.Options, ready func(*app.App) bool) *region {
+	t.Helper()
 	o.Config = load(t, yaml)
 	o.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	a, err := app.New(o)
@@ -64,14 +71,16 @@ func start(t *testing.T, yaml string, o app.Options) *region {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	r := &region{a, func() {
+	r := &region{a, sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("stop: %v", err)
 		}
-	}}
+	})}
 	t.Cleanup(func() { r.stop() })
-	await(t, "the node to be ready", func() bool { ok, _ := a.Ready(); return ok })
+	if ready != nil {
+		await(t, "the node to be ready", func() bool { return ready(a) })
+	}
 	return r
 }
 

@@ -1,0 +1,146 @@
+package app_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"causeway/internal/app"
+	"causeway/internal/home"
+	"causeway/internal/takeover/agent"
+	meshtls "causeway/tls"
+)
+
+// pair are two regions, of which us stands by eu. Their links have fixed ports, so that a region that comes back is
+// found where it was.
+func pair(t *testing.T) (eu, us string) {
+	t.Helper()
+	ca, err := meshtls.CreateCA(filepath.Join(t.TempDir(), "ca"), meshtls.CAOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	yaml := func(name, peer, dial string) string {
+		d := t.TempDir()
+		is, err := meshtls.Issue(ca, meshtls.Identity{Region: name, Node: name + "-1"}, time.Hour)
+		if err == nil {
+			_, err = is.Write(d, "node", false)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf(`
+region: %s
+data_dir: %s
+identity: { cert: %s/node.pem, key: %s/node-key.pem, ca: %s/ca.pem }
+listeners: [ { name: mqtt, type: mqtt, listen: "127.0.0.1:0", auth: [anonymous] } ]
+admin: { socket: %s/s }
+link: { listen: "127.0.0.1:0", listen_tcp: "" }
+links: [ { peer: %s %s } ]
+regions: [ { name: eu }, { name: us, standby_of: [eu] } ]
+takeover: { mode: manual, down_after: 3s, will_grace: 1s }
+stop_notice: 0s
+`, name, filepath.Join(d, "data"), d, d, d, d, peer, dial)
+	}
+	return yaml("eu", "us", `, dial: ["udp://%s"]`), yaml("us", "eu", "")
+}
+
+// session connects a device and says whether its session was there.
+func session(t *testing.T, r *region, id string, got chan string) (c mqtt.Client, present bool) {
+	t.Helper()
+	o := mqtt.NewClientOptions().AddBroker("tcp://" + r.Addr("mqtt").String()).SetClientID(id).SetCleanSession(false).SetConnectTimeout(patience).SetAutoReconnect(false)
+	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { got <- string(m.Payload()) })
+	c = mqtt.NewClient(o)
+	tok := c.Connect().(*mqtt.ConnectToken)
+	if !tok.WaitTimeout(patience) || tok.Error() != nil {
+		t.Fatalf("connect %s: %v", id, tok.Error())
+	}
+	return c, tok.SessionPresent()
+}
+
+// order has a region's agent do something and waits until holds.
+func order(t *testing.T, r *region, a agent.Action, o agent.Order, holds func() bool) {
+	t.Helper()
+	if _, err := r.Decider().Begin(context.Background(), a, o); err != nil {
+		t.Fatalf("%s: %v", a, err)
+	}
+	await(t, string(a), holds)
+}
+
+// A region stops and its standby serves its sessions: a device finds its session and what was queued, devices of both
+// homes reach each other over the link between them, and the region that comes back follows, and gets its home back.
+func TestRegionLost_TheStandbyServesItsSessions(t *testing.T) {
+	euFile, usFile := pair(t)
+	us := start(t, usFile, app.Options{})
+	await(t, "the link's socket", func() bool { return us.Links().Endpoint().Addr() != nil })
+	euFile = fmt.Sprintf(euFile, us.Links().Endpoint().Addr())
+	eu := start(t, euFile, app.Options{})
+
+	got := make(chan string, 100)
+	dev, _ := session(t, eu, "dev", got)
+	if tok := dev.Subscribe("q/#", 1, nil); !tok.WaitTimeout(patience) || tok.Error() != nil {
+		t.Fatal(tok.Error())
+	}
+	dev.Disconnect(0)
+	publish(t, eu, "q/a", "queued")
+	await(t, "the standby to have it", func() bool {
+		c := us.Copy("eu")
+		return c != nil && c.Position().Records > 0 && c.Position() == eu.State().Position()
+	})
+	eu.stop()
+	order(t, us, agent.Failover, agent.Order{Home: "eu", Force: true}, func() bool { return us.Hosts("eu") })
+
+	dev, present := session(t, us, "dev", got)
+	if !present {
+		t.Error("the session was not there")
+	}
+	want(t, got, "queued")
+	await(t, "interest to cross", func() bool { p, _ := us.State().Peer("eu"); return p.Filters > 0 })
+	publish(t, us, "q/b", "from the other home")
+	want(t, got, "from the other home")
+	dev.Disconnect(0)
+
+	back := startFollower(t, euFile)
+	await(t, "the region that is back to follow", func() bool {
+		c := back.Copy("eu")
+		return c != nil && c.Epoch() == home.Epoch{Number: 2, Host: "us"} && c.Position().Records > 0
+	})
+	if back.Hosts("eu") {
+		t.Error("two regions serve the home")
+	}
+	await(t, "a switchover to be taken", func() bool {
+		_, err := us.Decider().Begin(context.Background(), agent.Switchover, agent.Order{Home: "eu", To: "eu"})
+		return err == nil
+	})
+	await(t, "the home to be back", func() bool { return back.Hosts("eu") })
+	if _, present := session(t, back, "dev", got); !present {
+		t.Error("the session did not come back with its home")
+	}
+}
+
+// startFollower starts a node whose home is served elsewhere: it is not ready.
+func startFollower(t *testing.T, yaml string) *region { return startUntil(t, yaml, app.Options{}, nil) }
+
+func publish(t *testing.T, r *region, topic, payload string) {
+	t.Helper()
+	c := client(t, r.Addr("mqtt"), "pub", true)
+	defer c.Disconnect(0)
+	if tok := c.Publish(topic, 1, false, payload); !tok.WaitTimeout(patience) || tok.Error() != nil {
+		t.Fatal(tok.Error())
+	}
+}
+
+func want(t *testing.T, got chan string, payload string) {
+	t.Helper()
+	select {
+	case m := <-got:
+		if m != payload {
+			t.Fatalf("got %q, want %q", m, payload)
+		}
+	case <-time.After(patience):
+		t.Fatalf("%q did not come", payload)
+	}
+}
