@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"io"
 	"sync"
 	"time"
 
@@ -38,6 +39,9 @@ func (k *connecting) attach(c *conn, p *packet.Connect) (home.Outcome, *refusal)
 	house, waited, err := s.houseOf(ctx, c.key)
 	if err != nil || waited && !s.admission.wait(c.key.Namespace, ctx.Done()) {
 		return home.Outcome{}, parkedOut
+	}
+	if waited && hungUp(k.sock) {
+		return home.Outcome{}, k.gone("answer to its CONNECT", io.EOF)
 	}
 	c.house = house
 	began := time.Now()
