@@ -96,9 +96,10 @@ type flight struct {
 	received bool // PUBREC came
 }
 
-// Loss is a lost connection: when, and when the device was answered, got a message
-// and was acknowledged one again. Zero: not yet.
-type Loss struct{ At, Back, Message, Ack time.Time }
+// Loss is a lost connection: when, when something had been acknowledged or arrived
+// last, and when the device was answered, got a message and was acknowledged one
+// again. Zero: not yet.
+type Loss struct{ At, Last, Back, Message, Ack time.Time }
 
 // redial is what a device waits before it comes back, if nothing is said.
 const redial = 20 * time.Millisecond
@@ -209,7 +210,7 @@ func (d *Device) lost() {
 	select {
 	case <-d.ready:
 		d.ready = make(chan struct{})
-		d.losses = append(d.losses, Loss{At: time.Now()})
+		d.losses = append(d.losses, Loss{At: time.Now(), Last: d.quietFrom})
 	default: // it had not come up
 	}
 	d.conn, d.out = nil, nil

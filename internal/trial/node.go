@@ -21,6 +21,7 @@ import (
 type Node struct {
 	Region, Name string
 	Replicant    bool
+	witness      bool // it has a vote and nothing else
 	Dir          string
 	MQTT         string // host:port
 	WebSocket    string
@@ -62,7 +63,11 @@ func (n *Node) Start() error {
 		return err
 	}
 	defer log.Close()
-	line := append(slices.Clone(n.within), n.binary, "serve", "--config", n.ConfigFile())
+	verb := "serve"
+	if n.witness {
+		verb = "witness"
+	}
+	line := append(slices.Clone(n.within), n.binary, verb, "--config", n.ConfigFile())
 	n.cmd = exec.Command(line[0], line[1:]...)
 	n.cmd.Stdout, n.cmd.Stderr = log, log
 	// In a group of its own, so that a terminal's Ctrl-C reaches it by us only.

@@ -51,8 +51,17 @@ type Options struct {
 	Link string
 	// Within, if set, returns what the command line of a region's nodes begins with.
 	Within func(region string) []string
+	// Takeover, if set, says who stands by whom.
+	Takeover *Takeover
 	// Extra is appended to a node's configuration file.
 	Extra func(region string) string
+}
+
+// Takeover is what all regions' files say of the failure of one.
+type Takeover struct {
+	StandbyOf map[string][]string // by region
+	Witnesses []string            // names; each is a process, at a port of Options.Ports
+	Section   string              // of takeover, as "mode: auto, down_after: 5s"
 }
 
 // Ports of a node, on 127.0.0.1.
@@ -66,10 +75,11 @@ type Links struct {
 
 // Trial is a set of linked regions.
 type Trial struct {
-	Nodes  []*Node
-	Spares []*Node
-	Fronts []*Front // of each region, if Balance
-	opts   Options
+	Nodes     []*Node
+	Spares    []*Node
+	Witnesses []*Node
+	Fronts    []*Front // of each region, if Balance
+	opts      Options
 }
 
 // New lays out the files of a trial. Nothing runs yet.
@@ -124,6 +134,9 @@ func New(opts Options) (*Trial, error) {
 			return nil, err
 		}
 	}
+	if err := t.witnesses(); err != nil {
+		return nil, err
+	}
 	if err := t.fronts(); err != nil {
 		return nil, err
 	}
@@ -131,14 +144,18 @@ func New(opts Options) (*Trial, error) {
 		return nil, err
 	}
 	for _, n := range t.all() {
-		if err := os.WriteFile(n.ConfigFile(), []byte(t.config(n)), 0o600); err != nil {
+		text := t.config(n)
+		if n.witness {
+			text = t.witnessConfig(n)
+		}
+		if err := os.WriteFile(n.ConfigFile(), []byte(text), 0o600); err != nil {
 			return nil, err
 		}
 	}
 	return t, nil
 }
 
-func (t *Trial) all() []*Node { return slices.Concat(t.Nodes, t.Spares) }
+func (t *Trial) all() []*Node { return slices.Concat(t.Nodes, t.Spares, t.Witnesses) }
 
 func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
@@ -208,6 +225,7 @@ func (t *Trial) config(n *Node) string {
 	if t.leaf(n.Region) {
 		b.WriteString("leaf: true\n")
 	}
+	t.writeTakeover(&b, n.Region)
 	if t.opts.Extra != nil {
 		b.WriteString(t.opts.Extra(n.Region))
 	}
@@ -325,7 +343,7 @@ func (t *Trial) Start() error {
 			return err
 		}
 	}
-	for _, n := range t.Nodes {
+	for _, n := range slices.Concat(t.Witnesses, t.Nodes) {
 		if err := n.Start(); err != nil {
 			return err
 		}

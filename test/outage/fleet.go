@@ -72,6 +72,13 @@ func (f *Fleet) watchWills(ctx context.Context, o *Options) (err error) {
 	return err
 }
 
+// Point has all devices try other addresses from their next connection on, as when DNS is changed.
+func (f *Fleet) Point(addrs ...string) {
+	for _, d := range append(f.Devices(), f.wills) {
+		d.Move(addrs[0], addrs[1:]...)
+	}
+}
+
 // FalseWills is how many publishers' wills came of the connections that ended by the loss. A later connection may end
 // by other doing, a load balancer's say, and its will is none.
 func (f *Fleet) FalseWills() (n uint64) {
