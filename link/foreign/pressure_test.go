@@ -13,7 +13,7 @@ import (
 // over, since the acknowledgements go at a pace.
 func TestIn_SlowsDownForADeviceWhoseQueueFillsUp(t *testing.T) {
 	run(t, nil, func(l *lab) {
-		const total, window, queue = 30_000, 1000, 10_000
+		const total, window, queue = 12_000, 400, 4_000
 		l.home.do(&home.Configure{Revision: 1, Limits: home.Limits{QueueMessages: queue}})
 		k := home.SessionKey{Namespace: "ns", ClientID: "d"}
 		e := l.home.do(&home.Attach{Session: k, Expiry: 1 << 31}).Epoch
