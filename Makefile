@@ -77,8 +77,9 @@ bench-link: build ## two linked regions beside a mosquitto bridge and NATS leaf 
 fuzz: ## every fuzz target for FUZZTIME (default 20s)
 	@scripts/fuzz $${FUZZTIME:-20s}
 
-lint: ## golangci-lint, as configured in .golangci.yml
+lint: ## golangci-lint, as configured in .golangci.yml, and tflint's core rules
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
+	@scripts/tflint
 
 deps: ## the clients and network tools that the end-to-end tests use (apt)
 	@scripts/deps

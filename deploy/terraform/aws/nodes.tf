@@ -12,6 +12,14 @@ locals {
   image = var.image == null ? data.aws_ami.debian[0].id : var.image
 }
 
+# For who prefers SSH through a Session Manager tunnel; no port is opened for it.
+resource "aws_key_pair" "operator" {
+  count      = var.ssh_key == null ? 0 : 1
+  key_name   = local.name
+  public_key = var.ssh_key
+  tags       = local.tags
+}
+
 # A disk is no part of its machine: it outlives it, and the node that comes back has what it had acknowledged.
 resource "aws_ebs_volume" "data" {
   for_each          = local.cores_static
@@ -45,6 +53,7 @@ resource "aws_instance" "core" {
   # Until its own address is bound to it, for the first downloads.
   associate_public_ip_address = local.public
   iam_instance_profile        = aws_iam_instance_profile.node[each.key].name
+  key_name                    = one(aws_key_pair.operator[*].key_name)
   user_data                   = module.core.boot[each.key]
   monitoring                  = true
   tags                        = merge(local.tags, { Name = each.key })
@@ -68,6 +77,7 @@ resource "aws_launch_template" "replicant" {
   name          = "${local.name}-replicant"
   image_id      = local.image
   instance_type = var.replicants.machine
+  key_name      = one(aws_key_pair.operator[*].key_name)
   user_data     = base64encode(module.core.boot[var.name])
   tags          = local.tags
 

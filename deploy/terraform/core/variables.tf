@@ -11,7 +11,7 @@ variable "name" {
 }
 
 variable "kind" {
-  description = "region: three core nodes that serve devices. witness: one small node that votes on who hosts a home; it needs a binary that knows `causeway witness`."
+  description = "region: three core nodes that serve devices. witness: one small node that votes on who hosts a home; its directory is begun once by hand, with `causeway witness init`."
   type        = string
   default     = "region"
   validation {

@@ -42,6 +42,7 @@ func TestRegion_FromUserData(t *testing.T) {
 	r.balancer()
 	t.Run("device", r.device)
 	t.Run("takeover", r.takeover)
+	t.Run("witness", r.witness)
 	t.Run("hook", r.hook)
 	t.Run("renewal", r.renewal)
 	t.Run("replace refused", r.replaceRefused)

@@ -77,6 +77,30 @@ func (r *region) takeover(t *testing.T) {
 	m.run("causeway", "config", "validate", "--config", "/tmp/takeover.yaml")
 }
 
+// witness: its file, too, and its unit runs once its directory was begun by hand.
+func (r *region) witness(t *testing.T) {
+	out := render(t, r.files, strings.Repeat("0", 64), "", []string{""}, map[string]any{
+		"kind": "witness", "replicants": map[string]any{},
+		"takeover": map[string]any{"regions": []any{map[string]any{"name": "us"}, map[string]any{"name": "ap", "standby_of": []string{"us"}},
+			map[string]any{"name": "eu", "witness": true}}},
+	})
+	var files map[string]string
+	if err := json.Unmarshal([]byte(out.Secret["eu-1"]), &files); err != nil {
+		t.Fatal(err)
+	}
+	m := r.machines["eu-1"]
+	m.write("/etc/causeway/witness.yaml", files["witness.yaml"])
+	m.run("install", "-d", "-o", "causeway", "-m", "0700", "/var/lib/causeway-witness")
+	m.run("chown", "causeway:", "/etc/causeway/witness.yaml")
+	m.run("runuser", "-u", "causeway", "--", "causeway", "witness", "init", "--config", "/etc/causeway/witness.yaml")
+	m.run("systemctl", "start", "causeway-witness.service")
+	m.await("the witness answers", func() error {
+		_, err := m.try("sh", "-c", "journalctl -u causeway-witness.service -o cat | grep -q 'the witness answers'")
+		return err
+	})
+	m.run("systemctl", "stop", "causeway-witness.service")
+}
+
 // hook: the program for takeover.hooks.promote, by the node's user, takes a region out of the name and puts it back.
 func (r *region) hook(t *testing.T) {
 	text, err := os.ReadFile("../../terraform/dns/aws/hook.sh.tftpl")

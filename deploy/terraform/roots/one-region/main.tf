@@ -2,6 +2,9 @@
 
 terraform {
   required_version = ">= 1.11"
+  required_providers {
+    aws = { source = "hashicorp/aws", version = "~> 6.0" }
+  }
 }
 
 provider "aws" {

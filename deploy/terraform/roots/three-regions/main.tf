@@ -3,6 +3,11 @@
 
 terraform {
   required_version = ">= 1.11"
+  required_providers {
+    aws     = { source = "hashicorp/aws", version = "~> 6.0" }
+    google  = { source = "hashicorp/google", version = "~> 7.0" }
+    azurerm = { source = "hashicorp/azurerm", version = "~> 4.0" }
+  }
 }
 
 provider "aws" {
