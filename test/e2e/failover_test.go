@@ -123,7 +123,7 @@ func (x *twoRegions) judge(r *outage.Report, planned bool) {
 // eu dies and an operator has us take over: all devices are served again with their sessions, no will is published, and
 // nothing is missing but what eu acknowledged and had not shipped yet.
 func TestFailover_Manual(t *testing.T) {
-	x := newTwoRegions(t, standbyOptions{nodes: 1, section: "down_after: 3s", fleet: outage.Options{Name: "manual", Pairs: 20, Rate: 200, Patience: 5 * time.Second}})
+	x := newTwoRegions(t, standbyOptions{nodes: 1, section: "down_after: 3s", fleet: outage.Options{Name: "manual", Pairs: 20, Rate: 200, Patience: 15 * time.Second}})
 	x.published(t, 200)
 	m := x.lose()
 	unavailable := x.settled(t)
