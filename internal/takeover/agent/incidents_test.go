@@ -483,6 +483,34 @@ func TestForced_WithoutAMajority(t *testing.T) {
 	})
 }
 
+// The voters are back after an operator had one region serve without them: they decide
+// again, also for a node that comes to lead later. Otherwise that region would serve on
+// behind the next cut, beside the one that they promise the home to.
+func TestForced_EndsWithTheNextMajority(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := settled(t, autoPolicy, "eu", "us", "w1")
+		w.down("eu")
+		w.down("w1")
+		w.pass(20 * time.Second)
+		if _, err := w.agent("us").Begin(t.Context(), Failover, Order{Home: "eu", Force: true}); err != nil {
+			t.Fatal(err)
+		}
+		w.untilServes("us", time.Minute)
+		w.up("eu", false)
+		w.up("w1", false)
+		w.wait("eu follows", time.Minute, func() bool { return w.sites["eu"].copy.State().Epoch.Host == "us" })
+		w.pass(10 * time.Second)
+		w.down("us")
+		w.up("us", true)
+		w.untilServes("us", 10*time.Second)
+		w.cutOff("us", true, "eu", "w1")
+		w.untilServes("eu", time.Minute)
+		w.pass(10 * time.Second)
+		w.heal()
+		w.end()
+	})
+}
+
 // A disk that does not keep a promise gives none.
 func TestBookFails_NoPromiseIsGiven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -110,6 +110,7 @@ func (k *keeper) step(ctx context.Context) {
 	st, now := k.copy, k.a.now()
 	k.mu.Unlock()
 	k.remember(ctx)
+	k.endSole(ctx)
 	switch {
 	case st.hosts(k.a.o.Region):
 		k.asHost(ctx, &st, now)
@@ -193,6 +194,32 @@ func (k *keeper) remember(ctx context.Context) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.unkept = k.kept.InForce != e
+}
+
+// endSole takes an operator's word back that the region serves without a majority, once
+// there is one again, or another region serves: kept for longer it would let two regions
+// serve at once when they are cut off from each other the next time.
+func (k *keeper) endSole(ctx context.Context) {
+	k.mu.Lock()
+	until, majority := k.host.Promises.Until(k.copy.Settings.Voters, k.copy.Settings.Terms)
+	hosts, wanted := k.copy.hosts(k.a.o.Region), k.wanted != nil
+	over := hosts && (majority && k.a.now() < until || k.host.InForce.Compare(k.copy.Epoch) > 0) || !hosts && !wanted && !k.copy.Empty
+	over = over && k.kept.Sole
+	k.mu.Unlock()
+	if !over {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	if err := k.a.o.Votes.note(ctx, k.id, func(k *Kept) { k.Sole = false }); err != nil {
+		k.a.o.Logger.Warn("keep that voters decide again; it is tried again", "home", k.id, "problem", err)
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.kept.Sole = false
+	k.settle()
+	k.a.o.Logger.Info("the region serves by the voters' promises again", "home", k.id, "epoch", k.copy.Epoch)
 }
 
 // everyone are the regions and witnesses that a keeper talks to. The caller holds mu.
