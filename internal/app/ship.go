@@ -147,66 +147,84 @@ func (h *homeService) watchShipping(ctx context.Context) error {
 	}
 }
 
-// degrading is what a leader knows of its standby.
-type degrading struct {
-	away time.Time // since when it takes nothing; zero: it does
-	on   bool      // acknowledgements do without it, and the voters know
-}
-
+// tellShipped looks at the standby once.
 func (h *homeService) tellShipped(ctx context.Context, r *replica.Replica, last link.Shipped, d *degrading) {
-	if len(r.State().Takeover().Standbys) == 0 {
+	t := r.State().Takeover()
+	if len(t.Standbys) == 0 {
 		r.SetShipped(0, true)
 		return
 	}
 	now := time.Now()
-	switch lone := h.lone.Swap(false); {
-	case last.Healthy:
-		d.away = time.Time{}
-	case lone: // the former host is gone, and with it most likely the only standby
+	if h.lone.Swap(false) && !last.Healthy { // the former host is gone, and with it most likely the only standby
 		d.away = now.Add(-standbyAwayAfter)
-	case d.away.IsZero():
-		d.away = now
 	}
-	t := r.State().Takeover()
-	want := !d.away.IsZero() && now.Sub(d.away) >= standbyAwayAfter && t.StandbyAway != home.AwayWait
-	if want != d.on {
-		set := settingsOf(&t)
-		if err := h.fallShort(ctx, r, want, set.Votes()); err != nil {
-			h.a.log.Warn("tell the voters whether the standby has everything; until they know, acknowledgements wait", "home", string(h.id), "error", err)
-		} else {
-			d.on = want
-			h.logDegraded(want)
+	w := d.next(now, last.Healthy, last.Records, t.StandbyAway != home.AwayWait)
+	if w != sayShort { // acknowledgements wait again before anybody is told so
+		r.SetShipped(last.Records, d.degraded())
+	}
+	set := settingsOf(&t)
+	if err := h.say(ctx, r, w, d, set.Votes()); err != nil {
+		h.a.log.Warn("tell the voters whether the standby has everything; until they know, acknowledgements wait", "home", string(h.id), "error", err)
+	}
+	r.SetShipped(last.Records, d.degraded())
+}
+
+// say does what is next.
+func (h *homeService) say(ctx context.Context, r *replica.Replica, w word, d *degrading, decide bool) error {
+	was := d.told
+	switch w {
+	case sayShort:
+		p, err := r.Position()
+		if err == nil {
+			err = h.fallShort(ctx, p.Records, true, decide, fallShortMost)
 		}
+		if err != nil {
+			return err
+		}
+	case takeMark: // a record of its own, so that the word is later than that of falling short
+		ctx, cancel := context.WithTimeout(ctx, fallShortBack)
+		defer cancel()
+		o, err := outcomeOf(ctx, r, &home.Tick{})
+		if err == nil && o.Code != home.CodeVoid {
+			d.mark = o.Record
+		}
+		return nil // without a lease there is none yet
+	case sayWhole:
+		if err := h.fallShort(ctx, d.mark, false, decide, fallShortBack); err != nil {
+			d.calm, d.mark = time.Now(), 0
+			return err
+		}
+	default:
+		return nil
 	}
-	r.SetShipped(last.Records, d.on)
+	d.said(w)
+	if d.told != was {
+		h.logDegraded(d.told)
+	}
+	return nil
 }
 
 func (h *homeService) logDegraded(on bool) {
 	if on {
 		h.a.log.Warn("the standby is away: what is acknowledged from now on it does not have", "home", string(h.id))
 	} else {
-		h.a.log.Info("the standby is back: acknowledgements wait for it again", "home", string(h.id))
+		h.a.log.Info("the standby is back and has everything: it may take over", "home", string(h.id))
 	}
 }
 
 // fallShort tells the voters that the home goes on without its standby, or that the
-// standby is back. Where they decide nothing without an operator it is enough to have
-// tried.
-func (h *homeService) fallShort(ctx context.Context, r *replica.Replica, on, decide bool) error {
+// standby has all that was acknowledged, as of a record. Where they decide nothing
+// without an operator it is enough to have tried.
+func (h *homeService) fallShort(ctx context.Context, record uint64, on, decide bool, limit time.Duration) error {
 	if h.a.deciding == nil {
 		return nil
 	}
-	p, err := r.Position()
-	if err != nil {
-		return err
-	}
-	limit := fallShortTry
-	if decide {
-		limit = fallShortMost
+	if !decide {
+		limit = fallShortTry
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := h.a.deciding.FallShort(ctx, h.id, p.Records, on); decide {
+	if err := h.a.deciding.FallShort(ctx, h.id, record, on); decide {
 		return err
 	}
 	return nil
@@ -216,6 +234,7 @@ func (h *homeService) fallShort(ctx context.Context, r *replica.Replica, on, dec
 const (
 	fallShortTry  = 300 * time.Millisecond
 	fallShortMost = 5 * time.Second
+	fallShortBack = time.Second // while acknowledgements wait for a standby that is there
 )
 
 // standbys are the regions that the home is shipped to.
