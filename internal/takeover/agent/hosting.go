@@ -38,6 +38,7 @@ func (k *keeper) asHost(ctx context.Context, st *CopyState, now time.Duration) {
 				k.host.Promises.Take(name, q.Epoch, asked)
 				k.host.Confirm(k.a.now(), k.copy.Settings.Voters, k.copy.Settings.Policy)
 			}
+			k.repeat(ctx, name, p)
 		})
 	}
 }

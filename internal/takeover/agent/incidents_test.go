@@ -354,6 +354,28 @@ func TestFellShort_AndCaughtUp(t *testing.T) {
 	})
 }
 
+// A voter that could not be reached when the standby had caught up hears of it later.
+func TestFellShort_WhoMissedTheEndHearsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := settled(t, autoPolicy, "eu", "us", "w1")
+		a := w.agent("eu")
+		if err := a.FallShort(t.Context(), "eu", 100, true); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(5 * time.Second) // all have heard
+		w.cutOff("eu", true, "w1")
+		if err := a.FallShort(t.Context(), "eu", 101, false); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(5 * time.Second)
+		w.heal()
+		w.pass(5 * time.Second)
+		w.down("eu")
+		w.untilServes("us", time.Minute)
+		w.end()
+	})
+}
+
 // Manual: the operator fails over, the lost region lives behind the cut and serves on,
 // as its policy says; when they see each other the lower epoch is fenced.
 func TestManualFailover_BothServeUntilTheySeeEachOther(t *testing.T) {

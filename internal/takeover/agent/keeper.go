@@ -46,6 +46,7 @@ type keeper struct {
 	rest      time.Duration // before that it does not stand
 	served    bool          // it did when looked at last
 	why       string        // it does not stand for a silent host; ""
+	word      request       // the last one on falling short that a majority heard; Home "": none
 }
 
 // view is what a voter said last.
@@ -68,7 +69,7 @@ func (k *keeper) begin(kept Kept) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.kept, k.unkept, k.stand, k.wanted, k.alone, k.rest, k.served = kept, false, nil, nil, 0, 0, false
-	k.began = k.a.now()
+	k.began, k.word = k.a.now(), request{}
 	k.host = takeover.Host{InForce: kept.InForce}
 	clear(k.views)
 	k.observe(k.c.State())

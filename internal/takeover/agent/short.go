@@ -33,12 +33,27 @@ func (a *Agent) FallShort(ctx context.Context, id home.ID, record uint64, on boo
 		}
 		err := a.tellShort(ctx, voters, &q, told)
 		if len(told) >= takeover.Majority(len(voters)) {
+			k.mu.Lock()
+			k.word = q
+			k.mu.Unlock()
 			return nil
 		}
 		if !a.sleep(ctx, max(beat, 100*time.Millisecond), nil) {
 			return fmt.Errorf("tell a majority of voters that %s acknowledges what no standby has: %d of %d know: %w", id, len(told), len(voters), errors.Join(err, ctx.Err()))
 		}
 	}
+}
+
+// repeat tells a voter the word again that a majority heard and it did not: a few that
+// believe the former one could keep a standby that has everything from being promoted.
+// The caller holds mu.
+func (k *keeper) repeat(ctx context.Context, voter string, said *reply) {
+	q := k.word
+	if q.Home == "" || q.Epoch != k.copy.Epoch || said.Short == q.has(flagOn) || ctx.Err() != nil {
+		return
+	}
+	limit := max(k.copy.Settings.Lease/2, time.Second)
+	k.a.calls.Go(func() { _, _ = k.a.ask(ctx, voter, &q, limit) })
 }
 
 // tellShort asks those who do not know yet, side by side.

@@ -121,14 +121,24 @@ func (k *keeper) bids(st *CopyState, now time.Duration) bool {
 	if s.Mode != takeover.Auto || i < 0 || k.kept.Held || k.why != "" || now < k.rest {
 		return false
 	}
-	for _, v := range k.views {
-		if v.any && v.said.Short {
-			k.why = lacking.String()
-			return false
-		}
+	if k.fellShort(s.Voters) {
+		k.why = lacking.String()
+		return false
 	}
 	// The first in the line goes first; the next gives it time.
 	return k.silentFor(s.DownAfter + time.Duration(i)*s.Lease/2)
+}
+
+// fellShort says that too many voters heard that the standbys lack something for a
+// majority to promise the home. The caller holds mu.
+func (k *keeper) fellShort(voters []string) bool {
+	n := len(voters)
+	for _, name := range voters {
+		if v := k.views[name]; v != nil && v.any && v.said.Short {
+			n--
+		}
+	}
+	return n < takeover.Majority(len(voters))
 }
 
 // line is who takes the home over, in order. The caller holds mu.
