@@ -74,7 +74,8 @@ func (c caller) Call(ctx context.Context, peer string, kind byte, request []byte
 }
 
 // leased says whether the home may be served now, as far as that is not the log's to
-// say. It is the word of the node that leads it; others hear by that one's freshness.
+// say. It is the word of the node that leads it; others hear by that one's freshness,
+// and rely on it a little longer than it may: so it ends that much before the lease.
 func (h *homeService) leased() bool {
 	r := h.opened.Load()
 	switch {
@@ -83,7 +84,7 @@ func (h *homeService) leased() bool {
 	case r != nil && !r.Leads():
 		return true
 	}
-	return !h.draining.Load() && (h.a.deciding == nil || h.a.deciding.Leased(h.id))
+	return !h.draining.Load() && (h.a.deciding == nil || h.a.deciding.LeasedFor(h.id, replica.FreshFor))
 }
 
 // regionCopy is the region's copy of a home as the agent acts on it. It implements

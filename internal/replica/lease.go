@@ -12,6 +12,9 @@ import (
 // for sessions. [C1]
 const freshFor = 300 * time.Millisecond
 
+// FreshFor is for how long a node may go on after Options.Lease of the leader says no.
+const FreshFor = freshFor
+
 // contacts is what a leader knows of the copies it sends to: when each last
 // answered, and how far its log was then. A time is that of the request's
 // sending, so an answer proves that the copy followed this leader from then on,

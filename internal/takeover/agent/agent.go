@@ -128,11 +128,14 @@ func (a *Agent) look(id home.ID) Look {
 	return l
 }
 
-// Leased says whether the region may serve the home now: what replica.Options.Lease
-// of the copy asks. It is cheap and may be called from any goroutine; false while Run does not run.
-func (a *Agent) Leased(id home.ID) bool {
+// Leased says whether the region may serve the home now. It is cheap and may be called from any goroutine; false while Run does not run.
+func (a *Agent) Leased(id home.ID) bool { return a.LeasedFor(id, 0) }
+
+// LeasedFor says whether the region may serve the home now and for a time from now: for
+// as long as nodes rely on what they are told.
+func (a *Agent) LeasedFor(id home.ID, d time.Duration) bool {
 	k := a.keepers[id]
-	return k != nil && a.atWork.Load() && int64(a.now()) < k.until.Load()
+	return k != nil && a.atWork.Load() && int64(a.now()) < k.until.Load()-int64(d)
 }
 
 // Standing is whether the region serves the home, and if not, why.

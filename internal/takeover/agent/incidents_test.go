@@ -72,6 +72,25 @@ func TestOneSidedCut_HostHearsNoAnswers(t *testing.T) {
 	})
 }
 
+// What nodes rely on for a while is not said when the lease ends within that.
+func TestLeasedFor_EndsBeforeTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := settled(t, autoPolicy, "eu", "us", "w1")
+		w.cutOff("eu", true, "us", "w1")
+		a, early := w.agent("eu"), time.Duration(0)
+		w.wait("the lease ends", time.Minute, func() bool {
+			if a.Leased("eu") && !a.LeasedFor("eu", 300*time.Millisecond) {
+				early += 10 * time.Millisecond
+			}
+			return !a.Leased("eu")
+		})
+		if early < 200*time.Millisecond {
+			t.Errorf("it ends %s before the lease", early)
+		}
+		w.end()
+	})
+}
+
 // Without the witness and the other region the host has no majority; one of them is
 // enough. Losing the witness alone changes nothing.
 func TestWitnessLost_HostServesOn(t *testing.T) {
