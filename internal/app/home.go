@@ -39,6 +39,7 @@ type homeService struct {
 	opened atomic.Pointer[replica.Replica] // while it is open
 	live   atomic.Pointer[replica.Replica] // while it serves, or could
 	ran    atomic.Bool
+	shut   atomic.Int64 // when it was closed last, Unix nanoseconds; 0: never
 
 	lone      atomic.Bool  // the region began to host without the former host, and the shipping has not seen it
 	draining  atomic.Bool  // the leader takes no entry; of this run of the node
@@ -215,7 +216,7 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 		keeping.Go(func() { h.rankPeers(running, r) })
 	}
 	err := <-ended
-	h.live.Store(nil)
+	h.close()
 	stop()
 	keeping.Wait()
 	return err
@@ -295,7 +296,7 @@ func (h *homeService) waiting(why string) {
 
 // leave makes the node say at once that it does not serve, and why.
 func (h *homeService) leave(err error) {
-	h.live.Store(nil)
+	h.close()
 	h.progress.Store(&replica.Progress{})
 	h.setWhy(err.Error())
 	if errors.Is(err, replica.ErrAdopted) {
@@ -303,6 +304,21 @@ func (h *homeService) leave(err error) {
 		return
 	}
 	h.a.log.Error("the home stopped", "home", string(h.id), "reason", err)
+}
+
+// close lets nobody use the replica any more.
+func (h *homeService) close() {
+	if h.live.Swap(nil) != nil {
+		h.shut.Store(time.Now().UnixNano())
+	}
+}
+
+// shutFor is for how long it has not been open, in this life of the node.
+func (h *homeService) shutFor() time.Duration {
+	if at := h.shut.Load(); at != 0 {
+		return time.Since(time.Unix(0, at))
+	}
+	return time.Since(h.a.started)
 }
 
 func (h *homeService) setWhy(why string) {

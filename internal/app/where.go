@@ -15,8 +15,8 @@ type where struct {
 	changed chan struct{} // closed at the next change; nil: nobody waits
 }
 
-// openWithin is for how long after its start a node waits for a copy of another
-// region's home before it answers without knowing what is in it.
+// openWithin is for how long a node waits for a copy of another region's home to be
+// opened, at first or again, before it answers without knowing what is in it.
 const openWithin = 30 * time.Second
 
 // Of returns the hosted home that has the session. One that no home has is created
@@ -36,7 +36,7 @@ func (w *where) Of(k home.SessionKey) (home.ID, string) {
 			}
 		case has:
 			why = "the session lives in home " + string(h.id) + ": " + h.reason()
-		case h.current() == nil && !h.own() && time.Since(w.a.started) < openWithin:
+		case h.current() == nil && !h.own() && h.shutFor() < openWithin:
 			why = "the session may live in home " + string(h.id) + ": " + h.reason()
 		}
 	}

@@ -1,0 +1,33 @@
+package app
+
+import (
+	"testing"
+	"time"
+
+	"causeway/internal/config"
+	"causeway/internal/home"
+	"causeway/internal/replica"
+)
+
+// While a copy of another region's home is opened again nobody knows whose sessions are
+// in it: a device that is not known is not given a new session meanwhile.
+func TestWhere_WaitsForACopyThatIsOpenedAgain(t *testing.T) {
+	a := &App{cfg: &config.Config{Region: "us"}, started: time.Now().Add(-time.Hour)}
+	a.home = newHomeService(a, "us")
+	eu := newHomeService(a, "eu")
+	a.homes = []*homeService{a.home, eu}
+	w := &where{a: a}
+	dev := home.SessionKey{ClientID: "dev"}
+	if id, why := w.Of(dev); id != "us" {
+		t.Errorf("a copy that could not be opened for an hour keeps devices waiting: %s", why)
+	}
+	eu.live.Store(&replica.Replica{})
+	eu.close()
+	if id, why := w.Of(dev); id != "" {
+		t.Errorf("dev is created in %s (%s)", id, why)
+	}
+	eu.shut.Store(time.Now().Add(-2 * openWithin).UnixNano())
+	if id, why := w.Of(dev); id != "us" {
+		t.Errorf("it waits for ever: %s", why)
+	}
+}
