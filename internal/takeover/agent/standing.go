@@ -32,13 +32,14 @@ func (k *keeper) asStandby(ctx context.Context, st *CopyState, now time.Duration
 	k.mu.Lock()
 	k.why = k.unfit(st)
 	bids := k.wanted != nil || k.bids(st, now)
+	whole := st.Epoch.Host == k.a.o.Region && !st.Retired && k.host.InForce.Compare(st.Epoch) <= 0 // nobody served since
 	if !bids {
 		k.stand = nil // the host is back, or others decided
 	}
 	k.mu.Unlock()
 	switch {
 	case bids:
-		k.standUp(ctx, st, now, bid{planned: st.Epoch.Host == k.a.o.Region && !st.Retired})
+		k.standUp(ctx, st, now, bid{planned: whole})
 	case !st.Retired && !st.Empty:
 		if st.Handed != "" && st.Epoch.Host == k.a.o.Region {
 			k.release(ctx, st)
