@@ -24,7 +24,8 @@ func (s *State) ForkFrom(lineage []Span) (f Fork, diverged bool) {
 		at = s.lineage[n]
 	}
 	f = Fork{Epoch: lineage[n-1].Epoch, From: s.currentEpoch(), First: at.First, After: at.Record, Sessions: at.Sessions}
-	f.Void = n == len(s.lineage) && s.handed != ""
+	// Who was promoted without having heard of the handing over may lack what was before it.
+	f.Void = n == len(s.lineage) && s.handed != "" && !at.Unplanned
 	return f, s.records > at.Record || s.records == at.Record && s.chain != at.Chain
 }
 

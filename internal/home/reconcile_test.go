@@ -14,10 +14,15 @@ import (
 // lost forks a home: what it returns is the copy of another region, promoted without
 // the host's word; r goes on as the host that it does not hear of.
 func (r *rig) lost(grace uint32) *rig {
+	return r.successor(&Promote{Epoch: us(r.s.Epoch().Number + 1), Grace: grace})
+}
+
+// successor is another region's copy, promoted.
+func (r *rig) successor(op *Promote) *rig {
 	r.t.Helper()
 	o := &rig{t: r.t, s: replayed(r.t, r.log), owner: Owner{"us1", 1}, n: map[Owner]uint64{}, runs: map[NodeID]Incarnation{}, now: r.now, log: slices.Clone(r.log)}
 	o.told.dropped = map[DropReason]int{}
-	o.promote(&Promote{Epoch: us(r.s.Epoch().Number + 1), Grace: grace})
+	o.promote(op)
 	return o
 }
 
@@ -47,6 +52,45 @@ func (in *rig) reconcile(r *rig, size int) Reconciliation {
 		}
 	}
 	return in.s.Reconciled(f.From)
+}
+
+// The host handed the home over and was cut off before the last records were shipped. The
+// standby is promoted without them: what was acknowledged before the handing over is to be
+// taken in. What follows it in the log is void, whoever promotes.
+func TestFork_HandedOver(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		heard   bool
+		planned bool
+		want    uint64 // references that the new host lacks
+	}{
+		{"the heir had the last word", true, true, 0},
+		{"the heir had the last word, and an operator hurried", true, false, 0},
+		{"it lacks what was before it", false, false, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newCopies(t)
+			r.sub("dev", r.attach("dev", false, 3600), Subscription{Filter: "a", QoS: 1})
+			r.pub("a", "both", 1, false)
+			heir := func() *rig { return r.successor(&Promote{Epoch: us(2), Grace: 30, Planned: c.planned}) }
+			var in *rig
+			if !c.heard {
+				in = heir()
+				r.pub("a", "only here", 1, false)
+			}
+			r.want("handed", r.do(&Hand{Epoch: r.s.Epoch(), To: "us"}).Code, CodeOK)
+			if c.heard {
+				in = heir()
+			}
+			r.want("behind the handing over", r.pub("a", "void", 1, false).Code, CodeVoid)
+			if void := r.fork(in).Void; void != c.planned {
+				t.Fatalf("void: %t", void)
+			}
+			if !c.planned {
+				r.want("delivered", in.reconcile(r, 1<<20).Delivered, c.want)
+			}
+		})
+	}
 }
 
 // peek lists the payloads of any session's queue.
