@@ -309,6 +309,17 @@ func TestShipped_EveryNodeHears(t *testing.T) {
 				t.Errorf("%s: shipped %d, degraded %v", d.name, n, degraded)
 			}
 		}
+		if err := rg.leading().Hand(t.Context(), "us"); err != nil {
+			t.Fatal(err)
+		}
+		rg.await("what was known of the standby to be forgotten, until the home comes back", 5*time.Second, func() bool {
+			for _, d := range rg.nodes {
+				if n, degraded := d.replica().Shipped(); d.replica().Hosting() || n != 0 || degraded {
+					return false
+				}
+			}
+			return true
+		})
 	})
 }
 

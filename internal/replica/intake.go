@@ -429,6 +429,7 @@ func (s *CopySink) settle(ctx context.Context, most int) error {
 // Finish says that all has come. When it returns nil a majority of the region's nodes has all
 // of the copy and has agreed to go on from it; each run of the home then ends with ErrAdopted,
 // to be opened again. ErrIncomplete: too many nodes have missed a part; begin anew.
+// ErrOtherChain: the copy there is has what this one lacks, and was not retired.
 func (s *CopySink) Finish(ctx context.Context) error {
 	if s.err == nil {
 		s.err = s.finish(ctx)
@@ -483,6 +484,22 @@ func (r *core) proveIntake(want home.CopyPosition) error {
 	}
 	if got := state.Position(); got != at {
 		return fmt.Errorf("the copy that came in is at %+v, and was announced as %+v", got, at)
+	}
+	return r.losesNothing(state)
+}
+
+// losesNothing says whether the copy that came in may take the place of the one there is: what
+// only that one has must be kept aside first. Who offered it may have asked before all that is
+// in the log here was applied.
+func (r *core) losesNothing(next *home.State) error {
+	own := r.state.Position()
+	if r.state.ID() == "" || r.quarantine.Load() != nil || r.superseded().Compare(own.Epoch) > 0 {
+		return nil
+	}
+	fork, diverged := r.state.ForkFrom(next.Lineage())
+	if diverged && !fork.Void || next.Position().Behind(own) {
+		return fmt.Errorf("this copy has %d records at epoch %s, of which the one that came in, with %d at epoch %s, lacks some; they are to be set aside: %w",
+			own.Records, own.Epoch, next.Position().Records, next.Epoch(), ErrOtherChain)
 	}
 	return nil
 }

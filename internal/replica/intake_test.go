@@ -381,3 +381,42 @@ func sendAll(t *testing.T, c *Copier, dst *Replica) {
 	}
 	t.Error(err)
 }
+
+// The host hands the home over and is cut off before the last records are shipped; the standby
+// is promoted without them. The old host's copy stands by and has what was acknowledged: until
+// it is set aside nothing takes its place.
+func TestCopy_DoesNotReplaceWhatOnlyThisCopyHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, smaller)
+		p.start()
+		end := p.ship(p.eu, p.us)
+		tr := p.eu.traffic()
+		time.Sleep(300 * time.Millisecond)
+		p.cut.Store(true)
+		time.Sleep(500 * time.Millisecond)
+		tr.end()
+		end()
+		if err := p.eu.leading().Hand(t.Context(), "us"); err != nil {
+			t.Fatal(err)
+		}
+		p.promote(&home.Promote{Epoch: epoch(2, "us")})
+		p.us.await("us to serve", 2*time.Second, p.us.allReady())
+		p.cut.Store(false)
+		if err := p.copy(t.Context(), p.us.leading(), p.eu.leading()); !errors.Is(err, ErrOtherChain) {
+			t.Fatalf("a copy takes the place of one that has more: %v", err)
+		}
+		if err := p.eu.leading().Retire(t.Context(), epoch(2, "us")); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.copy(t.Context(), p.us.leading(), p.eu.leading()); err != nil {
+			t.Fatalf("what the copy has is kept aside, and another one is refused: %v", err)
+		}
+		p.eu.await("eu to stand by again", 20*time.Second, p.eu.allOpen())
+		for _, d := range p.eu.nodes {
+			list, err := Retired(d.fs, "/data/home-eu")
+			if err != nil || len(list) != 1 {
+				t.Errorf("%s kept %+v, %v", d.name, list, err)
+			}
+		}
+	})
+}

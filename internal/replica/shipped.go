@@ -79,11 +79,13 @@ func (s *shipped) awaited() bool {
 	return len(s.waiting) > 0
 }
 
-// forget lets go of who waits: nobody will ever tell them.
+// forget lets go of who waits: nobody will ever tell them. What was known of the standby is of
+// this time as host: the next one has to find out anew.
 func (s *shipped) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting = nil
+	s.records, s.degraded, s.since = 0, false, time.Time{}
 }
 
 // keepFor is for how long the log is kept for a standby that has not come further.

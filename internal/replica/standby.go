@@ -190,6 +190,9 @@ func (r *core) append(ctx context.Context, list []home.Shipment) error {
 	if err := r.base(ctx); err != nil {
 		return err
 	}
+	if err := r.mayTake(); err != nil { // what was applied meanwhile may be a promotion
+		return err
+	}
 	anchor := &list[0]
 	switch {
 	case anchor.N+1 != s.next:
