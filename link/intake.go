@@ -201,6 +201,9 @@ func (x *taking) take(ctx context.Context, b *wire.ShipBlock) error {
 	case wire.ShipOffer:
 		return x.offered(ctx, homePosition(b.At))
 	case wire.ShipDiverged:
+		if b.At.Epoch.Host != x.t.remote.Region {
+			return protocolError("region %q speaks of epoch %s as its own", x.t.remote.Region, homeEpoch(b.At.Epoch))
+		}
 		x.k.enter(CopyDiverged, "this copy has records of its own, which are to be reconciled and set aside")
 		x.t.p.m.o.Diverged(x.t.p.m.id, homePosition(b.At))
 		return nil

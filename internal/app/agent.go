@@ -118,7 +118,8 @@ func (c regionCopy) State() agent.CopyState {
 	st.Epoch, st.Leads, st.Level, st.Empty = s.Epoch(), r.Leads(), s.Level(), s.ID() == ""
 	st.Records, st.Chain = at.Records, at.Chain
 	st.Handed, _ = s.Handed()
-	st.Retired = superseded(r, h.a.cfg.Region) && !st.Empty
+	_, aside := r.Superseded()
+	st.Retired = (aside || superseded(r, h.a.cfg.Region)) && !st.Empty
 	if errors.Is(err, replica.ErrQuarantined) {
 		st.Quarantined = err.Error()
 	}

@@ -1,6 +1,9 @@
 package app
 
 import (
+	"context"
+	"errors"
+
 	"causeway/internal/home"
 	"causeway/internal/takeover/agent"
 )
@@ -26,4 +29,25 @@ func (a *App) Hosts(id home.ID) bool {
 		}
 	}
 	return false
+}
+
+// Hand hands a home over that this node leads, with nobody to take it.
+func (a *App) Hand(id home.ID, to string) error {
+	for _, h := range a.homes {
+		if r := h.opened.Load(); h.id == id && r != nil {
+			return r.Hand(context.Background(), to)
+		}
+	}
+	return errors.New("it is not open")
+}
+
+// SetAside is how many copies of a home are set aside here.
+func (a *App) SetAside(id home.ID) (n int, err error) {
+	for _, h := range a.homes {
+		if h.id == id {
+			list, err := a.retired(h)
+			return len(list), err
+		}
+	}
+	return 0, nil
 }

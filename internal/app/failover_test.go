@@ -144,3 +144,40 @@ func want(t *testing.T, got chan string, payload string) {
 		t.Fatalf("%q did not come", payload)
 	}
 }
+
+// The home is handed over and its region lost before the standby heard the last of it, which
+// is promoted as it is: the copy that comes back stands by, and is set aside before another
+// takes its place.
+func TestHandedOver_WhatTheHeirLacksIsKept(t *testing.T) {
+	euFile, usFile := pair(t)
+	us := start(t, usFile, app.Options{})
+	euAt := func() string {
+		await(t, "the link's socket", func() bool { return us.Links().Endpoint().Addr() != nil })
+		return fmt.Sprintf(euFile, us.Links().Endpoint().Addr())
+	}
+	eu := start(t, euAt(), app.Options{})
+	got := make(chan string, 100)
+	dev, _ := session(t, eu, "dev", got)
+	if tok := dev.Subscribe("q/#", 1, nil); !tok.WaitTimeout(patience) || tok.Error() != nil {
+		t.Fatal(tok.Error())
+	}
+	dev.Disconnect(0)
+	await(t, "the standby to have it", func() bool {
+		c := us.Copy("eu")
+		return c != nil && c.Position().Records > 0 && c.Position() == eu.State().Position()
+	})
+	us.stop()
+	publish(t, eu, "q/a", "only in eu")
+	if err := eu.Hand("eu", "us"); err != nil {
+		t.Fatal(err)
+	}
+	eu.stop()
+	us = start(t, usFile, app.Options{})
+	order(t, us, agent.Failover, agent.Order{Home: "eu", Force: true}, func() bool { return us.Hosts("eu") })
+	back := startFollower(t, euAt())
+	await(t, "the copy to be set aside", func() bool { n, err := back.SetAside("eu"); return err == nil && n == 1 })
+	await(t, "the region that is back to follow", func() bool {
+		c := back.Copy("eu")
+		return c != nil && c.Epoch().Host == "us"
+	})
+}

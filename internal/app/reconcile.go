@@ -285,16 +285,16 @@ func (s *asideCopies) Reconcile(ctx context.Context, o admin.ReconcileOrder, dry
 	if fork.Void {
 		return []string{"the copy has nothing more than the host; it is removed"}, s.a.removeRetired(c)
 	}
-	if err := s.send(ctx, h, c, r, fork, o); err != nil {
+	if err := s.send(ctx, h, c, r, fork, known.Part, o); err != nil {
 		return nil, err
 	}
 	return append(effects, "the copy that was set aside is removed once the one that follows says that it is all there"), nil
 }
 
-// send exports and sends all parts; the host skips those it has.
-func (s *asideCopies) send(ctx context.Context, h *homeService, c replica.RetiredCopy, r *replica.Replica, fork home.Fork, o admin.ReconcileOrder) error {
+// send exports and sends all parts; the host skips those it has, which go up to known.
+func (s *asideCopies) send(ctx context.Context, h *homeService, c replica.RetiredCopy, r *replica.Replica, fork home.Fork, known uint64, o admin.ReconcileOrder) error {
 	if o.Discard {
-		return s.sendPart(ctx, h, c, &home.Reconcile{Fork: fork, Part: 1, Done: true})
+		return s.sendPart(ctx, h, c, &home.Reconcile{Fork: fork, Part: known + 1, Done: true})
 	}
 	end := r.State().Now()
 	for e := r.State().Export(fork, r.Body); ; {
@@ -330,16 +330,19 @@ func (s *asideCopies) sendPart(ctx context.Context, h *homeService, c replica.Re
 	return nil
 }
 
-// retiredEvery is how often a node looks whether what it set aside is still needed.
+// retiredEvery is how often a node looks whether what it set aside is still needed, and
+// whether its copy is to be set aside.
 const retiredEvery = 5 * time.Second
 
-// watchRetired removes copies whose difference the home in force has taken in.
+// watchRetired sets the copy aside that went another way than its host's, and removes those
+// whose difference the home in force has taken in.
 func (h *homeService) watchRetired(ctx context.Context) error {
 	for wait(ctx, retiredEvery) {
 		r := h.opened.Load()
 		if r == nil || superseded(r, h.a.cfg.Region) {
 			continue
 		}
+		h.setAside(ctx, r)
 		list, err := h.a.retired(h)
 		if err != nil {
 			continue

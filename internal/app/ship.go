@@ -297,10 +297,26 @@ func (h *homeService) linkOptions() link.Options {
 }
 
 // diverged hears that the host has a copy that went another way than ours, which stands
-// by. That this copy lost its place is the agent's to find out; here it is only told.
+// by. The agent sets aside a copy that hosts, once it has heard of the epoch; one that does
+// not, since it was handed over or only ever followed, is set aside as it is.
 func (h *homeService) diverged(id home.ID, host home.CopyPosition) {
 	if h.a.deciding != nil {
 		h.a.deciding.Heard(id, host.Epoch)
+	}
+	h.astray.Store(&host.Epoch)
+}
+
+// setAside sets a copy that stands by aside, if its host said that it went another way: what
+// only it has is kept, and another copy may come.
+func (h *homeService) setAside(ctx context.Context, r *replica.Replica) {
+	by := h.astray.Swap(nil)
+	if by == nil || r.Hosting() || by.Compare(r.State().Epoch()) <= 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, retiredEvery)
+	defer cancel()
+	if err := r.Retire(ctx, *by); err != nil { // the host says it again
+		h.a.log.Warn("set the copy aside that went another way than its host's", "home", string(h.id), "in_force", by.String(), "error", err)
 	}
 }
 
