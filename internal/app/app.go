@@ -42,6 +42,7 @@ type Options struct {
 	Cluster      cluster.Network                // default the real one
 	NoAdmin      bool                           // no socket, no ports
 	Replica      func(*ReplicaOptions)          // sizes
+	LookTime     time.Duration                  // of one look at a spool; default 5 s
 }
 
 // App is a node.

@@ -30,7 +30,7 @@ type seen func(class string, x *home.Spooled, weight float64)
 // walk hands over what is spooled for a peer, class by class, a sample of it if there
 // is much. Bodies are read from the disk.
 func (n node) walk(ctx context.Context, s *home.State, peer home.ID, see seen) (sampled bool) {
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(n.a.opts.LookTime, lookTime))
 	defer cancel()
 	for _, info := range s.SpoolInfo(peer) {
 		parts, all := s.SpoolParts(peer, info.Class, lookParts)

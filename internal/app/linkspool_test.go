@@ -41,7 +41,7 @@ listeners: [ { name: mqtt, type: mqtt, listen: "127.0.0.1:0", auth: [anonymous] 
 admin: { socket: %[1]s/s }
 link: { listen: "127.0.0.1:0" }
 links: [ { peer: us, spool: { bytes: 4MiB, classes: [ { name: cmd, filters: ["cmd/#"] } ] } } ]
-`, dir), app.Options{})
+`, dir), app.Options{LookTime: patience}) // a look that is cut short sees less than its sample
 	r := eu.Replica()
 	do := func(op home.Op) {
 		for r.Propose(op, func(home.Outcome, error) {}) != nil {
