@@ -90,6 +90,9 @@ func (c *ctl) printStatus(w io.Writer, s admin.Status) {
 	}
 	for _, h := range s.Homes {
 		pairs = append(pairs, "home", homeLine(h, s.Node))
+		for _, b := range h.Standbys {
+			pairs = append(pairs, "standby", b.Line())
+		}
 	}
 	pairs = append(pairs,
 		"devices", fmt.Sprintf("%d connected; %d sessions, %d attached", t.Connections, t.Sessions, t.SessionsAttached),
@@ -148,8 +151,12 @@ func homeLine(h admin.Home, node string) string {
 	case h.Leader != "":
 		leader = "led by " + h.Leader
 	}
-	return fmt.Sprintf("%s at epoch %d, hosted by %s, %s; %d filters, %d retained, %d queued (%s)",
-		h.ID, h.Epoch, h.Host, leader, h.Filters, h.Retained, h.Queued, admin.FormatBytes(h.QueuedBytes))
+	role := "here: " + h.Role
+	if h.Role == admin.RoleHome {
+		role = "served here"
+	}
+	return fmt.Sprintf("%s at epoch %d, hosted by %s, %s, %s; %d filters, %d retained, %d queued (%s)",
+		h.ID, h.Epoch, h.Host, role, leader, h.Filters, h.Retained, h.Queued, admin.FormatBytes(h.QueuedBytes))
 }
 
 func (c *ctl) printListeners(w io.Writer, listeners []admin.Listener) {

@@ -98,8 +98,9 @@ func (a *api) linkNode(r *http.Request, peer string) (string, error) {
 	if err != nil || l.Link.State != LinkElsewhere || a.alone(r) {
 		return "", err
 	}
-	for _, h := range a.node.Status().Homes {
-		if h.Leader != "" && h.Leader != a.name {
+	st := a.node.Status()
+	for _, h := range st.Homes {
+		if h.ID == st.Region && h.Leader != "" && h.Leader != a.name {
 			return h.Leader, nil
 		}
 	}

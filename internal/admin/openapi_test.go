@@ -129,7 +129,7 @@ func anys(v any) []any { l, _ := v.([]any); return l }
 func TestDocument_SchemasAreTheStructs(t *testing.T) {
 	doc := document(t)
 	types := map[string]any{"Version": Version{}, "Status": Status{}, "State": State{}, "StatePart": StatePart{}, "Trouble": Trouble{},
-		"Totals": Totals{}, "Home": Home{}, "Listener": Listener{}, "ConnectionCount": ConnectionCount{}, "SessionCount": SessionCount{},
+		"Totals": Totals{}, "Home": Home{}, "HomeStandby": HomeStandby{}, "Listener": Listener{}, "ConnectionCount": ConnectionCount{}, "SessionCount": SessionCount{},
 		"Store": Store{}, "Condition": Condition{}, "Service": Service{}, "Client": Client{}, "Session": Session{}, "SessionDetail": SessionDetail{},
 		"LinkForeign": LinkForeign{}, "LinkDrops": LinkDrops{},
 		"Subscription": Subscription{}, "QueuedMessage": QueuedMessage{}, "Link": Link{}, "LinkBytes": LinkBytes{}, "LinkCanary": LinkCanary{}, "LinkRelayed": LinkRelayed{}, "LinkRefused": LinkRefused{}, "LinkDetail": LinkDetail{},

@@ -176,9 +176,6 @@ func (a *api) listNodes(r *http.Request, _ *query) (any, error) {
 
 func summary(st Status) NodeSummary {
 	n := NodeSummary{Node: st.Node, Version: st.Version, StartedAt: st.StartedAt, State: st.State.State, Reason: st.State.Reason,
-		Since: st.State.Since, Progress: st.State.Progress, Trouble: st.Trouble, Connections: st.Totals.Connections}
-	for _, h := range st.Homes {
-		n.Leading = n.Leading || h.Leading
-	}
+		Since: st.State.Since, Progress: st.State.Progress, Trouble: st.Trouble, Connections: st.Totals.Connections, Leading: st.leadsOwn()}
 	return n
 }

@@ -56,16 +56,19 @@ var (
 	descGroupBytes  = desc("shared_group_lag_bytes", "And their bytes.", "namespace", "group")
 	descRetained    = desc("retained_messages", "Retained messages of the home.", "home")
 
-	descEpoch      = desc("home_epoch", "Epoch of the home.", "home")
-	descLeader     = desc("home_leader", "1 on the node that leads the home's log.", "home")
-	descState      = desc("node_state", "1 for the state the node is in.", "state")
-	descRestarts   = desc("service_restarts_total", "Restarts of a part of the node.", "service")
-	descFree       = desc("disk_free_bytes", "Free bytes of the disk, by what it is used for.", "use")
-	descCommit     = desc("home_commit_seconds", "From a proposal to its outcome on this node.", "home")
-	descFsync      = desc("fsync_seconds", "Time to make a write durable.", "store")
-	descSpools     = desc("disk_spool_bytes", "Bytes in the spools of all links.", "use")
-	descSpoolLimit = desc("disk_spool_limit_bytes", "What the spools of all links may hold now, and what bounds it.", "use", "by")
-	descUsed       = desc("disk_used_bytes", "Bytes the store takes on the disk.", "use")
+	descEpoch       = desc("home_epoch", "Epoch of the home.", "home")
+	descRegionState = desc("region_state", "1 for what the region's copy of the home is: host, fenced, standby, handed, retired or empty.", "home", "state")
+	descRPO         = desc("standby_rpo_seconds", "Age of the oldest record the standby lacks: what would be lost or late if this region failed now. On the node that leads the home.", "home", "standby")
+	descRPOMessages = desc("standby_rpo_messages", "About how many messages the standby lacks.", "home", "standby")
+	descLeader      = desc("home_leader", "1 on the node that leads the home's log.", "home")
+	descState       = desc("node_state", "1 for the state the node is in.", "state")
+	descRestarts    = desc("service_restarts_total", "Restarts of a part of the node.", "service")
+	descFree        = desc("disk_free_bytes", "Free bytes of the disk, by what it is used for.", "use")
+	descCommit      = desc("home_commit_seconds", "From a proposal to its outcome on this node.", "home")
+	descFsync       = desc("fsync_seconds", "Time to make a write durable.", "store")
+	descSpools      = desc("disk_spool_bytes", "Bytes in the spools of all links.", "use")
+	descSpoolLimit  = desc("disk_spool_limit_bytes", "What the spools of all links may hold now, and what bounds it.", "use", "by")
+	descUsed        = desc("disk_used_bytes", "Bytes the store takes on the disk.", "use")
 
 	descNodes     = desc("region_nodes", "Nodes of the region, by role and whether gossip sees them.", "role", "seen")
 	descVotes     = desc("home_votes", "Votes of the home that are here.", "home")
@@ -100,7 +103,7 @@ func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 		descLinkRTT, descLinkConns, descLinkCanary, descLinkCanaryRTT, descLinkTunnels, descLinkDials, descLinkProbes,
 		descRelayedBytes, descRelayedTuns, descRelayedOpen, descRelayRefused,
 		descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
-		descQueueBytes, descQueued, descGroupLag, descGroupBytes, descGroupOldest, descGroupDiffer, descRetained, descEpoch, descLeader, descState, descRestarts, descFree, descUsed, descSpools, descSpoolLimit, descCommit, descFsync,
+		descQueueBytes, descQueued, descGroupLag, descGroupBytes, descGroupOldest, descGroupDiffer, descRetained, descEpoch, descRegionState, descRPO, descRPOMessages, descLeader, descState, descRestarts, descFree, descUsed, descSpools, descSpoolLimit, descCommit, descFsync,
 		descNodes, descVotes, descVotesWant, descTerm, descStale, descBehind, descFetched, descFetchSize, descLag, descNodeDowns, descSwitches, descBodies, descMismatch,
 		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
 		ch <- d
@@ -200,6 +203,7 @@ func (s *samples) node(st Status) {
 		s.add(descQueueBytes, float64(h.QueuedBytes), h.ID)
 		s.add(descQueued, float64(h.Queued), h.ID)
 		s.add(descRetained, float64(h.Retained), h.ID)
+		s.standbys(&h)
 	}
 	for _, d := range st.Stores {
 		s.add(descFree, float64(d.FreeBytes), d.Name)

@@ -19,6 +19,9 @@ func (s *Server) status() Status {
 	st.Version, st.Now = s.build.Version, time.Now()
 	st.State = stateOf(s.health.Report())
 	st.Services = list(s.services())
+	for i := range st.Homes {
+		st.Homes[i].Standbys = list(st.Homes[i].Standbys)
+	}
 	st.Homes, st.Listeners, st.Stores = list(st.Homes), list(st.Listeners), list(st.Stores)
 	st.Connections, st.Sessions, st.Links = list(st.Connections), list(st.Sessions), linkList(st.Links)
 	st.Totals = totals(st, s.node.Counts(), s.metrics.droppedCounts())
@@ -63,6 +66,9 @@ func totals(st Status, c Counts, dropped []DroppedCount) (t Totals) {
 		t.Connections += n.Count
 	}
 	for _, n := range st.Sessions {
+		if !st.sessionsServed(n.Home) {
+			continue
+		}
 		t.Sessions += n.Count
 		if n.State == "attached" {
 			t.SessionsAttached += n.Count
@@ -87,7 +93,7 @@ const lowDisk = 1 << 30
 // diagnose finds the one thing wrong: the first of these that holds, because each may be the cause
 // of those after it.
 func diagnose(st Status) *Trouble {
-	for _, find := range []func(Status) *Trouble{stateTrouble, storeTrouble, listenerTrouble, serviceTrouble, linkTrouble, canaryTrouble, pauseTrouble, spoolTrouble, diskSpoolTrouble} {
+	for _, find := range []func(Status) *Trouble{stateTrouble, storeTrouble, listenerTrouble, serviceTrouble, standbyTrouble, linkTrouble, canaryTrouble, pauseTrouble, spoolTrouble, diskSpoolTrouble} {
 		if t := find(st); t != nil {
 			return t
 		}

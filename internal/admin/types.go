@@ -113,6 +113,34 @@ type Home struct {
 	Retained    int    `json:"retained"`
 	Queued      int    `json:"queued"`
 	QueuedBytes int64  `json:"queued_bytes"`
+	Role        string `json:"role"` // of the copy here: one of those below
+
+	Standbys []HomeStandby `json:"standbys"` // at the node that leads the home, where it is served
+}
+
+// What a region's copy of a home is.
+const (
+	RoleHome    = "host"    // it serves the home's sessions
+	RoleFenced  = "fenced"  // it would, but another region serves them
+	RoleStandby = "standby" // it takes what the host ships
+	RoleHanded  = "handed"  // it was handed over
+	RoleRetired = "retired" // it was superseded, and waits for a new copy
+	RoleEmpty   = "empty"   // it has nothing yet
+)
+
+var homeRoles = []string{RoleHome, RoleFenced, RoleStandby, RoleHanded, RoleRetired, RoleEmpty}
+
+// HomeStandby is how a standby of a home is, as its host knows.
+type HomeStandby struct {
+	Region      string    `json:"region"`
+	Connected   bool      `json:"connected"` // and takes what is shipped
+	State       string    `json:"state"`
+	Reason      string    `json:"reason"`
+	Since       time.Time `json:"since"` // of the link to it being up or down
+	LagRecords  uint64    `json:"lag_records"`
+	LagMessages uint64    `json:"lag_messages"` // about
+	LagBytes    uint64    `json:"lag_bytes"`    // about
+	LagSeconds  Seconds   `json:"lag_seconds"`  // since the oldest record was committed that it lacks
 }
 
 // Listener is one way in for devices.

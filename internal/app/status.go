@@ -22,17 +22,11 @@ import (
 func (n node) Status() admin.Status {
 	a := n.a
 	st := admin.Status{Region: a.cfg.Region, Node: a.cfg.Node, StartedAt: a.started.UTC(), Links: n.Links(), Listeners: n.listeners(), Connections: n.connections()}
-	if r := a.home.current(); r != nil {
-		s := r.State()
-		h := s.Status()
-		leading := r.Stats().Leader
-		one := admin.Home{ID: string(h.ID), Epoch: h.Epoch.Number, Host: h.Epoch.Host, Leading: leading, Seq: uint64(h.Seq), Filters: h.Filters,
-			Retained: h.Retained, Queued: h.Queued, QueuedBytes: int64(h.QueuedBytes)}
-		if leader, ok := r.Leader(); ok {
-			one.Leader = string(leader)
+	for _, h := range a.homes {
+		if r := h.current(); r != nil {
+			st.Homes = append(st.Homes, h.status(r))
+			st.Sessions = append(st.Sessions, h.sessionCounts(r.State())...)
 		}
-		st.Homes = []admin.Home{one}
-		st.Sessions = n.sessionCounts(s)
 	}
 	if free, ok, err := store.FreeBytes(a.opts.FS, a.cfg.DataDir); err == nil && ok {
 		st.Stores = []admin.Store{n.spoolSpace(admin.Store{Name: "data", Path: a.cfg.DataDir, Bytes: n.storeBytes(), FreeBytes: int64(free)})}
@@ -47,11 +41,11 @@ func (n node) storeBytes() int64 {
 	return 0
 }
 
-func (n node) sessionCounts(s *home.State) (list []admin.SessionCount) {
+func (h *homeService) sessionCounts(s *home.State) (list []admin.SessionCount) {
 	for _, c := range s.SessionCounts() {
 		list = append(list,
-			admin.SessionCount{Home: string(s.ID()), Namespace: c.Namespace, State: "attached", Count: c.Attached},
-			admin.SessionCount{Home: string(s.ID()), Namespace: c.Namespace, State: "detached", Count: c.Detached})
+			admin.SessionCount{Home: string(h.id), Namespace: c.Namespace, State: "attached", Count: c.Attached},
+			admin.SessionCount{Home: string(h.id), Namespace: c.Namespace, State: "detached", Count: c.Detached})
 	}
 	return list
 }
