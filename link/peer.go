@@ -75,6 +75,7 @@ type peer struct {
 	talk    quiet
 	reason  string
 	since   time.Time
+	heard   time.Time           // when something came from the peer
 	former  connStats           // of tunnels that ended
 	held    map[string]string   // class -> why it is not sent
 	given   map[string]home.Seq // class -> what the peer has, of a fenced copy

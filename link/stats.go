@@ -123,6 +123,7 @@ type Status struct {
 	State          State
 	Reason         string    // why it is not up; while up: why a part of it does not work
 	Since          time.Time // of the state
+	Heard          time.Time // when something came from the peer last, over any tunnel; zero: never
 	Network        string    // udp, tcp or relay, while up
 	Connections    int       // of the tunnel, while up
 	WhyConnections string    // why there are several, while up
@@ -157,7 +158,7 @@ func (p *peer) status() Status {
 	cfg := p.config()
 	st := Status{Peer: cfg.ID, Region: cfg.region(), Counters: p.counts.read(), Relayed: p.relays.relayed(), RelayRefused: p.relays.refusedBy()}
 	p.mu.Lock()
-	st.State, st.Reason, st.Since, st.Leaf = p.state, p.reason, p.since, p.leaf
+	st.State, st.Reason, st.Since, st.Heard, st.Leaf = p.state, p.reason, p.since, p.heard, p.leaf
 	c := p.former
 	if t := p.tunnel; t != nil && p.state == Up {
 		st.Address, st.Dialled, st.Protocol, st.Software = t.c.remote().String(), t.dialled, t.agreed.Version, t.remote.Software

@@ -99,6 +99,7 @@ func (t *tunnel) run(ctx context.Context) error {
 		}
 	})
 	g.Do(t.watchHome)
+	g.Do(t.watchHeard)
 	g.Do(t.watchGateway)
 	g.Do(func(ctx context.Context) error { return t.readControl(ctx, g) })
 	g.Do(t.out.writeTo(t.s, &t.p.counts))

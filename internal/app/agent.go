@@ -141,18 +141,29 @@ func (h *homeService) shippingState(st *agent.CopyState) {
 		return
 	}
 	st.Shipped = map[string]agent.Shipment{}
-	for _, c := range h.links.Copies() {
+	list := h.links.Copies()
+	for _, c := range list {
 		up := c.Link.State == link.Up
-		if up {
-			h.heardHost.Store(time.Now().UnixNano())
-		}
 		st.Incoming = st.Incoming || !h.hosts() && up && c.State == link.CopyCopying && !st.Empty
 		st.Shipped[c.Region] = agent.Shipment{Connected: up && c.State != link.CopyRefuses && c.State != link.CopyDiverged,
 			Records: c.At.Records, Messages: int(c.LagMessages), Bytes: int64(c.LagBytes), Lag: c.Lag}
 	}
-	if at := h.heardHost.Load(); at != 0 {
-		st.Silent = time.Since(time.Unix(0, at))
+	if heard := h.heardUntil(list); !heard.IsZero() {
+		st.Silent = time.Since(heard)
 	}
+}
+
+// heardUntil is when something came through one of the tunnels last. A tunnel that has
+// gone and is not listed any more counts as well.
+func (h *homeService) heardUntil(list []link.CopyStatus) time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range list {
+		if c.Link.Heard.After(h.heardHost) {
+			h.heardHost = c.Link.Heard
+		}
+	}
+	return h.heardHost
 }
 
 func settingsOf(t *home.SetTakeover) agent.Settings {

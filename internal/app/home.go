@@ -41,16 +41,16 @@ type homeService struct {
 	ran    atomic.Bool
 	shut   atomic.Int64 // when it was closed last, Unix nanoseconds; 0: never
 
-	lone      atomic.Bool                // the region began to host without the former host, and the shipping has not seen it
-	draining  atomic.Bool                // the leader takes no entry; of this run of the node
-	astray    atomic.Pointer[home.Epoch] // of the host that said last that our copy went another way
-	heardHost atomic.Int64               // when a tunnel to the host was up last, Unix nanoseconds; 0: never
-	shipping  shipping
+	lone     atomic.Bool                // the region began to host without the former host, and the shipping has not seen it
+	draining atomic.Bool                // the leader takes no entry; of this run of the node
+	astray   atomic.Pointer[home.Epoch] // of the host that said last that our copy went another way
+	shipping shipping
 
 	progress atomic.Pointer[replica.Progress] // of this run
 
-	mu  sync.Mutex
-	why string // why there is none; guarded by mu
+	mu        sync.Mutex
+	why       string    // why there is none; guarded by mu
+	heardHost time.Time // when something came from the host last; zero: never; guarded by mu
 }
 
 func newHomeService(a *App, id home.ID) *homeService {
