@@ -39,9 +39,9 @@ unit: ## unit tests with -race
 	@mkdir -p run && rm -f run/flaky.txt
 	CGO_ENABLED=1 $(GO) run gotest.tools/gotestsum@v1.13.0 --format standard-quiet --rerun-fails=2 --rerun-fails-max-failures=3 \
 		--rerun-fails-abort-on-data-race --rerun-fails-report run/flaky.txt \
-		--packages "$$($(GO) list ./... | grep -v -e /test/ -e /internal/sim$$ -e /internal/takeover$$ $(SEARCHES:./%=-e /%$$) | tr '\n' ' ')" -- -race -timeout 15m
+		--packages "$$($(GO) list ./... | grep -v -e /test/ -e /internal/sim$$ -e /internal/takeover$$ $(SEARCHES:./%=-e /%$$) | tr '\n' ' ')" -- -race -timeout 30m
 	@if [ -s run/flaky.txt ]; then echo 'flaky, mend them:'; cat run/flaky.txt; fi
-	CGO_ENABLED=1 $(GO) test -race -timeout 15m $(SEARCHES)
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(SEARCHES)
 
 sim: ## 2,000 seeds of the deterministic simulator, and the model of who may host a home (one goroutine: -race has nothing to find)
 	$(GO) test -timeout 10m ./internal/sim ./internal/takeover
