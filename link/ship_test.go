@@ -216,10 +216,9 @@ func TestShip_StandbyRefuses(t *testing.T) {
 		took := follows(t, x.eu, ap, 20*time.Second)
 		eventually(t, 5*time.Second, "ap counts", func() bool { s := x.last(); return s.Region == "ap" && s.Healthy })
 		t.Logf("the next standby follows after %v", took)
-		why := x.sites["us"].m.Copies()[0].Reason + x.status("us").Reason
-		if !strings.Contains(why, "its disk is full") {
-			t.Errorf("us: %q", why)
-		}
+		eventually(t, 10*time.Second, "us says why", func() bool { // not while it is asked again
+			return strings.Contains(x.sites["us"].m.Copies()[0].Reason+x.status("us").Reason, "its disk is full")
+		})
 		us.mu.Lock()
 		us.refuses = nil
 		us.mu.Unlock()
