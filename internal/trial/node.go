@@ -53,6 +53,14 @@ func (n *Node) DataDir() string { return filepath.Join(n.Dir, "data") }
 // ConfigFile is the node's configuration.
 func (n *Node) ConfigFile() string { return filepath.Join(n.Dir, "causeway.yaml") }
 
+// begin makes the directory of a new witness.
+func (n *Node) begin() error {
+	if out, err := exec.Command(n.binary, "witness", "init", "--config", n.ConfigFile()).CombinedOutput(); err != nil {
+		return fmt.Errorf("begin witness %s: %w: %s", n.Name, err, out)
+	}
+	return nil
+}
+
 // Start starts the process, unless it runs.
 func (n *Node) Start() error {
 	if n.Running() {

@@ -144,10 +144,11 @@ func New(opts Options) (*Trial, error) {
 		return nil, err
 	}
 	for _, n := range t.all() {
-		text := t.config(n)
+		write := t.config
 		if n.witness {
-			text = t.witnessConfig(n)
+			write = t.witnessConfig
 		}
+		text := write(n)
 		if err := os.WriteFile(n.ConfigFile(), []byte(text), 0o600); err != nil {
 			return nil, err
 		}
@@ -340,6 +341,11 @@ func (t *Trial) StartRegion(region string) error {
 func (t *Trial) Start() error {
 	for _, f := range t.Fronts {
 		if err := f.Start(); err != nil {
+			return err
+		}
+	}
+	for _, n := range t.Witnesses {
+		if err := n.begin(); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,99 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"causeway/internal/trial"
+	"causeway/test/outage"
+)
+
+// cables are the relays that two regions, and a witness, see each other by.
+type cables map[[2]string]*relay
+
+func (c cables) via(t *testing.T) func(*trial.Options) {
+	return func(o *trial.Options) {
+		o.LinkVia = func(from, to, address string) string {
+			k := [2]string{from, to}
+			if c[k] == nil {
+				c[k] = newRelay(t, address)
+			}
+			return c[k].addr()
+		}
+	}
+}
+
+// isolate cuts a region off from all others, but not from its devices.
+func (c cables) isolate(region string) {
+	for k, r := range c {
+		if k[0] == region || k[1] == region {
+			r.cut()
+		}
+	}
+}
+
+func (c cables) heal() {
+	for _, r := range c {
+		r.heal()
+	}
+}
+
+// The lost region is not dead: it is cut off from the other and from the witness, and keeps its devices. Where votes
+// decide it stops before the other one begins; what it took until then comes back.
+func TestLabNotDead_StopsBeforeTheOtherBegins(t *testing.T) {
+	if !*wholeLab {
+		t.Skip("make lab runs it, with the long cases")
+	}
+	c := cables{}
+	x := newTwoRegions(t, standbyOptions{nodes: 1, witness: true, section: "mode: auto, down_after: 5s", change: c.via(t),
+		fleet: outage.Options{Name: "fenced", Pairs: 10, Rate: 200}})
+	x.published(t, 200)
+	x.follows("us", "eu")
+	x.Loss()
+	c.isolate("eu")
+	unavailable := x.settled(t)
+	var last, first time.Time
+	for _, d := range x.Devices() {
+		_, _, losses := d.History()
+		if l := losses[0]; last.Before(l.Last) {
+			last = l.Last
+		}
+		if l := losses[0]; first.IsZero() || l.Back.Before(first) {
+			first = l.Back
+		}
+	}
+	t.Logf("eu served until %s, us %s later", last.Format(time.TimeOnly), first.Sub(last))
+	if !last.Before(first) {
+		t.Errorf("eu served a device at %s, %s after us began", last, last.Sub(first))
+	}
+	t.Log(x.Report("eu was cut off and us took over by itself", outage.Marks{}, unavailable))
+	c.heal()
+	x.reconcile()
+	x.judge(x.finish(t, "and eu was heard again", outage.Marks{}, unavailable), false)
+}
+
+// reconcile lets what eu did alone go to us.
+func (x *twoRegions) reconcile() {
+	x.t.Helper()
+	var d struct {
+		State    string
+		Messages int
+		Records  uint64
+	}
+	diverged := false
+	await(x.t, "eu to know that it was superseded", func() bool {
+		diverged = get(x.t, x.tr.Node("eu"), "/v1/homes/eu/divergence", &d) == nil
+		h, err := x.tr.Home(x.t.Context(), "eu", "eu")
+		return diverged || err == nil && h.Role == "standby" && h.Host == "us"
+	})
+	if !diverged {
+		return // it has nothing that us lacks, and follows
+	}
+	x.t.Logf("divergence of eu: %+v", d)
+	if d.State == "pending" {
+		ctl(x.t, x.tr.Node("eu"), "reconcile", "approve", "eu", "--yes")
+	}
+	await(x.t, "eu to be reconciled", func() bool {
+		return get(x.t, x.tr.Node("eu"), "/v1/homes/eu/divergence", &d) == nil && d.State == "done"
+	})
+}
