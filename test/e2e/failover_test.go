@@ -39,10 +39,12 @@ func newTwoRegions(t *testing.T, so standbyOptions) *twoRegions {
 		so.change(&o)
 	}
 	x := &twoRegions{t: t, tr: start(t, o), o: so}
+	// A home is served without a lease until its standbys are in its log; then it waits for the first one, not ready.
+	x.awaitHome("eu", "serve with a lease", func(h *trial.Home) bool { return len(h.Standbys) > 0 && h.Serves() })
+	x.awaitHome("us", "be a complete copy", func(h *trial.Home) bool { return h.Role == "standby" })
 	await(t, "the load balancers to see all nodes", func() bool {
 		return !slices.ContainsFunc(x.tr.Fronts, func(f *trial.Front) bool { return f.Up() != so.nodes })
 	})
-	x.awaitHome("us", "be a complete copy", func(h *trial.Home) bool { return h.Role == "standby" })
 	so.fleet.Addrs = []string{x.tr.Front("eu").MQTT, x.tr.Front("us").MQTT}
 	x.fleetOutage = newOutage(t, so.fleet)
 	return x
