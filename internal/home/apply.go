@@ -162,6 +162,15 @@ func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 		s.ageSpools()
 		return Outcome{}, nil
 	}
+	return s.applyLate(r, op)
+}
+
+// applyLate applies the operations of feature level 2 and above.
+func (s *State) applyLate(r *Record, op Op) (Outcome, error) {
+	switch op := op.(type) {
+	case *SetDocument:
+		return s.setDocument(op), nil
+	}
 	return s.applyFailover(r, op)
 }
 

@@ -51,6 +51,7 @@ const (
 	effectCleared
 	effectReconciled
 	effectMerged
+	effectDocument
 )
 
 // note adds an effect to the operation being applied.

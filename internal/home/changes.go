@@ -27,6 +27,7 @@ type changes struct {
 	cursors  map[cursorKey]struct{}
 	fired    map[attachKey]struct{}
 	notes    map[uint64]struct{}
+	docs     map[documentID]struct{}
 	deleted  keyList
 }
 
@@ -97,6 +98,7 @@ func (c *changes) reset() {
 		cursors:  map[cursorKey]struct{}{},
 		fired:    map[attachKey]struct{}{},
 		notes:    map[uint64]struct{}{},
+		docs:     map[documentID]struct{}{},
 		deleted:  keyList{room(c.deleted.bytes), room(c.deleted.ends)},
 	}
 }
@@ -141,6 +143,7 @@ func (c *changes) peer(p *peer)                       { c.peers[p] = struct{}{} 
 func (c *changes) interest(p *peer, f routing.Filter) { c.wants[wantID{p, f}] = struct{}{} }
 func (c *changes) retained(sp *space, topic string)   { c.retain[retainID{sp, topic}] = struct{}{} }
 func (c *changes) cursor(k cursorKey)                 { c.cursors[k] = struct{}{} }
+func (c *changes) document(id documentID)             { c.docs[id] = struct{}{} }
 
 func (c *changes) delete(key []byte) {
 	c.deleted.bytes = append(c.deleted.bytes, key...)

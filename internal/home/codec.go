@@ -107,6 +107,8 @@ func OpSize(op Op) int {
 		return n
 	case *Reconcile:
 		return op.size()
+	case *SetDocument:
+		return header + op.size()
 	case *Attach:
 		if op.Will != nil {
 			return header + len(op.Will.Topic) + len(op.Will.Payload) + len(op.Will.Forward)
@@ -281,6 +283,15 @@ func (r *reader) decode(kind Kind) Op {
 		return r.setShared()
 	case KindRank:
 		return &Rank{r.ids(), int(min(r.uvarint(), maxRanked))}
+	}
+	return r.decodeLate(kind)
+}
+
+// decodeLate decodes the operations of feature level 2 and above.
+func (r *reader) decodeLate(kind Kind) Op {
+	switch kind {
+	case KindSetDocument:
+		return r.setDocument()
 	}
 	return r.decodeFailover(kind)
 }

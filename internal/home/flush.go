@@ -129,6 +129,9 @@ func (s *State) flushPart(w *writer) {
 			w.delete(noteKey(n))
 		}
 	}
+	for id := range drainSet(w, c.docs) {
+		w.document(s, id)
+	}
 	for k := range drainSet(w, c.fired) {
 		if _, on := s.fired[k]; on {
 			w.emit(firedKey(k), w.buf[:0])

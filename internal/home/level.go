@@ -7,12 +7,16 @@ import "fmt"
 //
 //	1  the first
 //	2  copies of the home in other regions: operations from KindPromote on
-const MaxLevel = 2
+//	3  documents, and all other operations from KindAdopt on
+const MaxLevel = 3
 
 // LevelOf is the feature level from which on an operation of a kind may stand in
 // the log. A home that is older could not apply it, and would stop.
 func LevelOf(k Kind) uint32 {
-	if k >= KindPromote {
+	switch {
+	case k >= KindAdopt:
+		return 3
+	case k >= KindPromote:
 		return 2
 	}
 	return 1

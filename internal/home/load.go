@@ -83,6 +83,8 @@ func (l *loader) load(key, value []byte) error {
 			l.failover(&r)
 		case len(key) > 1 && key[1] == 'w':
 			l.fired(key, &r)
+		case len(key) > 1 && key[1] == 'd':
+			l.document(key, &r)
 		case len(key) > 1 && key[1] == 'n':
 			l.note(key, value, &r)
 		default:
@@ -547,6 +549,7 @@ func (s *State) Digest() (d [2]uint64) {
 	for key := range s.cursors {
 		w.cursor(key, s)
 	}
+	w.allDocuments(s)
 	for k := range s.fired {
 		w.put(firedKey(k), nil)
 	}

@@ -49,6 +49,7 @@ const (
 	KindReconcile   Kind = 55
 	KindAdopt       Kind = 56
 	KindMove        Kind = 57
+	KindSetDocument Kind = 60
 )
 
 // An Op is one operation on a home. The slices of an Op belong to the home once

@@ -29,13 +29,15 @@ type State struct {
 	shared     SetShared // global groups
 	ranking    Rank
 	failover
-	records uint64 // applied since the home began
-	chain   uint64 // running digest of what they did
+	documents documents
+	records   uint64 // applied since the home began
+	chain     uint64 // running digest of what they did
 
 	// Replicated, and read without the lock.
-	level  atomic.Uint32
-	config atomic.Pointer[Configure]
-	spaces atomic.Pointer[map[string]*space]
+	level      atomic.Uint32
+	documented atomic.Uint64 // revision that was written last of all documents
+	config     atomic.Pointer[Configure]
+	spaces     atomic.Pointer[map[string]*space]
 	// Of the peers' policies, for who may not wait.
 	policies atomic.Pointer[map[ID]*LinkPolicy]
 

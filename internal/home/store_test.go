@@ -149,6 +149,9 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 	if rnd.IntN(20) == 0 {
 		r.randomOfCopies(rnd, k, i)
 	}
+	if rnd.IntN(12) == 0 {
+		r.randomDocument(rnd, i)
+	}
 	switch rnd.IntN(17) {
 	case 16:
 		r.do(&Canary{Peer: "us"})
@@ -312,7 +315,8 @@ func FuzzDecodeRecord(f *testing.F) {
 		&Ack{Done: []Range{{1, 4}, {9, 9}}}, &Frame{Messages: []FrameMessage{{Seq: 1, Topic: "x"}}}, &SetPeer{Peer: "us", Classes: []Class{{"c", []string{"#"}}}},
 		&Interest{Add: []InterestFilter{{Filter: "#"}}}, &Configure{Acks: []AckPolicy{{"#", PolicyMemory}}},
 		&Promote{Epoch: us(2), Grace: 30}, &Hand{us(2), "eu"}, &Promise{"us", us(2)}, &SetTakeover{Standbys: []string{"us"}, Replay: []ReplayRule{{"#", ReplayReport, 1}}},
-		&SetPolicy{Peer: "us", Keys: KeyIn, Values: SetPeer{In: []string{"#"}}}, &PausePeer{Peer: "us", Paused: true, Reason: "x"}, &DropSpooled{Filter: "#"}} {
+		&SetPolicy{Peer: "us", Keys: KeyIn, Values: SetPeer{In: []string{"#"}}}, &PausePeer{Peer: "us", Paused: true, Reason: "x"}, &DropSpooled{Filter: "#"},
+		&SetDocument{Name: ObjectsDocument, Seen: 7, Body: []byte("limits: {}"), By: "alice", Note: "why"}} {
 		rec := Record{Home: "eu", Time: 5, Entries: []Entry{{Owner{"n", 1}, 1, []Op{op}}}}
 		f.Add(rec.Append(nil))
 	}
