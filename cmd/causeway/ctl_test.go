@@ -96,6 +96,7 @@ func converse(t *testing.T, text string) string {
 	api := &fakeAPI{answers: answers()}
 	maps.Copy(api.answers, linkAnswers())
 	maps.Copy(api.answers, regionAnswers())
+	maps.Copy(api.answers, drillAnswers())
 	api.serve(t, filepath.Join(dir, "data"))
 	var out strings.Builder
 	r := ctlRun{dir: dir}

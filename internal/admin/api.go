@@ -22,7 +22,7 @@ const APIVersion = "v1"
 // Features are what this API can do; a client asks for the one its command needs. A name is never
 // given another meaning.
 func Features() []string {
-	return []string{"audit", "clients", "cluster", "config", "link_control", "link_test", "links", "nodes", "peers", "profile", "regions", "retained", "routes", "services", "sessions", "shared", "status"}
+	return []string{"audit", "clients", "cluster", "config", "link_control", "link_test", "links", "nodes", "peers", "profile", "readiness", "regions", "retained", "routes", "services", "sessions", "shared", "status"}
 }
 
 // maxBody bounds the body of a request, in bytes.

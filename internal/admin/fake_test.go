@@ -13,6 +13,7 @@ import (
 
 	"causeway/internal/audit"
 	"causeway/internal/health"
+	"causeway/internal/readiness"
 	"causeway/internal/store"
 	"causeway/internal/supervise"
 )
@@ -242,6 +243,11 @@ func fixture(t *testing.T, f *fake, change ...func(*Options)) *Server {
 			return []supervise.Status{{Name: "replica", State: supervise.StateRunning, Since: noon},
 				{Name: "link/us", State: supervise.StateRunning, Since: noon, Restarts: 2, LastError: "dial: timeout", LastErrorAt: noon}}
 		}}
+	o.Readiness = &readiness.Registry{}
+	o.Readiness.Add(readiness.Check{Name: "standby_lag", Run: func(context.Context) readiness.Result { return readiness.OK("") }})
+	o.Facts = func() ReadinessFacts {
+		return ReadinessFacts{Certificates: []Certificate{{Name: "node", NotBefore: noon, NotAfter: noon}}, Digests: []FactDigest{{"ack", "aa"}}}
+	}
 	o.Audit = audit.New(store.NewCrashFS(), "audit", audit.Options{})
 	for _, c := range change {
 		c(&o)

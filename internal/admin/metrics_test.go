@@ -60,6 +60,8 @@ func TestMetrics_Page(t *testing.T) {
 		`causeway_standby_rpo_seconds{home="eu",standby="us"} 0.5`,
 		`causeway_standby_rpo_messages{home="eu",standby="us"} 5`,
 		`causeway_home_leader{home="eu"} 1`,
+		`causeway_readiness_score 50`,
+		`causeway_readiness_blocker{check="standby_lag"} 0`,
 		`causeway_node_state{state="ready"} 1`,
 		`causeway_node_state{state="fenced"} 0`,
 		`causeway_service_restarts_total{service="link/us"} 2`,

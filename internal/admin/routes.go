@@ -27,6 +27,7 @@ func (a *api) routes() []route {
 		{method: get, path: "/v1/version", handle: a.version},
 		{method: get, path: "/v1/status", role: RoleViewer, handle: a.status, peers: true},
 		{method: get, path: "/v1/nodes", role: RoleViewer, handle: a.listNodes},
+		{method: get, path: "/v1/readiness", role: RoleViewer, params: []string{"refresh"}, handle: a.readiness, peers: true},
 		{method: get, path: "/v1/services", role: RoleViewer, handle: a.listServices},
 		{method: get, path: "/v1/config", role: RoleViewer, handle: a.listConfig},
 		{method: get, path: "/v1/audit", role: RoleOperator, params: list(), handle: a.listAudit},

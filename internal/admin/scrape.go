@@ -99,7 +99,7 @@ type scraper struct{ s *Server }
 func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descLinkUp, descLinkLag, descLinkLagMsgs, descLinkSpool, descLinkSpoolMax, descLinkSpoolFull, descLinkBytes,
-		descLinkPaused, descLinkThrottled, descLinkSlowed,
+		descLinkPaused, descLinkThrottled, descLinkSlowed, descReady, descBlocker,
 		descLinkRTT, descLinkConns, descLinkCanary, descLinkCanaryRTT, descLinkTunnels, descLinkDials, descLinkProbes,
 		descRelayedBytes, descRelayedTuns, descRelayedOpen, descRelayRefused,
 		descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
@@ -118,6 +118,7 @@ func (c *scraper) Collect(ch chan<- prometheus.Metric) {
 	g.node(st)
 	g.links(st.Links)
 	g.region(counts)
+	g.readiness(c.s.ready.Report())
 	// Without a home there are none to tell of.
 	if groups, err := c.s.node.SharedGroups("", maxGroupSeries); err == nil {
 		g.groups(groups)

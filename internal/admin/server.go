@@ -14,6 +14,7 @@ import (
 
 	"causeway/internal/audit"
 	"causeway/internal/health"
+	"causeway/internal/readiness"
 	"causeway/internal/supervise"
 )
 
@@ -45,6 +46,10 @@ type Options struct {
 	Tokens string
 	// Audit keeps who changed what; nil keeps nothing. Its owner closes it after Run returned.
 	Audit *audit.Log
+	// Readiness has the checks whether the region could stand a disaster; nil is none.
+	Readiness *readiness.Registry
+	// Facts are what other nodes compare with theirs; nil is none.
+	Facts func() ReadinessFacts
 	// MetricsListen is the host:port of /metrics, /healthz and /readyz without tokens; "" is none.
 	MetricsListen string
 }
@@ -61,6 +66,8 @@ type Server struct {
 	supervised func() []supervise.Status
 	build      Build
 	audit      *audit.Log // nil: none
+	ready      *readiness.Registry
+	facts      func() ReadinessFacts
 	log        *slog.Logger
 	endpoints  []*endpoint
 
@@ -87,7 +94,13 @@ func New(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	s := &Server{node: o.Node, name: o.Name, peers: o.Peers, health: o.Health, metrics: o.Metrics, supervised: o.Services, build: o.Build, audit: o.Audit, log: o.Logger}
+	s := &Server{node: o.Node, name: o.Name, peers: o.Peers, health: o.Health, metrics: o.Metrics, supervised: o.Services, build: o.Build, audit: o.Audit, ready: o.Readiness, facts: o.Facts, log: o.Logger}
+	if s.ready == nil {
+		s.ready = &readiness.Registry{}
+	}
+	if s.facts == nil {
+		s.facts = func() ReadinessFacts { return ReadinessFacts{} }
+	}
 	if s.node == nil || s.health == nil || s.metrics == nil {
 		return nil, errors.New("admin: Options.Node, Health and Metrics must be set")
 	}

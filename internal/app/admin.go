@@ -37,7 +37,7 @@ func (a *App) newAdmin() (err error) {
 	if o.Listen != "" {
 		o.Tokens = a.cfg.Admin.Tokens.Path()
 	}
-	o.Name = a.cfg.Node
+	o.Name, o.Readiness, o.Facts = a.cfg.Node, a.ready, a.facts
 	if a.cluster != nil {
 		o.Peers = peers{a}
 	}

@@ -16,6 +16,7 @@ import (
 	"causeway/internal/config"
 	"causeway/internal/health"
 	"causeway/internal/home"
+	"causeway/internal/readiness"
 	"causeway/internal/replica"
 	"causeway/internal/store"
 	"causeway/internal/supervise"
@@ -56,6 +57,7 @@ type App struct {
 	tree     *supervise.Tree
 	admin    *admin.Server
 	audit    *audit.Log // nil without an admin API
+	ready    *readiness.Registry
 	broker   *broker.Server
 	endpoint *link.Endpoint   // nil without links to regions
 	foreign  *foreign.Manager // nil without links to foreign brokers
@@ -103,6 +105,7 @@ func New(o Options) (_ *App, err error) {
 	if takeoverConfigured(o.Config) && !a.replicant() {
 		a.book = &book{a: a}
 	}
+	a.newReadiness()
 	a.tree = supervise.New(supervise.Options{Logger: a.log, StopTimeout: 30 * time.Second})
 	for _, part := range []func() error{a.newIdentities, a.newCluster, a.newAgent, a.newLinks, a.newForeign, a.newBroker, a.newAdmin, a.supervise} {
 		if err := part(); err != nil {
@@ -140,6 +143,7 @@ func (a *App) supervise() error {
 	services := []service{
 		{"health", a.health.Run, true},
 		{"admin", a.runAdmin, a.admin != nil},
+		{"readiness", a.ready.Run, a.admin != nil},
 		{"certificates", a.certs.watch, a.certs != nil},
 		{"cluster", a.runCluster, a.cluster != nil},
 	}

@@ -51,3 +51,6 @@ func (a *App) SetAside(id home.ID) (n int, err error) {
 	}
 	return 0, nil
 }
+
+// Validity is what readiness says of a certificate.
+var Validity = validity

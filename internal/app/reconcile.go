@@ -379,6 +379,8 @@ func (a *App) answer(ctx context.Context, region string, kind byte, request []by
 		return a.answerLineage(region, request)
 	case kindPart:
 		return a.answerPart(ctx, region, request)
+	case kindFacts:
+		return json.Marshal(a.facts())
 	}
 	return nil, errUnknownKind
 }

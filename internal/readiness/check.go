@@ -15,6 +15,7 @@ const (
 	StatePending State = "pending"
 	StateWarn    State = "warn"
 	StateFail    State = "fail" // a blocker: do not drill, and do not rely on a failover
+	StateSkip    State = "skip" // not for this node to say, or nothing to look at; it does not count
 )
 
 // Result is what a check found, why, and what helps.
@@ -27,6 +28,11 @@ type Result struct {
 // OK is the result that all is well.
 func OK(format string, args ...any) Result {
 	return Result{State: StateOK, Reason: fmt.Sprintf(format, args...)}
+}
+
+// Skip is the result of a check that is not this node's to make.
+func Skip(format string, args ...any) Result {
+	return Result{State: StateSkip, Reason: fmt.Sprintf(format, args...)}
 }
 
 // Warn is the result of something that is to be mended soon.
@@ -52,6 +58,8 @@ func Worst(results ...Result) Result {
 
 func rank(s State) int {
 	switch s {
+	case StateSkip:
+		return -1
 	case StateOK:
 		return 0
 	case StatePending:

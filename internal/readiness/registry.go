@@ -13,6 +13,7 @@ import (
 // Item is a check with what it found last.
 type Item struct {
 	Name string
+	Node string // that looked; "" where there is one only
 	Result
 	Since time.Time // of the state
 	At    time.Time // of the result; zero before the first
@@ -184,8 +185,12 @@ func ReportOf(items []Item) Report {
 	slices.SortStableFunc(r.Items, func(a, b Item) int {
 		return cmp.Or(cmp.Compare(rank(b.State), rank(a.State)), strings.Compare(a.Name, b.Name))
 	})
-	half := 0
+	half, n := 0, 0
 	for _, i := range r.Items {
+		if i.State == StateSkip {
+			continue
+		}
+		n++
 		switch i.State {
 		case StateOK:
 			half += 2
@@ -195,10 +200,27 @@ func ReportOf(items []Item) Report {
 			half++
 		}
 	}
-	if n := len(r.Items); n > 0 {
+	if n > 0 {
 		r.Score = 50 * half / n
 	}
 	return r
+}
+
+// Merge is the report of a region from what its nodes report: of each check the worst.
+func Merge(items []Item) Report {
+	worst := map[string]int{}
+	var all []Item
+	for _, i := range items {
+		at, known := worst[i.Name]
+		switch {
+		case !known:
+			worst[i.Name] = len(all)
+			all = append(all, i)
+		case rank(i.State) > rank(all[at].State):
+			all[at] = i
+		}
+	}
+	return ReportOf(all)
 }
 
 // String is the report for a log.

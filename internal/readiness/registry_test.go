@@ -29,6 +29,16 @@ func TestReportOf(t *testing.T) {
 	}
 }
 
+// Of a region the worst of each check counts, and a node that has nothing to say spoils nothing.
+func TestMerge(t *testing.T) {
+	a, b := item("lag", StateSkip), item("lag", StateFail)
+	b.Node = "eu-2"
+	r := Merge([]Item{a, item("disk", StateOK), b, item("disk", StateSkip), item("hooks", StateSkip)})
+	if r.Score != 50 || !slices.Equal(r.Blockers, []string{"lag"}) || r.Items[0].Node != "eu-2" || len(r.Items) != 3 {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestWorst(t *testing.T) {
 	if got := Worst(OK("fine"), Warn("", "soon"), Fail("", "first"), Fail("", "second"), OK("")); got.Reason != "first" {
 		t.Errorf("got %+v", got)

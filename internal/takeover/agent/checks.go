@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -194,4 +195,20 @@ func (a *Agent) dryHook(ctx context.Context, id home.ID, e home.Epoch) []string 
 		return []string{fmt.Sprintf("the hook %s does not work: %s", path, err)}
 	}
 	return []string{fmt.Sprintf("the hook %s is run; it was tried without effect", path)}
+}
+
+// TryHooks tries the hooks that are set, without effect, and says how many. It runs on any
+// node: each may come to decide for its region.
+func (a *Agent) TryHooks(ctx context.Context) (tried int, err error) {
+	for event, path := range map[string]string{"promote": a.o.Hooks.Promote, "fence": a.o.Hooks.Fence} {
+		if path == "" {
+			continue
+		}
+		tried++
+		out, e := runHook(ctx, path, a.o.Hooks.Timeout, HookEvent{Event: event, Home: a.o.Region, Region: a.o.Region, Host: a.o.Region, Time: time.Now().UTC(), DryRun: true})
+		if e != nil {
+			err = errors.Join(err, fmt.Errorf("the hook %s (%s) does not work: %w: %s", event, path, e, out))
+		}
+	}
+	return tried, err
 }

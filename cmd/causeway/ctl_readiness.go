@@ -1,0 +1,82 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"causeway/internal/admin"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *ctl) readinessCommand() *cobra.Command {
+	var refresh, certificates bool
+	cmd := leaf("readiness", "Could the region stand a disaster now? What blocks, why, and what helps", func(cmd *cobra.Command, _ []string) error {
+		params := url.Values{}
+		if refresh {
+			params.Set("refresh", "true")
+		}
+		b, err := c.call(cmd, http.MethodGet, "readiness", admin.Path("readiness"), params, nil)
+		if err != nil {
+			return err
+		}
+		if err := show(c, cmd, b, func(w io.Writer, r admin.Readiness) {
+			c.printReadiness(w, r)
+			if certificates {
+				c.printCertificates(w, r)
+			}
+		}); err != nil {
+			return err
+		}
+		var r admin.Readiness
+		if err := json.Unmarshal(b, &r); err != nil {
+			return fmt.Errorf("the answer of the node is not understood: %w", err)
+		}
+		if len(r.Blockers) > 0 {
+			return &exitError{exitMissed, fmt.Errorf("not ready: %s", strings.Join(r.Blockers, ", "))}
+		}
+		return nil
+	})
+	cmd.Long = `Each check runs all the time at a pace of its own on every node; of each the worst
+node is shown. A check that fails is a blocker: do not rely on a failover, and do not
+hold a drill, until it is well. Exit code 4 while there is one.`
+	cmd.Example = "  causeway ctl readiness\n  causeway ctl readiness --certificates\n  causeway ctl readiness -o json || page-somebody"
+	cmd.Flags().BoolVar(&refresh, "refresh", false, "have the checks look again; what is shown is what they found before")
+	cmd.Flags().BoolVar(&certificates, "certificates", false, "list the certificates of all nodes, too")
+	return cmd
+}
+
+func (c *ctl) printReadiness(w io.Writer, r admin.Readiness) {
+	verdict := "nothing blocks"
+	if len(r.Blockers) > 0 {
+		verdict = "blocked by " + strings.Join(r.Blockers, ", ")
+	}
+	facts(w, "region", r.Region, "score", fmt.Sprintf("%d of 100", r.Score), "verdict", verdict)
+	fmt.Fprintln(w)
+	t := c.table("CHECK", "STATE", "-FOR", "NODE", "WHAT", "FIX")
+	t.cut = false
+	for _, i := range r.Items {
+		since := "-"
+		if i.Since != nil {
+			since = ago(c.now(), *i.Since)
+		}
+		t.row(i.Check, i.State, since, i.Node, i.Reason, orDash(i.Fix))
+	}
+	t.print(w, "this node has no checks")
+	printUnanswered(w, r.Unanswered)
+}
+
+func (c *ctl) printCertificates(w io.Writer, r admin.Readiness) {
+	fmt.Fprintln(w)
+	t := c.table("NODE", "CERTIFICATE", "-DAYS LEFT", "UNTIL")
+	for _, f := range r.Facts {
+		for _, x := range f.Certificates {
+			t.row(f.Node, x.Name, x.DaysLeft, x.NotAfter.Format("2006-01-02"))
+		}
+	}
+	t.print(w, "no node uses a certificate")
+}

@@ -1,0 +1,515 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"causeway/internal/admin"
+	"causeway/internal/config"
+	"causeway/internal/readiness"
+	meshtls "causeway/tls"
+)
+
+// newReadiness adds the checks that this node can make. What is the whole region's is
+// said by the node that leads, the others skip it.
+func (a *App) newReadiness() {
+	a.ready = &readiness.Registry{}
+	n := node{a}
+	for _, c := range []readiness.Check{
+		{Name: "state", Every: 5 * time.Second, Run: n.readyState},
+		{Name: "nodes", Every: 10 * time.Second, Run: n.readyNodes},
+		{Name: "links", Every: 10 * time.Second, Run: n.readyLinks},
+		{Name: "standby_lag", Every: 5 * time.Second, Run: n.readyStandbys},
+		{Name: "voters", Every: 5 * time.Second, Run: n.readyVoters},
+		{Name: "capacity", Every: 30 * time.Second, Run: n.readyCapacity},
+		{Name: "certificates", Every: time.Minute, Run: n.readyCertificates},
+		{Name: "parity", Every: time.Minute, Within: 20 * time.Second, Run: n.readyParity},
+		{Name: "hooks", Every: 15 * time.Minute, Within: time.Minute, Run: n.readyHooks},
+		{Name: "reconcile", Every: 30 * time.Second, Run: n.readyReconciled},
+	} {
+		a.ready.Add(c)
+	}
+}
+
+func (n node) readyState(context.Context) readiness.Result {
+	if ok, why := n.a.Ready(); !ok {
+		return readiness.Fail("causeway ctl status", "the node is not ready: %s", why)
+	}
+	return readiness.OK("the node is ready")
+}
+
+// readyNodes looks at the votes of the region's own home.
+func (n node) readyNodes(context.Context) readiness.Result {
+	if n.a.cluster == nil {
+		return readiness.Warn("add nodes: docs/runbooks/nodes.md", "the region is one node: its devices wait while it is away")
+	}
+	if r := n.a.home.current(); r == nil || !r.Leads() {
+		return readiness.Skip("the node that leads looks")
+	}
+	c, err := n.Cluster()
+	if err != nil {
+		return readiness.Fail("causeway ctl cluster status", "the nodes are not known: %v", err)
+	}
+	var away []string
+	votes := 0
+	for _, x := range c.Nodes {
+		if x.State == "leader" || x.State == "voter" {
+			votes++
+		}
+		if !x.Alive && x.Node != n.a.cfg.Node {
+			away = append(away, x.Node)
+		}
+	}
+	switch {
+	case c.Trouble != "":
+		return readiness.Fail(c.Next, "%s", c.Trouble)
+	case votes < c.Voters:
+		return readiness.Fail("causeway ctl cluster status", "%d of %d votes are there", votes, c.Voters)
+	case len(away) > 0:
+		return readiness.Warn("causeway ctl cluster status", "not seen: %s", strings.Join(away, ", "))
+	}
+	return readiness.OK("%d votes, all nodes are seen", votes)
+}
+
+func (n node) readyLinks(context.Context) readiness.Result {
+	if len(n.a.cfg.Links) == 0 {
+		return readiness.Skip("no links")
+	}
+	var down, paused []string
+	for _, l := range n.Links() {
+		switch l.State {
+		case admin.LinkElsewhere:
+			return readiness.Skip("the node that leads has the links")
+		case admin.LinkUp:
+		case admin.LinkPaused:
+			paused = append(paused, l.Peer)
+		default:
+			down = append(down, l.Peer+" ("+l.Reason+")")
+		}
+	}
+	switch {
+	case len(down) > 0:
+		return readiness.Fail("causeway ctl link list", "down: %s", strings.Join(down, ", "))
+	case len(paused) > 0:
+		return readiness.Warn("causeway ctl link resume "+paused[0], "paused: %s", strings.Join(paused, ", "))
+	}
+	return readiness.OK("all links are up")
+}
+
+// readyStandbys looks at what would be lost or late if this region failed now.
+func (n node) readyStandbys(context.Context) readiness.Result {
+	const late, far = 5 * time.Second, time.Minute
+	served, found := false, []readiness.Result{}
+	for _, h := range n.Status().Homes {
+		if h.Role != admin.RoleHome {
+			continue
+		}
+		served = true
+		if !h.Leading {
+			continue
+		}
+		best := -1
+		for i, s := range h.Standbys {
+			if s.Connected && (best < 0 || s.LagSeconds < h.Standbys[best].LagSeconds) {
+				best = i
+			}
+		}
+		next := "causeway ctl region show " + h.ID
+		switch {
+		case len(h.Standbys) == 0:
+			found = append(found, readiness.Warn("list a standby: docs/failover.md", "the home %s has no standby: if this region is gone, it is", h.ID))
+		case best < 0:
+			found = append(found, readiness.Fail(next, "the home %s is on no standby: %s", h.ID, h.Standbys[0].Line()))
+		case h.Standbys[best].LagSeconds.Duration() > far:
+			found = append(found, readiness.Fail(next, "home %s: %s", h.ID, h.Standbys[best].Line()))
+		case h.Standbys[best].LagSeconds.Duration() > late:
+			found = append(found, readiness.Warn(next, "home %s: %s", h.ID, h.Standbys[best].Line()))
+		default:
+			found = append(found, readiness.OK("home %s: %s", h.ID, h.Standbys[best].Line()))
+		}
+	}
+	switch {
+	case !served:
+		return readiness.Skip("no home is served here")
+	case len(found) == 0:
+		return readiness.Skip("the node that leads looks")
+	}
+	return readiness.Worst(found...)
+}
+
+// readyVoters asks whether a majority would be left without the host of each home.
+func (n node) readyVoters(context.Context) readiness.Result {
+	d := n.a.deciding
+	if d == nil {
+		return readiness.Skip("no region stands by another")
+	}
+	if !d.AtWork() {
+		return readiness.Skip("the node that decides looks")
+	}
+	found := []readiness.Result{}
+	for _, h := range d.Homes() {
+		s := &h.Copy.Settings
+		if len(s.Standbys) == 0 && h.Role != "host" {
+			continue
+		}
+		votes, left, silent := len(s.Voters), 0, []string{}
+		for _, name := range s.Voters {
+			heard := name == n.a.cfg.Region
+			for _, v := range h.Voters {
+				heard = heard || v.Voter == name && v.Heard >= 0 && v.Heard < s.DownAfter
+			}
+			if !heard {
+				silent = append(silent, name)
+			}
+			if heard && name != h.Copy.Epoch.Host {
+				left++
+			}
+		}
+		next := "causeway ctl region show " + string(h.Home)
+		switch {
+		case votes == 0:
+			continue
+		case left <= votes/2 && n.a.cfg.Takeover.Mode == config.TakeoverAuto:
+			found = append(found, readiness.Fail(next, "without %s only %d of %d voters of home %s could promise it; not heard: %s", h.Copy.Epoch.Host, left, votes, h.Home, orNone(silent)))
+		case len(silent) > 0:
+			found = append(found, readiness.Warn(next, "voters of home %s that are not heard: %s", h.Home, strings.Join(silent, ", ")))
+		default:
+			found = append(found, readiness.OK("all %d voters of home %s are heard", votes, h.Home))
+		}
+	}
+	if len(found) == 0 {
+		return readiness.Skip("no home has voters")
+	}
+	return readiness.Worst(found...)
+}
+
+// headroom is what of a bound may be taken before it is worth a warning.
+const headroom = 0.8
+
+// readyCapacity asks whether the region could serve the homes that it stands by for, too.
+func (n node) readyCapacity(context.Context) readiness.Result {
+	found := []readiness.Result{n.roomForSessions(), n.roomOnDisk(), roomInMemory()}
+	found = slices.DeleteFunc(found, func(r readiness.Result) bool { return r.State == readiness.StateSkip })
+	if len(found) == 0 {
+		return readiness.Skip("nothing is known of this machine")
+	}
+	worst := readiness.Worst(found...)
+	if worst.State == readiness.StateOK {
+		var all []string
+		for _, f := range found {
+			all = append(all, f.Reason)
+		}
+		worst.Reason = strings.Join(all, "; ")
+	}
+	return worst
+}
+
+func (n node) roomForSessions() readiness.Result {
+	a := n.a
+	if len(a.homes) < 2 {
+		return readiness.Skip("no home is stood by for")
+	}
+	most, all := a.cfg.Takeover.Sessions, 0
+	for _, h := range a.homes {
+		if r := h.current(); r != nil {
+			for _, c := range r.State().SessionCounts() {
+				all += c.Attached + c.Detached
+			}
+		}
+	}
+	const fix = "set takeover.sessions to what this region was measured to serve: docs/sizing.md"
+	switch {
+	case most == 0:
+		return readiness.Warn(fix, "takeover.sessions says of no bound: whether this region can serve %d sessions is not known", all)
+	case all > most:
+		return readiness.Fail("add nodes and raise takeover.sessions, or move homes to other standbys", "%d sessions of all homes here, and room for %d", all, most)
+	case float64(all) > headroom*float64(most):
+		return readiness.Warn("add nodes and raise takeover.sessions", "%d sessions of all homes here are %d%% of the %d there is room for", all, 100*all/most, most)
+	}
+	return readiness.OK("%d sessions of all homes here, room for %d", all, most)
+}
+
+func (n node) roomOnDisk() readiness.Result {
+	s, ok := n.a.measure()
+	if !ok {
+		return readiness.Skip("the disk is not measured")
+	}
+	used := s.size - s.free
+	switch {
+	case s.free < s.reserve/2 || s.free < s.size/20:
+		return readiness.Fail("grow the disk of "+n.a.cfg.Node, "the disk has %s of %s left", admin.FormatBytes(int64(s.free)), admin.FormatBytes(int64(s.size)))
+	case float64(used) > headroom*float64(s.size):
+		return readiness.Warn("grow the disk of "+n.a.cfg.Node, "the disk is %d%% full: a failover adds another region's queues", 100*used/s.size)
+	}
+	return readiness.OK("the disk has %s left", admin.FormatBytes(int64(s.free)))
+}
+
+// roomInMemory reads what Linux says; elsewhere it skips.
+func roomInMemory() readiness.Result {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return readiness.Skip("memory is not measured")
+	}
+	var total, available int64
+	for line := range strings.Lines(string(b)) {
+		_, _ = fmt.Sscanf(line, "MemTotal: %d kB", &total)
+		_, _ = fmt.Sscanf(line, "MemAvailable: %d kB", &available)
+	}
+	switch {
+	case total == 0:
+		return readiness.Skip("memory is not measured")
+	case available < total/20:
+		return readiness.Fail("give the machine more memory, or it fewer things to do", "%s of %s memory is available", admin.FormatBytes(available<<10), admin.FormatBytes(total<<10))
+	case float64(available) < (1-headroom)*float64(total):
+		return readiness.Warn("give the machine more memory", "%s of %s memory is available: a failover needs about 16 KiB a device", admin.FormatBytes(available<<10), admin.FormatBytes(total<<10))
+	}
+	return readiness.OK("%s memory is available", admin.FormatBytes(available<<10))
+}
+
+// Certificates warn below a third of their time and a month, and block below a tenth and a week:
+// some live for a day, and are renewed by a program.
+func validity(where string, c admin.Certificate, now time.Time) readiness.Result {
+	life, left := c.NotAfter.Sub(c.NotBefore), c.NotAfter.Sub(now)
+	const day = 24 * time.Hour
+	text := fmt.Sprintf("%s: the certificate %s ends in %s", where, c.Name, admin.FormatDuration(left))
+	const fix = "issue it anew: docs/runbooks/rotate-ca.md; nodes read it without a restart"
+	switch {
+	case left <= 0:
+		return readiness.Fail(fix, "%s: the certificate %s has ended", where, c.Name)
+	case left < min(7*day, life/10):
+		return readiness.Fail(fix, "%s", text)
+	case left < min(30*day, life/3):
+		return readiness.Warn(fix, "%s", text)
+	}
+	return readiness.OK("%s", text)
+}
+
+// readyCertificates looks at this node's own, and where it leads at those of the regions that it
+// has links to.
+func (n node) readyCertificates(ctx context.Context) readiness.Result {
+	now := time.Now()
+	var found []readiness.Result
+	soonest := time.Duration(1<<63 - 1)
+	note := func(where string, list []admin.Certificate) {
+		for _, c := range list {
+			found = append(found, validity(where, c, now))
+			soonest = min(soonest, c.NotAfter.Sub(now))
+		}
+	}
+	note("node "+n.a.cfg.Node, n.a.certificates())
+	for region, f := range n.regionFacts(ctx) {
+		if f.err == nil {
+			note("region "+region, f.Certificates)
+		}
+	}
+	if len(found) == 0 {
+		return readiness.Skip("this node uses no certificate")
+	}
+	if worst := readiness.Worst(found...); worst.State != readiness.StateOK {
+		return worst
+	}
+	return readiness.OK("%d certificates, the first ends in %s", len(found), admin.FormatDuration(soonest))
+}
+
+// readyParity compares what has to be the same on all nodes of the region, and at a home's standbys.
+func (n node) readyParity(ctx context.Context) readiness.Result {
+	mine := n.a.digests()
+	var differ, unknown []string
+	compare := func(where string, theirs []admin.FactDigest, wanted func(string) bool) {
+		for _, d := range mine {
+			i := slices.IndexFunc(theirs, func(o admin.FactDigest) bool { return o.Name == d.Name })
+			if wanted(d.Name) && (i < 0 || theirs[i].SHA256 != d.SHA256) {
+				differ = append(differ, where+": "+d.Name)
+			}
+		}
+	}
+	for _, m := range n.a.members() {
+		if !m.Alive || m.Node == n.a.cfg.Node {
+			continue
+		}
+		f, err := n.nodeFacts(ctx, m.Node)
+		if err != nil {
+			unknown = append(unknown, "node "+m.Node)
+			continue
+		}
+		compare("node "+m.Node, f.Digests, func(string) bool { return true })
+	}
+	for region, f := range n.regionFacts(ctx) {
+		switch {
+		case f.err != nil:
+			unknown = append(unknown, "region "+region)
+		case n.a.exchangesHomes(region):
+			compare("region "+region, f.Digests, betweenRegions)
+		}
+	}
+	slices.Sort(differ)
+	slices.Sort(unknown)
+	switch {
+	case len(differ) > 0:
+		return readiness.Fail("make the files equal: devices would be refused, or served otherwise, after a failover", "not as here: %s", strings.Join(differ, ", "))
+	case len(unknown) > 0:
+		return readiness.Warn("see whether they run", "not compared: %s", strings.Join(unknown, ", "))
+	}
+	return readiness.OK("configuration, users and access rules are the same everywhere")
+}
+
+// betweenRegions says what has to be the same at a home's host and its standbys.
+func betweenRegions(name string) bool {
+	return name != "residency" // each region's own
+}
+
+// exchangesHomes says that a region stands by for this one, or this one for it.
+func (a *App) exchangesHomes(region string) bool {
+	return slices.Contains(a.cfg.Hosts(a.cfg.Region), region) || slices.Contains(a.cfg.StandbyOf(), region)
+}
+
+func (n node) readyHooks(ctx context.Context) readiness.Result {
+	if n.a.deciding == nil {
+		return readiness.Skip("no region stands by another")
+	}
+	tried, err := n.a.deciding.TryHooks(ctx)
+	switch {
+	case err != nil:
+		return readiness.Fail("run it by hand with what docs/failover.md says it reads", "%v", err)
+	case tried == 0:
+		return readiness.Warn("set takeover.hooks.promote to a program that tells DNS or the load balancer", "no hook is set: devices find the other region only if they know its address")
+	}
+	return readiness.OK("%d hooks were tried without effect", tried)
+}
+
+func (n node) readyReconciled(context.Context) readiness.Result {
+	for _, h := range n.a.homes {
+		list, err := n.a.retired(h)
+		if err != nil {
+			continue // the data directory is not open yet
+		}
+		if len(list) > 0 {
+			return readiness.Warn("causeway ctl reconcile show "+string(h.id), "%d copies of home %s are set aside and not reconciled", len(list), h.id)
+		}
+	}
+	return readiness.OK("nothing is set aside")
+}
+
+// facts are what other nodes and regions compare.
+func (a *App) facts() admin.ReadinessFacts {
+	return admin.ReadinessFacts{Certificates: a.certificates(), Digests: a.digests()}
+}
+
+// certificates are those that the node was told to use, as their files are now.
+func (a *App) certificates() (list []admin.Certificate) {
+	add := func(name, file string) {
+		infos, err := meshtls.Describe(file)
+		if file == "" || err != nil || len(infos) == 0 {
+			return
+		}
+		i := infos[0]
+		for _, o := range infos { // of a bundle the one that ends last: it is what a rotation adds
+			if o.NotAfter.After(i.NotAfter) && o.Authority {
+				i = o
+			}
+		}
+		list = append(list, admin.Certificate{Name: name, NotBefore: i.NotBefore, NotAfter: i.NotAfter, DaysLeft: i.DaysLeft})
+	}
+	add("node", a.cfg.Identity.Cert)
+	add("authority", a.cfg.Identity.CA)
+	for _, l := range a.cfg.Listeners {
+		add("listener "+l.Name, l.TLS.Cert)
+		for _, ca := range l.TLS.ClientCA {
+			add("devices of "+l.Name, ca)
+		}
+	}
+	return list
+}
+
+// digests are of what has to be the same elsewhere. Programs that are a node's own, such as hooks,
+// are none of it.
+func (a *App) digests() (list []admin.FactDigest) {
+	add := func(name string, v any) {
+		b, err := json.Marshal(v)
+		if err != nil {
+			b = []byte(err.Error())
+		}
+		sum := sha256.Sum256(b)
+		list = append(list, admin.FactDigest{Name: name, SHA256: hex.EncodeToString(sum[:])})
+	}
+	t := a.cfg.Takeover
+	t.Hooks, t.Sessions, t.Isolation, t.Admission = config.Hooks{}, 0, "", 0
+	regions := slices.Clone(a.cfg.Regions)
+	for i := range regions {
+		regions[i].Dial = nil // each reaches a witness in its own way
+	}
+	add("regions", regions)
+	add("takeover", t)
+	add("ack", a.cfg.Ack)
+	add("limits", a.cfg.Limits)
+	add("residency", a.cfg.Residency)
+	add("shared", a.cfg.Shared)
+	for name, file := range map[string]string{"users": a.cfg.Auth.PasswordFile, "acl": a.cfg.Auth.ACLFile} {
+		b, err := os.ReadFile(file)
+		if file == "" || err != nil {
+			b = nil
+		}
+		add(name, b)
+	}
+	slices.SortFunc(list, func(x, y admin.FactDigest) int { return strings.Compare(x.Name, y.Name) })
+	return list
+}
+
+// nodeFacts asks another node of the region.
+func (n node) nodeFacts(ctx context.Context, name string) (admin.ReadinessFacts, error) {
+	r, err := admin.NewRemote(admin.Address{Node: name, Dial: func(ctx context.Context) (net.Conn, error) { return peers{n.a}.Dial(ctx, name) }})
+	if err != nil {
+		return admin.ReadinessFacts{}, err
+	}
+	defer r.Close()
+	b, err := r.Call(ctx, http.MethodGet, "readiness", admin.Path("readiness"), nil, nil)
+	if err != nil {
+		return admin.ReadinessFacts{}, err
+	}
+	var said admin.Readiness
+	if err := json.Unmarshal(b, &said); err != nil {
+		return admin.ReadinessFacts{}, err
+	}
+	if len(said.Facts) == 0 {
+		return admin.ReadinessFacts{}, errors.New("it tells nothing of itself")
+	}
+	return said.Facts[0], nil
+}
+
+// kindFacts is the call by which regions ask each other.
+const kindFacts byte = 4
+
+// regionFacts is what one region said, or why it did not.
+type regionFacts struct {
+	admin.ReadinessFacts
+	err error
+}
+
+// regionFacts asks the regions that the home has links to. Only the node that leads can.
+func (n node) regionFacts(ctx context.Context) map[string]regionFacts {
+	out := map[string]regionFacts{}
+	if r := n.a.home.current(); r == nil || !r.Leads() || n.a.home.links == nil {
+		return out
+	}
+	for _, l := range n.a.cfg.RegionLinks() {
+		var f regionFacts
+		within, cancel := context.WithTimeout(ctx, 3*time.Second)
+		b, err := caller{n.a}.Call(within, l.Peer, kindFacts, nil)
+		cancel()
+		if f.err = err; err == nil {
+			f.err = json.Unmarshal(b, &f.ReadinessFacts)
+		}
+		out[l.Peer] = f
+	}
+	return out
+}
