@@ -97,16 +97,23 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit counts a connection, or closes it when the listener has as many as it may: without a word, because an error
+// admit counts a connection, or closes it when the listener has as many as it may, or none are wanted: without a word, because an error
 // makes clients give up where a closed connection makes them come back.
 func (l *listener) admit(nc net.Conn) bool {
-	if n := l.stats.Open.Add(1); l.MaxConnections > 0 && n > int64(l.MaxConnections) {
-		l.stats.Connects[ConnectOverLimit].Add(1)
-		_ = nc.Close()
-		l.closed()
-		return false
+	n := l.stats.Open.Add(1)
+	result := ConnectOK
+	switch {
+	case l.s.turning.Load():
+		result = ConnectTurnedAway
+	case l.MaxConnections > 0 && n > int64(l.MaxConnections):
+		result = ConnectOverLimit
+	default:
+		return true
 	}
-	return true
+	l.stats.Connects[result].Add(1)
+	_ = nc.Close()
+	l.closed()
+	return false
 }
 
 // closed is called once for each admitted connection.

@@ -76,7 +76,7 @@ var errClosing = errors.New("connection is closing")
 // unread input, would make the kernel reset the connection and throw that packet away.
 const lingerTime = time.Second
 
-// disconnectOverhead is the most a DISCONNECT has beside its reason string.
+// disconnectOverhead is the most a DISCONNECT has beside its texts.
 const disconnectOverhead = 16
 
 var longAgo = time.Unix(1, 0)
@@ -98,10 +98,14 @@ func (c *conn) shutLocked(reason EndReason, code packet.Code, text string, flush
 	tell := code.Failed() && c.v == packet.V5 && c.ready
 	polite := tell || flush && c.ready
 	if tell {
-		if c.sendMax > 0 && disconnectOverhead+len(text) > c.sendMax { // [MQTT-3.14.2-3]
-			text = ""
+		d := packet.Disconnect{Code: code, ReasonString: text}
+		if code == packet.UseAnotherServer {
+			d.ServerReference = c.l.ServerReference
 		}
-		c.control(func(b []byte) []byte { return packet.AppendDisconnect(b, code, text) })
+		if c.sendMax > 0 && disconnectOverhead+len(d.ReasonString)+len(d.ServerReference) > c.sendMax { // [MQTT-3.14.2-3]
+			d.ReasonString, d.ServerReference = "", ""
+		}
+		c.control(func(b []byte) []byte { return packet.AppendDisconnectPacket(b, packet.V5, &d) })
 	}
 	c.closing, c.reason = true, reason
 	c.releaseReader()
@@ -206,7 +210,7 @@ func (c *conn) finish() {
 	c.l.closed()
 	if !ended {
 		op.Session, op.Epoch = c.key, c.epoch
-		op.Moved = reason == EndHome || reason == EndShutdown
+		op.Moved = reason == EndHome || reason == EndShutdown || reason == EndEvicted
 		c.house.proposeDetach(&op)
 	}
 }

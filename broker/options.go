@@ -105,6 +105,9 @@ type Listener struct {
 	// Proxy says that every connection begins with a PROXY header of version 2, which a load balancer writes: it tells
 	// the device's address. A connection without one is closed.
 	Proxy bool
+	// ServerReference, when set, is told to MQTT 5 devices that an eviction closes: DISCONNECT 0x9C with it as Server
+	// Reference. Hardly any client follows it, and some give up at a DISCONNECT, so the default is none.
+	ServerReference string
 	// ConnectRate is how many connections are accepted a second; more wait in the kernel, before TLS. 0: no bound.
 	ConnectRate float64
 }

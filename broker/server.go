@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"causeway/internal/home"
@@ -21,6 +22,7 @@ type Server struct {
 	houses    map[home.ID]*House
 	listeners map[string]*listener
 	admission admission
+	turning   atomic.Bool // new connections are turned away
 
 	ctx      context.Context // ends when everything must end at once
 	cancel   context.CancelFunc
@@ -117,7 +119,7 @@ func (s *Server) ServeConn(nc net.Conn, name string) error {
 		return fmt.Errorf("broker: there is no listener %q", name)
 	}
 	if !l.admit(nc) {
-		return fmt.Errorf("broker: listener %q has %d connections, its bound", name, l.MaxConnections)
+		return fmt.Errorf("broker: listener %q takes no more connections: it has its bound of %d, or the node is being evacuated", name, l.MaxConnections)
 	}
 	return s.begin(l, nc, nc)
 }

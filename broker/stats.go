@@ -61,13 +61,14 @@ const (
 	ConnectQuota                       // the home has as many sessions as it may
 	ConnectParkedOut                   // the home could not serve it in time; closed without an answer
 	ConnectInternal                    // a panic, or a stop
+	ConnectTurnedAway                  // the node is being evacuated; closed at accept
 	ConnectResults       int           = iota
 )
 
 // String is the result as a metric label.
 func (r ConnectResult) String() string {
 	return [...]string{"ok", "over_limit", "timeout", "gone", "malformed", "unsupported", "bad_login", "not_authorized",
-		"quota", "parked_out", "internal"}[r]
+		"quota", "parked_out", "internal", "evacuating"}[r]
 }
 
 // Takeover is where a session was taken from, and how that went.
@@ -107,13 +108,14 @@ const (
 	EndSlow                       // it left a write unfinished, or its memory queue overflowed
 	EndShutdown                   // this node stops
 	EndInternal                   // a panic
+	EndEvicted                    // its device is to go to another node
 	EndReasons   int       = iota
 )
 
 // String is the reason as a metric label.
 func (r EndReason) String() string {
 	return [...]string{"client", "gone", "keep_alive", "protocol", "taken_over", "deleted", "home", "slow", "shutdown",
-		"internal"}[r]
+		"internal", "evicted"}[r]
 }
 
 // Drop is why the broker dropped a message.

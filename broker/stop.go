@@ -52,9 +52,9 @@ func (s *Server) partFromAll(limit context.Context) {
 	step := max(1, int(float64(s.opt.DrainRate)*tick.Seconds()), (len(all)+ticks-1)/ticks)
 	t := time.NewTicker(tick)
 	defer t.Stop()
-	p := parting{code: packet.Success}
+	p := parting{reason: EndShutdown, code: func(*conn) packet.Code { return packet.Success }}
 	if s.opt.DrainDisconnect {
-		p.code = packet.ServerShuttingDown
+		p.code = func(*conn) packet.Code { return packet.ServerShuttingDown }
 	}
 	for limit.Err() == nil {
 		n := min(step, len(all))
@@ -74,7 +74,8 @@ func (s *Server) partFromAll(limit context.Context) {
 
 // parting is what is on its way out.
 type parting struct {
-	code         packet.Code
+	reason       EndReason
+	code         func(*conn) packet.Code
 	leaving      []leaver
 	settled, cut int
 }
@@ -94,7 +95,7 @@ func (p *parting) begin(conns []*conn, until time.Time) {
 // close closes those that are settled or have had their time.
 func (p *parting) close(now time.Time) {
 	p.leaving = slices.DeleteFunc(p.leaving, func(l leaver) bool {
-		closed, settled := l.c.leave(!now.Before(l.until), p.code)
+		closed, settled := l.c.leave(!now.Before(l.until), p.reason, p.code(l.c))
 		switch {
 		case settled:
 			p.settled++
@@ -107,14 +108,14 @@ func (p *parting) close(now time.Time) {
 
 // leave closes the connection if nothing is under way on it, or if it must. A publish that is being read meanwhile is
 // either counted by then, or finds the connection closing.
-func (c *conn) leave(must bool, code packet.Code) (closed, settled bool) {
+func (c *conn) leave(must bool, reason EndReason, code packet.Code) (closed, settled bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	settled = c.closing || c.settled()
 	if !settled && c.ready && !must {
 		return false, false
 	}
-	c.shutLocked(EndShutdown, code, "", true)
+	c.shutLocked(reason, code, "", true)
 	return true, settled
 }
 

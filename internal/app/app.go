@@ -298,7 +298,7 @@ func (h *homeService) brokerOptions() broker.HomeOptions {
 func (a *App) listener(l *config.Listener) (broker.Listener, error) {
 	bl := broker.Listener{Name: l.Name, Transport: broker.Transport(l.Type), Address: l.Listen, Net: a.opts.Listeners[l.Name],
 		Namespace: l.Namespace, Path: l.Path, MaxConnections: l.MaxConnections, ConnectTimeout: l.ConnectTimeout,
-		ConnectRate: float64(l.ConnectRate), Proxy: l.ProxyProtocol == config.ProxyV2}
+		ConnectRate: float64(l.ConnectRate), Proxy: l.ProxyProtocol == config.ProxyV2, ServerReference: l.ServerReference}
 	for _, m := range l.Auth {
 		bl.Methods = append(bl.Methods, broker.Method(m))
 	}

@@ -87,6 +87,8 @@ var forbidden = []struct{ from, to, why string }{
 	{"causeway/internal/admin", "causeway/link", "the API asks a Node; the app answers"},
 	{"causeway/internal/supervise", "causeway/internal/home", "supervision knows services, not what they do"},
 	{"causeway/internal/config", "causeway/internal/home", "configuration is plain data"},
+	{"causeway/internal/evacuation", "causeway/internal/...", "what is decided is decided over plain data"},
+	{"causeway/internal/evacuation", "net", "what is decided is decided over plain data"},
 	{"causeway/internal/takeover", "net", "what is decided is decided over plain data"},
 	{"causeway/internal/takeover/agent", "causeway/link", "the agent asks a Caller; the app answers"},
 	{"causeway/internal/takeover/agent", "causeway/internal/replica", "the agent asks a Copy and a Book; the app answers"},

@@ -196,6 +196,9 @@ type Listener struct {
 	// ProxyProtocol says whether a load balancer in front tells where a connection comes from. Default
 	// ProxyOff.
 	ProxyProtocol ProxyProtocol `mapstructure:"proxy_protocol"`
+	// ServerReference is told to MQTT 5 devices that an evacuation closes (DISCONNECT 0x9C): where they should go, as
+	// HOST or HOST:PORT. Few clients follow it, and some give up at a DISCONNECT. Empty: they are closed without a word.
+	ServerReference string `mapstructure:"server_reference"`
 }
 
 // Allows reports whether method is one of the listener's.

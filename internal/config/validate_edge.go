@@ -21,6 +21,8 @@ func (v *validator) listener(key string, l Listener, c *Config) {
 	}
 	v.listenerAuth(key, l, c, reachable)
 	oneOf(v, key+"proxy_protocol", l.ProxyProtocol, ProxyOff, ProxyV2)
+	v.check(len(l.ServerReference) <= 255 && !strings.ContainsFunc(l.ServerReference, func(r rune) bool { return r <= ' ' || r > '~' }),
+		key+"server_reference", fmt.Sprintf("%q is no address", l.ServerReference), "want HOST or HOST:PORT of another way in, or leave it out")
 	v.check(l.ConnectRate >= 0, key+"connect_rate", "is negative", "want a rate such as 3000/s, or 0 for no bound")
 	v.count(key+"max_connections", l.MaxConnections, 0, 1<<31)
 	v.duration(key+"connect_timeout", l.ConnectTimeout, 100*time.Millisecond, 10*time.Minute)
