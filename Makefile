@@ -7,10 +7,10 @@ GO      := go
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test check fmt vet lint arch unit sim e2e deps soak lab deploy release bench bench-region bench-link fuzz clean
+.PHONY: help up build test check fmt vet lint arch unit sim e2e deps soak lab deploy release bench bench-region bench-link bench-failover fuzz clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: build ## build, then run two linked regions on this machine until Ctrl-C
 	@$(GO) build -o bin/up ./cmd/up && exec bin/up
@@ -73,6 +73,9 @@ bench-region: build ## a region of three nodes beside three of NATS, and its fai
 
 bench-link: build ## two linked regions beside a mosquitto bridge and NATS leaf nodes: figures against the goals
 	$(GO) run ./test/bench -run '^link$$' $(ARGS)
+
+bench-failover: build ## a region lost under 500 devices, taken over and back, switchovers, what shipping costs: figures against the goals
+	$(GO) run ./test/bench -nats - -run '^(outage|switchover|shipping)$$' $(ARGS)
 
 fuzz: ## every fuzz target for FUZZTIME (default 20s)
 	@scripts/fuzz $${FUZZTIME:-20s}

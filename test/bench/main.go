@@ -38,6 +38,7 @@ type bench struct {
 	length time.Duration  // of a measurement of throughput
 	which  *regexp.Regexp // of what is compared over a link, by name
 	loads  *regexp.Regexp // over a link, by name
+	keep   bool           // what regions wrote, logs too
 	report report
 	serial int // of client ids and topics
 }
@@ -57,6 +58,9 @@ var cases = []benchCase{
 	{"failover", "kill of the leader to the next commit", (*bench).failover},
 	{"restart", "restart of a node with a million queued messages", (*bench).restart},
 	{"kills", "200 devices while each node in turn is killed, one wiped", (*bench).kills},
+	{"outage", "a region of three nodes lost under 500 devices, its standby takes over, and the way back", (*bench).outage},
+	{"switchover", "a home goes to another region and back under 500 devices", (*bench).switchover},
+	{"shipping", "CPU of two regions without and with a standby", (*bench).shipping},
 	{"rolling", "200 devices while all nodes are restarted in turn, without and with a fourth", (*bench).rolling},
 }
 
@@ -79,6 +83,7 @@ func run(ctx context.Context) error {
 	flag.DurationVar(&b.length, "for", 8*time.Second, "length of a measurement under load")
 	which := flag.String("pairs", "", "compare only pairs whose name matches this `regexp` over a link")
 	loads := flag.String("loads", "", "cross a link only with loads whose name matches this `regexp`")
+	flag.BoolVar(&b.keep, "keep", false, "leave what the regions of an outage wrote, with their logs, in -dir")
 	file := flag.String("json", "", "write the figures to this `file`, too")
 	flag.Parse()
 	match, err := regexp.Compile(*only)
@@ -125,7 +130,7 @@ func run(ctx context.Context) error {
 func listCases() string {
 	var s strings.Builder
 	for _, c := range cases {
-		fmt.Fprintf(&s, "%-9s %s\n", c.name, c.what)
+		fmt.Fprintf(&s, "%-10s %s\n", c.name, c.what)
 	}
 	return s.String()
 }

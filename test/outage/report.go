@@ -23,9 +23,11 @@ type Report struct {
 	First   time.Duration `json:"first_device"`
 	P50     time.Duration `json:"p50"`
 	P95     time.Duration `json:"p95"`
+	P99     time.Duration `json:"p99"`
 	P999    time.Duration `json:"p999"`
 	Away    int           `json:"away"` // not served again
 
+	GapP50 time.Duration `json:"gap_p50"`
 	GapP99 time.Duration `json:"gap_p99"` // of the longest gaps of each device
 	GapMax time.Duration `json:"gap_max"`
 
@@ -48,9 +50,9 @@ func (f *Fleet) Report(what string, m Marks, unavailable uint64) *Report {
 	s := f.Served()
 	r := &Report{What: what, Devices: len(f.Devices()), Unavailable: unavailable, Away: s.Away,
 		Detect: f.since(m.Detected), Decide: f.since(m.Decided), Promote: f.since(m.Promoted),
-		First: quantile(s, 0), P50: quantile(s, 0.5), P95: quantile(s, 0.95), P999: quantile(s, 0.999)}
+		First: quantile(s, 0), P50: quantile(s, 0.5), P95: quantile(s, 0.95), P99: quantile(s, 0.99), P999: quantile(s, 0.999)}
 	gaps := f.Gaps()
-	r.GapP99, r.GapMax = gaps[(len(gaps)*99+99)/100-1], gaps[len(gaps)-1]
+	r.GapP50, r.GapP99, r.GapMax = gaps[len(gaps)/2], gaps[(len(gaps)*99+99)/100-1], gaps[len(gaps)-1]
 	one, two := f.Sums(func(i int) bool { return qos(i) == 1 }), f.Sums(func(i int) bool { return qos(i) == 2 })
 	r.Sent, r.Acked, r.Received = one.Sent+two.Sent, one.Acked+two.Acked, one.Received+two.Received
 	r.Lost, r.Reordered = one.Lost+two.Lost, one.Reordered+two.Reordered
@@ -81,8 +83,8 @@ func (r *Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %d devices\n", r.What, r.Devices)
 	fmt.Fprintf(&b, "  detect %s, decide %s, promote %s, first device %s\n", show(r.Detect), show(r.Decide), show(r.Promote), show(r.First))
-	fmt.Fprintf(&b, "  served again: 50%% %s, 95%% %s, 99.9%% %s; %d away, %d sessions forgotten\n", show(r.P50), show(r.P95), show(r.P999), r.Away, r.Forgotten)
-	fmt.Fprintf(&b, "  longest gap of a device: p99 %s, max %s\n", show(r.GapP99), show(r.GapMax))
+	fmt.Fprintf(&b, "  served again: 50%% %s, 95%% %s, 99%% %s, 99.9%% %s; %d away, %d sessions forgotten\n", show(r.P50), show(r.P95), show(r.P99), show(r.P999), r.Away, r.Forgotten)
+	fmt.Fprintf(&b, "  longest gap of a device: p50 %s, p99 %s, max %s\n", show(r.GapP50), show(r.GapP99), show(r.GapMax))
 	fmt.Fprintf(&b, "  sent %d, acknowledged %d, received %d; unavailable until reconcile %d, finally lost %d\n", r.Sent, r.Acked, r.Received, r.Unavailable, r.Lost)
 	fmt.Fprintf(&b, "  doubled at QoS 1 %d, at QoS 2 %d; reordered %d; false wills %d", r.DoubledQoS1, r.DoubledQoS2, r.Reordered, r.FalseWills)
 	return b.String()
