@@ -44,7 +44,7 @@ func (c *ctl) readinessCommand() *cobra.Command {
 	cmd.Long = `Each check runs all the time at a pace of its own on every node; of each the worst
 node is shown. A check that fails is a blocker: do not rely on a failover, and do not
 hold a drill, until it is well. Exit code 4 while there is one.`
-	cmd.Example = "  causeway ctl readiness\n  causeway ctl readiness --certificates\n  causeway ctl readiness -o json || page-somebody"
+	cmd.Example = "  causeway ctl readiness\n  causeway ctl readiness --certificates\n  causeway ctl readiness -o json"
 	cmd.Flags().BoolVar(&refresh, "refresh", false, "have the checks look again; what is shown is what they found before")
 	cmd.Flags().BoolVar(&certificates, "certificates", false, "list the certificates of all nodes, too")
 	return cmd
