@@ -67,9 +67,10 @@ type App struct {
 	dir      *dataDir
 	started  time.Time
 
-	home  *homeService   // the region's own
-	homes []*homeService // all that it has a copy of; its own is the first
-	where *where
+	home      *homeService   // the region's own
+	homes     []*homeService // all that it has a copy of; its own is the first
+	documents *documents     // of its own
+	where     *where
 
 	// For homes that other regions may take over; nil while none is.
 	book     *book
@@ -97,7 +98,7 @@ func New(o Options) (_ *App, err error) {
 	a.metrics = admin.NewMetrics(o.Build)
 	a.dir = &dataDir{a: a}
 	a.home = newHomeService(a, home.ID(o.Config.Region))
-	a.homes = []*homeService{a.home}
+	a.homes, a.documents = []*homeService{a.home}, a.home.documents
 	for _, region := range o.Config.StandbyOf() {
 		a.homes = append(a.homes, newHomeService(a, home.ID(region)))
 	}

@@ -54,3 +54,28 @@ func (a *App) SetAside(id home.ID) (n int, err error) {
 
 // Validity is what readiness says of a certificate.
 var Validity = validity
+
+// Documents are the documents of the region's own home.
+func (a *App) Documents() Documents { return Documents{a.documents} }
+
+// Documents gives tests the methods of documents.
+type Documents struct{ *documents }
+
+// The methods.
+func (d Documents) Watch(ctx context.Context, prefix string, fn func(home.Document)) {
+	d.watch(ctx, prefix, fn)
+}
+
+func (d Documents) Set(ctx context.Context, name string, seen uint64, body []byte, by, note string) (uint64, error) {
+	return d.set(ctx, name, seen, body, by, note)
+}
+
+func (d Documents) Edit(ctx context.Context, name, by, note string, change func([]byte) ([]byte, error)) (uint64, error) {
+	return d.edit(ctx, name, by, note, change)
+}
+
+// Errors of Set.
+var (
+	ErrDocumentChanged = errDocumentChanged
+	ErrDocumentFull    = errDocumentFull
+)

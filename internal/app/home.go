@@ -46,7 +46,8 @@ type homeService struct {
 	astray   atomic.Pointer[home.Epoch] // of the host that said last that our copy went another way
 	shipping shipping
 
-	progress atomic.Pointer[replica.Progress] // of this run
+	documents *documents
+	progress  atomic.Pointer[replica.Progress] // of this run
 
 	mu        sync.Mutex
 	why       string    // why there is none; guarded by mu
@@ -55,6 +56,7 @@ type homeService struct {
 
 func newHomeService(a *App, id home.ID) *homeService {
 	h := &homeService{a: a, id: id, shipping: shipping{said: make(chan struct{}, 1)}}
+	h.documents = &documents{h: h}
 	h.progress.Store(&replica.Progress{})
 	return h
 }
@@ -198,6 +200,7 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 	}()
 	h.opened.Store(r)
 	defer h.opened.Store(nil)
+	h.documents.change()
 	if !takeoverConfigured(h.a.cfg) { // else it may be for another region to serve, and is configured when it is ours
 		if err := h.keepConfigured(running, r); err != nil {
 			stop()

@@ -29,6 +29,9 @@ func (s sink) Spooled(peer home.ID) {
 	}
 }
 
+// Documented tells who watches. It implements home.DocumentSink.
+func (s sink) Documented(string) { s.h.documents.change() }
+
 func (s sink) Wanted() {
 	if s.h.links != nil {
 		s.h.links.Wanted()
