@@ -36,6 +36,11 @@ type Config struct {
 	// Ack says, by topic filter, what a PUBACK waits for; the first match wins, and what matches
 	// nothing is AckRegion. Default: "#" by AckRegion.
 	Ack []AckRule `mapstructure:"ack"`
+	// Namespaces bound what tenants take. Default: no bounds.
+	Namespaces []Namespace `mapstructure:"namespaces"`
+	// ACL says which devices may publish and subscribe to what, before what auth.acl_file says. Default:
+	// none; without it and without that file everybody may do everything.
+	ACL []ACLRule `mapstructure:"acl"`
 	// Disk says what of the data directory's file system links may fill.
 	Disk Disk `mapstructure:"disk"`
 	// Residency says where messages may be stored. All rules that match a message count. Default: none,

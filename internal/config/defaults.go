@@ -81,6 +81,7 @@ func fillDefaults(cfg *Config, sources *Sources) {
 	for i := range cfg.Links {
 		cfg.Links[i].fill(fmt.Sprintf("links[%d].", i), cfg.Region, unset)
 	}
+	cfg.fillACL()
 	cfg.fillRegions(unset)
 	cfg.Takeover.fill(unset)
 	if cfg.Leaf {

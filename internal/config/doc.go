@@ -10,6 +10,6 @@
 // is missing is found by whoever loads it. viper and the YAML library are used here and nowhere
 // else; what leaves this package is Config, plain data that nobody changes.
 //
-// Region objects (versioned, shipped to the standby) are not here either: this is what is local
-// to one node.
+// Objects are the sections that may be configured for a whole region instead. They are read and
+// judged here like the node file; where they are kept is the app's business.
 package config

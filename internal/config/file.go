@@ -23,6 +23,7 @@ type layer struct {
 	sources  *Sources
 	problems []*Problem
 	place    func(n *yaml.Node) Source
+	root     *field // the keys there are; nil: those of the node file
 }
 
 // readFile reads the node file; a file that is not there is an error, it was asked for.
@@ -63,7 +64,7 @@ func (l *layer) parseFile(path string, data []byte) {
 		l.problem(root, "", "the file is no mapping of keys to values", "begin with a key such as region: eu")
 		return
 	}
-	l.values = l.mapping(schema, root, "")
+	l.values = l.mapping(l.keys(), root, "")
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		l.problems = append(l.problems, &Problem{Source: Source{Kind: FromFile, Name: path, Line: lastLine(&doc) + 1},
 			What: "a second document begins after ---", Fix: "keep one document a file"})
@@ -85,6 +86,13 @@ func (l *layer) syntax(path string, err error) {
 		What: "not YAML: " + text, Fix: "indent with spaces and quote texts that hold : or #"})
 }
 
+func (l *layer) keys() *field {
+	if l.root != nil {
+		return l.root
+	}
+	return schema
+}
+
 func (l *layer) problem(n *yaml.Node, key, what, fix string) {
 	l.problems = append(l.problems, &Problem{Key: key, Source: l.place(n), What: what, Fix: fix})
 }
@@ -97,7 +105,7 @@ func (l *layer) mapping(f *field, n *yaml.Node, path string) map[string]any {
 		key := join(path, name.Value)
 		child := f.child(name.Value)
 		if child == nil {
-			l.problem(name, key, "unknown key", suggestion(f, path, name.Value))
+			l.problem(name, key, "unknown key", l.suggestion(f, path, name.Value))
 			continue
 		}
 		if first, again := lines[name.Value]; again {
@@ -165,8 +173,11 @@ func got(n *yaml.Node) string {
 	}
 }
 
-func suggestion(f *field, path, key string) string {
-	if near := nearest(f, path, key); near != "" {
+func (l *layer) suggestion(f *field, path, key string) string {
+	if l.root != nil && schema.at(join(path, key)) {
+		return "it belongs into the node file: it is about one node"
+	}
+	if near := nearest(l.keys(), f, path, key); near != "" {
 		return "did you mean " + near + "?"
 	}
 	var known []string

@@ -102,6 +102,8 @@ admin: { socket: /run/causeway.sock, listen: "127.0.0.1:18083", tokens: file:/et
 metrics: { listen: ":9464" }
 log: { level: warn, format: json }
 residency: [{ namespace: cars, filter: "pii/#", regions: [eu, eu-b] }]
+namespaces: [{ name: cars, quota: { connections: 800000, publish: 80000/s, queued: 200GiB, retained: 2000000 } }]
+acl: [{ namespace: cars, username: "car*", client: c1, publish: ["a/#"], subscribe: ["b/#"], deny: ["c/#"] }]
 disk: { reserve: 25%, spool_max: 100GiB }
 `
 
@@ -132,7 +134,10 @@ func TestLoad_File(t *testing.T) {
 		Link:    LinkAccept{Relay: []RelayRule{{Between: []string{"us", "ap"}, Rate: 2.5e6}}},
 		Admin:   Admin{Socket: "/run/causeway.sock", Listen: "127.0.0.1:18083", Tokens: "file:/etc/causeway/tokens"},
 		Metrics: Metrics{Listen: ":9464"}, StopNotice: 500 * time.Millisecond,
-		Log:       Log{Level: LogWarn, Format: LogJSON},
+		Log:        Log{Level: LogWarn, Format: LogJSON},
+		Namespaces: []Namespace{{Name: "cars", Quota: Quota{Connections: 800_000, Publish: 80_000, Queued: 200 << 30, Retained: 2_000_000}}},
+		ACL: []ACLRule{{Name: "acl[0]", Namespace: "cars", Username: "car*", Client: "c1", Publish: []string{"a/#"}, Subscribe: []string{"b/#"},
+			Deny: []string{"c/#"}}},
 		Residency: []ResidencyRule{{Namespace: "cars", Filter: "pii/#", Regions: []string{"eu", "eu-b"}}},
 		Takeover:  defaultTakeover, Handover: defaultHandover,
 	}

@@ -53,6 +53,20 @@ func (f *field) child(key string) *field {
 	return nil
 }
 
+// at says whether there is a key of that path; items of lists are passed over.
+func (f *field) at(path string) bool {
+	for _, part := range strings.Split(path, ".") {
+		name, _, _ := strings.Cut(part, "[")
+		if f.isList() {
+			f = f.elem
+		}
+		if f = f.child(name); f == nil {
+			return false
+		}
+	}
+	return true
+}
+
 // join appends a key to a path.
 func join(path, key string) string {
 	if path == "" {
@@ -123,14 +137,14 @@ func form(t reflect.Type) string {
 
 // nearest finds what an unknown key was probably meant to be: exactly this key in another section,
 // one like it in the same section, or one like it in another. "" when nothing is near.
-func nearest(f *field, path, key string) string {
+func nearest(root, f *field, path, key string) string {
 	best, bestDistance := "", len(key)/3+2
 	consider := func(candidate, full string) {
 		if d := distance(key, candidate); d < bestDistance {
 			best, bestDistance = full, d
 		}
 	}
-	all := allKeys(schema, "")
+	all := allKeys(root, "")
 	for _, full := range all {
 		if lastPart(full) == key {
 			return full

@@ -23,6 +23,8 @@ func (c *Config) Validate() error {
 	v.limits(c.Limits)
 	v.acks(c)
 	v.residency(c)
+	v.namespaces(c)
+	v.acl(c)
 	v.disk(c.Disk)
 	v.links(c)
 	v.shared(c)

@@ -314,6 +314,12 @@ func TestPrint(t *testing.T) {
 
 // normalize makes absent and empty lists equal, as they are to every reader of a Config.
 func normalize(c *Config) {
+	if len(c.Namespaces) == 0 {
+		c.Namespaces = nil
+	}
+	if len(c.ACL) == 0 {
+		c.ACL = nil
+	}
 	if len(c.Cluster.Join.Nodes) == 0 {
 		c.Cluster.Join.Nodes = nil
 	}
