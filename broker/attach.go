@@ -44,6 +44,7 @@ func (k *connecting) attach(c *conn, p *packet.Connect) (home.Outcome, *refusal)
 		return home.Outcome{}, k.gone("answer to its CONNECT", io.EOF)
 	}
 	c.house = house
+	c.who.Home = house.id
 	began := time.Now()
 	out, err := attachOnce(ctx, c, p)
 	for err == nil && out.Code == home.CodeVoid && time.Since(began) < attachAgain {

@@ -1,16 +1,19 @@
 package broker
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"causeway/broker/packet"
+	"causeway/internal/home"
 )
 
 // Method is one way a device may prove who it is.
@@ -44,6 +47,8 @@ type Identity struct {
 	Username  string // "" when anonymous
 	ClientID  string // as an answer of Authenticate: the id it has in place of its own; "" leaves that
 	Remote    string
+	// Home is the one that the device's session lives in, "" as long as that is not known.
+	Home home.ID
 }
 
 // Authenticator decides who may connect and who may do what. Its methods are called from many goroutines.
@@ -67,7 +72,10 @@ func (allowAll) Authorize(*Identity, string, bool) bool { return true }
 
 // AuthOptions say where users and their rights come from.
 type AuthOptions struct {
-	// PasswordFile holds user:bcrypt lines. "" : the method password admits nobody.
+	// Home is the region's own: its rules are for devices whose session's home has none.
+	Home home.ID
+	// PasswordFile holds user:bcrypt lines. Without it, and without users of the region, the method password admits
+	// nobody.
 	PasswordFile string
 	// ACLFile holds access rules in mochi's ledger form. "" : everybody may do everything.
 	ACLFile string
@@ -81,13 +89,47 @@ type AuthOptions struct {
 // Auth is the Authenticator of password file, client certificates and access rules.
 type Auth struct {
 	opt   AuthOptions
-	state atomic.Pointer[authState] // replaced as a whole by Reload
+	state atomic.Pointer[authState] // replaced as a whole
 	cache *loginCache
+
+	mu     sync.Mutex // guards what the state is made of
+	file   *rules     // nil: there is none
+	users  map[string][]byte
+	region map[home.ID]Region
+}
+
+// Region is what is configured of users and rights of a region, beside the files.
+type Region struct {
+	// Rules come before those of the file. nil: there are none, and what the file says holds.
+	Rules *Rules
+	// Users are hashes of passwords by user name. A user of the file is not looked up here.
+	Users map[string]string
 }
 
 type authState struct {
-	users map[string][]byte // bcrypt hashes
-	rules *rules            // nil: everything is allowed
+	users map[string][]byte   // hashes, of the file
+	more  []map[string][]byte // of regions
+	rules map[home.ID]*rules  // nil: everything is allowed
+}
+
+func (s *authState) rulesOf(h, own home.ID) *rules {
+	if r, ok := s.rules[h]; ok {
+		return r
+	}
+	return s.rules[own]
+}
+
+// hash finds the hash of a user's password.
+func (s *authState) hash(user string) ([]byte, bool) {
+	if h, ok := s.users[user]; ok {
+		return h, true
+	}
+	for _, m := range s.more {
+		if h, ok := m[user]; ok {
+			return h, true
+		}
+	}
+	return nil, false
 }
 
 // NewAuth reads the files.
@@ -107,9 +149,49 @@ func (a *Auth) Reload() error {
 	if err := errors.Join(uerr, rerr); err != nil {
 		return err
 	}
-	a.state.Store(&authState{users: users, rules: rules})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.users, a.file = users, rules
+	a.build()
 	a.cache.forget()
 	return nil
+}
+
+// SetRegions replaces what is configured of homes that are served here, the region's own among them. Users of the own
+// one come before those of others. Connections that exist are not looked at again, but their next publish and
+// subscribe are.
+func (a *Auth) SetRegions(of map[home.ID]Region) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.region = of
+	a.build()
+}
+
+// build makes the state of what there is; the caller holds mu.
+func (a *Auth) build() {
+	was := a.state.Load()
+	next := &authState{users: a.users, rules: map[home.ID]*rules{a.opt.Home: a.file}}
+	ids := make([]home.ID, 0, len(a.region))
+	for id := range a.region {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(x, y home.ID) int {
+		return cmp.Or(asIndex(y == a.opt.Home)-asIndex(x == a.opt.Home), cmp.Compare(x, y))
+	})
+	for _, id := range ids {
+		var before *rules
+		if was != nil {
+			before = was.rules[id]
+		}
+		r := a.region[id]
+		next.rules[id] = r.Rules.before(a.file, before)
+		users := make(map[string][]byte, len(r.Users))
+		for name, hash := range r.Users {
+			users[name] = []byte(hash)
+		}
+		next.more = append(next.more, users)
+	}
+	a.state.Store(next)
 }
 
 // Authenticate tries the listener's methods: the certificate first, then the password, then nothing at all. A device
@@ -120,7 +202,7 @@ func (a *Auth) Authenticate(info *ConnectInfo) (Identity, packet.Code) {
 		return a.byCertificate(who, info)
 	}
 	if info.HasUsername && slices.Contains(info.Methods, Password) {
-		if !a.cache.verify(a.state.Load().users, info) {
+		if !a.cache.verify(a.state.Load(), info) {
 			return Identity{}, packet.BadUserNameOrPassword
 		}
 		who.Username = info.Username
@@ -164,8 +246,54 @@ func firstName(cert *x509.Certificate) string {
 
 // Authorize asks the access rules.
 func (a *Auth) Authorize(who *Identity, name string, write bool) bool {
-	r := a.state.Load().rules
+	r := a.state.Load().rulesOf(who.Home, a.opt.Home)
 	return r == nil || r.allow(who, name, write)
+}
+
+// Decision is how a question to the access rules comes out.
+type Decision struct {
+	Allowed  bool
+	Rule     string // that decided; "" if there are no rules
+	Revision uint64 // of the region's rules; 0: the rule is of the file, or there are none
+}
+
+// Decide says what Authorize would, and by which rule. It counts nothing.
+func (a *Auth) Decide(who *Identity, name string, write bool) Decision {
+	r := a.state.Load().rulesOf(who.Home, a.opt.Home)
+	if r == nil {
+		return Decision{Allowed: true}
+	}
+	by, ok := r.decide(who, name, write)
+	return Decision{ok, by.name, by.revision}
+}
+
+// Denial is what a rule has denied since it is in force.
+type Denial struct {
+	Home       home.ID
+	Rule       string
+	Revision   uint64 // of the region's rules; 0: of the file
+	Publishes  int64
+	Subscribes int64
+}
+
+// Denials lists the rules in force, in their order, with what they denied.
+func (a *Auth) Denials() (list []Denial) {
+	s := a.state.Load()
+	ids := make([]home.ID, 0, len(s.rules))
+	for id := range s.rules {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		r := s.rules[id]
+		if r == nil {
+			continue
+		}
+		for _, x := range append(slices.Clip(r.list), &r.rest) {
+			list = append(list, Denial{id, x.name, x.revision, x.denied[1].Load(), x.denied[0].Load()})
+		}
+	}
+	return list
 }
 
 // certificate returns the client certificate of a connection, if TLS verified it.

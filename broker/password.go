@@ -91,8 +91,8 @@ func (c *loginCache) forget() {
 }
 
 // verify checks user name and password of a device.
-func (c *loginCache) verify(users map[string][]byte, info *ConnectInfo) bool {
-	hash, known := users[info.Username]
+func (c *loginCache) verify(users *authState, info *ConnectInfo) bool {
+	hash, known := users.hash(info.Username)
 	mac := hmac.New(sha256.New, c.key[:])
 	fmt.Fprintf(mac, "%d:%s", len(info.Username), info.Username)
 	mac.Write(info.Password)
@@ -112,7 +112,7 @@ func (c *loginCache) verify(users map[string][]byte, info *ConnectInfo) bool {
 		_ = bcrypt.CompareHashAndPassword(c.nobodyHash(), info.Password)
 		return false
 	}
-	if bcrypt.CompareHashAndPassword(hash, info.Password) != nil {
+	if !matches(hash, info.Password) {
 		return false
 	}
 	c.remember(id, hash)

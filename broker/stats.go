@@ -17,6 +17,8 @@ type Stats struct {
 	Received, Sent [3]atomic.Int64
 	// Dropped counts messages that were dropped here, by reason. The home counts those of queues.
 	Dropped [DropReasons]atomic.Int64
+	// DeniedSubscribes counts filters of SUBSCRIBE that the access rules denied.
+	DeniedSubscribes atomic.Int64
 	// BytesIn and BytesOut count bytes of MQTT packets.
 	BytesIn, BytesOut atomic.Int64
 	// Malformed counts packets that a decoder or a protocol rule refused.

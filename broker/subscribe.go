@@ -25,6 +25,7 @@ func (c *conn) handleSubscribe(p *packet.Subscribe) error {
 		}
 		if !c.s.opt.Authenticator.Authorize(&c.who, sharedFilter(f.Filter), false) {
 			filters[i].Denied = byte(packet.NotAuthorized)
+			c.s.stats.DeniedSubscribes.Add(1)
 		}
 	}
 	if err := c.reserve(size); err != nil {
