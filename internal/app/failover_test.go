@@ -70,6 +70,26 @@ func order(t *testing.T, r *region, a agent.Action, o agent.Order, holds func() 
 	await(t, string(a), holds)
 }
 
+// A region that is founded with standbys is ready once it has a lease, not in the moment before its log says that it needs
+// one: load balancers would send devices there that then find it fenced.
+func TestReady_NotBeforeTheFirstLease(t *testing.T) {
+	euFile, usFile := pair(t)
+	us := startFollower(t, usFile)
+	await(t, "the link's socket", func() bool { return us.Links().Endpoint().Addr() != nil })
+	file := fmt.Sprintf(euFile, us.Links().Endpoint().Addr())
+	us.stop() // nobody gives eu a lease
+	eu := startFollower(t, file)
+	await(t, "the log to name the standby", func() bool {
+		c := eu.Copy("eu")
+		return c != nil && len(c.Takeover().Standbys) > 0
+	})
+	await(t, "the node not to be fresh any more, as without a lease it is not", func() bool { return !eu.Replica().Fresh() })
+	if ok, _ := eu.Ready(); ok {
+		t.Error("ready without a lease")
+	}
+	eu.stop()
+}
+
 // A region stops and its standby serves its sessions: a device finds its session and what was queued, devices of both
 // homes reach each other over the link between them, and the region that comes back follows, and gets its home back.
 func TestRegionLost_TheStandbyServesItsSessions(t *testing.T) {

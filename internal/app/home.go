@@ -48,6 +48,7 @@ type homeService struct {
 
 	documents *documents
 	progress  atomic.Pointer[replica.Progress] // of this run
+	served    atomic.Bool                      // this node was ready since it was opened, or its region hosts it
 
 	mu        sync.Mutex
 	why       string    // why there is none; guarded by mu
@@ -211,6 +212,7 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 	// A connection of a former run has lost its session by now. It heard so, unless
 	// the state was fetched: then nobody told.
 	h.house.CloseAll()
+	h.served.Store(false)
 	h.live.Store(r)
 	h.setWhy("")
 	var keeping sync.WaitGroup
@@ -356,6 +358,7 @@ func (h *homeService) part() string {
 
 func (h *homeService) check() health.Condition {
 	if ok, _ := h.Ready(); ok {
+		h.served.Store(true)
 		return health.OK()
 	}
 	switch r := h.live.Load(); {
@@ -367,7 +370,7 @@ func (h *homeService) check() health.Condition {
 	c := health.Condition{State: health.Starting, Reason: h.reason()}
 	p := h.progress.Load().Read()
 	switch r := h.live.Load(); {
-	case r != nil && !r.Fresh() && r.FreshWithin(pauseFor):
+	case r != nil && h.served.Load() && !r.Fresh() && r.FreshWithin(pauseFor):
 		return health.OK()
 	case r == nil && (p.From != "" || p.Applying):
 		h.catchingUp(&c, p)
@@ -392,7 +395,8 @@ func (h *homeService) check() health.Condition {
 // pauseFor is for how long a node may not know what is committed and still counts
 // as ready. An election takes half a second or so, and all nodes of the region wait
 // for it: if they called themselves isolated at once, the load balancer would close
-// the connections of all their devices.
+// the connections of all their devices. A home that was not served yet has nothing to
+// pause: one that is founded with standbys waits for its first lease.
 const pauseFor = 2 * time.Second
 
 // catchingUp says how far this copy of the home is.
