@@ -19,15 +19,17 @@ type where struct {
 	mu      sync.Mutex
 	homes   map[string]home.ID // by client id; "" stands for all others
 	changed chan struct{}
+	known   func() bool // another region serves it; nil: nobody knows of one
 }
 
-func (w *where) Of(k home.SessionKey) (home.ID, string) {
+func (w *where) Of(k home.SessionKey) (home.ID, string, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	elsewhere := w.known != nil && w.known()
 	if id, ok := w.homes[k.ClientID]; ok {
-		return id, "not known yet"
+		return id, "not known yet", elsewhere
 	}
-	return w.homes[""], "not known yet"
+	return w.homes[""], "not known yet", elsewhere
 }
 
 func (w *where) Changed() <-chan struct{} {
@@ -131,6 +133,46 @@ func TestConnect_ParkedWhileTheHomeIsNotKnown(t *testing.T) {
 					t.Error("served by us")
 				}
 				time.Sleep(c.after)
+				l.stop()
+			})
+		})
+	}
+}
+
+// While another region is known to serve the session a CONNECT is not parked for long: the next dial may lead there. While
+// that is not known, it is; and a switchover that comes to an end here finds it waiting.
+func TestConnect_ParkedWhileAnotherRegionServes(t *testing.T) {
+	for name, c := range map[string]struct {
+		from, to, here time.Duration // known from, to; served here from; 0: not
+		want           time.Duration // until it is closed; 0: it is served
+	}{
+		"known":              {to: time.Minute, want: 2 * time.Second},
+		"known late":         {from: 3 * time.Second, to: time.Minute, want: 3 * time.Second},
+		"not known any more": {to: 1900 * time.Millisecond, want: 8 * time.Second},
+		"comes here":         {to: time.Second, here: time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, _, w := newTwo(t)
+				w.set("", "")
+				began := time.Now()
+				w.known = func() bool { d := time.Since(began); return c.from <= d && d < c.to }
+				if c.here > 0 {
+					go func() {
+						time.Sleep(c.here)
+						w.set("", "us")
+					}()
+				}
+				d := l.pipe(packet.V311)
+				d.send(packet.AppendConnect(nil, &packet.Connect{Version: packet.V311, ClientID: "dev", ReceiveMaximum: 9}))
+				f, err := d.next(time.Minute)
+				took := time.Since(began)
+				switch {
+				case c.want == 0 && (err != nil || f.h.Type != packet.CONNACK):
+					t.Errorf("got %v, %v after %v", f.h.Type, err, took)
+				case c.want > 0 && (err == nil || took < c.want || took > c.want+lookElsewhere):
+					t.Errorf("got %v, %v after %v; want a closed connection after %v", f.h.Type, err, took, c.want)
+				}
 				l.stop()
 			})
 		})

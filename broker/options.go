@@ -62,6 +62,9 @@ type Options struct {
 	// ParkTime is how long a CONNECT waits for a home that cannot serve it yet, before its connection is closed without
 	// an answer. Default 8s: below the time-outs of all clients tried.
 	ParkTime time.Duration
+	// ParkElsewhere is how long it waits at least while another region is known to serve it: long enough for a
+	// switchover that is under way, and short, since the next dial may lead there. 2 s.
+	ParkElsewhere time.Duration
 	// DrainTime bounds a graceful stop. Default 20s.
 	DrainTime time.Duration
 	// DrainRate is how many connections a graceful stop closes a second, at least: more when DrainTime would not be
@@ -126,6 +129,7 @@ func (o *Options) withDefaults() {
 	o.TopicAliasMax = max(o.TopicAliasMax, 0)
 	def(&o.WriteTimeout, 20*time.Second)
 	def(&o.ParkTime, 8*time.Second)
+	def(&o.ParkElsewhere, 2*time.Second)
 	def(&o.DrainTime, 20*time.Second)
 	def(&o.DrainRate, 500)
 	def(&o.SettleTime, time.Second)

@@ -138,6 +138,9 @@ func (h *homeService) watchShipping(ctx context.Context) error {
 			h.mu.Lock()
 			h.shipping.last = link.Shipped{} // of an earlier time as host
 			h.mu.Unlock()
+			if r != nil && !r.Hosting() {
+				h.tellElsewhere(r)
+			}
 			continue
 		}
 		h.mu.Lock()

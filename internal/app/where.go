@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"causeway/internal/home"
+	"causeway/internal/replica"
 )
 
 // where says which home a device's session lives in. It implements broker.Homes.
@@ -23,10 +24,11 @@ const openWithin = 30 * time.Second
 // in the region's own. A session that is known to live in a home which is served
 // elsewhere, or may be, is never created anew: the device would lose what waits for
 // it. If several have it, the one that attached it last counts. [E8]
-func (w *where) Of(k home.SessionKey) (home.ID, string) {
+//
+// A copy that stands by while its host is heard tells so: the device is served there.
+func (w *where) Of(k home.SessionKey) (id home.ID, why string, elsewhere bool) {
 	var found *homeService
 	var at home.SessionEpoch
-	why := ""
 	for _, h := range w.a.homes {
 		e, has := h.State().EpochOf(k)
 		switch {
@@ -35,20 +37,44 @@ func (w *where) Of(k home.SessionKey) (home.ID, string) {
 				found, at = h, e
 			}
 		case has:
-			why = "the session lives in home " + string(h.id) + ": " + h.reason()
+			why, elsewhere = "the session lives in home "+string(h.id)+": "+h.reason(), h.elsewhere()
 		case h.current() == nil && !h.own() && h.shutFor() < openWithin:
-			why = "the session may live in home " + string(h.id) + ": " + h.reason()
+			why, elsewhere = "the session may live in home "+string(h.id)+": "+h.reason(), false
 		}
 	}
 	switch own := w.a.home; {
 	case found != nil:
-		return found.id, ""
+		return found.id, "", false
 	case why != "":
-		return "", why
+		return "", why, elsewhere
 	case own.current() == nil || own.hosts(): // the broker waits until it is ready
-		return own.id, ""
+		return own.id, "", false
 	default:
-		return "", own.reason()
+		return "", own.reason(), own.elsewhere()
+	}
+}
+
+// elsewhere says that another region is known to serve the home.
+func (h *homeService) elsewhere() bool {
+	r := h.current()
+	return r != nil && r.Elsewhere()
+}
+
+// How long a host that was heard is taken to serve its home, and how long that word holds
+// unless it is said again.
+const (
+	hostHeard     = 1500 * time.Millisecond
+	elsewhereHold = 3 * shippedEvery
+)
+
+// tellElsewhere tells the nodes of the region, from the one that leads the copy, while its
+// host is heard. A copy that was handed over to this region is about to be served here.
+func (h *homeService) tellElsewhere(r *replica.Replica) {
+	if to, _ := r.State().Handed(); to == h.a.cfg.Region || h.links == nil {
+		return
+	}
+	if heard := h.heardUntil(h.links.Copies()); time.Since(heard) < hostHeard {
+		r.SetElsewhere(elsewhereHold)
 	}
 }
 

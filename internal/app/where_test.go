@@ -18,16 +18,16 @@ func TestWhere_WaitsForACopyThatIsOpenedAgain(t *testing.T) {
 	a.homes = []*homeService{a.home, eu}
 	w := &where{a: a}
 	dev := home.SessionKey{ClientID: "dev"}
-	if id, why := w.Of(dev); id != "us" {
+	if id, why, _ := w.Of(dev); id != "us" {
 		t.Errorf("a copy that could not be opened for an hour keeps devices waiting: %s", why)
 	}
 	eu.live.Store(&replica.Replica{})
 	eu.close()
-	if id, why := w.Of(dev); id != "" {
+	if id, why, _ := w.Of(dev); id != "" {
 		t.Errorf("dev is created in %s (%s)", id, why)
 	}
 	eu.shut.Store(time.Now().Add(-2 * openWithin).UnixNano())
-	if id, why := w.Of(dev); id != "us" {
+	if id, why, _ := w.Of(dev); id != "us" {
 		t.Errorf("it waits for ever: %s", why)
 	}
 }

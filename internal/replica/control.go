@@ -209,6 +209,9 @@ const (
 	answerIs       = 1
 	answerDiverged = 2 // and the asking node's copy differs from the others
 	answerShipped  = 3 // to no question: how many records the standby has applied; number 1: nobody waits for it any more
+	// answerElsewhere comes behind another answer to the same question: another region is known to host the home.
+	// A node that does not know it does without.
+	answerElsewhere = 4
 )
 
 // answerAsks is the leader's end of an asker's stream.
@@ -253,6 +256,9 @@ func (r *core) answerAsks(st *cluster.Stream) error {
 		b := binary.BigEndian.AppendUint64(nil, number)
 		b = append(b, what)
 		b = binary.BigEndian.AppendUint64(b, commit)
+		if what == answerIs {
+			b = r.appendElsewhere(b, number)
+		}
 		if err := tell.answer(b); err != nil {
 			return ignoreEnd(err)
 		}
@@ -388,6 +394,8 @@ func (r *Replica) readAnswers(st *cluster.Stream) {
 		case answerIs:
 			r.fresh.hear(heard{at: asked, commit: binary.BigEndian.Uint64(b[9:])}, r.role.reached)
 			r.water.raise()
+		case answerElsewhere:
+			r.hearOther(asked.Add(freshFor))
 		case answerShipped:
 			r.shipped.set(binary.BigEndian.Uint64(b[9:]), binary.BigEndian.Uint64(b[:]) == 1)
 		}

@@ -323,6 +323,52 @@ func TestShipped_EveryNodeHears(t *testing.T) {
 	})
 }
 
+// Every node of a region that stands by knows that another one serves while its leader is told so, and no longer; a region
+// that hosts the home never does.
+func TestElsewhere_EveryNodeHears(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rg := newRegion(t, 3)
+		rg.nodes = append(rg.nodes, &node{rg: rg, name: "eu-4", role: cluster.Replicant, fs: store.NewCrashFS(), port: rg.net.Node("eu-4")})
+		rg.opts = func(o *Options) { o.Region = "eu" }
+		rg.start()
+		rg.await("ready nodes", 20*time.Second, rg.allReady())
+		know := func() (n int) {
+			for _, d := range rg.nodes {
+				if r := d.replica(); r != nil && r.Elsewhere() {
+					n++
+				}
+			}
+			return n
+		}
+		rg.leading().SetElsewhere(time.Hour)
+		if n := know(); n > 0 {
+			t.Errorf("%d nodes of the region that hosts the home say that another one does", n)
+		}
+		if err := rg.leading().Hand(t.Context(), "us"); err != nil {
+			t.Fatal(err)
+		}
+		rg.await("all nodes to know that another region serves", time.Second, func() bool { return know() == 4 })
+		rg.leader().kill()
+		time.Sleep(2 * freshFor)
+		if n := know(); n > 0 {
+			t.Errorf("%d nodes still believe a leader that is gone", n)
+		}
+		rg.await("another leader", 20*time.Second, func() bool { return rg.leading() != nil })
+		for _, d := range rg.others(rg.leader()) {
+			if r := d.replica(); r != nil {
+				r.SetElsewhere(time.Hour) // it does not lead
+			}
+		}
+		time.Sleep(time.Second)
+		if n := know(); n > 0 {
+			t.Errorf("a follower's word counts for %d", n)
+		}
+		rg.leading().SetElsewhere(time.Second)
+		rg.await("the nodes that are there to know it", time.Second, func() bool { return know() == 3 })
+		rg.await("them to forget it", 2*time.Second, func() bool { return know() == 0 })
+	})
+}
+
 // A node that was away when its region was promoted hosts the home once it has caught up; and a
 // replicant serves it like any other.
 func TestPromote_LaggingNodeAndReplicant(t *testing.T) {

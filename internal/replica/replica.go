@@ -50,6 +50,7 @@ type Replica struct {
 	walls     walls
 	water     watermark
 	shipped   *shipped
+	other     otherHost
 
 	run        atomic.Pointer[home.Owner] // of this node, in the home
 	hosting    atomic.Bool                // this region hosts the home
