@@ -72,7 +72,7 @@ func (r *core) command(at store.Position, l *raft.Log) error {
 	}
 	r.fsm.other(at)
 	r.fsm.term.Store(at.Term)
-	r.turn()
+	r.turn(false)
 	return err
 }
 

@@ -31,9 +31,9 @@ type fsm struct {
 	answers []answers
 	// over is why this run of the node is over, once it is. Apply goroutine only.
 	over error
-	// turned: the record being applied says who hosts the home; handed: it hands it
+	// turned: the record being applied says who hosts the home; begun: it begins an epoch; handed: it hands it
 	// over. Apply goroutine only.
-	turned, handed bool
+	turned, begun, handed bool
 
 	index atomic.Uint64 // applied.Index for anyone
 	term  atomic.Uint64 // of the last record
@@ -72,7 +72,7 @@ func (f *fsm) record(at store.Position, data []byte) {
 	f.term.Store(at.Term)
 	if f.turned {
 		f.turned = false
-		f.r.turn()
+		f.r.turn(f.begun)
 	}
 	f.r.role.applied(at.Term)
 }
@@ -133,7 +133,7 @@ func (f *fsm) applyRecord(rec *home.Record, index uint64) error {
 	if rec.Home != f.r.opts.Home {
 		return fmt.Errorf("the record is of home %q: %w", rec.Home, home.ErrCorrupt)
 	}
-	f.answers, f.handed = f.answers[:0], false
+	f.answers, f.begun, f.handed = f.answers[:0], false, false
 	start := time.Now()
 	err := f.applyState(rec)
 	f.r.stats.apply.observe(time.Since(start))
@@ -167,8 +167,11 @@ func (f *fsm) applyState(rec *home.Record) (err error) {
 // watch notices who hosts the home. It is called with the state locked.
 func (f *fsm) watch(e *home.Entry, i int, o home.Outcome) {
 	switch e.Ops[i].Kind() {
-	case home.KindGenesis, home.KindPromote:
+	case home.KindGenesis:
 		f.turned = true
+	case home.KindPromote:
+		f.turned = true
+		f.begun = f.begun || o.Code == home.CodeOK
 	case home.KindHand:
 		f.turned = true
 		f.handed = f.handed || o.Code == home.CodeOK
@@ -203,6 +206,8 @@ func (f *fsm) collect(e *home.Entry, i int, o home.Outcome) {
 		if op.Owner == self && o.Code == home.CodeOK {
 			f.over = errDown
 		}
+	case *home.Promote:
+		return // it is no proposal: who writes it waits for the log
 	case *home.NodeUp:
 		if e.Owner.Node == self.Node && e.Owner.Incarnation > self.Incarnation {
 			f.over = errReplaced
@@ -225,7 +230,7 @@ func (f *fsm) checkOwn(rec *home.Record) error {
 		f.r.fail(f.over)
 		return nil
 	}
-	if !f.r.hosting.Load() || f.handed {
+	if !f.r.hosting.Load() || f.handed || f.begun {
 		return nil
 	}
 	head, self := f.r.queue.head(), f.r.self()

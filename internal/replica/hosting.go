@@ -18,7 +18,8 @@ import (
 // change at the same place, and none has to be opened again.
 //
 //	standing by ──Promote──▶ hosting ──Hand──▶ standing by
-//	                            └─ another epoch superseded it ──Retire──▶ standing by
+//	                          │   └─ another epoch superseded it ──Retire──▶ standing by
+//	                          └─ Promote: another epoch of this region's own, as another run of each node
 
 // hosts says whether this region hosts the home by what is applied here.
 func (r *Replica) hosts() bool {
@@ -73,25 +74,36 @@ func (r *Replica) protocol(name string) string {
 
 // turn begins or ends to host the home, after something was applied that may say so. The
 // goroutine that applies calls it.
-func (r *Replica) turn() {
-	hosts := r.hosts()
-	if hosts == r.hosting.Load() {
+//
+// An epoch that begins ends the tenure of the one before also if that was this region's: the home has forgotten how far
+// the proposals of its nodes were.
+func (r *Replica) turn(begun bool) {
+	hosts, hosted := r.hosts(), r.hosting.Load()
+	if hosts == hosted && !(hosts && begun) {
 		return
 	}
-	r.hosting.Store(hosts)
-	r.tenure.Add(1)
+	if hosted {
+		r.endTenure()
+	}
 	if hosts {
 		r.log.Info("this region hosts the home from here on", "epoch", r.state.Epoch().String())
+		r.hosting.Store(true)
+		r.tenure.Add(1)
 		r.role.host()
 	} else {
 		r.log.Info("this region's copy of the home stands by from here on", "reason", r.standsBy())
-		r.registered.Store(false)
-		r.role.standBy()
-		r.shipped.forget()
-		r.forwarder.turnTo("")
-		r.giveBack(ErrStandby, r.queue.pause)
 	}
 	r.water.raise()
+}
+
+func (r *Replica) endTenure() {
+	r.hosting.Store(false)
+	r.tenure.Add(1)
+	r.registered.Store(false)
+	r.role.standBy()
+	r.shipped.forget()
+	r.forwarder.turnTo("")
+	r.giveBack(ErrStandby, r.queue.pause)
 }
 
 // standsBy says why this region's copy stands by.
@@ -158,9 +170,9 @@ func (r *Replica) WaitHosting(ctx context.Context, hosting bool) error {
 }
 
 // Promote makes this region the home's host, from this record of the log on: the leader of a
-// copy that stands by does it. When it returns nil the promotion is applied here; the region's
+// copy that stands by does it, or of one that hosts without a lease, for another epoch of its own. When it returns nil the promotion is applied here; the region's
 // nodes register by themselves as they apply it, and Propose takes operations. Errors:
-// ErrHosting, ErrIncomplete, ErrQuarantined, ErrNotLeader, ErrStopped, ctx's; *RefusedError for an epoch that is not
+// ErrIncomplete, ErrQuarantined, ErrNotLeader, ErrStopped, ctx's; *RefusedError for an epoch that is not
 // above the one in force or is another region's.
 func (r *Replica) Promote(ctx context.Context, op *home.Promote) error {
 	c, ok := r.role.(*core)
@@ -208,10 +220,10 @@ func (r *core) mayPromote(op *home.Promote) error {
 		return ErrStopped
 	case r.opts.Region == "" || op.Epoch.Host != r.opts.Region:
 		return refuse("epoch %s is of region %s, and this is region %q", op.Epoch, op.Epoch.Host, r.opts.Region)
-	case r.hosting.Load():
-		return ErrHosting
 	case !r.inOffice():
 		return ErrNotLeader
+	case r.hosting.Load() && r.leased(): // its own records would come between
+		return fmt.Errorf("%w, and may go on with its epoch", ErrHosting)
 	case r.state.ID() == "":
 		return ErrIncomplete
 	case why != nil:

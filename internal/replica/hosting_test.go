@@ -369,6 +369,57 @@ func TestElsewhere_EveryNodeHears(t *testing.T) {
 	})
 }
 
+// Voters promised another region an epoch and that region is gone: its own is refused to the host for ever, so it begins
+// another one, without having stood by in between. What waited has failed or is done, and nothing is twice.
+func TestPromote_AHostBeginsAnotherEpochOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var held atomic.Bool
+		held.Store(true)
+		rg := newRegion(t, 3)
+		rg.nodes = append(rg.nodes, &node{rg: rg, name: "eu-4", role: cluster.Replicant, fs: store.NewCrashFS(), port: rg.net.Node("eu-4")})
+		rg.opts = func(o *Options) { o.Region, o.Lease = "eu", held.Load }
+		rg.start()
+		rg.await("ready nodes", 20*time.Second, rg.allReady())
+		rg.subscribe()
+		var runs []*Replica
+		for _, d := range rg.nodes {
+			runs = append(runs, d.replica())
+		}
+		acked := map[message]bool{}
+		for n := range uint64(3) {
+			tr := rg.traffic()
+			time.Sleep(300 * time.Millisecond)
+			if err := rg.leading().Promote(t.Context(), &home.Promote{Epoch: epoch(n+2, "eu"), Planned: true}); !errors.Is(err, ErrHosting) {
+				t.Errorf("promoted with a lease: %v", err)
+			}
+			held.Store(false)
+			time.Sleep(300 * time.Millisecond)
+			if err := rg.leading().Promote(t.Context(), &home.Promote{Epoch: epoch(n+2, "eu"), Planned: true}); err != nil {
+				t.Fatal(err)
+			}
+			held.Store(true)
+			tr.end()
+			for m := range tr.sofar() {
+				acked[message{m.publisher, m.n}] = true
+			}
+			rg.await("all nodes to serve the new epoch", 5*time.Second, rg.allReady())
+			rg.base = 1000 * uint32(n+1)
+		}
+		for i, d := range rg.nodes {
+			if d.replica() != runs[i] {
+				t.Errorf("%s had to open the home again", d.name)
+			}
+			if got := d.replica().State().Epoch(); got != epoch(4, "eu") {
+				t.Errorf("%s is at epoch %s", d.name, got)
+			}
+			if o, err := d.propose(&home.Tick{}); err != nil || o.Code != home.CodeOK {
+				t.Errorf("%s: %v, %v", d.name, o, err)
+			}
+		}
+		rg.check(&traffic{acked: acked})
+	})
+}
+
 // A node that was away when its region was promoted hosts the home once it has caught up; and a
 // replicant serves it like any other.
 func TestPromote_LaggingNodeAndReplicant(t *testing.T) {
