@@ -158,6 +158,12 @@ func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 		return s.setShared(op), nil
 	case *Rank:
 		return s.setRank(op), nil
+	case *Adopt:
+		return s.adopt(op), nil
+	case *Move:
+		return s.move(op), nil
+	case *Directory:
+		return s.directoryOp(op), nil
 	case *Tick:
 		s.ageSpools()
 		return Outcome{}, nil

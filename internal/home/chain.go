@@ -52,6 +52,7 @@ const (
 	effectReconciled
 	effectMerged
 	effectDocument
+	effectRoamed
 )
 
 // note adds an effect to the operation being applied.

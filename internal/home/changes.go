@@ -28,6 +28,8 @@ type changes struct {
 	fired    map[attachKey]struct{}
 	notes    map[uint64]struct{}
 	docs     map[documentID]struct{}
+	wishes   map[SessionKey]struct{}
+	dirs     map[dirID]struct{}
 	deleted  keyList
 }
 
@@ -99,6 +101,8 @@ func (c *changes) reset() {
 		fired:    map[attachKey]struct{}{},
 		notes:    map[uint64]struct{}{},
 		docs:     map[documentID]struct{}{},
+		wishes:   map[SessionKey]struct{}{},
+		dirs:     map[dirID]struct{}{},
 		deleted:  keyList{room(c.deleted.bytes), room(c.deleted.ends)},
 	}
 }
@@ -142,6 +146,7 @@ func (c *changes) group(g *Group) {
 func (c *changes) peer(p *peer)                       { c.peers[p] = struct{}{} }
 func (c *changes) interest(p *peer, f routing.Filter) { c.wants[wantID{p, f}] = struct{}{} }
 func (c *changes) retained(sp *space, topic string)   { c.retain[retainID{sp, topic}] = struct{}{} }
+func (c *changes) wish(k SessionKey)                  { c.wishes[k] = struct{}{} }
 func (c *changes) cursor(k cursorKey)                 { c.cursors[k] = struct{}{} }
 func (c *changes) document(id documentID)             { c.docs[id] = struct{}{} }
 

@@ -109,6 +109,10 @@ func OpSize(op Op) int {
 		return op.size()
 	case *SetDocument:
 		return header + op.size()
+	case *Adopt:
+		return op.size()
+	case *Directory:
+		return header + 8*(len(op.Add)+len(op.Remove))
 	case *Attach:
 		if op.Will != nil {
 			return header + len(op.Will.Topic) + len(op.Will.Payload) + len(op.Will.Forward)
@@ -283,6 +287,12 @@ func (r *reader) decode(kind Kind) Op {
 		return r.setShared()
 	case KindRank:
 		return &Rank{r.ids(), int(min(r.uvarint(), maxRanked))}
+	case KindAdopt:
+		return r.adopt()
+	case KindMove:
+		return r.move()
+	case KindDirectory:
+		return r.directory()
 	}
 	return r.decodeLate(kind)
 }

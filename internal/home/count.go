@@ -29,11 +29,13 @@ func (s *State) admit(x *session) {
 		s.counts.spaces[c.Namespace] = c
 	}
 	c.Detached++
+	s.list(x)
 }
 
 // dismiss removes a session, which nobody owns any more.
 func (s *State) dismiss(x *session) {
 	delete(s.sessions, x.key)
+	s.unlist(x)
 	c := s.counts.spaces[x.key.Namespace]
 	if c.Detached--; c.Attached+c.Detached == 0 {
 		delete(s.counts.spaces, c.Namespace)

@@ -85,7 +85,7 @@ func (s *State) flushPart(w *writer) {
 		}
 	}
 	for id := range drain(w, &c.refs) {
-		if r := id.session.queue.find(id.num); r != nil {
+		if r := id.session.find(id.num); r != nil {
 			r.dirty = false
 			w.ref(id.session, r)
 		}
@@ -131,6 +131,16 @@ func (s *State) flushPart(w *writer) {
 	}
 	for id := range drainSet(w, c.docs) {
 		w.document(s, id)
+	}
+	for k := range drainSet(w, c.wishes) {
+		if x := s.wishes[k]; x != nil {
+			w.emit(wishKey(k), x.encode(w.buf[:0]))
+		} else {
+			w.delete(wishKey(k))
+		}
+	}
+	for id := range drainSet(w, c.dirs) {
+		w.directory(s, id)
 	}
 	for k := range drainSet(w, c.fired) {
 		if _, on := s.fired[k]; on {
@@ -308,7 +318,7 @@ func (w *writer) session(x *session) {
 	b := binary.AppendUvarint(w.buf[:0], x.id)
 	b = binary.AppendUvarint(b, uint64(x.epoch))
 	b = binary.AppendUvarint(appendString(b, string(x.owner.Node)), uint64(x.owner.Incarnation))
-	b = append(b, flag(x.transient, 1)|flag(x.will != nil, 2)|flag(x.moved, 4)|flag(x.inherited != nil, 8))
+	b = append(b, flag(x.transient, 1)|flag(x.will != nil, 2)|flag(x.moved, 4)|flag(x.inherited != nil, 8)|flag(x.roam != nil, 16))
 	for _, v := range []uint64{uint64(x.expiry), uint64(x.window), uint64(x.willAt), uint64(x.expireAt), x.resumed, x.nextRef} {
 		b = binary.AppendUvarint(b, v)
 	}
@@ -328,6 +338,9 @@ func (w *writer) session(x *session) {
 	if x.inherited != nil {
 		b = x.inherited.encode(b)
 	}
+	if x.roam != nil {
+		b = x.roam.encode(b)
+	}
 	w.emit(sessionKey(x.key), b)
 	w.refs(x)
 }
@@ -336,6 +349,9 @@ func (w *writer) session(x *session) {
 func (w *writer) refs(x *session) {
 	if w.all {
 		x.queue.each(Range{0, ^uint64(0)}, func(r *ref) { w.ref(x, r) })
+		if a := x.arriving(); a != nil {
+			a.held.each(Range{0, ^uint64(0)}, func(r *ref) { w.ref(x, r) })
+		}
 		return
 	}
 	for w.budget > 0 {

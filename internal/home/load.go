@@ -85,6 +85,10 @@ func (l *loader) load(key, value []byte) error {
 			l.fired(key, &r)
 		case len(key) > 1 && key[1] == 'd':
 			l.document(key, &r)
+		case len(key) > 1 && key[1] == 'a':
+			l.wish(key, &r)
+		case len(key) > 1 && key[1] == 'r':
+			l.directory(key, &r)
 		case len(key) > 1 && key[1] == 'n':
 			l.note(key, value, &r)
 		default:
@@ -232,6 +236,11 @@ func (l *loader) session(key []byte, r *reader) {
 	if flags&8 != 0 {
 		x.inherited = r.inheritance()
 	}
+	if flags&16 != 0 {
+		if x.roam = r.roaming(); x.arriving() != nil || x.leaves() != nil {
+			l.s.roamers[x.key] = x
+		}
+	}
 	if l.s.sessions[x.key] != nil {
 		r.fail("session twice")
 		return
@@ -341,7 +350,11 @@ func (l *loader) ref(key []byte, r *reader) {
 		f.group = sub.member
 		sub.member.assigned++
 	}
-	x.queue.push(f)
+	q := &x.queue
+	if a := x.arriving(); f.num >= heldFrom && a != nil {
+		q = &a.held
+	}
+	q.push(f)
 	l.s.counts.waits(f.msg, 1)
 }
 
@@ -553,6 +566,7 @@ func (s *State) Digest() (d [2]uint64) {
 	for k := range s.fired {
 		w.put(firedKey(k), nil)
 	}
+	s.digestRoaming(&w)
 	w.put(metaKey, s.encodeMeta(nil))
 	return d
 }

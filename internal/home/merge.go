@@ -60,7 +60,7 @@ func (m *merging) session(e *SessionExport) {
 	young := e.Life > uint64(m.op.Fork.Sessions)
 	switch {
 	case x == nil && young && !e.Transient:
-		m.adopt(e)
+		m.begin(e)
 	case x == nil || x.id != e.Life || young || x.transient || m.base == nil:
 		// It ended here, or is another one, or which references both have cannot be told.
 	case x.epoch > m.op.Fork.Sessions:
@@ -188,8 +188,8 @@ func (m *merging) awaitWill(x *session, w *Will) {
 	m.note(effectTimed, uint64(x.willAt), 0)
 }
 
-// adopt takes over a session that began at the fenced copy.
-func (m *merging) adopt(e *SessionExport) {
+// begin takes over a session that began at the fenced copy.
+func (m *merging) begin(e *SessionExport) {
 	if uint64(len(m.sessions)) >= m.config.Load().limits().Sessions || e.Expiry == 0 {
 		return
 	}

@@ -49,6 +49,7 @@ const (
 	KindReconcile   Kind = 55
 	KindAdopt       Kind = 56
 	KindMove        Kind = 57
+	KindDirectory   Kind = 58
 	KindSetDocument Kind = 60
 )
 

@@ -191,6 +191,7 @@ func (s *State) forgetPeer(op *ForgetPeer) Outcome {
 		s.sink.Dropped("spool", DropForgotten, n)
 	}
 	delete(s.peers, p.id)
+	s.forgetDirectory(p.id)
 	s.publishPolicies()
 	s.changes.peer(p)
 	for key := range s.cursors {

@@ -157,7 +157,7 @@ func (s *State) fanOut(m *message, from *session) int {
 	for i := range s.hits {
 		h := &s.hits[i]
 		slices.Sort(h.subIDs)
-		if s.give(h.session, m, min(m.QoS, h.qos), h.retain, h.subIDs) {
+		if s.fan(h.session, m, min(m.QoS, h.qos), h.retain, h.subIDs) {
 			n++
 		}
 		*h = hit{}

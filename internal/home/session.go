@@ -34,6 +34,7 @@ type session struct {
 	inbound   map[uint16]uint64 // QoS 2 ids in use by the device, with a hash of what they carried
 	queue     queue
 	inherited *inheritance // of unplanned promotions; nil: the session began after them
+	roam      *roaming     // nil: it never moved
 
 	seen atomic.Pointer[Owner] // owner, for readers without the lock
 
@@ -116,7 +117,10 @@ func (s *State) attach(owner Owner, op *Attach) Outcome {
 	limits := s.config.Load().limits()
 	s.formers.forget(s.time)
 	x := s.sessions[op.Session]
-	if x != nil && op.Seen != 0 && x.epoch > op.Seen {
+	if x != nil && (op.Seen != 0 && x.epoch > op.Seen || x.still()) {
+		return Outcome{Code: CodeVoid}
+	}
+	if w := s.wishes[op.Session]; w != nil && !w.over {
 		return Outcome{Code: CodeVoid}
 	}
 	if x != nil && x.attached() {
@@ -310,6 +314,7 @@ func (s *State) endSession(x *session) {
 	x.ended = true
 	s.note(effectEnded, x.id, uint64(x.epoch))
 	s.changes.session(x)
+	s.roamingEnds(x)
 	s.dismiss(x)
 	s.fireWill(x)
 	s.empty(x)

@@ -53,6 +53,7 @@ const (
 	EndDeleted   EndReason = 2 // an operator ended it
 	EndNodeDown  EndReason = 3 // the region declared this owner dead
 	EndPromoted  EndReason = 4 // another region hosts the home from here on
+	EndMoved     EndReason = 5 // its device is in another region, or so it is said
 )
 
 // DropReason is a label of causeway_messages_dropped_total.

@@ -29,9 +29,11 @@ type State struct {
 	shared     SetShared // global groups
 	ranking    Rank
 	failover
-	documents documents
-	records   uint64 // applied since the home began
-	chain     uint64 // running digest of what they did
+	documents   documents
+	wishes      map[SessionKey]*wish
+	directories map[ID]*peerDirectory
+	records     uint64 // applied since the home began
+	chain       uint64 // running digest of what they did
 
 	// Replicated, and read without the lock.
 	level      atomic.Uint32
@@ -43,6 +45,8 @@ type State struct {
 
 	// Derived.
 	owned      map[Owner]*ownedSessions
+	roamers    map[SessionKey]*session // that are on their way
+	directory  *ownDirectory           // nil: nobody asks for it
 	counts     counts
 	timers     timers
 	timerLimit int                // length at which overtaken ones are swept
@@ -117,15 +121,18 @@ const wantedHistory = 16384
 // New returns an empty home. Its first record holds Genesis.
 func New() *State {
 	s := &State{
-		proposers: map[NodeID]*proposer{},
-		sessions:  map[SessionKey]*session{},
-		groups:    map[groupKey]*Group{},
-		peers:     map[ID]*peer{},
-		cursors:   map[cursorKey]Seq{},
-		sources:   map[origin]*origin{},
-		owned:     map[Owner]*ownedSessions{},
-		wanted:    routing.NewInterest(wantedHistory),
-		counts:    counts{spaces: map[string]*SessionCount{}},
+		proposers:   map[NodeID]*proposer{},
+		sessions:    map[SessionKey]*session{},
+		groups:      map[groupKey]*Group{},
+		peers:       map[ID]*peer{},
+		cursors:     map[cursorKey]Seq{},
+		wishes:      map[SessionKey]*wish{},
+		directories: map[ID]*peerDirectory{},
+		roamers:     map[SessionKey]*session{},
+		sources:     map[origin]*origin{},
+		owned:       map[Owner]*ownedSessions{},
+		wanted:      routing.NewInterest(wantedHistory),
+		counts:      counts{spaces: map[string]*SessionCount{}},
 	}
 	s.config.Store(new(Configure))
 	s.spaces.Store(&map[string]*space{})

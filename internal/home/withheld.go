@@ -182,6 +182,13 @@ func (r *Record) contents(f func(at spot, ns, topic string)) {
 				for k := range op.Messages {
 					f(spot{i, j, k}, op.Messages[k].Namespace, op.Messages[k].Topic)
 				}
+			case *Adopt:
+				if w := op.Export.Will; w != nil {
+					f(spot{i, j, -1}, op.Session.Namespace, w.Topic)
+				}
+				for k := range op.Messages {
+					f(spot{i, j, k}, op.Messages[k].Namespace, op.Messages[k].Topic)
+				}
 			case *Reconcile:
 				for k := range op.Sessions {
 					if x := &op.Sessions[k]; x.Will != nil {
@@ -267,7 +274,7 @@ func (s *State) scatter(m *message, from *session) (n int) {
 		if from != nil && from.key == h.session {
 			x = from
 		}
-		if x != nil && s.give(x, m, h.qos, h.retain, h.subIDs) {
+		if x != nil && s.fan(x, m, h.qos, h.retain, h.subIDs) {
 			n++
 		}
 	}
@@ -533,6 +540,12 @@ func veil(rec *Record, list []*placing, to string) {
 			m := &op.Messages[p.item]
 			m.Size, m.Withheld = uint32(len(m.Topic)+len(m.Forward)+len(m.Payload)), true
 			m.Topic, m.Forward, m.Payload = "", nil, flagged(m.Payload)
+		case *Adopt:
+			if p.item < 0 {
+				op.Export.Will.veil()
+				continue
+			}
+			op.Messages[p.item].veil()
 		case *Reconcile:
 			if p.item < 0 {
 				op.Sessions[-1-p.item].Will.veil()

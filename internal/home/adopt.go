@@ -1,0 +1,409 @@
+package home
+
+import (
+	"encoding/binary"
+	"slices"
+	"time"
+)
+
+// AdoptStep is a step in which a home takes a session of another one.
+type AdoptStep uint8
+
+// The steps.
+const (
+	// AdoptWish asks for a session: its device is here. It is void if the session is here
+	// or asked for; then it only lasts longer.
+	AdoptWish AdoptStep = 1
+	// AdoptBegin creates it, subscribed, with the beginning of its queue. Nobody attaches it
+	// before all of that is here.
+	AdoptBegin AdoptStep = 2
+	// AdoptPart brings more of its queue, and later what came there since it left.
+	AdoptPart AdoptStep = 3
+	// AdoptSettle lets messages of some homes through that were held.
+	AdoptSettle AdoptStep = 4
+	// AdoptOver says that the other home has nothing of it any more. A session that is not
+	// complete is removed.
+	AdoptOver AdoptStep = 5
+)
+
+// Adopt takes a session from another home. The outcome is CodeVoid if it is not for the
+// claim in force, CodeQuota if there is no room. Of a wish Seq is the claim's number.
+type Adopt struct {
+	Step    AdoptStep
+	Session SessionKey
+	From    ID
+	Claim   uint64
+
+	For time.Duration // wish: how long it stands
+
+	Epoch   Epoch         // Begin: of From
+	Export  SessionExport // Begin
+	Stale   Range         // Begin: numbers whose packet ids the device may hold for a lost host's messages
+	WillIn  uint32        // Begin: seconds until the will of Export
+	Sources []ID          // Begin: homes from which messages come here by links
+
+	// Begin, Part: references behind those that came before, each with one RefExport; Expires
+	// is the time that is left. All up to Until that is not in them is gone.
+	Messages []MessageExport
+	Until    uint64
+
+	Settled []Settled // Settle
+}
+
+// Kind of the operation.
+func (*Adopt) Kind() Kind { return KindAdopt }
+
+func (op *Adopt) append(b []byte) []byte {
+	b = appendSession(append(b, byte(op.Step)), op.Session)
+	b = binary.AppendUvarint(appendString(b, string(op.From)), op.Claim)
+	switch op.Step {
+	case AdoptWish:
+		b = binary.AppendUvarint(b, uint64(op.For))
+	case AdoptBegin:
+		b = op.Export.append(appendEpoch(b, op.Epoch))
+		for _, v := range []uint64{op.Stale.From, op.Stale.To, uint64(op.WillIn)} {
+			b = binary.AppendUvarint(b, v)
+		}
+		b = op.appendMessages(appendIDs(b, op.Sources))
+	case AdoptPart:
+		b = op.appendMessages(b)
+	case AdoptSettle:
+		b = appendSettled(b, op.Settled)
+	}
+	return b
+}
+
+func (op *Adopt) appendMessages(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(op.Messages)))
+	for i := range op.Messages {
+		b = op.Messages[i].append(b)
+	}
+	return binary.AppendUvarint(b, op.Until)
+}
+
+func (r *reader) adopt() Op {
+	op := &Adopt{Step: AdoptStep(r.byte()), Session: r.session(), From: ID(r.string()), Claim: r.uvarint()}
+	switch op.Step {
+	case AdoptWish:
+		op.For = time.Duration(r.uvarint())
+	case AdoptBegin:
+		op.Epoch, op.Export = r.epoch(), r.sessionExport()
+		op.Stale = Range{r.uvarint(), r.uvarint()}
+		op.WillIn, op.Sources = uint32(r.uvarint()), r.ids()
+		r.adopted(op)
+	case AdoptPart:
+		r.adopted(op)
+	case AdoptSettle:
+		op.Settled = r.settled()
+	}
+	return op
+}
+
+func (r *reader) adopted(op *Adopt) {
+	for range r.count(12) {
+		m := r.messageExport()
+		if len(m.Refs) != 1 {
+			r.fail("a message of a session that moves has %d references", len(m.Refs))
+			return
+		}
+		op.Messages = append(op.Messages, m)
+	}
+	op.Until = r.uvarint()
+}
+
+func (op *Adopt) size() int {
+	n := 128 + op.Export.size()
+	for i := range op.Messages {
+		n += op.Messages[i].size()
+	}
+	return n
+}
+
+// DecodeAdopt decodes an Adopt as AppendOp encodes it.
+func DecodeAdopt(b []byte) (*Adopt, error) {
+	r := reader{b: b}
+	op, err := r.op()
+	if err != nil {
+		return nil, err
+	}
+	a, ok := op.(*Adopt)
+	if !ok || len(r.b) > 0 {
+		return nil, ErrCorrupt
+	}
+	return a, nil
+}
+
+func (s *State) adopt(op *Adopt) Outcome {
+	if op.Session.Namespace == LinkSpace || op.From == s.id || !keySafe(op.Session.Namespace, op.Session.ClientID) {
+		return Outcome{Code: CodeVoid}
+	}
+	x, w := s.sessions[op.Session], s.wishes[op.Session]
+	switch op.Step {
+	case AdoptWish:
+		return s.adoptWish(x, w, op)
+	case AdoptBegin:
+		if o := s.adoptBegin(x, w, op); o.Code != CodeOK {
+			return o
+		}
+		x = s.sessions[op.Session]
+	case AdoptOver:
+		return s.adoptOver(x, w, op)
+	}
+	var a *arrival
+	if x != nil {
+		a = x.arriving()
+	}
+	if a == nil || a.claim != op.Claim || a.from != op.From {
+		return Outcome{Code: CodeVoid}
+	}
+	switch op.Step {
+	case AdoptBegin, AdoptPart:
+		s.takeIn(x, a, op)
+	case AdoptSettle:
+		s.settleSources(x, a, op.Settled)
+	default:
+		return Outcome{Code: CodeVoid}
+	}
+	s.indexRoaming(x)
+	s.roamed(x.key)
+	return Outcome{Seq: Seq(a.got)}
+}
+
+func (s *State) adoptWish(x *session, w *wish, op *Adopt) Outcome {
+	switch {
+	case x != nil || w != nil && w.over:
+		return Outcome{Code: CodeVoid}
+	case w == nil:
+		w = &wish{from: op.From, claim: s.records + 1}
+		s.wishes[op.Session] = w
+	}
+	w.until = max(w.until, s.time.Add(op.For))
+	s.note(effectRoamed, w.claim, 0)
+	s.changes.wish(op.Session)
+	s.roamed(op.Session)
+	return Outcome{Seq: Seq(w.claim)}
+}
+
+// adoptBegin creates the session. Once more for the same claim, before it is complete: the
+// other home has another copy in force since, and it begins anew.
+func (s *State) adoptBegin(x *session, w *wish, op *Adopt) Outcome {
+	if x != nil {
+		a := x.arriving()
+		switch {
+		case a == nil || a.claim != op.Claim || a.from != op.From:
+			return Outcome{Code: CodeVoid}
+		case a.epoch == op.Epoch || a.complete:
+			return Outcome{}
+		}
+		s.removeArriving(x)
+	} else if w == nil || w.over || w.claim != op.Claim || w.from != op.From {
+		return Outcome{Code: CodeVoid}
+	}
+	if uint64(len(s.sessions)) >= s.config.Load().limits().Sessions {
+		return Outcome{Code: CodeQuota}
+	}
+	delete(s.wishes, op.Session)
+	s.changes.wish(op.Session)
+	e := &op.Export
+	s.epoch = max(s.epoch, e.Epoch) + 1
+	x = &session{key: op.Session, id: uint64(s.epoch), epoch: s.epoch, expiry: e.Expiry, window: e.Window, nextRef: e.NextRef, resumed: e.Resumed}
+	x.unstored = x.nextRef
+	a := &arrival{from: op.From, claim: op.Claim, epoch: op.Epoch, began: s.seq, last: e.NextRef}
+	x.roam = &roaming{since: s.time, arrival: a}
+	for _, id := range append([]ID{op.From, s.id}, op.Sources...) {
+		if !slices.Contains(a.waits, id) {
+			a.waits = append(a.waits, id)
+		}
+	}
+	s.admit(x)
+	if op.Stale.To != 0 {
+		x.inherited = &inheritance{stale: op.Stale}
+	}
+	for _, id := range e.Inbound {
+		if x.inbound == nil {
+			x.inbound = map[uint16]uint64{}
+		}
+		x.inbound[id.ID] = id.Hash
+	}
+	s.adoptWill(x, e.Will)
+	x.roam.willIn = op.WillIn
+	for _, sub := range e.Subs {
+		sub.RetainHandling, sub.Denied = 2, 0 // it had its retained messages
+		s.subscribeFilter(x, sub)
+	}
+	a.version = s.wanted.Version()
+	s.note(effectRoamed, x.id, e.NextRef)
+	return Outcome{}
+}
+
+func (s *State) adoptWill(x *session, w *Will) {
+	if w == nil {
+		return
+	}
+	own := *w
+	own.kept = w.Withheld || s.restricted(x.key.Namespace, w.Topic)
+	own.Payload, own.Forward = slices.Clone(w.Payload), slices.Clone(w.Forward)
+	x.will = &own
+}
+
+// takeIn takes a part of the queue.
+func (s *State) takeIn(x *session, a *arrival, op *Adopt) {
+	for i := range op.Messages {
+		e := &op.Messages[i]
+		f := &e.Refs[0]
+		if f.Num <= a.got || f.Num >= heldFrom {
+			continue
+		}
+		if a.got = f.Num; f.Num > a.last && s.reaches(a, e) {
+			continue
+		}
+		m := s.adoptMessage(e, s.place(e.Namespace, e.Topic, false, e.Withheld, i))
+		if m.place = nil; f.Num <= a.last {
+			s.insertAdopted(x, m, f)
+		} else {
+			s.enqueue(x, m, ref{qos: f.QoS, retain: f.Retain, subIDs: slices.Clone(f.SubIDs)})
+		}
+	}
+	if a.got = max(a.got, min(op.Until, heldFrom-1)); a.got >= a.last && !a.complete {
+		s.complete(x, a)
+	}
+	s.note(effectRoamed, x.id, a.got)
+}
+
+// adoptMessage numbers a message here. What this region may not store has no content: its
+// place in the queue stays, and its packet id.
+func (s *State) adoptMessage(e *MessageExport, pl *placing) *message {
+	m := newMessage(e.Message)
+	m.Seq = 0
+	m.source, m.sourceSeq = s.source(origin{e.Source, e.Class}), e.SourceSeq
+	s.settle(m, pl, e.Withheld, e.Size)
+	if m.Expires != 0 {
+		m.Expires = s.time.Add(min(time.Duration(e.Expires), maxLife))
+	}
+	if !e.Withheld && !s.mayStay(e.Namespace, e.Topic) {
+		m.veil()
+	}
+	s.number(m)
+	return m
+}
+
+// reaches says that a message comes, or came, to the session by its own way.
+func (s *State) reaches(a *arrival, e *MessageExport) bool {
+	if e.Source.Home == s.id {
+		return e.SourceSeq > a.began
+	}
+	return slices.ContainsFunc(a.settled, func(x Settled) bool {
+		return x.Home == e.Source.Home && x.Epoch == e.Source.Epoch && e.SourceSeq > x.To
+	})
+}
+
+// insertAdopted gives a reference the number, and so the packet id, that it had.
+func (s *State) insertAdopted(x *session, m *message, f *RefExport) {
+	r := ref{num: f.Num, msg: m, qos: f.QoS, retain: f.Retain, subIDs: slices.Clone(f.SubIDs), stored: true}
+	if f.Received {
+		r.state = refReceived
+	}
+	s.hold(m)
+	i := x.queue.from(f.Num)
+	x.queue.refs = slices.Insert(x.queue.refs, i, r)
+	x.queue.live++
+	x.queue.bytes += uint64(m.size)
+	x.queue.expires(m.Expires)
+	s.counts.waits(m, 1)
+	s.note(effectQueued, x.id<<32^r.num, uint64(m.Seq)<<2|uint64(r.qos))
+	s.changes.ref(x, &x.queue.refs[i])
+	s.changes.session(x)
+}
+
+// complete lets devices attach the session.
+func (s *State) complete(x *session, a *arrival) {
+	a.complete = true
+	if x.will != nil {
+		x.willAt = s.time.Add(seconds(min(x.roam.willIn, x.expiry)))
+		s.arm(timer{x.willAt, timerWill, x.key, x.epoch})
+	}
+	if x.expiry != neverExpires {
+		s.expireIn(x, x.expiry)
+	}
+	s.list(x)
+	s.note(effectTimed, uint64(x.willAt), uint64(x.expireAt))
+}
+
+// settleSources lets go of what was held of some homes: what did not come by the other
+// home goes behind what did.
+func (s *State) settleSources(x *session, a *arrival, list []Settled) {
+	for _, now := range list {
+		i := slices.Index(a.waits, now.Home)
+		if i < 0 {
+			continue
+		}
+		a.waits = slices.Delete(a.waits, i, i+1)
+		a.settled = append(a.settled, now)
+		s.note(effectRoamed, x.id, uint64(now.To))
+		s.letGo(x, a, now)
+	}
+}
+
+// letGo gives the session what was held of a home. Of its own home nothing came by the
+// other one.
+func (s *State) letGo(x *session, a *arrival, now Settled) {
+	last := uint64(heldFrom)
+	for r := a.held.next(last + 1); r != nil; r = a.held.next(last + 1) {
+		last = r.num
+		m := r.msg
+		if s.numberedBy(m) != now.Home {
+			continue
+		}
+		keep := ref{qos: r.qos, retain: r.retain, subIDs: r.subIDs}
+		s.hold(m)
+		s.unhold(x, a, r)
+		if m.source == nil || m.source.Epoch != now.Epoch || m.sourceSeq > now.To {
+			s.enqueue(x, m, keep)
+		}
+		s.release(m)
+	}
+}
+
+func (s *State) adoptOver(x *session, w *wish, op *Adopt) Outcome {
+	if w != nil && w.claim == op.Claim && w.from == op.From {
+		delete(s.wishes, op.Session)
+		s.changes.wish(op.Session)
+		s.roamed(op.Session)
+		return Outcome{}
+	}
+	if x == nil || x.arriving() == nil {
+		return Outcome{Code: CodeUnknown}
+	}
+	a := x.arriving()
+	switch {
+	case a.claim != op.Claim || a.from != op.From:
+		return Outcome{Code: CodeVoid}
+	case !a.complete:
+		s.removeArriving(x)
+		s.roamed(op.Session)
+		return Outcome{}
+	}
+	for len(a.waits) > 0 { // nobody can say what came there; better twice than never
+		s.settleSources(x, a, []Settled{{Home: a.waits[0]}})
+	}
+	x.roam.arrival = nil
+	s.indexRoaming(x)
+	s.note(effectRoamed, x.id, uint64(x.nextRef))
+	return Outcome{}
+}
+
+// removeArriving removes a session that did not come after all. It is where it was.
+func (s *State) removeArriving(x *session) {
+	a := x.roam.arrival
+	for r := a.held.next(0); r != nil; r = a.held.next(0) {
+		s.unhold(x, a, r)
+	}
+	x.roam.arrival = nil
+	x.will = nil
+	for r := x.queue.next(0); r != nil; r = x.queue.next(0) {
+		r.group = nil
+		s.remove(x, r)
+	}
+	s.endSession(x)
+	delete(s.roamers, x.key)
+}
