@@ -86,6 +86,7 @@ var forbidden = []struct{ from, to, why string }{
 	{"causeway/internal/admin", "causeway/broker", "the API asks a Node; the app answers"},
 	{"causeway/internal/admin", "causeway/link", "the API asks a Node; the app answers"},
 	{"causeway/internal/supervise", "causeway/internal/home", "supervision knows services, not what they do"},
+	{"causeway/internal/backup", "causeway/internal/replica", "a backup asks a Source; the app brings the copy"},
 	{"causeway/internal/config", "causeway/internal/home", "configuration is plain data"},
 	{"causeway/internal/evacuation", "causeway/internal/...", "what is decided is decided over plain data"},
 	{"causeway/internal/evacuation", "net", "what is decided is decided over plain data"},
@@ -138,7 +139,8 @@ var owners = []struct {
 	{"github.com/spf13/cobra", []string{"causeway/cmd/causeway"}, ""},
 	{"github.com/thejerf/suture/v4", []string{"causeway/internal/supervise"}, ""},
 	{"github.com/prometheus/client_golang", []string{"causeway/internal/admin"}, ""},
-	{"github.com/klauspost/compress", []string{"causeway/link/wire"}, ""},
+	{"github.com/klauspost/compress", []string{"causeway/link/wire", "causeway/internal/backup"}, ""},
+	{"filippo.io/age", []string{"causeway/internal/backup"}, ""},
 	{"github.com/cespare/xxhash/v2", []string{"causeway/routing"}, ""},
 	{"github.com/google/btree", []string{"causeway/routing"}, ""},
 }

@@ -43,6 +43,26 @@ func (r *Replica) Copy(ctx context.Context, to string) (*Copier, error) {
 	return c.copyOut(to)
 }
 
+// Backup takes a copy of the state for who stores it in a region; any core that holds the home
+// can, so that the leader need not. Errors: ErrNotLeader from a replicant, which keeps nothing;
+// ErrStopped; ErrQuarantined; a home that does not exist yet has no copy.
+func (r *Replica) Backup(ctx context.Context, to string) (*Copier, error) {
+	c, ok := r.role.(*core)
+	if !ok {
+		return nil, ErrNotLeader
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if r.state.ID() == "" {
+		return nil, fmt.Errorf("home %s does not exist yet: there is nothing to back up", r.opts.Home)
+	}
+	if _, err := r.Position(); err != nil {
+		return nil, err
+	}
+	return c.copyOut(to)
+}
+
 func (r *core) copyOut(to string) (*Copier, error) {
 	if err := r.flush(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStopped, err)

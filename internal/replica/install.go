@@ -18,6 +18,7 @@ import (
 //	incoming/PARCEL   what is to come
 //	incoming/COMPLETE all of it is here, synced; holds the parcel
 //	FETCHED           how far the store was when it was installed
+//	RESTORING         a backup is being put into incoming/
 //	ASIDE             why the state is not to be used; the log is good
 //	state.aside/      such a state, once another took its place
 const (
@@ -65,6 +66,13 @@ func (r *core) recoverCopy() error {
 	}
 	// A checkpoint made for others in an earlier run is nobody's any more.
 	if err := fs.RemoveAll(r.path(checkpointDir)); err != nil {
+		return err
+	}
+	cut, err := cutShort(fs, r.opts.Dir)
+	if err == nil && cut {
+		err = fmt.Errorf("a restore from a backup was cut short: run it again, or remove %s to begin with an empty home", r.opts.Dir)
+	}
+	if err != nil {
 		return err
 	}
 	b, err := store.ReadFile(fs, r.path(incomingDir, completeFile), maxParcel)
