@@ -61,8 +61,26 @@ with its reasons in refused[].`,
   causeway ctl clients list --prefix car- -o json
   causeway ctl routes test cmd/car-1/door
   causeway ctl --server https://eu-1:18083 --token-file eu.token status`,
-		c.statusCommand(), c.readinessCommand(), c.regionCommand(), c.reconcileCommand(), c.clientsCommand(), c.sessionsCommand(), c.clusterCommand(), c.linkCommand(), c.peerCommand(), c.routesCommand(),
-		c.retainedCommand(), c.sharedCommand(), c.auditCommand(), c.doctorCommand(), c.servicesCommand(), c.configCommand(), c.versionCommand(), c.tokensCommand())
+		c.statusCommand(),
+		c.readinessCommand(),
+		c.regionCommand(),
+		c.reconcileCommand(),
+		c.clientsCommand(),
+		c.sessionsCommand(),
+		c.clusterCommand(),
+		c.evacuationCommand(),
+		c.rebalanceCommand(),
+		c.linkCommand(),
+		c.peerCommand(),
+		c.routesCommand(),
+		c.retainedCommand(),
+		c.sharedCommand(),
+		c.auditCommand(),
+		c.doctorCommand(),
+		c.servicesCommand(),
+		c.configCommand(),
+		c.versionCommand(),
+		c.tokensCommand())
 	f := root.PersistentFlags()
 	f.StringVar(&c.contextName, "context", "", "`name` of a context of ~/.config/causeway/contexts.yaml")
 	f.StringVar(&c.server, "server", "", "`URL` of admin.listen: http://host:port or https://host:port")

@@ -32,6 +32,15 @@ func (c *ctl) changing(cmd *cobra.Command) *cobra.Command {
 
 // change shows what will happen, asks unless --yes says not to, does it, and prints what was done.
 func (c *ctl) change(cmd *cobra.Command, x change) error {
+	done, err := c.changed(cmd, x)
+	if err != nil || done == nil {
+		return err
+	}
+	return show(c, cmd, done, printChange)
+}
+
+// changed is change without the last step: it returns what was done, nil if that was not asked for.
+func (c *ctl) changed(cmd *cobra.Command, x change) (json.RawMessage, error) {
 	if x.params == nil {
 		x.params = url.Values{}
 	}
@@ -39,21 +48,17 @@ func (c *ctl) change(cmd *cobra.Command, x change) error {
 		x.params.Set("dry_run", "true")
 		plan, err := c.call(cmd, x.method, x.feature, x.path, x.params, x.body)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if c.dryRun {
-			return show(c, cmd, plan, printChange)
+			return nil, show(c, cmd, plan, printChange)
 		}
 		if err := c.ask(cmd, x, plan); err != nil {
-			return err
+			return nil, err
 		}
 		x.params.Del("dry_run")
 	}
-	done, err := c.call(cmd, x.method, x.feature, x.path, x.params, x.body)
-	if err != nil {
-		return err
-	}
-	return show(c, cmd, done, printChange)
+	return c.call(cmd, x.method, x.feature, x.path, x.params, x.body)
 }
 
 // ask shows the plan and waits for a yes. Where nobody can be asked nothing is done.

@@ -22,7 +22,27 @@ const APIVersion = "v1"
 // Features are what this API can do; a client asks for the one its command needs. A name is never
 // given another meaning.
 func Features() []string {
-	return []string{"audit", "clients", "cluster", "config", "link_control", "link_test", "links", "nodes", "peers", "profile", "readiness", "regions", "retained", "routes", "services", "sessions", "shared", "status"}
+	return []string{
+		"audit",
+		"clients",
+		"cluster",
+		"config",
+		"evacuations",
+		"link_control",
+		"link_test",
+		"links",
+		"nodes",
+		"peers",
+		"profile",
+		"readiness",
+		"regions",
+		"retained",
+		"routes",
+		"services",
+		"sessions",
+		"shared",
+		"status",
+	}
 }
 
 // maxBody bounds the body of a request, in bytes.
@@ -116,6 +136,10 @@ func changed(answer any) (Change, bool) {
 	case Change:
 		return c, !c.DryRun
 	case PolicyChange:
+		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
+	case EvacuationChange:
+		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
+	case RebalanceChange:
 		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
 	case RegionChange:
 		return Change{Action: c.Action, Target: c.Target}, !c.DryRun

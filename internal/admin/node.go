@@ -24,6 +24,7 @@ type Node interface {
 	Configuration
 	Region
 	Takeover
+	Evacuations
 }
 
 // Overview tells how the node is.

@@ -73,11 +73,12 @@ type App struct {
 	where     *where
 
 	// For homes that other regions may take over; nil while none is.
-	book     *book
-	votes    *agent.Votes
-	deciding *deciding
-	aside    aside // nil: nothing is ever set aside
-	assembly assembly
+	book       *book
+	votes      *agent.Votes
+	deciding   *deciding
+	evacuating *evacuating
+	aside      aside // nil: nothing is ever set aside
+	assembly   assembly
 }
 
 // New builds a node from its configuration. It reads files and binds the device
@@ -103,6 +104,7 @@ func New(o Options) (_ *App, err error) {
 		a.homes = append(a.homes, newHomeService(a, home.ID(region)))
 	}
 	a.where = &where{a: a}
+	a.evacuating = newEvacuating(a)
 	if takeoverConfigured(o.Config) && !a.replicant() {
 		a.book = &book{a: a}
 	}
@@ -158,7 +160,8 @@ func (a *App) supervise() error {
 	services = append(services,
 		service{"disk", a.watchDisk, len(a.cfg.Links) > 0 && !a.replicant()},
 		service{"foreign links", a.runForeign, a.foreign != nil},
-		service{"broker", a.broker.Run, true})
+		service{"broker", a.broker.Run, true},
+		service{"evacuation", a.evacuating.work, true})
 	for _, s := range services {
 		if !s.on {
 			continue

@@ -86,6 +86,7 @@ type Run struct {
 	// When it began: what was to be done, and how long that was expected to take.
 	Connections int           `json:"connections"`
 	Sessions    int           `json:"sessions"`
+	Elsewhere   int           `json:"elsewhere"` // sessions that other nodes had
 	Expected    time.Duration `json:"expected"`
 
 	Steps []Step `json:"steps"` // the states it has been in; the last is State
@@ -101,6 +102,7 @@ type Step struct {
 type Seen struct {
 	Connections int  // that devices have there
 	Sessions    int  // that it owns in the homes it serves, with or without a connection
+	Elsewhere   int  // sessions that other nodes own
 	Leads       bool // some home's log
 	Others      int  // other nodes that take devices
 }
@@ -108,7 +110,7 @@ type Seen struct {
 // Begin is the run that begins now.
 func Begin(node, by, reason string, o Options, now time.Time, seen Seen) *Run {
 	r := &Run{Node: node, Options: o, State: WaitingHealthCheck, Began: now, Since: now, By: by, Reason: reason,
-		Connections: seen.Connections, Sessions: seen.Sessions, Steps: []Step{{WaitingHealthCheck, now}}}
+		Connections: seen.Connections, Sessions: seen.Sessions, Elsewhere: seen.Elsewhere, Steps: []Step{{WaitingHealthCheck, now}}}
 	r.Expected = r.Left(now, seen)
 	return r
 }

@@ -461,3 +461,26 @@ func (r *retained) info(ns string) RetainedInfo {
 func (s *State) MayGo(id ID, topic string) bool {
 	return s.LinkPolicy(id).MayGo(topic)
 }
+
+// Owned is a session that a node owns.
+type Owned struct {
+	Key   SessionKey
+	Epoch SessionEpoch
+}
+
+// OwnedBy returns at most max of the sessions that a run of a node owns, in no order.
+func (s *State) OwnedBy(o Owner, max int) (list []Owned) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	set := s.owned[o]
+	if set == nil {
+		return nil
+	}
+	for x := range set.sessions {
+		if len(list) == max {
+			break
+		}
+		list = append(list, Owned{x.key, x.epoch})
+	}
+	return list
+}
