@@ -167,7 +167,7 @@ func checkPair(p, s *Device) error {
 			continue
 		}
 		lane := min(m.QoS, 1)
-		if !s.ordered(m.Topic) {
+		if !s.ordered(m.Topic) || sent[m.Num-1].Doubt {
 			continue
 		}
 		if m.Num < last[lane] {
@@ -181,7 +181,7 @@ func checkPair(p, s *Device) error {
 		switch {
 		case n > 0 && !may:
 			return fmt.Errorf("%s got message %d of %s on %s, to which it did not subscribe", s.ID, i+1, p.ID, sent[i].Topic)
-		case n > 1 && qos == 2:
+		case n > 1 && qos == 2 && !sent[i].Doubt:
 			return fmt.Errorf("%s got message %d of %s %d times at QoS 2", s.ID, i+1, p.ID, n)
 		case n == 0 && must && !sent[i].Empty:
 			return fmt.Errorf("%s never got message %d of %s, though it was acknowledged after %s (%d of %d seen)", s.ID, i+1, p.ID,

@@ -15,6 +15,7 @@ import (
 type connection struct {
 	// fixed
 	d    *Device
+	at   *Region
 	line *line
 	v    packet.Version
 	num  int // of the device's connections, from 1
@@ -25,6 +26,7 @@ type connection struct {
 	open   bool      // CONNACK seen
 	opened time.Time // when
 	ended  time.Time // when the device noticed, or went away
+	doubt  bool      // a region may have been lost meanwhile
 	behind bool      // left behind
 	dead   time.Time // when the device was first answered on a later one
 	out    []byte    // to be written
@@ -41,7 +43,7 @@ func (c *connection) serve() {
 	c.send(packet.AppendConnect(nil, &packet.Connect{Version: c.v, ClientID: c.d.ID, SessionExpiry: packet.SessionNeverExpires,
 		ReceiveMaximum: math.MaxUint16, RequestProblemInfo: true, Will: c.will()}))
 	c.d.mu.Unlock()
-	_ = c.line.device().SetReadDeadline(time.Now().Add(answerIn))
+	_ = c.line.device().SetReadDeadline(time.Now().Add(c.d.patience()))
 	c.read()
 	c.line.cut()
 	close(c.done)

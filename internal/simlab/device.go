@@ -17,6 +17,7 @@ const (
 	redialLeast = 10 * time.Millisecond
 	redialMost  = 60 * time.Millisecond
 	answerIn    = 30 * time.Second // to CONNECT, then the device dials again
+	huntIn      = 2 * time.Second  // the same for one that may go elsewhere
 )
 
 // DeviceOptions describe a client.
@@ -30,6 +31,8 @@ type DeviceOptions struct {
 	WillDelay uint32 // of those, in seconds
 	Away      bool   // begins off line
 	Node      string // connects to this one only, past the balancer
+	// Anywhere makes it go on at a standby of its region's home when it is not answered.
+	Anywhere bool
 }
 
 // Device is an MQTT client with a persistent session. It keeps what MQTT asks a
@@ -46,6 +49,7 @@ type Device struct {
 	mu      sync.Mutex
 	wanted  bool // on line
 	changed chan struct{}
+	place   int           // of the regions where it may go, the one it tries now
 	conn    *connection   // after CONNECT was written, until it breaks
 	conns   []*connection // that ever were, in order
 	known   bool          // CONNACK was seen once: the session exists
@@ -98,9 +102,10 @@ func (d *Device) Subscribe(qos byte, filters ...string) {
 
 // Publish hands the device a message; it goes as soon as the window allows.
 func (d *Device) Publish(m Message) *Sent {
+	doubt := d.lab.inDoubt()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := &Sent{Message: m, Num: len(d.sent) + 1, At: time.Now()}
+	s := &Sent{Message: m, Num: len(d.sent) + 1, At: time.Now(), Doubt: doubt}
 	if !m.Empty {
 		s.Text = text(d.ID, s.Num, m.Size)
 	}
@@ -238,8 +243,10 @@ func (d *Device) live() {
 
 // connect serves one connection until it ends or is left behind.
 func (d *Device) connect() {
-	line, err := d.dial()
+	at := d.at()
+	line, err := d.dial(at)
 	if err != nil {
+		d.elsewhere()
 		return // a node that is down, or stops, does not answer
 	}
 	d.mu.Lock()
@@ -248,7 +255,7 @@ func (d *Device) connect() {
 		line.cut()
 		return
 	}
-	c := &connection{d: d, line: line, v: d.opt.Version, num: len(d.conns) + 1, more: make(chan struct{}, 1), done: make(chan struct{}),
+	c := &connection{d: d, at: at, line: line, v: d.opt.Version, num: len(d.conns) + 1, more: make(chan struct{}, 1), done: make(chan struct{}),
 		left: make(chan struct{})}
 	d.conns = append(d.conns, c)
 	d.conn = c
@@ -258,24 +265,59 @@ func (d *Device) connect() {
 	case <-c.done:
 	case <-c.left:
 	}
+	doubt := d.lab.inDoubt()
 	d.mu.Lock()
 	d.conn = nil
 	c.ended = time.Now()
+	c.doubt = doubt
+	answered := c.open
 	d.mu.Unlock()
+	if !answered {
+		d.elsewhere()
+	}
+}
+
+// at is the region that it goes to.
+func (d *Device) at() *Region {
+	if !d.opt.Anywhere {
+		return d.region
+	}
+	list := d.lab.places(d.region.Name)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.known { // its session begins at home
+		return d.region
+	}
+	return list[d.place%len(list)]
+}
+
+// elsewhere makes it go to another region next.
+func (d *Device) elsewhere() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.place++
+}
+
+// patience is how long it waits to be answered.
+func (d *Device) patience() time.Duration {
+	if d.opt.Anywhere {
+		return huntIn
+	}
+	return answerIn
 }
 
 // dial connects through the balancer, if there is one and no node is named.
-func (d *Device) dial() (*line, error) {
+func (d *Device) dial(at *Region) (*line, error) {
 	d.mu.Lock()
 	node := d.opt.Node
 	d.mu.Unlock()
-	switch b := d.region.balancer; {
+	switch b := at.balancer; {
 	case node != "":
 		return d.lab.Node(node).dial()
 	case b != nil:
 		return b.dial()
 	}
-	return d.region.nodes[0].dial()
+	return at.nodes[0].dial()
 }
 
 // online is called with mu held.

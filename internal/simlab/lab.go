@@ -13,6 +13,7 @@ import (
 	"causeway/internal/app"
 	"causeway/internal/cluster/wires"
 	"causeway/internal/config"
+	"causeway/internal/home"
 	"causeway/link"
 )
 
@@ -30,6 +31,8 @@ type Options struct {
 	Replica func(*app.ReplicaOptions)
 	// Config changes a region's configuration.
 	Config func(*config.Config)
+	// Takeover makes regions stand by for each other; nil: none does.
+	Takeover *Takeover
 }
 
 // Lab is several linked regions, the network between them, and their devices.
@@ -41,13 +44,31 @@ type Lab struct {
 	opt     Options
 	regions []*Region
 
+	witnesses []*Witness
+
 	lives sync.WaitGroup // everything that must end before the bubble does
 	end   chan struct{}  // closed by Stop
 
 	mu      sync.Mutex
 	rnd     *rand.Rand
 	devices []*Device
+	doubt   bool // what is sent now may be late, and twice
 }
+
+// setDoubt says whether what is sent from now on may be late, and twice: a region may be lost.
+func (l *Lab) setDoubt(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.doubt = on
+}
+
+func (l *Lab) inDoubt() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.doubt
+}
+
+func homeID(region string) home.ID { return home.ID(region) }
 
 // New builds the regions, all linked with all, and starts them.
 func New(o Options) (*Lab, error) {
@@ -68,9 +89,21 @@ func New(o Options) (*Lab, error) {
 			return nil, err
 		}
 	}
+	if t := o.Takeover; t != nil {
+		for _, name := range t.Witnesses {
+			if err := l.newWitness(name, ca); err != nil {
+				return nil, err
+			}
+		}
+	}
 	for i, r := range l.regions {
 		for _, n := range r.nodes {
 			n.cfg = l.config(i, n)
+		}
+	}
+	for _, w := range l.witnesses {
+		if err := w.begin(); err != nil {
+			return nil, errors.Join(err, l.Stop())
 		}
 	}
 	for _, r := range l.regions {
@@ -130,6 +163,9 @@ func (l *Lab) config(self int, n *Node) *config.Config {
 			}
 		}
 		c.Links = append(c.Links, k)
+	}
+	if l.opt.Takeover != nil {
+		l.opt.Takeover.configure(l, c)
 	}
 	if l.opt.Config != nil {
 		l.opt.Config(c)
@@ -198,6 +234,9 @@ func (l *Lab) Stop() error {
 		})
 	}
 	stopping.Wait()
+	for _, w := range l.witnesses {
+		w.Stop()
+	}
 	l.lives.Wait()
 	time.Sleep(gossipEnds)
 	return errors.Join(errs...)

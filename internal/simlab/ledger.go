@@ -23,6 +23,7 @@ type Sent struct {
 	At    time.Time
 	Acked time.Time // when PUBACK or PUBCOMP came; PUBREC counts as the promise
 	Text  string
+	Doubt bool // a region may have been lost meanwhile: it may come late, and twice
 }
 
 // Seen is a message that a subscriber was given. A QoS 2 copy that the client's

@@ -134,22 +134,25 @@ func run(s *schedule) (err error) {
 // device that leaves wills.
 func (l *Lab) populate() {
 	versions := []packet.Version{packet.V5, packet.V311}
+	anywhere := l.opt.Takeover != nil
 	for i, r := range l.regions {
 		for q := range byte(2) {
 			v := versions[(i+int(q))%2]
-			l.Device(DeviceOptions{Region: r.Name, ID: fmt.Sprintf("%s-pub%d", r.Name, q+1), Version: v})
-			l.Device(DeviceOptions{Region: r.Name, ID: fmt.Sprintf("%s-sub%d", r.Name, q+1), Version: v}).Subscribe(q+1, "t/#", "will/#")
-			l.Device(DeviceOptions{Region: r.Name, ID: fmt.Sprintf("%s-member%d", r.Name, q+1), Version: v}).Subscribe(2, "$share/g/s/#")
+			l.Device(DeviceOptions{Region: r.Name, ID: fmt.Sprintf("%s-pub%d", r.Name, q+1), Version: v, Anywhere: anywhere})
+			l.Device(DeviceOptions{Region: r.Name, ID: fmt.Sprintf("%s-sub%d", r.Name, q+1), Version: v, Anywhere: anywhere}).Subscribe(q+1, "t/#", "will/#")
+			l.Device(DeviceOptions{Region: r.Name, ID: fmt.Sprintf("%s-member%d", r.Name, q+1), Version: v, Anywhere: anywhere}).Subscribe(2, "$share/g/s/#")
 		}
-		l.Device(DeviceOptions{Region: r.Name, ID: r.Name + "-mortal", Wills: "will/" + r.Name, WillDelay: uint32(5 * (i % 2))})
+		l.Device(DeviceOptions{Region: r.Name, ID: r.Name + "-mortal", Wills: "will/" + r.Name, WillDelay: uint32(5 * (i % 2)), Anywhere: anywhere})
 	}
 }
 
 // stream publishes numbered messages of several topics and sizes: most of them
 // for everybody, some for the groups, some retained.
-func (l *Lab) stream(d *Device, pace time.Duration) {
+func (l *Lab) stream(d *Device, pace time.Duration) { l.streamOf(d, perPublisher, pace) }
+
+func (l *Lab) streamOf(d *Device, messages int, pace time.Duration) {
 	qos := d.ID[len(d.ID)-1] - '0'
-	for i := range perPublisher {
+	for i := range messages {
 		m := Message{Topic: fmt.Sprintf("t/%s/%d", d.ID, i%3), QoS: qos, Size: int(l.upTo(600))}
 		switch i % 10 {
 		case 9:
