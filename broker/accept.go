@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -15,6 +16,7 @@ type listener struct {
 	s     *Server
 	stats *ListenerStats
 	pace  *pace
+	most  atomic.Int64 // connections; 0: no bound
 	ln    net.Listener // nil until open
 }
 
@@ -105,7 +107,7 @@ func (l *listener) admit(nc net.Conn) bool {
 	switch {
 	case l.s.turning.Load():
 		result = ConnectTurnedAway
-	case l.MaxConnections > 0 && n > int64(l.MaxConnections):
+	case l.most.Load() > 0 && n > l.most.Load():
 		result = ConnectOverLimit
 	default:
 		return true

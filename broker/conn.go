@@ -45,6 +45,7 @@ type conn struct {
 	aliases   []string // of the device, by alias; nil until it uses one
 	lastTopic string   // shared by the messages of a device that publishes to one topic
 	active    instant  // something was read
+	tenant    *tenant  // nil until a quota concerned it
 
 	// Owned by the drain goroutine, of which there is one at a time.
 	outAliases []string // topic by alias-1

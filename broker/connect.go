@@ -91,7 +91,13 @@ func (k *connecting) connect() (c *conn, refused *refusal) {
 		refused.most = p.MaximumPacketSize
 		return nil, refused
 	}
+	leave, refused := k.seat(c, p.Version)
+	if refused != nil {
+		refused.most = p.MaximumPacketSize
+		return nil, refused
+	}
 	out, refused := k.attach(c, p)
+	leave()
 	if refused != nil {
 		refused.most = p.MaximumPacketSize
 		return nil, refused
@@ -166,7 +172,7 @@ func (k *connecting) newConn(p *packet.Connect) *conn {
 	s := k.s
 	c := &conn{
 		s: s, l: k.l, nc: k.nc, sock: k.sock, in: k.in, v: p.Version, sendMax: int(p.MaximumPacketSize),
-		window: min(int(p.ReceiveMaximum), s.opt.Inflight), connectedAt: time.Now(), cleanStart: p.CleanStart,
+		window: min(int(p.ReceiveMaximum), s.limits.Load().Inflight), connectedAt: time.Now(), cleanStart: p.CleanStart,
 		noExpiry: p.SessionExpiry == 0, aliasMax: min(p.TopicAliasMaximum, uint16(s.opt.TopicAliasMax)),
 	}
 	k.in = input{}

@@ -53,7 +53,7 @@ func (c *conn) stillAlive(err error) bool {
 // what it asked for. [MQTT-3.2.2-21]
 func (s *Server) chooseKeepAlive(p *packet.Connect) (time.Duration, packet.Optional[uint16]) {
 	asked := time.Duration(p.KeepAlive) * time.Second
-	most := s.opt.KeepAliveMax.Truncate(time.Second)
+	most := s.limits.Load().KeepAliveMax.Truncate(time.Second)
 	if p.Version == packet.V5 && most > 0 && (asked == 0 || asked > most) {
 		return most * 3 / 2, packet.Some(uint16(min(most/time.Second, 65535)))
 	}

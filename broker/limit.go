@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -49,26 +50,34 @@ func (q *quietLog) warn(msg string, args ...any) {
 
 // pace is a token bucket: wait returns how long to wait before the next one.
 type pace struct {
-	interval time.Duration
-	next     time.Time
+	interval atomic.Int64 // nanoseconds; 0: no bound
+	next     time.Time    // of who waits, which is one goroutine
 }
 
 func newPace(rate float64) *pace {
+	p := &pace{}
+	p.set(rate)
+	return p
+}
+
+func (p *pace) set(rate float64) {
 	if rate <= 0 {
-		return nil
+		p.interval.Store(0)
+		return
 	}
-	return &pace{interval: time.Duration(float64(time.Second) / rate)}
+	p.interval.Store(max(1, int64(float64(time.Second)/rate)))
 }
 
 // wait takes a token; a burst of a tenth of a second is allowed after a silence.
 func (p *pace) wait(now time.Time) time.Duration {
-	if p == nil {
+	interval := time.Duration(p.interval.Load())
+	if interval == 0 {
 		return 0
 	}
 	if floor := now.Add(-100 * time.Millisecond); p.next.Before(floor) {
 		p.next = floor
 	}
-	p.next = p.next.Add(p.interval)
+	p.next = p.next.Add(interval)
 	return p.next.Sub(now)
 }
 

@@ -26,6 +26,9 @@ func (c *conn) handlePublish(h packet.Header, body []byte) error {
 	if !c.mayPublish(topic) {
 		return c.refusePublish(&p)
 	}
+	if over, err := c.overRate(&p); over || err != nil {
+		return err
+	}
 	policy := home.PolicyMemory
 	if p.QoS > 0 {
 		policy = c.house.home.PolicyOf(topic)

@@ -22,6 +22,8 @@ type Server struct {
 	houses    map[home.ID]*House
 	listeners map[string]*listener
 	admission admission
+	limits    atomic.Pointer[Limits]
+	tenants   tenants
 	turning   atomic.Bool // new connections are turned away
 
 	ctx      context.Context // ends when everything must end at once
@@ -50,14 +52,14 @@ func New(opt Options) (*Server, error) {
 		connecting: map[net.Conn]struct{}{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.SetLimits(Limits{Inflight: opt.Inflight, KeepAliveMax: opt.KeepAliveMax})
 	for _, o := range opt.Homes {
 		s.houses[o.ID] = newHouse(s, o)
 	}
 	for i := range opt.Listeners {
 		l := &opt.Listeners[i]
-		s.listeners[l.Name] = &listener{
-			Listener: *l, s: s, stats: s.stats.Listeners[l.Name], pace: newPace(l.ConnectRate),
-		}
+		s.listeners[l.Name] = &listener{Listener: *l, s: s, stats: s.stats.Listeners[l.Name], pace: newPace(l.ConnectRate)}
+		s.listeners[l.Name].most.Store(int64(l.MaxConnections))
 	}
 	return s, nil
 }
@@ -119,7 +121,7 @@ func (s *Server) ServeConn(nc net.Conn, name string) error {
 		return fmt.Errorf("broker: there is no listener %q", name)
 	}
 	if !l.admit(nc) {
-		return fmt.Errorf("broker: listener %q takes no more connections: it has its bound of %d, or the node is being evacuated", name, l.MaxConnections)
+		return fmt.Errorf("broker: listener %q takes no more connections: it has its bound of %d, or the node is being evacuated", name, l.most.Load())
 	}
 	return s.begin(l, nc, nc)
 }

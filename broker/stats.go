@@ -19,6 +19,8 @@ type Stats struct {
 	Dropped [DropReasons]atomic.Int64
 	// DeniedSubscribes counts filters of SUBSCRIBE that the access rules denied.
 	DeniedSubscribes atomic.Int64
+	// Throttled counts messages of MQTT 3.x for which a device was not read for a moment: its namespace was beyond its rate.
+	Throttled atomic.Int64
 	// BytesIn and BytesOut count bytes of MQTT packets.
 	BytesIn, BytesOut atomic.Int64
 	// Malformed counts packets that a decoder or a protocol rule refused.
@@ -64,13 +66,14 @@ const (
 	ConnectParkedOut                   // the home could not serve it in time; closed without an answer
 	ConnectInternal                    // a panic, or a stop
 	ConnectTurnedAway                  // the node is being evacuated; closed at accept
+	ConnectOverQuota                   // the namespace has as many connections as it may
 	ConnectResults       int           = iota
 )
 
 // String is the result as a metric label.
 func (r ConnectResult) String() string {
 	return [...]string{"ok", "over_limit", "timeout", "gone", "malformed", "unsupported", "bad_login", "not_authorized",
-		"quota", "parked_out", "internal", "evacuating"}[r]
+		"quota", "parked_out", "internal", "evacuating", "namespace_quota"}[r]
 }
 
 // Takeover is where a session was taken from, and how that went.
@@ -132,17 +135,18 @@ const (
 	DropMemoryTooLarge             // larger than the device's Maximum Packet Size
 	DropAway                       // QoS 1 by the policy memory, and the durable session has no connection here
 	DropConnectionLost             // QoS 1 or 2 that waited in memory for a connection that ended
+	DropQuota                      // beyond the rate of its namespace
 	DropReasons        int  = iota
 )
 
 // String is the reason as a metric label.
 func (d Drop) String() string {
-	return [...]string{"denied", "refused", "memory_full", "expired", "packet_too_large", "session_away", "connection_lost"}[d]
+	return [...]string{"denied", "refused", "memory_full", "expired", "packet_too_large", "session_away", "connection_lost", "namespace_quota"}[d]
 }
 
 // Place is the place as a metric label.
 func (d Drop) Place() string {
-	if d == DropDenied || d == DropRefused {
+	if d == DropDenied || d == DropRefused || d == DropQuota {
 		return "publish"
 	}
 	return "memory"

@@ -14,7 +14,7 @@ import (
 // What of the node file is a region's, and may be configured for all its nodes at once. An empty
 // list is all keys of a section.
 var objectKeys = map[string][]string{
-	"limits":     nil,
+	"limits":     {"session_expiry_max", "queue_messages", "queue_bytes", "inflight", "subscriptions", "keepalive_max", "will_grace"},
 	"ack":        nil,
 	"namespaces": nil,
 	"takeover":   {"mode", "isolation", "standby_away", "will_grace", "admission", "sessions"},
@@ -25,9 +25,9 @@ var objectKeys = map[string][]string{
 	"acl":        nil,
 }
 
-// nodeSections are those of which nodes make something of their own, so that one node alone may
-// have others: what the rest says is in the home's log, the same for all.
-var nodeSections = []string{"acl"}
+// nodeKeys are keys and sections of which each node makes something of its own, so that one node
+// alone may have others. What the rest says is in the home's log, the same for all.
+var nodeKeys = []string{"acl", "limits.inflight", "limits.keepalive_max"}
 
 // objectSchema is the part of the schema that objectKeys names.
 var objectSchema = func() *field {
@@ -107,7 +107,7 @@ func (o *Objects) Over(node *Config) (*Config, error) {
 	for _, section := range o.has {
 		switch section {
 		case "limits":
-			next.Limits = cfg.Limits
+			next.Limits = overLimits(node.Limits, cfg.Limits)
 		case "ack":
 			next.Ack = cfg.Ack
 		case "namespaces":
@@ -155,6 +155,11 @@ func (c *Config) fillObjects(sources *Sources) {
 	if c.Leaf {
 		c.fillLeaf(unset)
 	}
+}
+
+func overLimits(node, o Limits) Limits {
+	o.Packet, o.TopicAliasMax, o.ReceiveMaximum = node.Packet, node.TopicAliasMax, node.ReceiveMaximum
+	return o
 }
 
 func overTakeover(node, o Takeover) Takeover {
@@ -214,7 +219,7 @@ func (d Difference) Node() bool {
 	if i := strings.IndexAny(section, ".[ "); i >= 0 {
 		section = section[:i]
 	}
-	return slices.Contains(nodeSections, section)
+	return slices.Contains(nodeKeys, section) || slices.Contains(nodeKeys, d.Key)
 }
 
 // Differences lists what is a region's and differs, by key.
