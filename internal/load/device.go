@@ -30,6 +30,18 @@ type Options struct {
 	Redial time.Duration // before it comes back; 20 ms
 	Buffer int           // bytes, of each direction; 16 KiB
 
+	// Version is what it speaks; packet.V311.
+	Version packet.Version
+	// Dial, if set, connects in place of TCP.
+	Dial               func(addr string) (net.Conn, error)
+	Username, Password string // none if Username is ""
+	// KeepAlive, if set, is after how long without a packet the device asks whether the broker lives;
+	// after half as long again it gives the connection up.
+	KeepAlive time.Duration
+	// Trace, if set, hears of everything that the device sends and sees. It is called one at a time
+	// and must not wait.
+	Trace func(Seen)
+
 	// Will is the topic of a will that each connection leaves: a message of the stream
 	// WillOf(Number), whose number is how many connections there were before.
 	Will string
@@ -37,6 +49,8 @@ type Options struct {
 	// A subscriber has a Filter, and the streams it gets by their number.
 	Filter  string
 	Streams map[uint32]*Stream
+	// Foreign says that messages of other streams come, too, and are passed over.
+	Foreign bool
 	// OnMessage hears of each first arrival.
 	OnMessage func(number uint32, at time.Time)
 
@@ -53,7 +67,35 @@ type Options struct {
 	OnAck func(at time.Time)
 }
 
-// Device is one MQTT 3.1.1 client. It sends again what was in flight when its
+// Seen is something that a device sent or saw.
+type Seen struct {
+	What    What
+	Stream  uint32
+	N       uint64
+	Present bool // of a connection: the session was there
+	At      time.Time
+}
+
+// What a device saw.
+type What byte
+
+// The kinds.
+const (
+	Sent    What = iota // a message, for the first time
+	Acked               // a message
+	Arrived             // a message, again or for the first time
+	Connected
+	Lost // the connection
+)
+
+// trace tells. Guarded by mu.
+func (d *Device) trace(what What, stream uint32, n uint64, present bool) {
+	if d.Trace != nil {
+		d.Trace(Seen{what, stream, n, present, time.Now()})
+	}
+}
+
+// Device is one MQTT client, of 3.1.1 if nothing else is said. It sends again what was in flight when its
 // connection was lost, in order and with the same ids [MQTT-4.4.0-1], and takes
 // in a QoS 2 message once [MQTT-4.3.3-10].
 type Device struct {
@@ -110,6 +152,9 @@ const connectIn = 20 * time.Second
 // Start connects the device, subscribes it if it has a filter, and leaves it
 // running until Stop. It waits until that is done.
 func Start(ctx context.Context, o Options) (*Device, error) {
+	if o.Version == 0 {
+		o.Version = packet.V311
+	}
 	d := &Device{Options: o, ready: make(chan struct{}), pending: map[uint16]bool{}, done: make(chan struct{})}
 	d.flights = make([]flight, o.Window+1)
 	for id := o.Window; id >= 1; id-- {
@@ -159,7 +204,11 @@ func (d *Device) run() {
 
 // connection is the life of one connection.
 func (d *Device) connection() error {
-	conn, err := net.DialTimeout("tcp", d.where(), 2*time.Second)
+	dial := d.Dial
+	if dial == nil {
+		dial = func(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, 2*time.Second) }
+	}
+	conn, err := dial(d.where())
 	if err != nil {
 		return err
 	}
@@ -169,10 +218,37 @@ func (d *Device) connection() error {
 		return err
 	}
 	in := bufio.NewReaderSize(conn, d.buffer())
+	if d.KeepAlive > 0 {
+		ended := make(chan struct{})
+		defer close(ended)
+		go d.ping(ended)
+	}
 	for {
+		if d.KeepAlive > 0 {
+			_ = conn.SetReadDeadline(time.Now().Add(d.KeepAlive * 3 / 2))
+		}
 		if err := d.read(in); err != nil {
 			return err
 		}
+	}
+}
+
+// ping asks whether the broker lives, until the connection has ended.
+func (d *Device) ping(ended <-chan struct{}) {
+	tick := time.NewTicker(d.KeepAlive / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-tick.C:
+		}
+		d.mu.Lock()
+		if d.out != nil && d.answered {
+			d.send(packet.AppendPingreq(d.buf[:0]))
+			_ = d.out.Flush() // the reader sees what went wrong
+		}
+		d.mu.Unlock()
 	}
 }
 
@@ -195,7 +271,14 @@ func (d *Device) open(conn net.Conn) error {
 		return net.ErrClosed
 	}
 	d.conn, d.out = conn, bufio.NewWriterSize(conn, d.buffer())
-	c := &packet.Connect{Version: packet.V311, ClientID: d.ID, CleanStart: d.Clean}
+	c := &packet.Connect{Version: d.Version, ClientID: d.ID, CleanStart: d.Clean, HasUsername: d.Username != "", Username: d.Username,
+		HasPassword: d.Username != "", Password: []byte(d.Password), KeepAlive: uint16((d.KeepAlive + time.Second - 1) / time.Second)}
+	if d.Version == packet.V5 {
+		c.ReceiveMaximum, c.RequestProblemInfo = 65535, true
+		if !d.Clean {
+			c.SessionExpiry = packet.SessionNeverExpires
+		}
+	}
 	if d.Will != "" {
 		c.Will = &packet.Will{Topic: d.Will, QoS: 1, Payload: appendStamp(nil, WillOf(d.Number), uint64(d.connects), time.Now())}
 	}
@@ -211,6 +294,7 @@ func (d *Device) lost() {
 	case <-d.ready:
 		d.ready = make(chan struct{})
 		d.losses = append(d.losses, Loss{At: time.Now(), Last: d.quietFrom})
+		d.trace(Lost, 0, 0, false)
 	default: // it had not come up
 	}
 	d.conn, d.out = nil, nil
@@ -219,7 +303,7 @@ func (d *Device) lost() {
 // read takes in one packet. What it calls for is sent once there is nothing more
 // to read for now.
 func (d *Device) read(in *bufio.Reader) error {
-	h, n, err := header(in)
+	h, n, err := header(in, d.Version)
 	if err != nil {
 		return err
 	}
@@ -254,13 +338,13 @@ func (d *Device) read(in *bufio.Reader) error {
 	return d.out.Flush()
 }
 
-func header(in *bufio.Reader) (packet.Header, int, error) {
+func header(in *bufio.Reader, v packet.Version) (packet.Header, int, error) {
 	for want := 2; ; want++ {
 		b, err := in.Peek(want)
 		if err != nil {
 			return packet.Header{}, 0, err
 		}
-		if h, n, err := packet.ReadHeader(b, packet.V311); err != nil || n > 0 {
+		if h, n, err := packet.ReadHeader(b, v); err != nil || n > 0 {
 			return h, n, err
 		}
 	}
@@ -268,8 +352,12 @@ func header(in *bufio.Reader) (packet.Header, int, error) {
 
 // heed takes in a packet. Guarded by mu, as all that follows.
 func (d *Device) heed(h packet.Header, body []byte) error {
-	const v = packet.V311
+	v := d.Version
 	switch h.Type {
+	case packet.PINGRESP:
+		return nil
+	case packet.DISCONNECT:
+		return fmt.Errorf("DISCONNECT from the server: %w", io.EOF)
 	case packet.CONNACK:
 		c, err := packet.DecodeConnack(body, v)
 		if err == nil && c.Code.Failed() {
@@ -309,6 +397,7 @@ func (d *Device) heed(h packet.Header, body []byte) error {
 // connected goes on where the last connection ended.
 func (d *Device) connected(present bool) {
 	d.answered = true
+	d.trace(Connected, 0, 0, present)
 	switch d.connects++; {
 	case d.connects == 1:
 		d.found = present
@@ -321,7 +410,7 @@ func (d *Device) connected(present bool) {
 	}
 	d.mend(func(l *Loss) *time.Time { return &l.Back }, time.Now())
 	if d.Filter != "" && !d.subscribed {
-		d.send(packet.AppendSubscribe(d.buf[:0], packet.V311, &packet.Subscribe{PacketID: 65535,
+		d.send(packet.AppendSubscribe(d.buf[:0], d.Version, &packet.Subscribe{PacketID: 65535,
 			Filters: []packet.Subscription{{Filter: d.Filter, QoS: d.QoS}}}))
 	} else {
 		close(d.ready)
@@ -356,6 +445,7 @@ func (d *Device) fill() {
 		d.flights[id] = flight{n: d.next, due: d.dueAt(d.next), on: true}
 		d.next++
 		d.Out.Sent.Add(1)
+		d.trace(Sent, d.Number, d.flights[id].n, false)
 		d.publish(id, false)
 	}
 }
@@ -376,7 +466,7 @@ func (d *Device) fire() {
 		d.Out.Sent.Add(1)
 		d.Out.Acked.Add(1)
 		d.stamp(&f)
-		d.send(packet.AppendPublish(d.buf[:0], packet.V311, &packet.OutPublish{Topic: d.Topic, Payload: d.payload}))
+		d.send(packet.AppendPublish(d.buf[:0], d.Version, &packet.OutPublish{Topic: d.Topic, Payload: d.payload}))
 	}
 }
 
@@ -406,11 +496,11 @@ func WillOf(stream uint32) uint32 { return 1<<31 | stream }
 func (d *Device) publish(id uint16, dup bool) {
 	f := &d.flights[id]
 	if f.received {
-		d.send(packet.AppendAck(d.buf[:0], packet.V311, packet.PUBREL, id, packet.Success))
+		d.send(packet.AppendAck(d.buf[:0], d.Version, packet.PUBREL, id, packet.Success))
 		return
 	}
 	d.stamp(f)
-	d.send(packet.AppendPublish(d.buf[:0], packet.V311, &packet.OutPublish{Topic: d.Topic, QoS: d.QoS, Dup: dup, PacketID: id, Payload: d.payload}))
+	d.send(packet.AppendPublish(d.buf[:0], d.Version, &packet.OutPublish{Topic: d.Topic, QoS: d.QoS, Dup: dup, PacketID: id, Payload: d.payload}))
 }
 
 // stamp makes the payload of a message.
@@ -429,18 +519,22 @@ func (d *Device) message(p *packet.Publish) error {
 	case p.QoS == 2:
 		known := d.pending[p.PacketID]
 		d.pending[p.PacketID] = true
-		d.send(packet.AppendAck(d.buf[:0], packet.V311, packet.PUBREC, p.PacketID, packet.Success))
+		d.send(packet.AppendAck(d.buf[:0], d.Version, packet.PUBREC, p.PacketID, packet.Success))
 		if known {
 			return nil
 		}
 	case p.QoS == 1:
-		d.send(packet.AppendAck(d.buf[:0], packet.V311, packet.PUBACK, p.PacketID, packet.Success))
+		d.send(packet.AppendAck(d.buf[:0], d.Version, packet.PUBACK, p.PacketID, packet.Success))
 	}
 	number, n := binary.BigEndian.Uint32(p.Payload), binary.BigEndian.Uint64(p.Payload[4:])
 	s := d.Streams[number]
+	if s == nil && d.Foreign {
+		return nil
+	}
 	if s == nil {
 		return fmt.Errorf("a message of stream %d on %s is none of this device's", number, p.Topic)
 	}
+	d.trace(Arrived, number, n, false)
 	if !s.take(n) {
 		return nil
 	}
@@ -459,7 +553,7 @@ func (d *Device) message(p *packet.Publish) error {
 func (d *Device) ack(a packet.Ack) {
 	if a.Type == packet.PUBREL {
 		delete(d.pending, a.PacketID)
-		d.send(packet.AppendAck(d.buf[:0], packet.V311, packet.PUBCOMP, a.PacketID, packet.Success))
+		d.send(packet.AppendAck(d.buf[:0], d.Version, packet.PUBCOMP, a.PacketID, packet.Success))
 		return
 	}
 	if int(a.PacketID) >= len(d.flights) || !d.flights[a.PacketID].on {
@@ -481,6 +575,7 @@ func (d *Device) ack(a packet.Ack) {
 func (d *Device) acked(f *flight) {
 	now := time.Now()
 	d.Out.acked.set(f.n)
+	d.trace(Acked, d.Number, f.n, false)
 	d.Out.Acked.Add(1)
 	d.mend(func(l *Loss) *time.Time { return &l.Ack }, now)
 	d.heard(now)
@@ -590,7 +685,7 @@ func (d *Device) Stop() {
 	d.mu.Lock()
 	d.stopped = true
 	if d.conn != nil {
-		d.send(packet.AppendDisconnect(d.buf[:0], packet.Success, ""))
+		d.send(packet.AppendDisconnectPacket(d.buf[:0], d.Version, &packet.Disconnect{}))
 		_ = d.out.Flush()
 		_ = d.conn.Close()
 	}
