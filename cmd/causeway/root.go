@@ -20,7 +20,7 @@ Exit codes: 0 ok, 1 error, 2 wrong usage, 3 refused by a precondition.`,
   causeway serve --config /etc/causeway/causeway.yaml
   causeway config print                           # every value and where it came from
   causeway ca init && causeway ca issue --region eu --node eu-1`,
-		newServe(std), newWitness(std), newCtl(std), newCA(), newConfig(std), newPasswd(std), newVersion())
+		newServe(std), newWitness(std), newRestore(std), newBackup(), newCtl(std), newCA(), newConfig(std), newPasswd(std), newVersion())
 	root.Version = readBuild().String()
 	root.SetVersionTemplate("causeway {{.Version}}\n")
 	cobra.AddTemplateFunc("plainFlags", plainFlags)

@@ -24,6 +24,7 @@ const APIVersion = "v1"
 func Features() []string {
 	return []string{
 		"audit",
+		"backups",
 		"clients",
 		"cluster",
 		"config",
@@ -141,6 +142,8 @@ func changed(answer any) (Change, bool) {
 		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
 	case RebalanceChange:
 		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
+	case BackupJob:
+		return Change{Action: c.Act + " backup", Target: c.Home}, c.State != "planned"
 	case RegionChange:
 		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
 	}

@@ -25,6 +25,7 @@ type Node interface {
 	Region
 	Takeover
 	Evacuations
+	Backups
 }
 
 // Overview tells how the node is.

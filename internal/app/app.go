@@ -72,6 +72,8 @@ type App struct {
 	documents *documents     // of its own
 	where     *where
 
+	backups *backups
+
 	// For homes that other regions may take over; nil while none is.
 	book       *book
 	votes      *agent.Votes
@@ -105,6 +107,7 @@ func New(o Options) (_ *App, err error) {
 	}
 	a.where = &where{a: a}
 	a.evacuating = newEvacuating(a)
+	a.backups = newBackups(a)
 	if takeoverConfigured(o.Config) && !a.replicant() {
 		a.book = &book{a: a}
 	}
@@ -149,6 +152,7 @@ func (a *App) supervise() error {
 		{"readiness", a.ready.Run, a.admin != nil},
 		{"certificates", a.certs.watch, a.certs != nil},
 		{"cluster", a.runCluster, a.cluster != nil},
+		{"backups", a.backups.run, !a.replicant()},
 	}
 	for _, h := range a.homes {
 		services = append(services, h.services()...)

@@ -168,7 +168,7 @@ func (a *App) openCopy(ctx context.Context, dir *store.Dir, ro replica.Options) 
 	if a.replicant() {
 		return replica.Follow(ctx, ro)
 	}
-	folder := "home-" + string(ro.Home)
+	folder := homeFolder(ro.Home)
 	at, err := a.dir.home(folder)
 	if err != nil {
 		return nil, err

@@ -156,7 +156,7 @@ func (s *asideCopies) oldest(id home.ID) (*homeService, replica.RetiredCopy, err
 
 // retired lists the copies of a home that were set aside on this node.
 func (a *App) retired(h *homeService) ([]replica.RetiredCopy, error) {
-	at, err := a.dir.path("home-" + string(h.id))
+	at, err := a.dir.path(homeFolder(h.id))
 	if err != nil {
 		return nil, err
 	}

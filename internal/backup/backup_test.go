@@ -80,7 +80,7 @@ func (k *kept) Next(after []byte, _ int) (chunk, last []byte, err error) {
 }
 
 func (k *kept) about() About {
-	return About{Home: "eu", Level: k.state.Level(), Version: "v1", Region: "eu", Node: "eu-1", Place: "eu", Sessions: 20}
+	return About{Home: "eu", Level: k.state.Level(), Version: "v1", Region: "eu", Node: "eu-1", Place: "eu"}
 }
 
 func write(t *testing.T, k *kept, to Place, key Key) Manifest {

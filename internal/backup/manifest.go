@@ -147,9 +147,12 @@ func decodeManifest(b []byte, name string) (m Manifest, err error) {
 
 func partName(i int) string { return fmt.Sprintf("part-%05d", i+1) }
 
+// nameTime is how the time stands in a backup's name.
+const nameTime = "20060102T150405Z"
+
 // nameOf names a backup: those of a home are in order of time.
 func nameOf(id home.ID, at time.Time, record uint64) string {
-	return fmt.Sprintf("%s-%s-%d", id, at.UTC().Format("20060102T150405Z"), record)
+	return fmt.Sprintf("%s-%s-%d", id, at.UTC().Format(nameTime), record)
 }
 
 // ValidName says whether a backup may be called so: a name is a folder's, and comes from outside.

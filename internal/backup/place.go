@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"causeway/internal/home"
 )
 
 // Place is where backups are kept.
@@ -149,7 +151,7 @@ func partsOnly(path string) bool {
 
 // List reads the manifests of a place, oldest first. What cannot be read is left out and named in the
 // error.
-func List(ctx context.Context, from Place, home string) (list []Manifest, err error) {
+func List(ctx context.Context, from Place, id string) (list []Manifest, err error) {
 	names, err := from.Names(ctx)
 	if err != nil {
 		return nil, err
@@ -162,7 +164,7 @@ func List(ctx context.Context, from Place, home string) (list []Manifest, err er
 			return nil, ctx.Err()
 		case err != nil:
 			errs = append(errs, err)
-		case home == "" || m.Home == home:
+		case id == "" || m.Home == id:
 			list = append(list, m)
 		}
 	}
@@ -170,9 +172,25 @@ func List(ctx context.Context, from Place, home string) (list []Manifest, err er
 	return list, errors.Join(errs...)
 }
 
+// Newest is when the last backup of a home was begun, by its name; zero if there is none.
+func Newest(ctx context.Context, in Place, id home.ID) (at time.Time, err error) {
+	names, err := in.Names(ctx)
+	for _, name := range names {
+		rest, ok := strings.CutPrefix(name, string(id)+"-")
+		when, _, cut := strings.Cut(rest, "-")
+		if !ok || !cut {
+			continue
+		}
+		if t, err := time.Parse(nameTime, when); err == nil && t.After(at) {
+			at = t
+		}
+	}
+	return at, err
+}
+
 // Prune removes all but the newest backups of a home, and never one whose manifest it cannot read.
-func Prune(ctx context.Context, in Place, home string, keep int) (removed []string, err error) {
-	list, lerr := List(ctx, in, home)
+func Prune(ctx context.Context, in Place, id string, keep int) (removed []string, err error) {
+	list, lerr := List(ctx, in, id)
 	if keep <= 0 {
 		return nil, lerr
 	}

@@ -227,7 +227,7 @@ func Verify(ctx context.Context, from Place, m *Manifest, key Key) (Found, error
 	if err != nil {
 		return f, err
 	}
-	if got := state.Position(); string(state.ID()) != m.Home || got != want || f.Sessions != m.Sessions || state.Level() != m.Level {
+	if got := state.Position(); string(state.ID()) != m.Home || got != want || f.Sessions != m.Sessions || state.Level() > m.Level {
 		return f, fmt.Errorf("%w: %s holds home %q at epoch %s, record %d, with %d sessions; its manifest says home %q at epoch %s, record %d, with %d",
 			ErrDamaged, m.Name, state.ID(), got.Epoch, got.Records, f.Sessions, m.Home, want.Epoch, want.Records, m.Sessions)
 	}

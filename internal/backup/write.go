@@ -28,13 +28,12 @@ type Source interface {
 
 // About is what the manifest says beside what Write finds out.
 type About struct {
-	Home     home.ID
-	Level    uint32
-	Version  string
-	Region   string
-	Node     string
-	Place    string
-	Sessions int
+	Home    home.ID
+	Level   uint32 // the home's, or a later one
+	Version string
+	Region  string
+	Node    string
+	Place   string
 }
 
 // Options of Write.
@@ -60,7 +59,7 @@ func Write(ctx context.Context, src Source, about About, to Place, o Options) (m
 	}
 	began := time.Now()
 	m = Manifest{Format: FormatVersion, Home: string(about.Home), Level: about.Level, Time: began.UTC().Truncate(time.Second), Version: about.Version,
-		Region: about.Region, Node: about.Node, Place: about.Place, Sessions: about.Sessions}
+		Region: about.Region, Node: about.Node, Place: about.Place}
 	m.at(src.Position())
 	m.Name = nameOf(about.Home, began, m.Record)
 	if !ValidName(m.Name) {
@@ -175,6 +174,9 @@ func (w *writer) part(ctx context.Context, out *summed) (more bool, err error) {
 func (w *writer) count(chunk []byte) error {
 	if err := eachPair(chunk, func(key, value []byte) {
 		w.m.Keys++
+		if home.IsSession(key) {
+			w.m.Sessions++
+		}
 		w.m.Bytes += int64(len(key) + len(value))
 	}); err != nil {
 		return err

@@ -57,6 +57,8 @@ type Config struct {
 	Regions []Region `mapstructure:"regions"`
 	// Takeover says what happens when the host of a home is gone.
 	Takeover Takeover `mapstructure:"takeover"`
+	// Backup keeps copies of homes outside of the region.
+	Backup Backup `mapstructure:"backup"`
 	// Handover says what happens to devices that roam between regions.
 	Handover Handover `mapstructure:"handover"`
 	// Admin is the HTTP API that `causeway ctl` speaks to.

@@ -33,9 +33,10 @@ func base() *Config {
 			TopicAliasMax:    32,
 			ReceiveMaximum:   1024,
 		},
-		Disk: Disk{Reserve: "10%", SpoolMax: "40%"},
-		Link: LinkAccept{Listen: "127.0.0.1:7444"},
-		Log:  Log{Level: LogInfo, Format: LogText},
+		Disk:   Disk{Reserve: "10%", SpoolMax: "40%"},
+		Backup: Backup{Keep: 14},
+		Link:   LinkAccept{Listen: "127.0.0.1:7444"},
+		Log:    Log{Level: LogInfo, Format: LogText},
 		Takeover: Takeover{Mode: TakeoverManual, DownAfter: 10 * time.Second, Isolation: IsolationServe, StandbyAway: StandbyDegrade,
 			WillGrace: 30 * time.Second, Admission: 5000, Hooks: Hooks{Timeout: 30 * time.Second}},
 		Handover: Handover{MinDwell: 10 * time.Minute, Unreachable: UnreachableRefuse},
@@ -84,6 +85,7 @@ func fillDefaults(cfg *Config, sources *Sources) {
 	cfg.fillACL()
 	cfg.fillRegions(unset)
 	cfg.Takeover.fill(unset)
+	cfg.fillBackup(unset)
 	if cfg.Leaf {
 		cfg.fillLeaf(unset)
 	}

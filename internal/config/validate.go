@@ -32,6 +32,7 @@ func (c *Config) Validate() error {
 	v.regions(c)
 	v.takeover(c)
 	v.handover(c.Handover)
+	v.backup(c)
 	v.endpoints(c)
 	return joinProblems(v.problems)
 }

@@ -61,6 +61,9 @@ func LeanValue(key, value []byte) ([]byte, error) {
 	return m.encode(nil), nil
 }
 
+// IsSession says whether a key of the store is a session's.
+func IsSession(key []byte) bool { return len(key) > 0 && key[0] == tableSession }
+
 type loader struct {
 	s      *State
 	bodies map[Seq]*message

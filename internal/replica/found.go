@@ -91,6 +91,12 @@ func (f *Founding) clear() error {
 	return store.WriteFileAtomic(f.FS, f.Dir, restoringFile, nil)
 }
 
+// FoundingCutShort says that a home's folder was to be filled from a backup, and was not.
+func FoundingCutShort(fs store.FS, dir string) bool {
+	cut, err := cutShort(fs, dir)
+	return err == nil && cut
+}
+
 // cutShort says that a folder was to be filled from a backup, and was not.
 func cutShort(fs store.FS, dir string) (bool, error) {
 	begun, err := store.Exists(fs, fs.PathJoin(dir, restoringFile))

@@ -1,0 +1,22 @@
+package admin
+
+import "context"
+
+var aBackup = Backup{Name: "eu-20260301T120000Z-900", Home: "eu", Epoch: 3, Host: "eu", Record: 900, At: noon, Node: "eu-2", Version: "v1", Level: 2, Sessions: 12, Bytes: 9000, Stored: 900, Encrypted: true, Place: "/b"}
+
+func (f *fake) Backups(context.Context, string) ([]Backup, error) { return []Backup{aBackup}, f.down }
+
+func (f *fake) BackupJobs() []BackupJob {
+	return []BackupJob{{ID: 1, Act: BackupCreate, Home: "eu", Place: "/b", Node: "eu-2", By: "schedule", State: "done", Began: noon, Ended: &noon, Backup: &aBackup},
+		{ID: 2, Act: BackupVerify, Home: "eu", State: "running", Began: noon}}
+}
+
+func (f *fake) BeginBackup(_ context.Context, o BackupOrder, dryRun bool) (BackupJob, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refuse != nil {
+		return BackupJob{}, f.refuse
+	}
+	f.do("backup %s %s place=%s home=%s namespace=%s dry=%v", o.Act, o.Name, o.Place, o.Home, o.Namespace, dryRun)
+	return BackupJob{ID: 3, Act: o.Act, Home: "eu", Name: o.Name, Place: "/b", Namespace: o.Namespace, Node: "eu-1", By: o.By, State: "planned", Began: noon, Effects: []string{"an effect"}}, f.down
+}
