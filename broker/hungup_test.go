@@ -6,7 +6,14 @@ import (
 	"time"
 )
 
-func TestHungUp_SeesTheEndBehindNothing(t *testing.T) {
+func TestHungUp_SeesTheEnd(t *testing.T) {
+	for name, unread := range map[string]string{"behind nothing": "", "behind what was not read": "PUBLISH"} {
+		t.Run(name, func(t *testing.T) { seesTheEnd(t, unread) })
+	}
+}
+
+func seesTheEnd(t *testing.T, unread string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -31,6 +38,12 @@ func TestHungUp_SeesTheEndBehindNothing(t *testing.T) {
 	var b [1]byte
 	if _, err := sock.Read(b[:]); err != nil || hungUp(sock) {
 		t.Errorf("a connection that was read from counts as hung up, %v", err)
+	}
+	if _, err := device.Write([]byte(unread)); err != nil {
+		t.Fatal(err)
+	}
+	if hungUp(sock) {
+		t.Error("a connection with something to read counts as hung up")
 	}
 	device.Close()
 	for deadline := time.Now().Add(10 * time.Second); !hungUp(sock); time.Sleep(time.Millisecond) {
