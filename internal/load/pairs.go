@@ -121,12 +121,12 @@ func (f *Fleet) connect(ctx context.Context, i int, hooks []func(int, *Options, 
 	if f.Body != nil {
 		pub.Body = f.Body(i)
 	}
-	if f.QoS == 0 {
-		sub.OnMessage = f.arrival(i)
-	}
 	pub.Number, pub.Out, pub.Window, pub.Payload = uint32(i), f.Streams[i], f.Window, f.Payload
 	for _, h := range hooks {
 		h(i, &pub, &sub)
+	}
+	if pub.QoS == 0 && sub.OnMessage == nil {
+		sub.OnMessage = f.arrival(i)
 	}
 	if f.Subscribers[i], err = Start(ctx, sub); err != nil {
 		return err

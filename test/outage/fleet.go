@@ -45,7 +45,7 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 	var err error
 	f.Fleet, err = p.Start(ctx, func(i int, pub, sub *load.Options) {
 		for _, d := range []*load.Options{pub, sub} {
-			d.QoS, d.Reconnect, d.Others, d.Redial = qos(i), true, o.Addrs[1:], o.redial()
+			d.QoS, d.Reconnect, d.Redial = qos(i), true, o.redial()
 		}
 		pub.Will = fmt.Sprintf("%s-wills/%d", o.Name, i)
 	})
@@ -53,6 +53,7 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 		f.wills.Stop()
 		return nil, err
 	}
+	f.Point(o.Addrs...) // not before: a session that is new is made wherever the device comes
 	f.Go()
 	return f, nil
 }
@@ -63,7 +64,7 @@ func (o *Options) redial() time.Duration { return cmp.Or(o.Redial, 100*time.Mill
 func qos(pair int) byte { return byte(1 + pair%2) }
 
 func (f *Fleet) watchWills(ctx context.Context, o *Options) (err error) {
-	w := load.Options{Addr: o.Addrs[0], Others: o.Addrs[1:], ID: o.Name + "-wills", Filter: o.Name + "-wills/#", QoS: 1,
+	w := load.Options{Addr: o.Addrs[0], ID: o.Name + "-wills", Filter: o.Name + "-wills/#", QoS: 1,
 		Reconnect: true, Redial: o.redial(), Streams: map[uint32]*load.Stream{}}
 	for i := range o.Pairs {
 		w.Streams[load.WillOf(uint32(i))] = &load.Stream{}
