@@ -206,13 +206,23 @@ func (c regionCopy) Hand(ctx context.Context, to string) (uint64, error) {
 // its way to disks by then is there.
 const drainLook = 20 * time.Millisecond
 
-// Drain implements agent.Copy. The leader takes no entry while it drains, so those of
-// all nodes wait, and with them their devices.
+// settleTime is for how long nothing is sent to devices before a home is handed over, so that what was sent is
+// acknowledged, and does not come again at QoS 1: as long as nodes take to hear of it, and a device that is not far.
+const settleTime = 250 * time.Millisecond
+
+// Drain implements agent.Copy. First nothing more is sent to devices, and what they acknowledge still goes into the log.
+// Then the leader takes no entry while it drains, so those of all nodes wait, and with them their devices.
 func (c regionCopy) Drain(ctx context.Context, on bool) error {
-	c.h.draining.Store(on)
+	c.h.hushed.Store(on)
 	if !on {
+		c.h.draining.Store(false)
 		return nil
 	}
+	if !wait(ctx, settleTime) {
+		c.h.hushed.Store(false)
+		return ctx.Err()
+	}
+	c.h.draining.Store(true)
 	r, err := c.leader()
 	for err == nil {
 		var at, now home.CopyPosition
@@ -228,6 +238,7 @@ func (c regionCopy) Drain(ctx context.Context, on bool) error {
 		}
 	}
 	c.h.draining.Store(false)
+	c.h.hushed.Store(false)
 	return err
 }
 

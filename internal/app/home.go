@@ -42,7 +42,8 @@ type homeService struct {
 	shut   atomic.Int64 // when it was closed last, Unix nanoseconds; 0: never
 
 	lone     atomic.Bool                // the region began to host without the former host, and the shipping has not seen it
-	draining atomic.Bool                // the leader takes no entry; of this run of the node
+	hushed   atomic.Bool                // no node sends to devices, by the leader's word; of this run of the node
+	draining atomic.Bool                // the leader takes no entry; the same
 	astray   atomic.Pointer[home.Epoch] // of the host that said last that our copy went another way
 	shipping shipping
 
@@ -147,7 +148,7 @@ func (h *homeService) replicaOptions(run home.Incarnation) replica.Options {
 		h.a.cluster.Refresh()
 	}
 	if takeoverConfigured(cfg) {
-		ro.Lease = h.leased
+		ro.Lease, ro.Hush = h.leased, h.hushed.Load
 		ro.Region, ro.RaiseIncarnation, ro.Known = cfg.Region, h.a.raise, h.a.knownRun
 	}
 	ro.MaxOpBytes = maxOpBytes(int(cfg.Limits.Packet))
@@ -218,6 +219,7 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 	var keeping sync.WaitGroup
 	keeping.Go(func() { h.watchOffice(running, r) })
 	keeping.Go(func() { h.watchHosting(running, r) })
+	keeping.Go(func() { h.watchHeir(running, r) })
 	if h.links != nil {
 		keeping.Go(func() { h.rankPeers(running, r) })
 	}

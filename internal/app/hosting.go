@@ -39,6 +39,16 @@ func (h *homeService) watchHosting(ctx context.Context, r *replica.Replica) {
 	}
 }
 
+// watchHeir has the agent look at the copy at once when the home is handed over to this region, and again when it is not
+// the heir any more: devices wait meanwhile.
+func (h *homeService) watchHeir(ctx context.Context, r *replica.Replica) {
+	for heir := true; r.WaitHeir(ctx, heir) == nil; heir = !heir {
+		if h.a.deciding != nil {
+			h.a.deciding.Changed(h.id)
+		}
+	}
+}
+
 // promotionLeast and promotionMost bound for how long CONNECTs are paced after a
 // promotion; between them it is twice what the home's sessions take.
 const (

@@ -208,6 +208,7 @@ const (
 	answerNot      = 0 // this node cannot say: it does not lead, or is not sure that it does
 	answerIs       = 1
 	answerDiverged = 2 // and the asking node's copy differs from the others
+	answerHush     = 5 // nobody shall speak for sessions now
 	answerShipped  = 3 // to no question: how many records the standby has applied; number 1: nobody waits for it any more
 	// answerElsewhere comes behind another answer to the same question: another region is known to host the home.
 	// A node that does not know it does without.
@@ -246,7 +247,10 @@ func (r *core) answerAsks(st *cluster.Stream) error {
 		}
 		d := digest{index: binary.BigEndian.Uint64(q[8:]), sum: binary.BigEndian.Uint64(q[16:])}
 		what, commit := byte(answerNot), uint64(0)
-		if c, _, ok := r.sure(time.Now()); ok {
+		if r.hushed() && r.inOffice() {
+			r.silence.heard(home.NodeID(st.Peer.Node), time.Now())
+			what = answerHush
+		} else if c, _, ok := r.sure(time.Now()); ok {
 			r.silence.heard(home.NodeID(st.Peer.Node), time.Now())
 			what, commit = answerIs, c
 			if r.digests.compare(home.NodeID(st.Peer.Node), d, st.Peer.Role == cluster.Core) {
@@ -324,6 +328,8 @@ func (r *Replica) freshenOnce(ctx context.Context, a *asker) {
 	leader, ok := r.Leader()
 	switch {
 	case !ok:
+	case leader == r.opts.Node && r.hushed():
+		r.fresh.lose()
 	case leader == r.opts.Node:
 		if commit, held, ok := r.role.sure(time.Now()); ok {
 			r.fresh.hear(heard{at: held, commit: commit}, r.role.reached)
@@ -396,6 +402,8 @@ func (r *Replica) readAnswers(st *cluster.Stream) {
 			r.water.raise()
 		case answerElsewhere:
 			r.hearOther(asked.Add(freshFor))
+		case answerHush:
+			r.fresh.lose()
 		case answerShipped:
 			r.shipped.set(binary.BigEndian.Uint64(b[9:]), binary.BigEndian.Uint64(b[:]) == 1)
 		}

@@ -64,6 +64,9 @@ func (r *Replica) knows(node home.NodeID) (i home.Incarnation) {
 // leased says that the home may be served now, if it is hosted here.
 func (r *Replica) leased() bool { return r.opts.Lease == nil || r.opts.Lease() }
 
+// hushed says, of the node that leads, that nobody shall speak for sessions now.
+func (r *Replica) hushed() bool { return r.opts.Hush != nil && r.hosting.Load() && r.opts.Hush() }
+
 // protocol is the name of a stream protocol for this home: a region has several.
 func (r *Replica) protocol(name string) string {
 	if r.founds() && !r.opts.Beside {
@@ -78,6 +81,8 @@ func (r *Replica) protocol(name string) string {
 // An epoch that begins ends the tenure of the one before also if that was this region's: the home has forgotten how far
 // the proposals of its nodes were.
 func (r *Replica) turn(begun bool) {
+	to, handed := r.state.Handed()
+	r.heir.Store(handed && to == r.opts.Region)
 	hosts, hosted := r.hosts(), r.hosting.Load()
 	if hosts == hosted && !(hosts && begun) {
 		return
@@ -167,6 +172,12 @@ func (r *Replica) Hosting() bool { return r.hosting.Load() }
 // WaitHosting waits until Hosting says so. Errors: ctx's, ErrStopped.
 func (r *Replica) WaitHosting(ctx context.Context, hosting bool) error {
 	return r.await(ctx, func() bool { return r.hosting.Load() == hosting })
+}
+
+// WaitHeir waits until the log says that the home was handed over to this region, and is not hosted yet; or that this
+// is not so. Errors: ctx's, ErrStopped.
+func (r *Replica) WaitHeir(ctx context.Context, heir bool) error {
+	return r.await(ctx, func() bool { return r.heir.Load() == heir })
 }
 
 // Promote makes this region the home's host, from this record of the log on: the leader of a

@@ -51,6 +51,13 @@ func TestHand_ThereAndBack(t *testing.T) {
 				}
 			}
 			to.await("equal copies", 5*time.Second, func() bool { return sameCopies(from, to) })
+			for _, d := range to.nodes {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+				if err := d.replica().WaitHeir(ctx, true); err != nil {
+					t.Errorf("%s does not know that its region is the heir: %v", d.name, err)
+				}
+				cancel()
+			}
 			if err := to.leading().Promote(t.Context(), &home.Promote{Epoch: epoch(uint64(n+2), host), Planned: true}); err != nil {
 				t.Fatal(err)
 			}
@@ -151,6 +158,34 @@ func TestLease_LapseStopsEveryNode(t *testing.T) {
 		if n := done.Load(); n < 2 {
 			t.Errorf("%d of the proposals that waited were done", n)
 		}
+	})
+}
+
+// While the leader hushes no node speaks for its sessions, each hears that at its next question, and what is proposed is done.
+func TestHush_SilencesEveryNodeAndTakesEntries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hush atomic.Bool
+		rg := newRegion(t, 3)
+		rg.opts = func(o *Options) { o.Region, o.Hush = "eu", hush.Load }
+		rg.start()
+		rg.await("three ready nodes", 20*time.Second, rg.allReady())
+		hush.Store(true)
+		time.Sleep(askEvery + beat + time.Millisecond)
+		for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+			for _, d := range rg.nodes {
+				if d.replica().Fresh() {
+					t.Fatalf("%s speaks for its sessions although the leader hushes", d.name)
+				}
+			}
+			if o, err := rg.others(rg.leader())[0].propose(&home.Tick{}); err != nil || o.Code != home.CodeOK {
+				t.Fatalf("an entry while it is hushed: %+v, %v", o, err)
+			}
+		}
+		if n := rg.leading().Stats().NodeDowns; n > 0 {
+			t.Errorf("%d nodes were declared dead since nobody may speak", n)
+		}
+		hush.Store(false)
+		rg.await("three ready nodes again", time.Second, rg.allReady())
 	})
 }
 

@@ -28,6 +28,9 @@ type Options struct {
 	// says no, no node of the region becomes fresh, and entries wait: the region serves for at
 	// most 300 ms longer. Asked often, by many goroutines: it must be cheap.
 	Lease func() bool
+	// Hush, if set, says of the node that leads that no node shall speak for its sessions, while the log takes entries
+	// as ever: what was sent to devices is acknowledged, and nothing more is sent. The others hear within 150 ms.
+	Hush func() bool
 	// Known, if set, is the newest run of a node that its region knows: of a home that another
 	// region hosts the state does not say. The region's own home's State().Incarnation.
 	Known func(home.NodeID) home.Incarnation

@@ -54,6 +54,7 @@ type Replica struct {
 
 	run        atomic.Pointer[home.Owner] // of this node, in the home
 	hosting    atomic.Bool                // this region hosts the home
+	heir       atomic.Bool                // the home was handed over to this region
 	tenure     atomic.Uint64              // how often that changed
 	registered atomic.Bool                // and this run of the node is known to it
 

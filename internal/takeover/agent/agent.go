@@ -149,6 +149,13 @@ func (a *Agent) Standing(id home.ID) takeover.Standing {
 	return k.standing()
 }
 
+// Changed has the agent look at a copy now: its log says something new of who hosts the home.
+func (a *Agent) Changed(id home.ID) {
+	if k := a.keepers[id]; k != nil {
+		k.poke()
+	}
+}
+
 // Heard notes that a region said that it serves the home at an epoch, in a tunnel's
 // hello for example. A hosted home of a lower epoch is fenced at once.
 func (a *Agent) Heard(id home.ID, inForce home.Epoch) {
