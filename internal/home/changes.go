@@ -191,6 +191,9 @@ var sharedKey = []byte{tableMeta, 's'}
 
 var failoverKey = []byte{tableMeta, 'f'}
 
+// takenInKey is where it is kept how far copies were taken in that were named.
+var takenInKey = []byte{tableMeta, 't'}
+
 // firedKey is where it is kept that a will was published.
 func firedKey(k attachKey) []byte {
 	b := append([]byte{tableMeta, 'w'}, k.session.Namespace+"\x00"+k.session.ClientID+"\x00"...)

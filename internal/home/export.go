@@ -41,6 +41,9 @@ type Exporter struct {
 	messages []Seq
 	found    map[Seq]*found
 	tombs    []*MessageExport
+	copy     string // it is named, as this region's
+	has      []Had
+	epochs   []Had // of the lineage, oldest first
 }
 
 // found is a message of the difference and who waits for it.
@@ -83,6 +86,46 @@ func (s *State) Export(f Fork, body func(Seq) (Message, error)) *Exporter {
 	}
 	slices.Sort(e.messages)
 	return e
+}
+
+// As names the copy as a region's, so that several that went on from one fork can be told apart,
+// and what they had in common is taken in once. The home has to be at feature level 3.
+func (e *Exporter) As(region string) *Exporter {
+	s := e.s
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e.copy = region
+	for i, span := range s.lineage {
+		to := s.seq
+		if i+1 < len(s.lineage) {
+			to = s.lineage[i+1].First - 1
+		}
+		e.epochs = append(e.epochs, Had{Epoch: span.Epoch, To: to})
+	}
+	for _, h := range e.epochs {
+		if h.Epoch.Compare(e.fork.Epoch) >= 0 {
+			e.has = append(e.has, h)
+		}
+	}
+	for _, k := range s.copies(true) {
+		if x := s.reconciled[k]; x.Done {
+			for _, h := range x.has {
+				h.Taken = true
+				e.has = append(e.has, h)
+			}
+		}
+	}
+	e.has = e.has[max(0, len(e.has)-maxHad):]
+	return e
+}
+
+// epochOf is the epoch in which this home gave a number.
+func (e *Exporter) epochOf(seq Seq) Epoch {
+	i := slices.IndexFunc(e.epochs, func(h Had) bool { return seq <= h.To })
+	if i < 0 {
+		return e.fork.From
+	}
+	return e.epochs[i].Epoch
 }
 
 func spaced(k groupKey) string { return k.name + "/" + k.filter }
@@ -128,6 +171,9 @@ func (e *Exporter) retainedTopic(ns string, r *retained) {
 func (e *Exporter) Next(max int) (*Reconcile, error) {
 	e.part++
 	op := &Reconcile{Fork: e.fork, Part: e.part}
+	if e.copy != "" {
+		op.Copy, op.End, op.Has = e.copy, e.s.Position().Records, e.has
+	}
 	for size := 0; size < max; {
 		n, err := e.step(op)
 		if err != nil {
@@ -250,6 +296,8 @@ func (e *Exporter) message(seq Seq) (MessageExport, error) {
 	o := MessageExport{Message: f.msg.Message, At: f.msg.at, Groups: f.groups}
 	if src := f.msg.source; src != nil {
 		o.Source, o.SourceSeq, o.Class = src.Source, f.msg.sourceSeq, src.class
+	} else if e.copy != "" {
+		o.Source, o.SourceSeq = Source{e.s.id, e.epochOf(seq)}, seq
 	}
 	if w := f.msg.will; w != nil {
 		o.Will, o.WillOf = w.session, w.epoch

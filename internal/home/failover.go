@@ -133,7 +133,7 @@ type failover struct {
 	takeover SetTakeover
 	promised map[ID]Epoch
 
-	reconciled map[Epoch]*Reconciliation
+	reconciled map[copyKey]*Reconciliation
 	fired      map[attachKey]struct{} // wills of before the last unplanned promotion, published since
 	ahead      map[cursorKey][]Seq    // what came with a reconciliation and is above the cursor
 }
@@ -196,6 +196,8 @@ func (r *reader) decodeFailover(kind Kind) Op {
 		return r.setTakeover()
 	case KindReconcile:
 		return r.reconcile()
+	case KindTakeIn:
+		return r.takeIn()
 	case KindWithheld:
 		return &Withheld{r.bytes()}
 	}

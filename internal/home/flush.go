@@ -409,6 +409,9 @@ func (w *writer) failover(s *State) {
 			b = s.appendNotes(b)
 		}
 		w.emit(failoverKey, b)
+		if list := s.copies(true); len(list) > 0 {
+			w.emit(takenInKey, s.appendTakenIn(w.buf[:0], list))
+		}
 	} else if !w.all {
 		w.delete(failoverKey)
 	}

@@ -21,6 +21,10 @@ type inheritance struct {
 	merged uint64
 	life   uint64
 	at     SessionEpoch
+	// And, where that copy was named: the epoch that began where it went another way, and the last
+	// reference that both have since.
+	base uint64
+	to   uint64
 }
 
 func (h *inheritance) merge(f Fork, life uint64, at SessionEpoch) {
@@ -94,6 +98,9 @@ func (h *inheritance) encode(b []byte) []byte {
 	for _, v := range []uint64{h.merged, h.life, uint64(h.at)} {
 		b = binary.AppendUvarint(b, v)
 	}
+	if h.base != 0 { // the last of a session
+		b = binary.AppendUvarint(binary.AppendUvarint(b, h.base), h.to)
+	}
 	return b
 }
 
@@ -103,5 +110,8 @@ func (r *reader) inheritance() *inheritance {
 		h.shared = append(h.shared, sharedUpTo{r.uvarint(), r.uvarint()})
 	}
 	h.merged, h.life, h.at = r.uvarint(), r.uvarint(), SessionEpoch(r.uvarint())
+	if len(r.b) > 0 {
+		h.base, h.to = r.uvarint(), r.uvarint()
+	}
 	return h
 }

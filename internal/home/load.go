@@ -84,6 +84,8 @@ func (l *loader) load(key, value []byte) error {
 			l.shared(&r)
 		case slices.Equal(key, failoverKey):
 			l.failover(&r)
+		case slices.Equal(key, takenInKey):
+			l.takenIn(&r)
 		case len(key) > 1 && key[1] == 'w':
 			l.fired(key, &r)
 		case len(key) > 1 && key[1] == 'd':

@@ -6,18 +6,20 @@ import "slices"
 type merging struct {
 	*State
 	op   *Reconcile
+	key  copyKey
 	base *Span // the epoch that began at the fork; nil: not of this lineage, so nothing can be told of what both copies have
 	sum  *Reconciliation
 }
 
 func (s *State) reconcile(op *Reconcile) Outcome {
-	sum := s.reconciled[op.Fork.From]
+	key := op.key()
+	sum := s.reconciled[key]
 	if sum == nil {
 		sum = &Reconciliation{}
 		if s.reconciled == nil {
-			s.reconciled = map[Epoch]*Reconciliation{}
+			s.reconciled = map[copyKey]*Reconciliation{}
 		}
-		s.reconciled[op.Fork.From] = sum
+		s.reconciled[key] = sum
 	}
 	switch {
 	case op.Part <= sum.Part:
@@ -25,8 +27,16 @@ func (s *State) reconcile(op *Reconcile) Outcome {
 	case op.Part > sum.Part+1 || sum.Done || op.Fork.From.Compare(s.currentEpoch()) >= 0:
 		return Outcome{Code: CodeGap, Seq: Seq(sum.Part)}
 	}
-	m := merging{s, op, s.spanAt(op.Fork), sum}
+	m := merging{s, op, key, s.spanAt(op.Fork), sum}
 	before := sum.Delivered
+	if op.Copy != "" {
+		sum.named, sum.end, sum.has = true, op.End, slices.Clone(op.Has)
+	}
+	if m.hadWhole() { // another copy went the same way, and further
+		sum.Known += uint64(len(op.Messages))
+		op = &Reconcile{Fork: op.Fork, Part: op.Part, Done: op.Done}
+		m.op = op
+	}
 	for i := range op.Sessions {
 		m.session(&op.Sessions[i])
 	}
@@ -59,6 +69,12 @@ func (m *merging) session(e *SessionExport) {
 	x := m.sessions[e.Session]
 	young := e.Life > uint64(m.op.Fork.Sessions)
 	switch {
+	case m.again(x) && x.inherited.merged == m.op.Fork.From.Number && x.inherited.life == e.Life:
+		m.takeOver(x, e)
+	case m.again(x):
+		if x.id == e.Life {
+			m.removeAcked(x, e, 0)
+		}
 	case x == nil && young && !e.Transient:
 		m.begin(e)
 	case x == nil || x.id != e.Life || young || x.transient || m.base == nil:
@@ -70,8 +86,60 @@ func (m *merging) session(e *SessionExport) {
 	}
 }
 
+// again says that another copy was taken in since the fork, that the session was taken over from
+// that one, and that nobody has attached it since.
+func (m *merging) again(x *session) bool {
+	if x == nil || x.inherited == nil || m.base == nil || m.op.Copy == "" {
+		return false
+	}
+	h := x.inherited
+	return h.base == m.base.Epoch.Number && h.at == x.epoch && !x.transient
+}
+
+// had says that another copy that was taken in had a message of this home.
+func (m *merging) had(e Epoch, seq Seq) bool {
+	for k, r := range m.reconciled {
+		if k == m.key {
+			continue
+		}
+		for _, h := range r.has {
+			if h.Epoch == e && seq <= h.To && (r.Done || !h.Taken && seq < r.at) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hadWhole says that a copy of the same epoch was taken in that has all that this one has.
+func (m *merging) hadWhole() bool {
+	if m.op.Copy == "" {
+		return false
+	}
+	for k, r := range m.reconciled {
+		if k != m.key && k.from == m.key.from && r.Done && len(r.has) > 0 && r.end >= m.op.End {
+			return true
+		}
+	}
+	return false
+}
+
+// copyHad says that the copy that is taken in has had a message that came with another one.
+func (m *merging) copyHad(msg *message) bool {
+	return msg.source != nil && msg.source.Home == m.id && slices.ContainsFunc(m.op.Has, func(h Had) bool {
+		return h.Epoch == msg.source.Epoch && msg.sourceSeq <= h.To
+	})
+}
+
 // shared is the last reference of a session that both copies have.
 func (m *merging) shared(x *session) uint64 {
+	if m.again(x) && x.inherited.merged == m.op.Fork.From.Number {
+		return x.inherited.to
+	}
+	return m.sharedAtFork(x)
+}
+
+func (m *merging) sharedAtFork(x *session) uint64 {
 	if x.inherited == nil {
 		return 0
 	}
@@ -88,8 +156,14 @@ func (m *merging) shared(x *session) uint64 {
 // [C2]
 func (m *merging) removeAcked(x *session, e *SessionExport, above uint64) {
 	var gone []uint64
-	x.queue.each(Range{above + 1, m.shared(x)}, func(r *ref) {
-		if r.msg.Seq < m.op.Fork.First && r.group == nil && !inRanges(e.Left, r.num) {
+	upTo, both := m.shared(x), m.sharedAtFork(x)
+	again := m.again(x)
+	if again {
+		upTo = max(upTo, x.inherited.to)
+	}
+	x.queue.each(Range{above + 1, upTo}, func(r *ref) {
+		had := r.num <= both && r.msg.Seq < m.op.Fork.First || again && m.copyHad(r.msg)
+		if had && r.group == nil && !inRanges(e.Left, r.num) {
 			gone = append(gone, r.num)
 		}
 	})
@@ -129,7 +203,7 @@ func (m *merging) takeOver(x *session, e *SessionExport) {
 	m.same(x, e)
 	m.subscriptions(x, e)
 	x.inherited.stale = Range{}
-	x.inherited.merge(m.op.Fork, e.Life, x.epoch)
+	m.merged(x, e)
 	if e.Epoch > x.epoch { // it was attached there again: that will counts
 		m.awaitWill(x, e.Will)
 	}
@@ -202,9 +276,18 @@ func (m *merging) begin(e *SessionExport) {
 	}
 	m.same(x, e)
 	m.subscriptions(x, e)
-	x.inherited.merge(m.op.Fork, e.Life, x.epoch)
+	m.merged(x, e)
 	m.awaitWill(x, e.Will)
 	m.sum.Imported++
+}
+
+// merged notes from which copy a session was taken over.
+func (m *merging) merged(x *session, e *SessionExport) {
+	h := x.inherited
+	h.merge(m.op.Fork, e.Life, x.epoch)
+	if m.op.Copy != "" && m.base != nil {
+		h.base, h.to = m.base.Epoch.Number, max(e.NextRef, m.sharedAtFork(x))
+	}
 }
 
 // renumber moves the references above one up.
@@ -291,6 +374,11 @@ func (m *merging) take(e *MessageExport, pl *placing) {
 	if m.alreadyHere(e) {
 		return
 	}
+	if src.Home == m.id && m.had(src.Epoch, msg.sourceSeq) {
+		m.sum.Known++
+		return
+	}
+	m.sum.at = max(m.sum.at, e.Seq)
 	msg.source = m.source(src)
 	m.number(msg)
 	msg.at = at
@@ -326,7 +414,7 @@ func (m *merging) alreadyHere(e *MessageExport) bool {
 			m.changes.session(x)
 		}
 	}
-	if e.Source.Home == "" {
+	if e.Source.Home == "" || e.Source.Home == m.id && m.op.Copy != "" {
 		return false
 	}
 	key := cursorKey{e.Source, e.Class}

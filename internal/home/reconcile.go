@@ -1,6 +1,7 @@
 package home
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"time"
@@ -30,6 +31,12 @@ type Fork struct {
 //	session that is another one by now       nothing; what it had is counted
 //
 // Outcome.Count is how many references were delivered.
+//
+// Several copies may have gone on from one fork: the lost host's, and another standby's that had
+// more than the one that was promoted; or those of two hosts in a row, after a forced step back to
+// a third copy. Each is taken in by itself, under its region's name. What an earlier one had is
+// known, whether it was delivered or acknowledged there, and a copy that goes on from where another
+// one of the same epoch ended is taken up from there.
 type Reconcile struct {
 	Fork     Fork
 	Part     uint64
@@ -37,7 +44,31 @@ type Reconcile struct {
 	Sessions []SessionExport
 	Groups   []GroupExport
 	Messages []MessageExport
+
+	// With KindTakeIn; KindReconcile says nothing of them.
+
+	Copy string // the region whose copy it is; "": that of Fork.From
+	End  uint64 // records that it has
+	Has  []Had  // what it has had, beyond the fork; empty when it is given up
 }
+
+// Had says that a copy has had all messages of an epoch up to a number.
+type Had struct {
+	Epoch Epoch
+	To    Seq
+	Taken bool // from another copy, and not by its own log
+}
+
+// copyKey names a copy that is taken in.
+type copyKey struct {
+	from   Epoch
+	region string
+}
+
+func (op *Reconcile) key() copyKey { return copyKey{op.Fork.From, cmp.Or(op.Copy, op.Fork.From.Host)} }
+
+// maxHad bounds Reconcile.Has.
+const maxHad = 64
 
 // SessionExport is a session at the end of a fenced copy.
 type SessionExport struct {
@@ -97,7 +128,12 @@ type RefExport struct {
 }
 
 // Kind of the operation.
-func (*Reconcile) Kind() Kind { return KindReconcile }
+func (op *Reconcile) Kind() Kind {
+	if op.Copy == "" {
+		return KindReconcile
+	}
+	return KindTakeIn
+}
 
 func (op *Reconcile) append(b []byte) []byte {
 	b = appendEpoch(appendEpoch(b, op.Fork.Epoch), op.Fork.From)
@@ -116,7 +152,36 @@ func (op *Reconcile) append(b []byte) []byte {
 	for i := range op.Messages {
 		b = op.Messages[i].append(b)
 	}
+	if op.Copy == "" {
+		return b
+	}
+	return appendHad(binary.AppendUvarint(appendString(b, op.Copy), op.End), op.Has)
+}
+
+func appendHad(b []byte, list []Had) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, h := range list {
+		b = append(binary.AppendUvarint(appendEpoch(b, h.Epoch), uint64(h.To)), flag(h.Taken, 1))
+	}
 	return b
+}
+
+func (r *reader) had() (list []Had) {
+	for range r.count(4) {
+		list = append(list, Had{r.epoch(), Seq(r.uvarint()), r.byte()&1 != 0})
+	}
+	if len(list) > maxHad {
+		r.fail("%d epochs of a copy, more than %d", len(list), maxHad)
+	}
+	return list
+}
+
+func (r *reader) takeIn() Op {
+	op := r.reconcile().(*Reconcile)
+	if op.Copy, op.End, op.Has = r.string(), r.uvarint(), r.had(); op.Copy == "" {
+		r.fail("a part of no region's copy")
+	}
+	return op
 }
 
 func (r *reader) reconcile() Op {
@@ -245,7 +310,7 @@ func (x *SessionExport) size() int {
 }
 
 func (op *Reconcile) size() int {
-	n := 64
+	n := 64 + 32*len(op.Has)
 	for i := range op.Sessions {
 		n += op.Sessions[i].size()
 	}
@@ -272,52 +337,97 @@ type Reconciliation struct {
 	Imported  uint64 // sessions that began there
 	Other     uint64 // references of sessions that are others by now: not delivered
 	Refused   uint64 // by residency or a full queue
+
+	// Of one that was named, with KindTakeIn.
+	named bool
+	end   uint64 // records
+	at    Seq    // up to which its messages were taken in, as the copy numbers them
+	has   []Had
 }
 
 func (x *Reconciliation) fields() []*uint64 {
 	return []*uint64{&x.Part, &x.Delivered, &x.Known, &x.Expired, &x.Reported, &x.Wills, &x.Removed, &x.Imported, &x.Other, &x.Refused}
 }
 
-// Reconciled says how far a fenced epoch was taken in.
-func (s *State) Reconciled(from Epoch) Reconciliation {
+// Reconciled says how far a region's copy of a fenced epoch was taken in.
+func (s *State) Reconciled(from Epoch, region string) Reconciliation {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if r := s.reconciled[from]; r != nil {
+	if r := s.reconciled[copyKey{from, region}]; r != nil {
 		return *r
 	}
 	return Reconciliation{}
 }
 
-func (s *State) appendReconciled(b []byte) []byte {
-	list := make([]Epoch, 0, len(s.reconciled))
-	for e := range s.reconciled {
-		list = append(list, e)
-	}
-	slices.SortFunc(list, Epoch.Compare)
-	b = binary.AppendUvarint(b, uint64(len(list)))
-	for _, e := range list {
-		x := s.reconciled[e]
-		b = append(appendEpoch(b, e), flag(x.Done, 1))
-		for _, v := range x.fields() {
-			b = binary.AppendUvarint(b, *v)
+// copies lists the copies that were taken in, in order: those that were named, or the others.
+func (s *State) copies(named bool) []copyKey {
+	list := make([]copyKey, 0, len(s.reconciled))
+	for k, x := range s.reconciled {
+		if x.named == named {
+			list = append(list, k)
 		}
+	}
+	slices.SortFunc(list, func(a, b copyKey) int { return cmp.Or(a.from.Compare(b.from), cmp.Compare(a.region, b.region)) })
+	return list
+}
+
+func (x *Reconciliation) append(b []byte) []byte {
+	b = append(b, flag(x.Done, 1))
+	for _, v := range x.fields() {
+		b = binary.AppendUvarint(b, *v)
 	}
 	return b
 }
 
+func (r *reader) reconciliation() *Reconciliation {
+	x := &Reconciliation{Done: r.byte() != 0}
+	for _, v := range x.fields() {
+		*v = r.uvarint()
+	}
+	return x
+}
+
+func (s *State) appendReconciled(b []byte) []byte {
+	list := s.copies(false)
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, k := range list {
+		b = s.reconciled[k].append(appendEpoch(b, k.from))
+	}
+	return b
+}
+
+// appendTakenIn writes those that were named.
+func (s *State) appendTakenIn(b []byte, list []copyKey) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, k := range list {
+		x := s.reconciled[k]
+		b = x.append(appendString(appendEpoch(b, k.from), k.region))
+		b = appendHad(binary.AppendUvarint(binary.AppendUvarint(b, x.end), uint64(x.at)), x.has)
+	}
+	return b
+}
+
+func (l *loader) takenIn(r *reader) {
+	for range r.count(16) {
+		k := copyKey{r.epoch(), r.string()}
+		x := r.reconciliation()
+		x.named, x.end, x.at, x.has = true, r.uvarint(), Seq(r.uvarint()), r.had()
+		l.reconciliation(k, x)
+	}
+}
+
 func (l *loader) reconciled(r *reader) {
 	for range r.count(12) {
-		x := &Reconciliation{}
 		e := r.epoch()
-		x.Done = r.byte() != 0
-		for _, v := range x.fields() {
-			*v = r.uvarint()
-		}
-		if l.s.reconciled == nil {
-			l.s.reconciled = map[Epoch]*Reconciliation{}
-		}
-		l.s.reconciled[e] = x
+		l.reconciliation(copyKey{e, e.Host}, r.reconciliation())
 	}
+}
+
+func (l *loader) reconciliation(k copyKey, x *Reconciliation) {
+	if l.s.reconciled == nil {
+		l.s.reconciled = map[copyKey]*Reconciliation{}
+	}
+	l.s.reconciled[k] = x
 }
 
 // replay says whether a message may be delivered late.

@@ -51,7 +51,7 @@ func (in *rig) reconcile(r *rig, size int) Reconciliation {
 			r.t.Fatalf("part %d: %#x", op.Part, o.Code)
 		}
 	}
-	return in.s.Reconciled(f.From)
+	return in.s.Reconciled(f.From, f.From.Host)
 }
 
 // The host handed the home over and was cut off before the last records were shipped. The

@@ -48,7 +48,7 @@ func (s *site) records() uint64 { n, _ := s.state.Chain(); return n }
 // found begins the home.
 func (s *site) found() {
 	s.do(&home.Genesis{Home: copiesHome, Epoch: home.Epoch{Number: 1, Host: s.name}})
-	s.do(&home.Raise{Level: 2})
+	s.do(&home.Raise{Level: 3})
 	s.do(&home.SetTakeover{Standbys: []string{"us", "ap"}, Voters: []string{"eu", "us", "ap"}})
 }
 
@@ -288,7 +288,7 @@ func (to *site) reconcileWith(host *site) {
 		to.copyOf(host)
 		return
 	}
-	at := host.state.Reconciled(f.From)
+	at := host.state.Reconciled(f.From, to.name)
 	if at.Done {
 		to.w.say("%s took in %s: %d delivered, %d removed, %d of other sessions", host.name, to.name, at.Delivered, at.Removed, at.Other)
 		to.copyOf(host)
@@ -296,7 +296,7 @@ func (to *site) reconcileWith(host *site) {
 	}
 	e := to.state.Export(f, func(seq home.Seq) (home.Message, error) {
 		return home.DecodeBody(seq, to.store[string(home.BodyKey(seq))])
-	})
+	}).As(to.name)
 	for {
 		op, err := e.Next(2000)
 		if err != nil {
