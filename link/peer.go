@@ -61,6 +61,7 @@ type peer struct {
 	lastWidth  lastWidth     // owned by the tunnel that is served
 	probing    group.Backoff // between probes of a better network; owned by run
 	round      int           // of dials; likewise
+	empty      time.Time     // since when a region says that it has no fenced copy; zero: it does not; likewise
 
 	canaries canaries
 	testing  sync.Mutex // held by a test
@@ -174,8 +175,8 @@ func (p *peer) dialFailed(ctx context.Context, err error, wait *group.Backoff) {
 		return
 	}
 	p.counts.dialFailures.Add(1)
-	if p.key.purpose == wire.PurposeDrain && isRefused(err, wire.GoodbyeRole, wire.GoodbyeUnknownPeer) {
-		p.m.exhausted(p.key)
+	if p.key.purpose == wire.PurposeDrain {
+		p.nothingThere(isRefused(err, wire.GoodbyeRole, wire.GoodbyeUnknownPeer))
 	}
 	timer := time.NewTimer(wait.Wait())
 	defer timer.Stop()
@@ -183,6 +184,22 @@ func (p *peer) dialFailed(ctx context.Context, err error, wait *group.Backoff) {
 	case <-timer.C:
 	case <-p.changed: // another address, or the peer dialled
 	case <-ctx.Done():
+	}
+}
+
+// setAsideWithin is for how long a region that has come back may say that it has no fenced copy
+// until it is believed: it sets its copy aside once it has heard of the higher epoch.
+const setAsideWithin = 30 * time.Second
+
+// nothingThere notes whether a region said that it has no fenced copy with anything for us.
+func (p *peer) nothingThere(said bool) {
+	switch now := time.Now(); {
+	case !said:
+		p.empty = time.Time{}
+	case p.empty.IsZero():
+		p.empty = now
+	case now.Sub(p.empty) >= setAsideWithin:
+		p.m.exhausted(p.key)
 	}
 }
 

@@ -109,7 +109,7 @@ func New(o Options) (_ *App, err error) {
 	a.evacuating = newEvacuating(a)
 	a.backups = newBackups(a)
 	if takeoverConfigured(o.Config) && !a.replicant() {
-		a.book = &book{a: a}
+		a.book = &book{a: a, turn: newTurn()}
 	}
 	a.newReadiness()
 	a.tree = supervise.New(supervise.Options{Logger: a.log, StopTimeout: 30 * time.Second})

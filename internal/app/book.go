@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"causeway/internal/home"
@@ -22,7 +21,7 @@ import (
 type book struct {
 	a    *App
 	live atomic.Pointer[replica.Replica]
-	mu   sync.Mutex // one change at a time: it is written over what was read
+	turn turn // one change at a time: it is written over what was read
 }
 
 // bookID is no region's name, so that no home is called so.
@@ -124,9 +123,48 @@ func (b *book) Keep(ctx context.Context, id home.ID, k agent.Kept) error {
 	if err != nil {
 		return err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	if err := b.turn.take(ctx); err != nil {
+		return err
+	}
+	defer b.turn.leave()
 	return b.commit(ctx, &home.Publish{Session: home.SessionKey{Namespace: bookSpace}, Topic: string(id), Payload: payload, QoS: 1, Retain: true})
+}
+
+// drainedSpace is the namespace of what was noted of copies that were set aside.
+const drainedSpace = "drained"
+
+func drainedTopic(id home.ID, e home.Epoch) string { return string(id) + "/" + e.String() }
+
+// noteDrained tells all nodes of the region that others have what its copy of a home, which
+// was set aside, was to send them: one node has the links.
+func (b *book) noteDrained(ctx context.Context, id home.ID, e home.Epoch) error {
+	if b == nil || b.a.cluster == nil || b.drained(id, e) {
+		return nil
+	}
+	if err := b.turn.take(ctx); err != nil {
+		return err
+	}
+	defer b.turn.leave()
+	return b.commit(ctx, &home.Publish{Session: home.SessionKey{Namespace: drainedSpace}, Topic: drainedTopic(id, e), Payload: []byte{1}, QoS: 1, Retain: true})
+}
+
+// drained says whether that was noted.
+func (b *book) drained(id home.ID, e home.Epoch) bool {
+	if b == nil {
+		return false
+	}
+	r := b.live.Load()
+	if r == nil {
+		return false
+	}
+	topic := drainedTopic(id, e)
+	list := r.State().RetainedAfter(drainedSpace, topic[:len(topic)-1], 2)
+	for i := range list {
+		if list[i].Topic == topic {
+			return true
+		}
+	}
+	return false
 }
 
 // Sure implements agent.Book: an entry of this node's was committed, so at that moment

@@ -47,7 +47,7 @@ func withBook(t *testing.T, fs store.FS, f func(context.Context, *book)) {
 	t.Helper()
 	a := &App{cfg: &config.Config{Region: "us", Node: "us-1", DataDir: "/data", Role: config.RoleCore}, log: slog.New(slog.DiscardHandler), opts: Options{FS: fs}}
 	a.dir = &dataDir{a: a}
-	b := &book{a: a}
+	b := &book{a: a, turn: newTurn()}
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
 	go func() { ran <- b.run(ctx) }()

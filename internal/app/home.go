@@ -46,6 +46,7 @@ type homeService struct {
 	draining atomic.Bool                // the leader takes no entry; the same
 	astray   atomic.Pointer[home.Epoch] // of the host that said last that our copy went another way
 	shipping shipping
+	formers  formers
 
 	documents *documents
 	progress  atomic.Pointer[replica.Progress] // of this run
@@ -57,7 +58,7 @@ type homeService struct {
 }
 
 func newHomeService(a *App, id home.ID) *homeService {
-	h := &homeService{a: a, id: id, shipping: shipping{said: make(chan struct{}, 1)}}
+	h := &homeService{a: a, id: id, shipping: shipping{said: make(chan struct{}, 1)}, formers: formers{turn: newTurn()}}
 	h.documents = &documents{h: h}
 	h.progress.Store(&replica.Progress{})
 	return h

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,7 +36,8 @@ const (
 // lineageAnswer is what a host says of a home.
 type lineageAnswer struct {
 	Lineage    []home.Span
-	Reconciled home.Reconciliation // of the epoch that was asked about
+	Reconciled home.Reconciliation // of the region's copy of the epoch that was asked about
+	Level      uint32              // feature level of the home
 }
 
 type lineageRequest struct {
@@ -55,7 +57,13 @@ type partRequest struct {
 // assembly puts the pieces of parts together at the host.
 type assembly struct {
 	mu    sync.Mutex
-	parts map[home.ID][]byte // one at a time a home
+	parts map[partOf][]byte // one at a time
+}
+
+// partOf is whose part is put together.
+type partOf struct {
+	home   home.ID
+	region string
 }
 
 // hostOf is the home, if this node leads it and its region hosts it, for a region that
@@ -78,7 +86,7 @@ func (a *App) answerLineage(region string, request []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(lineageAnswer{Lineage: r.State().Lineage(), Reconciled: r.State().Reconciled(q.From)})
+	return json.Marshal(lineageAnswer{Lineage: r.State().Lineage(), Reconciled: r.State().Reconciled(q.From, region), Level: r.State().Level()})
 }
 
 // answerPart takes a piece of a part, and with the last one enters the part.
@@ -91,7 +99,7 @@ func (a *App) answerPart(ctx context.Context, region string, request []byte) ([]
 	if err != nil {
 		return nil, err
 	}
-	whole, err := a.assembly.add(&q, maxOpBytes(int(a.cfg.Limits.Packet)))
+	whole, err := a.assembly.add(region, &q, maxOpBytes(int(a.cfg.Limits.Packet)))
 	if err != nil || !q.Last {
 		return nil, err
 	}
@@ -100,7 +108,7 @@ func (a *App) answerPart(ctx context.Context, region string, request []byte) ([]
 		return nil, fmt.Errorf("a part of home %s is malformed: %w", q.Home, errors.Join(err))
 	}
 	op, ok := record.Entries[0].Ops[0].(*home.Reconcile)
-	if !ok || op.Fork.From != q.From || op.Fork.From.Host != region {
+	if !ok || op.Fork.From != q.From || cmp.Or(op.Copy, q.From.Host) != region {
 		return nil, fmt.Errorf("what came for home %s is no part of an epoch of region %s", q.Home, region)
 	}
 	o, err := outcomeOf(ctx, r, op)
@@ -110,23 +118,24 @@ func (a *App) answerPart(ctx context.Context, region string, request []byte) ([]
 	return nil, err
 }
 
-func (a *assembly) add(q *partRequest, most int) ([]byte, error) {
+func (a *assembly) add(region string, q *partRequest, most int) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.parts == nil {
-		a.parts = map[home.ID][]byte{}
+		a.parts = map[partOf][]byte{}
 	}
-	have := a.parts[q.Home]
+	of := partOf{q.Home, region}
+	have := a.parts[of]
 	if q.At == 0 {
 		have = nil
 	}
 	if q.At != len(have) || len(have)+len(q.Data) > most {
-		delete(a.parts, q.Home)
+		delete(a.parts, of)
 		return nil, fmt.Errorf("a piece of a part at %d does not follow, or the part is above %d bytes", q.At, most)
 	}
 	have = append(have, q.Data...)
-	if a.parts[q.Home] = have; q.Last {
-		delete(a.parts, q.Home)
+	if a.parts[of] = have; q.Last {
+		delete(a.parts, of)
 	}
 	return have, nil
 }
@@ -151,7 +160,7 @@ func (s *asideCopies) oldest(id home.ID) (*homeService, replica.RetiredCopy, err
 			return h, list[0], nil
 		}
 	}
-	return nil, replica.RetiredCopy{}, fmt.Errorf("%w: no copy of home %s was set aside on this node", admin.ErrNotFound, id)
+	return nil, replica.RetiredCopy{}, fmt.Errorf("%w: no copy of home %s was set aside on this node; another node of the region may have one: hand it the lead (causeway ctl cluster transfer NODE) and do this again", admin.ErrNotFound, id)
 }
 
 // retired lists the copies of a home that were set aside on this node.
@@ -163,30 +172,47 @@ func (a *App) retired(h *homeService) ([]replica.RetiredCopy, error) {
 	return replica.Retired(a.opts.FS, at)
 }
 
-// open opens a copy and finds where it and the home in force went apart.
-func (s *asideCopies) open(ctx context.Context, id home.ID) (*replica.Replica, home.Fork, home.Reconciliation, error) {
+// opened is a copy that was set aside, and where it and the home in force went apart. Nobody
+// closes it until it is released.
+type opened struct {
+	h       *homeService
+	c       replica.RetiredCopy
+	r       *replica.Replica
+	fork    home.Fork
+	known   home.Reconciliation
+	level   uint32 // of the home in force
+	release func()
+}
+
+// open opens a home's oldest copy.
+func (s *asideCopies) open(ctx context.Context, id home.ID) (*opened, error) {
 	if d := s.a.deciding; !d.AtWork() {
 		if at := d.at(); at != "" && at != s.a.cfg.Node {
-			return nil, home.Fork{}, home.Reconciliation{}, &admin.Elsewhere{Node: at}
+			return nil, &admin.Elsewhere{Node: at}
 		}
 	}
 	h, c, err := s.oldest(id)
 	if err != nil {
-		return nil, home.Fork{}, home.Reconciliation{}, err
+		return nil, err
 	}
 	said, err := s.lineage(ctx, h, c)
 	if err != nil {
-		return nil, home.Fork{}, home.Reconciliation{}, fmt.Errorf("%w: ask the host of home %s where the copies went apart: %w", admin.ErrUnavailable, id, err)
+		return nil, fmt.Errorf("%w: ask the host of home %s where the copies went apart: %w", admin.ErrUnavailable, id, err)
 	}
-	r, err := replica.OpenRetired(replica.Options{Home: id, Node: home.NodeID(s.a.cfg.Node), FS: s.a.opts.FS, Logger: s.a.log}, c)
+	if err := h.formers.turn.take(ctx); err != nil {
+		return nil, err
+	}
+	f, err := h.former(c)
 	if err != nil {
-		return nil, home.Fork{}, home.Reconciliation{}, err
+		h.formers.turn.leave()
+		return nil, err
 	}
-	fork, diverged := r.State().ForkFrom(said.Lineage)
-	if !diverged {
-		fork.Void = true
+	o := &opened{h: h, c: c, r: f.r, known: said.Reconciled, level: said.Level, release: h.formers.turn.leave}
+	diverged := false
+	if o.fork, diverged = f.r.State().ForkFrom(said.Lineage); !diverged {
+		o.fork.Void = true
 	}
-	return r, fork, said.Reconciled, nil
+	return o, nil
 }
 
 // lineage asks the host of a home.
@@ -208,16 +234,20 @@ func (s *asideCopies) call(ctx context.Context, h *homeService, c replica.Retire
 	if e := h.State().Epoch(); e.Compare(c.By) > 0 {
 		host = e.Host
 	}
+	if host == s.a.cfg.Region { // the home came back here
+		return s.a.answer(ctx, host, kind, q)
+	}
 	return caller{s.a}.Call(ctx, host, kind, q)
 }
 
 // Divergence implements aside.
 func (s *asideCopies) Divergence(ctx context.Context, id string) (admin.Divergence, error) {
-	r, fork, known, err := s.open(ctx, home.ID(id))
+	o, err := s.open(ctx, home.ID(id))
 	if err != nil {
 		return admin.Divergence{}, err
 	}
-	defer func() { _ = r.Close() }()
+	defer o.release()
+	r, fork, known := o.r, o.fork, o.known
 	at := r.State().Position()
 	d := admin.Divergence{Home: id, State: "pending", Epoch: at.Epoch.Number, Host: at.Epoch.Host}
 	switch {
@@ -262,15 +292,12 @@ func (s *asideCopies) Reconcile(ctx context.Context, o admin.ReconcileOrder, dry
 		return nil, admin.Refuse("busy", "a reconciliation is under way", "wait for its end: causeway ctl reconcile show "+o.Home)
 	}
 	defer s.busy.Unlock()
-	r, fork, known, err := s.open(ctx, home.ID(o.Home))
+	open, err := s.open(ctx, home.ID(o.Home))
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = r.Close() }()
-	h, c, err := s.oldest(home.ID(o.Home))
-	if err != nil {
-		return nil, err
-	}
+	defer open.release()
+	h, c, r, fork, known := open.h, open.c, open.r, open.fork, open.known
 	x := home.Divergence{}
 	if !fork.Void {
 		x = r.State().Divergence(fork)
@@ -283,21 +310,33 @@ func (s *asideCopies) Reconcile(ctx context.Context, o admin.ReconcileOrder, dry
 		return effects, nil
 	}
 	if fork.Void {
+		h.shutFormer(c.Dir)
 		return []string{"the copy has nothing more than the host; it is removed"}, s.a.removeRetired(c)
 	}
-	if err := s.send(ctx, h, c, r, fork, known.Part, o); err != nil {
+	if err := s.send(ctx, open, o); err != nil {
 		return nil, err
 	}
 	return append(effects, "the copy that was set aside is removed once the one that follows says that it is all there"), nil
 }
 
 // send exports and sends all parts; the host skips those it has, which go up to known.
-func (s *asideCopies) send(ctx context.Context, h *homeService, c replica.RetiredCopy, r *replica.Replica, fork home.Fork, known uint64, o admin.ReconcileOrder) error {
-	if o.Discard {
-		return s.sendPart(ctx, h, c, &home.Reconcile{Fork: fork, Part: known + 1, Done: true})
+func (s *asideCopies) send(ctx context.Context, x *opened, o admin.ReconcileOrder) error {
+	h, c, r := x.h, x.c, x.r
+	name := s.a.cfg.Region
+	if x.level < home.LevelOf(home.KindTakeIn) {
+		if name = ""; c.Position.Epoch.Host != s.a.cfg.Region {
+			return admin.Refuse("feature_level", fmt.Sprintf("home %s is at feature level %d, and a copy of an epoch of another region is taken in from level %d on", h.id, x.level, home.LevelOf(home.KindTakeIn)),
+				"raise it where the home is served: causeway ctl upgrade finalize")
+		}
 	}
-	end := r.State().Now()
-	for e := r.State().Export(fork, r.Body); ; {
+	if o.Discard {
+		return s.sendPart(ctx, h, c, &home.Reconcile{Fork: x.fork, Part: x.known.Part + 1, Done: true, Copy: name})
+	}
+	end, e := r.State().Now(), r.State().Export(x.fork, r.Body)
+	if name != "" {
+		e.As(name)
+	}
+	for {
 		op, err := e.Next(partBytes)
 		if err != nil {
 			return err
@@ -334,29 +373,17 @@ func (s *asideCopies) sendPart(ctx context.Context, h *homeService, c replica.Re
 // whether its copy is to be set aside.
 const retiredEvery = 5 * time.Second
 
-// watchRetired sets the copy aside that went another way than its host's, and removes those
-// whose difference the home in force has taken in.
+// watchRetired sets the copy aside that went another way than its host's, and tends those that
+// were.
 func (h *homeService) watchRetired(ctx context.Context) error {
+	defer h.shutFormers()
 	for wait(ctx, retiredEvery) {
 		r := h.opened.Load()
 		if r == nil || superseded(r, h.a.cfg.Region) {
 			continue
 		}
 		h.setAside(ctx, r)
-		list, err := h.a.retired(h)
-		if err != nil {
-			continue
-		}
-		for _, c := range list {
-			if !r.State().Reconciled(c.Position.Epoch).Done {
-				continue
-			}
-			if err := h.a.removeRetired(c); err != nil {
-				h.a.log.Warn("remove a copy that was reconciled", "home", string(h.id), "epoch", c.Position.Epoch.String(), "error", err)
-				continue
-			}
-			h.a.log.Info("the copy that was set aside is reconciled and removed", "home", string(h.id), "epoch", c.Position.Epoch.String())
-		}
+		h.tend(ctx, r)
 	}
 	return nil
 }

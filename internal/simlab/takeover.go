@@ -185,6 +185,15 @@ func (r *Region) approve(id string) (err error) {
 		if err = a.Reconcile(ctx, admin.ReconcileOrder{Home: id, By: "lab"}); err == nil {
 			return nil
 		}
+		if errors.Is(err, admin.ErrNotFound) { // as the answer says: hand the lead to a node that has one
+			for _, o := range r.nodes {
+				if other := o.App(); other != nil && other != a {
+					if k, _ := other.SetAside(home.ID(id)); k > 0 {
+						return errors.Join(err, r.Change("transfer", o))
+					}
+				}
+			}
+		}
 		if e := (*admin.Elsewhere)(nil); !errors.As(err, &e) {
 			return err
 		}
