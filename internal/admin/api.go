@@ -28,6 +28,7 @@ func Features() []string {
 		"clients",
 		"cluster",
 		"config",
+		"drills",
 		"evacuations",
 		"link_control",
 		"link_test",

@@ -24,6 +24,7 @@ type Node interface {
 	Configuration
 	Region
 	Takeover
+	Drills
 	Evacuations
 	Backups
 }

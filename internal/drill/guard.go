@@ -21,7 +21,9 @@ type Live struct {
 	Sent      uint64  `json:"sent"`
 	Acked     uint64  `json:"acked"`
 	Received  uint64  `json:"received"`
+	Connects  uint64  `json:"connects"`
 	Waiting   uint64  `json:"waiting"` // acknowledged and not arrived
+	Late      uint64  `json:"late"`    // of these, for more than a few seconds
 	Missing   uint64  `json:"missing"` // of these, for long, while both ends are connected
 	Silence   float64 `json:"silence"` // seconds since the quietest device had a sign of life
 	Settled   bool    `json:"settled"` // nothing is under way
@@ -35,7 +37,9 @@ func (l Live) Plus(o Live) Live {
 	l.Sent += o.Sent
 	l.Acked += o.Acked
 	l.Received += o.Received
+	l.Connects += o.Connects
 	l.Waiting += o.Waiting
+	l.Late += o.Late
 	l.Missing += o.Missing
 	l.Served += o.Served
 	l.Silence = max(l.Silence, o.Silence)

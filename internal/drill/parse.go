@@ -253,6 +253,22 @@ func (r *reader) goals(to *map[string]float64) func(*yaml.Node, string) {
 	}
 }
 
+// params takes texts by any name.
+func (r *reader) params(to *map[string]string) func(*yaml.Node, string) {
+	return func(n *yaml.Node, key string) {
+		*to = map[string]string{}
+		if n.Kind != yaml.MappingNode {
+			r.wrong(n, key, "wants names and values")
+			return
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			var v string
+			r.text(&v)(n.Content[i+1], key+"."+n.Content[i].Value)
+			(*to)[n.Content[i].Value] = v
+		}
+	}
+}
+
 type fields = map[string]func(*yaml.Node, string)
 
 func (r *reader) plan(n *yaml.Node, p *Plan) {
@@ -397,7 +413,7 @@ func (r *reader) step(n *yaml.Node, key string) Item {
 		"region": r.text(&x.Region), "node": r.text(&x.Node), "peer": r.text(&x.Peer), "to": r.text(&x.To),
 		"within": r.duration(&x.Within), "hold": r.duration(&x.Hold), "method": r.word(&x.Method, "agent", "pause"),
 		"failover": r.word(&x.Failover, "auto", "operator"), "failback": r.flag(&x.Failback), "replay": r.word(&x.Replay, "rules", "deliver", "report", "discard"),
-		"delay": r.duration(&x.Delay), "jitter": r.duration(&x.Jitter), "loss": r.part(&x.Loss), "rate": r.text(&x.Rate), "goals": r.goals(&x.Goals),
+		"delay": r.duration(&x.Delay), "jitter": r.duration(&x.Jitter), "loss": r.part(&x.Loss), "rate": r.text(&x.Rate), "params": r.params(&x.Params), "goals": r.goals(&x.Goals),
 	})
 	if n.Kind == yaml.MappingNode && kinds != 1 {
 		r.wrong(n, key, "is to be one of scenario, wait, check and approve")

@@ -129,4 +129,5 @@ type Item struct {
 	Loss                   float64
 	Rate                   string
 	Goals                  map[string]float64
+	Params                 map[string]string // for the agent, or of an evacuation: conn_evict_rate and so on
 }

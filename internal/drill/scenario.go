@@ -376,7 +376,7 @@ func (c *compiler) failback(x *Item) {
 func (c *compiler) lost(x *Item, do, undo string) {
 	key := "region " + x.Region
 	mine := x.Region == c.home()
-	act := Action{Do: do, Region: x.Region}
+	act := Action{Do: do, Region: x.Region, Params: x.Params}
 	if mine {
 		c.act(act, true, key, c.bringHome(), Action{Do: undo, Region: x.Region})
 	} else {
@@ -427,7 +427,7 @@ func (c *compiler) isolateRegion(x *Item) {
 
 func (c *compiler) killNode(x *Item) {
 	key := "node " + x.Node
-	c.act(Action{Do: DoKillNode, Region: x.Region, Node: x.Node}, true, key, Action{Do: DoStartNode, Region: x.Region, Node: x.Node})
+	c.act(Action{Do: DoKillNode, Region: x.Region, Node: x.Node, Params: x.Params}, true, key, Action{Do: DoStartNode, Region: x.Region, Node: x.Node})
 	c.await(Condition{Until: UntilBack}, or(x.Within, time.Minute))
 	c.hold(x.Hold)
 	c.settle(Action{Do: DoStartNode, Region: x.Region, Node: x.Node}, key)
@@ -436,7 +436,7 @@ func (c *compiler) killNode(x *Item) {
 
 func (c *compiler) evacuateNode(x *Item) {
 	key := "node " + x.Node
-	c.act(Action{Do: DoEvacuate, Region: x.Region, Node: x.Node}, true, key, Action{Do: DoReturn, Region: x.Region, Node: x.Node})
+	c.act(Action{Do: DoEvacuate, Region: x.Region, Node: x.Node, Params: x.Params}, true, key, Action{Do: DoReturn, Region: x.Region, Node: x.Node})
 	c.await(Condition{Until: UntilEvacuated, Region: x.Region, Node: x.Node}, or(x.Within, 10*time.Minute))
 	c.await(Condition{Until: UntilBack}, time.Minute)
 	c.hold(x.Hold)
@@ -449,7 +449,7 @@ func (c *compiler) cutLink(x *Item) {
 	if x.Method == "pause" {
 		cut, heal = DoPauseLink, DoResumeLink
 	}
-	c.link(x, Action{Do: cut, Region: x.Region, Peer: x.Peer}, heal, true)
+	c.link(x, Action{Do: cut, Region: x.Region, Peer: x.Peer, Params: x.Params}, heal, true)
 }
 
 func (c *compiler) degradeLink(x *Item) {
@@ -472,7 +472,7 @@ func (c *compiler) link(x *Item, a Action, heal string, down bool) {
 
 func (c *compiler) expire(x *Item) {
 	key := "certificate " + x.Node
-	a := Action{Do: DoExpire, Region: x.Region, Node: x.Node}
+	a := Action{Do: DoExpire, Region: x.Region, Node: x.Node, Params: x.Params}
 	back := Action{Do: DoRenew, Region: x.Region, Node: x.Node}
 	c.act(a, true, key, back)
 	c.await(Condition{Until: UntilAlarm, Region: x.Region, Check: "certificates"}, or(x.Within, 3*time.Minute))

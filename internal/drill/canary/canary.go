@@ -50,6 +50,7 @@ type Config struct {
 const (
 	liveEvery = 500 * time.Millisecond
 	missingIn = 15 * time.Second
+	lateAfter = 3 * time.Second
 	connectIn = time.Minute
 	window    = 32
 	maxEarly  = 10000
@@ -115,13 +116,14 @@ type pair struct {
 	stream   *load.Stream
 	pub, sub *load.Device // sub is nil where a client of another make subscribes
 
-	mu      sync.Mutex
-	waiting map[uint64]time.Time // acknowledged and not arrived, since
-	early   map[uint64]bool      // arrived before it was acknowledged
-	signs   [2]time.Time         // the last acknowledgement or arrival of each end
-	up      [2]bool
-	served  [2]bool
-	unacked int
+	mu       sync.Mutex
+	waiting  map[uint64]time.Time // acknowledged and not arrived, since
+	early    map[uint64]bool      // arrived before it was acknowledged
+	signs    [2]time.Time         // the last acknowledgement or arrival of each end
+	up       [2]bool
+	served   [2]bool
+	unacked  int
+	connects uint64
 }
 
 func start(ctx context.Context, c Config) (_ *fleet, err error) {
@@ -302,6 +304,7 @@ func (p *pair) saw(end int, s load.Seen) {
 	switch s.What {
 	case load.Connected:
 		p.up[end], p.served[end] = true, false
+		p.connects++
 	case load.Lost:
 		p.up[end], p.served[end] = false, false
 	case load.Sent:
@@ -409,7 +412,11 @@ func (f *fleet) live() drill.Live {
 			}
 		}
 		l.Waiting += uint64(len(p.waiting))
+		l.Connects += p.connects
 		for _, since := range p.waiting {
+			if now.Sub(since) > lateAfter {
+				l.Late++
+			}
 			if both && now.Sub(since) > f.c.MissingIn {
 				l.Missing++
 			}

@@ -1,0 +1,25 @@
+package admin
+
+import "context"
+
+func (f *fake) Drills() ([]Drill, error) {
+	if f.config == nil {
+		return nil, f.down
+	}
+	return []Drill{{ID: "q-1", Name: "quarterly", Home: "eu", By: "alice", Started: noon, Progress: "3 of 9: lose eu", Waits: "lose eu", Phases: []DrillPhase{{Name: "lose-region eu", Values: []DrillValue{{"p95", 4.5}}}},
+		Findings: []DrillFinding{{"left x", "could not be undone"}}, Touches: []DrillTouch{{What: DrillObserve, By: "bob", Role: "viewer", At: noon}}}}, f.down
+}
+
+func (f *fake) PutDrill(_ context.Context, d Drill, by string) (Drill, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.do("put drill %s by %s, %d touches", d.ID, by, len(d.Touches))
+	return d, f.down
+}
+
+func (f *fake) TouchDrill(_ context.Context, id string, t DrillTouch) (Drill, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.do("%s drill %s step %q by %s (%s): %s", t.What, id, t.Step, t.By, t.Role, t.Why)
+	return Drill{ID: id, Touches: []DrillTouch{t}}, f.down
+}
