@@ -191,6 +191,7 @@ func (a *attachment) decided(out home.Outcome, err error) {
 		c.epoch, c.resumed, c.more = out.Epoch, out.Resumed, true
 		before, ended := c.house.sessions.attached(c)
 		if before != nil {
+			c.tookOver = true
 			c.s.stats.Takeovers[TakeoverHere].Add(1)
 			before.sessionEnded(home.EndTakenOver)
 		}

@@ -24,6 +24,8 @@ type Client struct {
 	InFlight    int           // messages sent and not acknowledged
 	InMemory    int           // messages that wait in memory
 	MemoryBytes int
+	BytesIn     int64 // of MQTT packets
+	BytesOut    int64
 }
 
 // Clients calls f for every connection that has a session, in no order, until f returns false.
@@ -62,6 +64,6 @@ func (c *conn) info() Client {
 		Home: c.house.id, Session: c.key, Epoch: c.epoch, Listener: c.l.Name, Username: c.who.Username, Remote: c.who.Remote, Version: c.v,
 		ConnectedAt: c.connectedAt, CleanStart: c.cleanStart, Expiry: time.Duration(c.expiry) * time.Second,
 		KeepAlive: c.keepAlive / 3 * 2, Unanswered: c.ops, InFlight: len(c.win) + len(c.local),
-		InMemory: c.mem0.len() + c.memN.len(), MemoryBytes: c.memBytes,
+		InMemory: c.mem0.len() + c.memN.len(), MemoryBytes: c.memBytes, BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 	}
 }

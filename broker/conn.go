@@ -51,6 +51,8 @@ type conn struct {
 	outAliases []string // topic by alias-1
 	writeArmed instant  // deadline set on the socket
 
+	bytesIn, bytesOut atomic.Int64
+
 	leaving atomic.Bool // a stop: its publishes are not taken any more, nor is its queue sent from
 
 	mu sync.Mutex
@@ -64,6 +66,7 @@ type conn struct {
 	ended    bool // the home says that the session is not ours any more: no Detach
 	reason   EndReason
 	detach   home.Detach // filled in by DISCONNECT
+	tookOver bool        // it has the session from another connection of this node
 	before   *conn       // had the session on this node, and may be writing still
 }
 
@@ -205,6 +208,7 @@ func (c *conn) finish() {
 	lost := c.dropAll()
 	op, ended, reason := c.detach, c.ended, c.reason
 	c.mu.Unlock()
+	c.s.opt.Watcher.Ended(c.info(), reason)
 	c.s.stats.drop(DropConnectionLost, lost)
 	c.s.stats.Disconnects[reason].Add(1)
 	c.l.stats.Connected[c.v].Add(-1)

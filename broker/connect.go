@@ -23,6 +23,8 @@ type connecting struct {
 	from     string // the device's address
 	in       input
 	deadline time.Time
+	read     int64           // bytes
+	hello    *packet.Connect // once it was understood
 }
 
 // refusal ends a connection before it has a session: with a CONNACK if code says so, and a closed socket.
@@ -50,6 +52,7 @@ func (s *Server) establish(l *listener, nc, sock net.Conn) {
 	defer sock.Close()
 	giveBack(k.in.buf)
 	l.stats.Connects[err.result].Add(1)
+	k.told(err)
 	if err.result != ConnectGone {
 		s.quiet.warn("connection refused", "listener", l.Name, "remote", k.from, "result", err.result.String(),
 			"reason", err.reason)
@@ -76,6 +79,9 @@ func (k *connecting) connect() (c *conn, refused *refusal) {
 	if refused := k.readProxy(); refused != nil {
 		return nil, refused
 	}
+	if reason := k.s.opt.Gate.Address(k.from); reason != "" {
+		return nil, &refusal{result: ConnectBanned, reason: reason}
+	}
 	if t, ok := k.nc.(*tls.Conn); ok {
 		if err := t.Handshake(); err != nil {
 			return nil, k.gone("TLS", err)
@@ -85,6 +91,7 @@ func (k *connecting) connect() (c *conn, refused *refusal) {
 	if refused != nil {
 		return nil, refused
 	}
+	k.hello = p
 	c = k.newConn(p)
 	assigned, refused := k.admit(c, p)
 	if refused != nil {
@@ -103,6 +110,7 @@ func (k *connecting) connect() (c *conn, refused *refusal) {
 		return nil, refused
 	}
 	c.welcome(p, out, assigned)
+	k.s.opt.Watcher.Connected(c.info(), out.SessionPresent, c.tookOver || len(out.Formers) > 0)
 	return c, nil
 }
 
@@ -135,6 +143,7 @@ func (k *connecting) readConnect() (*packet.Connect, *refusal) {
 		m, err := k.nc.Read(in.buf.b[have:cap(in.buf.b)])
 		in.buf.b = in.buf.b[:have+m]
 		k.s.stats.BytesIn.Add(int64(m))
+		k.read += int64(m)
 		if err != nil && m == 0 {
 			return nil, k.gone("read CONNECT", err)
 		}
@@ -176,6 +185,7 @@ func (k *connecting) newConn(p *packet.Connect) *conn {
 		noExpiry: p.SessionExpiry == 0, aliasMax: min(p.TopicAliasMaximum, uint16(s.opt.TopicAliasMax)),
 	}
 	k.in = input{}
+	c.bytesIn.Store(k.read)
 	if t, ok := k.nc.(*net.TCPConn); ok {
 		c.raw, _ = t.SyscallConn()
 	}
@@ -220,6 +230,9 @@ func (k *connecting) admit(c *conn, p *packet.Connect) (assigned string, refused
 	}
 	if p.Will != nil && !c.mayPublish(p.Will.Topic) {
 		return refuse(ConnectNotAuthorized, packet.NotAuthorized, "the will's topic is not authorized")
+	}
+	if r := k.banned(c, p.Version); r != nil {
+		return "", r
 	}
 	return assigned, nil
 }

@@ -211,6 +211,7 @@ func (w *writer) flush() error {
 	w.c.armWrite()
 	n, err := w.c.nc.Write(w.b.b)
 	w.c.s.stats.BytesOut.Add(int64(n))
+	w.c.bytesOut.Add(int64(n))
 	giveBack(w.b)
 	w.b = nil
 	return err
@@ -225,6 +226,7 @@ func (w *writer) flushWith(payload []byte) error {
 	v := net.Buffers{w.b.b, payload}
 	n, err := v.WriteTo(w.c.nc)
 	w.c.s.stats.BytesOut.Add(n)
+	w.c.bytesOut.Add(n)
 	w.b.b = w.b.b[:0]
 	return err
 }

@@ -30,6 +30,8 @@ type Options struct {
 	Homes         []HomeOptions // the homes that sessions may live in
 	Where         Homes         // nil: all live in the first of Homes
 	Authenticator Authenticator // nil: everybody may do everything
+	Gate          Gate          // nil: everybody is let in
+	Watcher       Watcher       // nil: nobody hears
 	Logger        *slog.Logger  // nil: slog.Default()
 	Listeners     []Listener
 
@@ -138,6 +140,12 @@ func (o *Options) withDefaults() {
 	}
 	if o.Authenticator == nil {
 		o.Authenticator = allowAll{}
+	}
+	if o.Gate == nil {
+		o.Gate = open{}
+	}
+	if o.Watcher == nil {
+		o.Watcher = deaf{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

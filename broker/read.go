@@ -32,6 +32,7 @@ func (c *conn) readPackets() error {
 			c.touch()
 		}
 		c.s.stats.BytesIn.Add(int64(n))
+		c.bytesIn.Add(int64(n))
 		if err != nil && !c.stillAlive(err) {
 			return err
 		}

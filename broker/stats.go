@@ -67,13 +67,14 @@ const (
 	ConnectInternal                    // a panic, or a stop
 	ConnectTurnedAway                  // the node is being evacuated; closed at accept
 	ConnectOverQuota                   // the namespace has as many connections as it may
+	ConnectBanned                      // an operator keeps it out, or it flapped
 	ConnectResults       int           = iota
 )
 
 // String is the result as a metric label.
 func (r ConnectResult) String() string {
 	return [...]string{"ok", "over_limit", "timeout", "gone", "malformed", "unsupported", "bad_login", "not_authorized",
-		"quota", "parked_out", "internal", "evacuating", "namespace_quota"}[r]
+		"quota", "parked_out", "internal", "evacuating", "namespace_quota", "banned"}[r]
 }
 
 // Takeover is where a session was taken from, and how that went.
