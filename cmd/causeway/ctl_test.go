@@ -259,8 +259,8 @@ func TestCtl_FeatureMissing(t *testing.T) {
 	c := &ctl{output: &choice{value: "table"}, std: stdio{env: []string{"HOME=" + dir}}, dataDir: filepath.Join(dir, "data")}
 	cmd := &cobra.Command{}
 	cmd.SetContext(t.Context())
-	_, err := c.call(cmd, "GET", "drills", "/v1/status", nil, nil)
-	if err == nil || !strings.Contains(err.Error(), `the node runs v0.1.0, which does not offer "drills"`) {
+	_, err := c.call(cmd, "GET", "telepathy", "/v1/status", nil, nil)
+	if err == nil || !strings.Contains(err.Error(), `the node runs v0.1.0, which does not offer "telepathy"`) {
 		t.Errorf("%v", err)
 	}
 }

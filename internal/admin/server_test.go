@@ -399,8 +399,8 @@ func TestRemote_SaysWhatToDo(t *testing.T) {
 func TestRemote_ChecksTheFeature(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "admin.sock")
 	running(t, fixture(t, newFake(), func(o *Options) { o.Socket = path }))
-	_, err := remote(t, Address{Socket: path}).Call(t.Context(), "GET", "drills", "/v1/drills", nil, nil)
-	if err == nil || !strings.Contains(err.Error(), `the node runs v0.1.0, which does not offer "drills"`) {
+	_, err := remote(t, Address{Socket: path}).Call(t.Context(), "GET", "telepathy", "/v1/status", nil, nil)
+	if err == nil || !strings.Contains(err.Error(), `the node runs v0.1.0, which does not offer "telepathy"`) {
 		t.Errorf("%v", err)
 	}
 }
