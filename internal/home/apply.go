@@ -176,6 +176,8 @@ func (s *State) applyLate(r *Record, op Op) (Outcome, error) {
 	switch op := op.(type) {
 	case *SetDocument:
 		return s.setDocument(op), nil
+	case *SetQuotas:
+		return s.setQuotas(op), nil
 	}
 	return s.applyFailover(r, op)
 }

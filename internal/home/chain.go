@@ -52,6 +52,7 @@ const (
 	effectReconciled
 	effectMerged
 	effectDocument
+	effectQuotas
 	effectRoamed
 )
 

@@ -302,6 +302,8 @@ func (r *reader) decodeLate(kind Kind) Op {
 	switch kind {
 	case KindSetDocument:
 		return r.setDocument()
+	case KindSetQuotas:
+		return r.setQuotas()
 	}
 	return r.decodeFailover(kind)
 }

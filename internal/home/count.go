@@ -12,6 +12,7 @@ type counts struct {
 	queued      int
 	queuedBytes uint64
 	spaces      map[string]*SessionCount // those that have sessions
+	bySpace     map[string]uint64        // queued bytes of namespaces that have some
 }
 
 // SessionCount counts the sessions of a namespace.
@@ -58,6 +59,29 @@ func (c *counts) moved(x *session) {
 func (c *counts) waits(m *message, by int) {
 	c.queued += by
 	c.queuedBytes += uint64(by * int(m.size))
+	if n := c.bySpace[m.Namespace] + uint64(by*int(m.size)); n > 0 {
+		c.bySpace[m.Namespace] = n
+	} else {
+		delete(c.bySpace, m.Namespace)
+	}
+}
+
+// AttachedIn counts the sessions of a namespace that have a connection.
+func (s *State) AttachedIn(namespace string) int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if c := s.counts.spaces[namespace]; c != nil {
+		return c.Attached
+	}
+	return 0
+}
+
+// Attached says whether a session has a connection.
+func (s *State) Attached(k SessionKey) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	x := s.sessions[k]
+	return x != nil && x.attached()
 }
 
 // SessionCounts counts sessions by namespace.

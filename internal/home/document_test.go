@@ -16,6 +16,9 @@ func (r *rig) randomDocument(rnd *rand.Rand, i int) {
 	d, _ := r.s.Document(name)
 	body := []byte(fmt.Sprint("body ", i))
 	ops := []Op{&SetDocument{Name: name, Seen: d.Revision, Body: body[:len(body)*rnd.IntN(3)/2], By: "alice"}}
+	if rnd.IntN(3) == 0 {
+		r.do(&SetQuotas{Quotas: []NamespaceQuota{{Namespace: "ns", Queued: uint64(rnd.IntN(2) * 40), Retained: uint64(rnd.IntN(2))}}[:rnd.IntN(2)]})
+	}
 	switch rnd.IntN(4) {
 	case 0: // both in one record
 		ops = append(ops, &SetDocument{Name: name, Body: body, Note: "again"})

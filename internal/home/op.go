@@ -52,6 +52,7 @@ const (
 	KindDirectory   Kind = 58
 	KindSetDocument Kind = 60
 	KindTakeIn      Kind = 66
+	KindSetQuotas   Kind = 61
 )
 
 // An Op is one operation on a home. The slices of an Op belong to the home once

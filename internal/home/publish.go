@@ -88,7 +88,7 @@ func (s *State) settle(m *message, pl *placing, withheld bool, size uint32) {
 
 func (s *State) retainedFull(ns, topic string) bool {
 	sp := s.space(ns)
-	if sp.retained.count < int(s.config.Load().limits().Retained) {
+	if sp.retained.count < s.retainedMost(ns) {
 		return false
 	}
 	r := sp.retained.get(topic)

@@ -111,6 +111,10 @@ func (s *State) enqueue(x *session, m *message, r ref) bool {
 			return false
 		}
 	}
+	if r.group == nil && s.overQuota(&x.queue, m) {
+		s.sink.Dropped("queue", DropQuota, 1)
+		return false
+	}
 	x.nextRef++
 	r.num, r.msg = x.nextRef, m
 	s.hold(m)

@@ -70,8 +70,9 @@ const (
 	DropForgotten  DropReason = "peer_forgotten"
 	DropOperator   DropReason = "operator"
 	DropSessionEnd DropReason = "session_ended"
-	DropDiskLimit  DropReason = "disk_limit" // all spools together
-	DropResidency  DropReason = "residency"  // a region may not store it
+	DropDiskLimit  DropReason = "disk_limit"      // all spools together
+	DropResidency  DropReason = "residency"       // a region may not store it
+	DropQuota      DropReason = "namespace_quota" // its namespace has as much waiting as it may
 )
 
 // Sink hears what applied records mean for connections and links. It is called

@@ -132,6 +132,9 @@ func (s *State) settings() []byte {
 	if s.spoolLimit.Bytes != 0 {
 		b = AppendOp(b, &s.spoolLimit)
 	}
+	if len(s.quotaOp.Quotas) > 0 {
+		b = AppendOp(b, &s.quotaOp)
+	}
 	return b
 }
 
@@ -147,6 +150,8 @@ func (l *loader) settings(b []byte, r *reader) {
 			l.s.config.Store(op)
 		case *SpoolLimit:
 			l.s.spoolLimit = *op
+		case *SetQuotas:
+			l.s.takeQuotas(op)
 		}
 	}
 }

@@ -30,6 +30,8 @@ type State struct {
 	ranking    Rank
 	failover
 	documents   documents
+	quotaOp     SetQuotas
+	quotas      map[string]NamespaceQuota // of quotaOp
 	wishes      map[SessionKey]*wish
 	directories map[ID]*peerDirectory
 	records     uint64 // applied since the home began
@@ -132,7 +134,7 @@ func New() *State {
 		sources:     map[origin]*origin{},
 		owned:       map[Owner]*ownedSessions{},
 		wanted:      routing.NewInterest(wantedHistory),
-		counts:      counts{spaces: map[string]*SessionCount{}},
+		counts:      counts{spaces: map[string]*SessionCount{}, bySpace: map[string]uint64{}},
 	}
 	s.config.Store(new(Configure))
 	s.spaces.Store(&map[string]*space{})

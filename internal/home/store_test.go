@@ -112,6 +112,7 @@ func replay(t *testing.T, s *State, log [][]byte) {
 func (s *State) counted() Status {
 	st := s.Status()
 	st.Attached, st.Queued, st.QueuedBytes = 0, 0, 0
+	bySpace := map[string]uint64{}
 	attached := map[string]int{}
 	for _, x := range s.sessions {
 		if x.attached() {
@@ -121,7 +122,13 @@ func (s *State) counted() Status {
 		x.queue.each(Range{0, ^uint64(0)}, func(r *ref) {
 			st.Queued++
 			st.QueuedBytes += uint64(r.msg.size)
+			bySpace[r.msg.Namespace] += uint64(r.msg.size)
 		})
+	}
+	for ns, n := range bySpace {
+		if s.counts.bySpace[ns] != n {
+			st.QueuedBytes = 1 << 60
+		}
 	}
 	for _, c := range s.SessionCounts() {
 		if c.Attached != attached[c.Namespace] {
@@ -316,7 +323,8 @@ func FuzzDecodeRecord(f *testing.F) {
 		&Interest{Add: []InterestFilter{{Filter: "#"}}}, &Configure{Acks: []AckPolicy{{"#", PolicyMemory}}},
 		&Promote{Epoch: us(2), Grace: 30}, &Hand{us(2), "eu"}, &Promise{"us", us(2)}, &SetTakeover{Standbys: []string{"us"}, Replay: []ReplayRule{{"#", ReplayReport, 1}}},
 		&SetPolicy{Peer: "us", Keys: KeyIn, Values: SetPeer{In: []string{"#"}}}, &PausePeer{Peer: "us", Paused: true, Reason: "x"}, &DropSpooled{Filter: "#"},
-		&SetDocument{Name: ObjectsDocument, Seen: 7, Body: []byte("limits: {}"), By: "alice", Note: "why"}} {
+		&SetDocument{Name: ObjectsDocument, Seen: 7, Body: []byte("limits: {}"), By: "alice", Note: "why"},
+		&SetQuotas{Quotas: []NamespaceQuota{{"ns", 5, 6}}}} {
 		rec := Record{Home: "eu", Time: 5, Entries: []Entry{{Owner{"n", 1}, 1, []Op{op}}}}
 		f.Add(rec.Append(nil))
 	}
