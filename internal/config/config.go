@@ -448,6 +448,9 @@ type Admin struct {
 	Listen string `mapstructure:"listen"`
 	// Tokens refers to the file of bearer tokens TCP callers must present.
 	Tokens SecretRef `mapstructure:"tokens"`
+	// BreakGlass refers to a file of tokens in the same form, of users who are admitted over TCP whatever is
+	// the matter with the region. Each use is an alarm and is audited. Default: none.
+	BreakGlass SecretRef `mapstructure:"break_glass"`
 }
 
 // Metrics is the Prometheus endpoint.

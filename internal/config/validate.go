@@ -235,6 +235,8 @@ func (v *validator) endpoints(c *Config) {
 	}
 	// The value is not shown: somebody may have put the secret itself there.
 	v.check(c.Admin.Tokens == "" || c.Admin.Tokens.Path() != "", "admin.tokens", "is no reference", "want "+secretWant)
+	v.check(c.Admin.BreakGlass == "" || c.Admin.BreakGlass.Path() != "", "admin.break_glass", "is no reference", "want "+secretWant)
+	v.check(c.Admin.BreakGlass == "" || c.Admin.Listen != "", "admin.break_glass", "is set, and admin.listen is not: on the socket everybody is admin", "set admin.listen, or remove it")
 	v.check(c.StopNotice >= 0 && c.StopNotice <= 5*time.Minute, "stop_notice", fmt.Sprintf("%s is out of range", c.StopNotice), "want 0 to 5m")
 	if c.Metrics.Listen != "" {
 		v.tcp("metrics.listen", c.Metrics.Listen)
