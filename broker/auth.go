@@ -79,6 +79,8 @@ type AuthOptions struct {
 	PasswordFile string
 	// ACLFile holds access rules in mochi's ledger form. "" : everybody may do everything.
 	ACLFile string
+	// Regional says that SetRegions is going to be called: until then nobody can be told who they are, and waits.
+	Regional bool
 	// CertSAN takes the user name from the first URI or DNS name of the certificate; otherwise it is the common name.
 	CertSAN bool
 	// BindClientID refuses a device whose client id is not the user name of its certificate, and gives it that one if
@@ -91,6 +93,9 @@ type Auth struct {
 	opt   AuthOptions
 	state atomic.Pointer[authState] // replaced as a whole
 	cache *loginCache
+
+	known     chan struct{} // closed when what is configured of the region is known
+	knownOnce sync.Once
 
 	mu     sync.Mutex // guards what the state is made of
 	file   *rules     // nil: there is none
@@ -134,7 +139,10 @@ func (s *authState) hash(user string) ([]byte, bool) {
 
 // NewAuth reads the files.
 func NewAuth(opt AuthOptions) (*Auth, error) {
-	a := &Auth{opt: opt, cache: newLoginCache()}
+	a := &Auth{opt: opt, cache: newLoginCache(), known: make(chan struct{})}
+	if !opt.Regional {
+		close(a.known)
+	}
 	if err := a.Reload(); err != nil {
 		return nil, err
 	}
@@ -165,6 +173,37 @@ func (a *Auth) SetRegions(of map[home.ID]Region) {
 	defer a.mu.Unlock()
 	a.region = of
 	a.build()
+	if a.opt.Regional {
+		a.knownOnce.Do(func() { close(a.known) })
+	}
+}
+
+// FileUsers lists the users of the password file.
+func (a *Auth) FileUsers() []string {
+	users := a.state.Load().users
+	list := make([]string, 0, len(users))
+	for name := range users {
+		list = append(list, name)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// wait waits until it is known what is configured of the region; false: that took too long.
+func (a *Auth) wait(until time.Time) bool {
+	select {
+	case <-a.known:
+		return true
+	default:
+	}
+	t := time.NewTimer(time.Until(until))
+	defer t.Stop()
+	select {
+	case <-a.known:
+		return true
+	case <-t.C:
+		return false
+	}
 }
 
 // build makes the state of what there is; the caller holds mu.
@@ -198,6 +237,9 @@ func (a *Auth) build() {
 // that comes with a password which is wrong is refused also where anonymous ones are admitted.
 func (a *Auth) Authenticate(info *ConnectInfo) (Identity, packet.Code) {
 	who := Identity{Namespace: info.Namespace, Remote: info.Remote}
+	if !a.wait(info.Deadline) {
+		return Identity{}, packet.ServerUnavailable
+	}
 	if info.Certificate != nil && slices.Contains(info.Methods, Cert) {
 		return a.byCertificate(who, info)
 	}

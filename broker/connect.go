@@ -213,6 +213,8 @@ func (k *connecting) admit(c *conn, p *packet.Connect) (assigned string, refused
 	}
 	who, code := k.s.opt.Authenticator.Authenticate(info)
 	switch {
+	case code == packet.ServerUnavailable:
+		return refuse(ConnectParkedOut, 0, "nobody could tell in time who may connect")
 	case code == packet.NotAuthorized:
 		return refuse(ConnectNotAuthorized, code, "not authorized")
 	case code.Failed():

@@ -80,6 +80,13 @@ with its reasons in refused[].`,
 		c.servicesCommand(),
 		c.configCommand(),
 		c.versionCommand(),
+		c.applyCommand(),
+		c.diffCommand(),
+		c.getCommand(),
+		c.historyCommand(),
+		c.rollbackCommand(),
+		c.aclCommand(),
+		c.usersCommand(),
 		c.tokensCommand())
 	f := root.PersistentFlags()
 	f.StringVar(&c.contextName, "context", "", "`name` of a context of ~/.config/causeway/contexts.yaml")

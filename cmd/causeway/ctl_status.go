@@ -254,5 +254,5 @@ func (c *ctl) tokensCommand() *cobra.Command {
 		return nil
 	})
 	create.Long = "Make a token for --server. ROLE is viewer, operator or admin. No node is asked: the token is random, and only its\nhash goes into the node's token file."
-	return alias("token", group("tokens", "Tokens for the API over TCP", "", "", create))
+	return alias("token", group("tokens", "Tokens for the API over TCP", "", "", append(c.regionTokens(), create)...))
 }

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"causeway/internal/audit"
 )
 
 // HeaderVersion and HeaderFeatures are in every answer, so that a client knows whom it talks to
@@ -34,6 +36,7 @@ func Features() []string {
 		"link_test",
 		"links",
 		"nodes",
+		"objects",
 		"peers",
 		"profile",
 		"readiness",
@@ -44,11 +47,16 @@ func Features() []string {
 		"sessions",
 		"shared",
 		"status",
+		"tokens",
+		"users",
 	}
 }
 
-// maxBody bounds the body of a request, in bytes.
-const maxBody = 64 << 10
+// maxBody bounds the body of a request, in bytes; maxFile one that is a whole file.
+const (
+	maxBody = 64 << 10
+	maxFile = 512 << 10
+)
 
 // route is one row of the API: what openapi.yaml has under its path and method.
 type route struct {
@@ -58,6 +66,9 @@ type route struct {
 	handle       func(*http.Request, *query) (any, error)
 	raw          http.HandlerFunc // in place of handle, for what is not JSON
 	shows        bool             // it shows payloads: the audit log has who looked
+	secret       bool             // its body is not for the audit log
+	reads        bool             // it changes nothing, although it is no GET
+	long         bool             // its body may be a whole file
 	peers        bool             // served to the other nodes of the region too
 }
 
@@ -83,7 +94,6 @@ func (a *api) handler(guard func(*http.Request) (caller, *Problem)) http.Handler
 		w.Header().Set(HeaderFeatures, strings.Join(Features(), ","))
 		who, p := guard(r)
 		ctx := context.WithValue(r.Context(), callerKey{}, admitted{who, p})
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		a.mux.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
@@ -109,7 +119,15 @@ func (a *api) serve(rt route) http.HandlerFunc {
 			writeProblem(w, r, p)
 			return
 		}
+		most := int64(maxBody)
+		if rt.long {
+			most = maxFile
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, most)
 		if rt.raw != nil {
+			if who.glass && a.audit != nil {
+				a.note(audit.Act{State: audit.Done, Who: who.name, Role: who.role.String(), Action: r.Pattern, Target: r.URL.EscapedPath()})
+			}
 			rt.raw(w, r)
 			return
 		}
@@ -119,9 +137,9 @@ func (a *api) serve(rt route) http.HandlerFunc {
 			return
 		}
 		handle := func(r *http.Request) (any, error) { return rt.handle(r, q) }
-		if mustAudit(rt, r) {
+		if mustAudit(rt, r) || who.glass {
 			handle = func(r *http.Request) (any, error) {
-				return a.audited(r, who.caller, func(r *http.Request) (any, error) { return rt.handle(r, q) })
+				return a.audited(r, rt.secret, who.caller, func(r *http.Request) (any, error) { return rt.handle(r, q) })
 			}
 		}
 		answer, err := handle(r)
@@ -145,6 +163,10 @@ func changed(answer any) (Change, bool) {
 		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
 	case BackupJob:
 		return Change{Action: c.Act + " backup", Target: c.Home}, c.State != "planned"
+	case TokenAdded:
+		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
+	case ObjectsChange:
+		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
 	case RegionChange:
 		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
 	}

@@ -45,7 +45,7 @@ type AuditVerified struct {
 // audited answers a request that changes something, or shows what is a device's own, and keeps in the audit log that it
 // was asked for, before it is done, and what came of it. A log that cannot be written stops nobody: whoever has to save
 // a region must be able to, and the failure is counted and logged.
-func (a *api) audited(r *http.Request, who caller, do func(*http.Request) (any, error)) (any, error) {
+func (a *api) audited(r *http.Request, secret bool, who caller, do func(*http.Request) (any, error)) (any, error) {
 	if a.audit == nil {
 		return do(r)
 	}
@@ -58,7 +58,9 @@ func (a *api) audited(r *http.Request, who caller, do func(*http.Request) (any, 
 		return nil, err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	act.SetRequest(body)
+	if !secret { // not even its hash: passwords can be guessed
+		act.SetRequest(body)
+	}
 	asked := a.note(act)
 	answer, err := do(r)
 	a.note(ended(act, asked.N, err))
@@ -90,6 +92,9 @@ func (a *api) note(act audit.Act) audit.Record {
 // mustAudit says which requests are kept: what changes something, but for dry runs, and what shows payloads.
 func mustAudit(rt route, r *http.Request) bool {
 	q := r.URL.Query()
+	if rt.reads {
+		return false
+	}
 	if rt.method == http.MethodGet {
 		return rt.shows || q.Get("payload") == "true"
 	}

@@ -40,6 +40,7 @@ type fake struct {
 	refuse    *Refused
 	elsewhere string // the node that decides for the region; "": this one
 	did       []string
+	tokens    map[string]Token // of the region, by hash
 }
 
 func (f *fake) do(what string, args ...any) { f.did = append(f.did, fmt.Sprintf(what, args...)) }

@@ -25,6 +25,9 @@ type Node interface {
 	Region
 	Takeover
 	Drills
+	Objects
+	Tokens
+	Users
 	Evacuations
 	Backups
 }

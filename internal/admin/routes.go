@@ -18,7 +18,7 @@ func OpenAPI() []byte { return openAPI }
 // each, percent-encoded.
 func (a *api) routes() []route {
 	list := func(more ...string) []string { return append(more, "limit", "after") }
-	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
+	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
 	return []route{
 		{method: get, path: "/healthz", raw: a.healthz},
 		{method: get, path: "/readyz", params: []string{"drain"}, raw: a.readyz},
@@ -83,6 +83,22 @@ func (a *api) routes() []route {
 		{method: post, path: "/v1/drills/{id}/approve", role: RoleOperator, params: []string{"step", "reason"}, handle: a.touchDrill(DrillApprove)},
 		{method: post, path: "/v1/drills/{id}/abort", role: RoleOperator, params: []string{"reason"}, handle: a.touchDrill(DrillAbort)},
 		{method: post, path: "/v1/drills/{id}/observe", role: RoleViewer, params: []string{"reason"}, handle: a.touchDrill(DrillObserve)},
+		{method: get, path: "/v1/objects", role: RoleViewer, params: []string{"section", "all", "revision"}, handle: a.getObjects},
+		{method: post, path: "/v1/objects", role: RoleAdmin, params: []string{"dry_run", "canary", "watch", "auto_rollback", "note", "seen"}, handle: a.applyObjects, long: true},
+		{method: post, path: "/v1/objects/diff", role: RoleViewer, handle: a.diffObjects, long: true, reads: true},
+		{method: get, path: "/v1/objects/history", role: RoleViewer, handle: a.objectsHistory},
+		{method: post, path: "/v1/objects/rollback", role: RoleAdmin, params: []string{"dry_run", "revision"}, handle: a.rollBackObjects},
+		{method: get, path: "/v1/objects/rollout", role: RoleViewer, handle: a.getRollout},
+		{method: get, path: "/v1/objects/guard", role: RoleViewer, params: []string{"seconds"}, handle: a.getGuard, peers: true},
+		{method: get, path: "/v1/objects/acl", role: RoleViewer, handle: a.listACL},
+		{method: get, path: "/v1/objects/acl/test", role: RoleViewer, params: []string{"client", "topic", "namespace", "username", "home"}, handle: a.testACL},
+		{method: get, path: "/v1/tokens", role: RoleAdmin, handle: a.listTokens},
+		{method: post, path: "/v1/tokens/{name}", role: RoleAdmin, params: []string{"dry_run", "role"}, handle: a.addToken},
+		{method: del, path: "/v1/tokens/{name}", role: RoleAdmin, params: []string{"dry_run"}, handle: a.revokeToken},
+		{method: get, path: "/v1/users", role: RoleViewer, handle: a.listUsers},
+		{method: post, path: "/v1/users/{name}", role: RoleAdmin, params: []string{"dry_run"}, handle: a.setUser(true), secret: true},
+		{method: put, path: "/v1/users/{name}", role: RoleAdmin, params: []string{"dry_run"}, handle: a.setUser(false), secret: true},
+		{method: del, path: "/v1/users/{name}", role: RoleAdmin, params: []string{"dry_run"}, handle: a.deleteUser},
 		{method: get, path: "/v1/routes", role: RoleViewer, params: []string{"topic", "namespace"}, handle: a.testRoute},
 		{method: get, path: "/v1/shared", role: RoleViewer, params: []string{"group", "limit"}, handle: a.listShared},
 		{method: get, path: "/v1/retained", role: RoleViewer, params: list("namespace", "filter"), handle: a.listRetained},

@@ -44,6 +44,9 @@ type Options struct {
 	TLS    *tls.Config
 	// Tokens is the path of the token file.
 	Tokens string
+	// BreakGlass is the path of a file like that of tokens, of users who are admitted over TCP whatever is the matter with
+	// the region; "" is none.
+	BreakGlass string
 	// Audit keeps who changed what; nil keeps nothing. Its owner closes it after Run returned.
 	Audit *audit.Log
 	// Readiness has the checks whether the region could stand a disaster; nil is none.
@@ -66,6 +69,8 @@ type Server struct {
 	supervised func() []supervise.Status
 	build      Build
 	audit      *audit.Log // nil: none
+	tokens     *tokens    // nil without TCP
+	glass      *glass     // nil: none
 	ready      *readiness.Registry
 	facts      func() ReadinessFacts
 	log        *slog.Logger
@@ -116,9 +121,15 @@ func New(o Options) (*Server, error) {
 		if err := checkTCP(o); err != nil {
 			return nil, err
 		}
-		t, err := openTokens(o.Tokens)
+		t, err := openTokens("admin.tokens", o.Tokens)
 		if err != nil {
 			return nil, err
+		}
+		s.tokens = t
+		if o.BreakGlass != "" {
+			if s.glass, err = openGlass(o.BreakGlass, o.Health); err != nil {
+				return nil, err
+			}
 		}
 		s.add(EndpointTCP, func() (net.Listener, error) { return listenTCP("admin.listen", o.Listen, o.TLS) }, a.handler(s.viaToken(t)))
 	}
@@ -158,9 +169,21 @@ func (s *Server) viaToken(t *tokens) func(*http.Request) (caller, *Problem) {
 		if !strings.EqualFold(scheme, "Bearer") || token == "" {
 			return caller{}, problem(http.StatusUnauthorized, ProblemToken, fix, "the request has no bearer token")
 		}
-		who, ok, err := t.who(strings.TrimSpace(token))
+		token = strings.TrimSpace(token)
+		who, ok, err := t.who(token)
 		if err != nil {
-			s.log.Error("admin tokens cannot be read; nobody is admitted over TCP", "error", err)
+			s.log.Error("admin tokens cannot be read; nobody is admitted by them", "error", err)
+		}
+		if !ok {
+			who, ok = s.regionToken(token)
+		}
+		if !ok && s.glass != nil {
+			if who, ok, err = s.glass.admit(token, time.Now()); err != nil {
+				s.log.Error("break-glass users cannot be read", "error", err)
+			}
+			if ok {
+				s.log.Warn("a break-glass user calls the admin API", "who", who.name, "method", r.Method, "path", r.URL.EscapedPath(), "remote", r.RemoteAddr)
+			}
 		}
 		if !ok {
 			return caller{}, problem(http.StatusUnauthorized, ProblemToken, fix, "the token is not known")

@@ -179,7 +179,7 @@ func TestTCP_RolesPerRoute(t *testing.T) {
 	running(t, s)
 	base := "http://" + s.Addr(EndpointTCP).String()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	fill := strings.NewReplacer("{namespace}", "cars", "{client_id}", "car-1", "{peer}", "us", "{topic}", "fleet%2Fa")
+	fill := strings.NewReplacer("{namespace}", "cars", "{client_id}", "car-1", "{peer}", "us", "{topic}", "fleet%2Fa", "{name}", "ci")
 	for _, r := range newAPI(s).routes() {
 		for have, token := range map[string]string{"nobody": "", "stranger": "cwy_x", "viewer": tokens["viewer"], "operator": tokens["operator"], "admin": tokens["admin"]} {
 			role, _ := parseRole(have)
@@ -236,7 +236,7 @@ func TestTCP_PayloadsNeedTheOperator(t *testing.T) {
 // Removing a line revokes the token with the next call; a file that cannot be read admits nobody.
 func TestTokens_AreReadAgain(t *testing.T) {
 	path, by := tokenFile(t)
-	file, err := openTokens(path)
+	file, err := openTokens("admin.tokens", path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,9 +61,10 @@ func ParseRole(s string) (Role, error) { return parseRole(s) }
 
 // caller is who made a request.
 type caller struct {
-	name string
-	role Role
-	peer bool // another node of the region, for a caller of its own
+	name  string
+	role  Role
+	glass bool // a break-glass user
+	peer  bool // another node of the region, for a caller of its own
 }
 
 // tokenEntry is one line of the token file: name, role and the SHA-256 of the token. Tokens are 32
@@ -79,7 +80,7 @@ const maxTokenFile = 1 << 20
 // tokens is the token file. It is read again when it changed, so removing a line revokes a token
 // at once.
 type tokens struct {
-	path string // fixed
+	key, path string // fixed: of the configuration, and of the file
 
 	mu      sync.Mutex
 	entries []tokenEntry
@@ -89,13 +90,13 @@ type tokens struct {
 
 // openTokens reads the file and refuses one without a token in it: TCP would be open to nobody,
 // which is never what was meant.
-func openTokens(path string) (*tokens, error) {
-	t := &tokens{path: path}
+func openTokens(key, path string) (*tokens, error) {
+	t := &tokens{key: key, path: path}
 	if err := t.reload(); err != nil {
 		return nil, err
 	}
 	if len(t.entries) == 0 {
-		return nil, fmt.Errorf("admin.tokens: %s has no token; add a line that causeway ctl tokens new prints", path)
+		return nil, fmt.Errorf("%s: %s has no token; add a line that causeway ctl tokens new prints", key, path)
 	}
 	return t, nil
 }
@@ -121,28 +122,36 @@ func (t *tokens) who(token string) (caller, bool, error) {
 	return found, ok, nil
 }
 
+// known lists the entries as they were read last.
+func (t *tokens) known() []tokenEntry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_ = t.reload() // who says so at the next call
+	return t.entries
+}
+
 // reload reads the file if it changed since. The caller holds mu.
 func (t *tokens) reload() error {
 	info, err := os.Stat(t.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("admin.tokens: %s is not there; create it with the lines that causeway ctl tokens new prints", t.path)
+		return fmt.Errorf("%s: %s is not there; create it with the lines that causeway ctl tokens new prints", t.key, t.path)
 	}
 	if err != nil {
-		return fmt.Errorf("admin.tokens: %w", err)
+		return fmt.Errorf("%s: %w", t.key, err)
 	}
 	if info.ModTime().Equal(t.modTime) && info.Size() == t.size && t.entries != nil {
 		return nil
 	}
 	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("admin.tokens: %s may be written by others (mode %04o); chmod 600 %s", t.path, info.Mode().Perm(), t.path)
+		return fmt.Errorf("%s: %s may be written by others (mode %04o); chmod 600 %s", t.key, t.path, info.Mode().Perm(), t.path)
 	}
 	b, err := readBounded(t.path, maxTokenFile)
 	if err != nil {
-		return fmt.Errorf("admin.tokens: %w", err)
+		return fmt.Errorf("%s: %w", t.key, err)
 	}
 	entries, err := parseTokens(b)
 	if err != nil {
-		return fmt.Errorf("admin.tokens: %s: %w", t.path, err)
+		return fmt.Errorf("%s: %s: %w", t.key, t.path, err)
 	}
 	t.entries, t.modTime, t.size = entries, info.ModTime(), info.Size()
 	return nil

@@ -35,7 +35,7 @@ func (a *App) newAdmin() (err error) {
 	a.audit = audit.New(a.opts.FS, a.opts.FS.PathJoin(a.cfg.DataDir, store.AuditDir), audit.Options{})
 	o.Audit = a.audit
 	if o.Listen != "" {
-		o.Tokens = a.cfg.Admin.Tokens.Path()
+		o.Tokens, o.BreakGlass = a.cfg.Admin.Tokens.Path(), a.cfg.Admin.BreakGlass.Path()
 	}
 	o.Name, o.Readiness, o.Facts = a.cfg.Node, a.ready, a.facts
 	if a.cluster != nil {

@@ -184,7 +184,7 @@ func (c regionCopy) Promote(ctx context.Context, e home.Epoch, planned bool) err
 	if err != nil {
 		return err
 	}
-	grace := c.h.a.cfg.Takeover.WillGrace
+	grace := c.h.a.region().Takeover.WillGrace
 	return r.Promote(ctx, &home.Promote{Epoch: e, Planned: planned, Grace: uint32((grace + time.Second - 1) / time.Second)})
 }
 
@@ -254,7 +254,7 @@ func (c regionCopy) Retire(ctx context.Context, inForce home.Epoch) error {
 // room is what the region has left for another home.
 func (a *App) room() agent.Room {
 	r := agent.Room{Sessions: -1, Queued: -1, DiskBytes: -1}
-	if most := a.cfg.Takeover.Sessions; most > 0 {
+	if most := a.region().Takeover.Sessions; most > 0 {
 		r.Sessions = most
 		for _, h := range a.homes {
 			if h.hosts() {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"causeway/broker"
@@ -71,6 +72,11 @@ type App struct {
 	homes     []*homeService // all that it has a copy of; its own is the first
 	documents *documents     // of its own
 	where     *where
+	tokens    regionTokens
+	guard     guard
+	followed  followed
+	tried     tried                         // owned by runRollout
+	file      atomic.Pointer[config.Config] // what the node file says now
 
 	backups *backups
 
@@ -97,6 +103,7 @@ func New(o Options) (_ *App, err error) {
 		o.Sources = &config.Sources{}
 	}
 	a := &App{opts: o, cfg: o.Config, log: o.Logger.With("region", o.Config.Region, "node", o.Config.Node), started: time.Now()}
+	a.file.Store(o.Config)
 	a.health = health.New(a.log)
 	a.metrics = admin.NewMetrics(o.Build)
 	a.dir = &dataDir{a: a}
@@ -162,6 +169,7 @@ func (a *App) supervise() error {
 			service{"takeover", a.runAgent, true})
 	}
 	services = append(services,
+		service{"rollout", a.runRollout, true},
 		service{"disk", a.watchDisk, len(a.cfg.Links) > 0 && !a.replicant()},
 		service{"foreign links", a.runForeign, a.foreign != nil},
 		service{"broker", a.broker.Run, true},
@@ -225,6 +233,9 @@ func (a *App) Reload() error {
 	return nil
 }
 
+// nodeConfig is what the node file says now, as far as it could be taken over without a restart.
+func (a *App) nodeConfig() *config.Config { return a.file.Load() }
+
 // Ready says whether the node serves devices, and if not, why.
 func (a *App) Ready() (bool, string) {
 	r := a.health.Report()
@@ -261,7 +272,7 @@ func (a *App) Disk() string {
 }
 
 func (a *App) newBroker() (err error) {
-	a.auth, err = broker.NewAuth(broker.AuthOptions{PasswordFile: a.cfg.Auth.PasswordFile, ACLFile: a.cfg.Auth.ACLFile})
+	a.auth, err = broker.NewAuth(broker.AuthOptions{Home: a.home.id, Regional: true, PasswordFile: a.cfg.Auth.PasswordFile, ACLFile: a.cfg.Auth.ACLFile})
 	if err != nil {
 		return err
 	}

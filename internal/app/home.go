@@ -49,8 +49,10 @@ type homeService struct {
 	formers  formers
 
 	documents *documents
-	progress  atomic.Pointer[replica.Progress] // of this run
-	served    atomic.Bool                      // this node was ready since it was opened, or its region hosts it
+	objects   *objects
+	loginUsers
+	progress atomic.Pointer[replica.Progress] // of this run
+	served   atomic.Bool                      // this node was ready since it was opened, or its region hosts it
 
 	mu        sync.Mutex
 	why       string    // why there is none; guarded by mu
@@ -60,6 +62,7 @@ type homeService struct {
 func newHomeService(a *App, id home.ID) *homeService {
 	h := &homeService{a: a, id: id, shipping: shipping{said: make(chan struct{}, 1)}, formers: formers{turn: newTurn()}}
 	h.documents = &documents{h: h}
+	h.objects = newObjects(h)
 	h.progress.Store(&replica.Progress{})
 	return h
 }
@@ -93,6 +96,7 @@ func (h *homeService) services() []service {
 	}
 	return []service{
 		{name("home"), h.run, true},
+		{name("objects"), h.runObjects, true},
 		{name("siblings"), h.runSiblings, h.siblings != nil},
 		{name("isolation"), h.watchIsolation, h.siblings != nil},
 		{"link port", h.a.runEndpoint, h.own() && h.a.shared()},
@@ -204,6 +208,8 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 	h.opened.Store(r)
 	defer h.opened.Store(nil)
 	h.documents.change()
+	h.objects.read() // before anybody is served
+	h.a.follow()
 	if !takeoverConfigured(h.a.cfg) { // else it may be for another region to serve, and is configured when it is ours
 		if err := h.keepConfigured(running, r); err != nil {
 			stop()
@@ -254,6 +260,7 @@ func (h *homeService) watchOffice(ctx context.Context, r *replica.Replica) {
 		if !r.Hosting() {
 			continue
 		}
+		changed, ours := h.objects.next(), h.a.regionChanged()
 		if err := h.configure(ctx, r); err != nil {
 			if ctx.Err() == nil && !errors.Is(err, replica.ErrStandby) { // it has only begun to host
 				h.a.log.Warn("configure the home", "error", err)
@@ -263,20 +270,28 @@ func (h *homeService) watchOffice(ctx context.Context, r *replica.Replica) {
 			}
 			continue
 		}
-		if h.waitOut(ctx, r) != nil {
+		if h.waitOut(ctx, r, changed, ours) != nil {
 			return
 		}
 	}
 }
 
 // waitOut waits until this node does not lead the home any more, or its region does
-// not host it.
-func (h *homeService) waitOut(ctx context.Context, r *replica.Replica) error {
+// not host it, or one of the channels is closed.
+func (h *homeService) waitOut(ctx context.Context, r *replica.Replica, changed, ours <-chan struct{}) error {
 	either, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
 		defer stop()
 		_ = r.WaitHosting(either, false)
+	}()
+	go func() {
+		defer stop()
+		select {
+		case <-changed:
+		case <-ours:
+		case <-either.Done():
+		}
 	}()
 	if err := r.WaitLeads(either, false); either.Err() == nil {
 		return err
@@ -411,30 +426,79 @@ func (h *homeService) catchingUp(c *health.Condition, p replica.CatchUp) {
 	}
 }
 
-// configure brings the home's limits, ack policies and peers to what the node
-// file says: as operations, since apply reads no node's configuration. [A8]
+// configure brings the home's limits, ack policies and peers to what is configured of the
+// region: as operations, since apply reads no node's configuration. [A8] Of another region's
+// home only what its objects say: the rest is as its own region has left it.
 func (h *homeService) configure(ctx context.Context, r *replica.Replica) error {
-	if err := h.configureTakeover(ctx, r); err != nil || !h.own() {
+	if err := h.configureTakeover(ctx, r); err != nil {
 		return err
 	}
-	want := configureOp(h.a.cfg)
+	f := h.objects.inForce()
+	cfg, shared := f.cfg, f.objects.Has("shared")
+	want := configureOp(cfg)
+	if !h.own() {
+		if f.objects == nil {
+			return nil
+		}
+		want = partOf(r.State().Config(), want, f.objects)
+	}
 	if have := r.State().Config(); have.Revision == 0 || have.Limits != want.Limits || !slices.Equal(have.Acks, want.Acks) || !sameResidency(have.Residency, want.Residency) {
 		want.Revision = have.Revision + 1
 		if err := proposeWait(ctx, r, want); err != nil {
 			return err
 		}
 	}
-	if op := sharedOp(h.a.cfg); !sameOp(r.State().Shared(), op) {
+	if op := sharedOp(cfg); (h.own() || shared) && !sameOp(r.State().Shared(), op) {
 		if err := proposeWait(ctx, r, op); err != nil {
 			return err
 		}
 	}
-	for i := range h.a.cfg.Links {
-		if err := h.configureLink(ctx, r, &h.a.cfg.Links[i]); err != nil {
+	if err := h.configureQuotas(ctx, r, cfg); err != nil {
+		return err
+	}
+	for i := range cfg.Links {
+		if !h.own() {
+			break
+		}
+		if err := h.configureLink(ctx, r, &cfg.Links[i]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// configureQuotas enters what the home has to keep to of namespaces' quotas.
+func (h *homeService) configureQuotas(ctx context.Context, r *replica.Replica, cfg *config.Config) error {
+	op := &home.SetQuotas{}
+	for _, n := range cfg.Namespaces {
+		if n.Quota.Queued > 0 || n.Quota.Retained > 0 {
+			op.Quotas = append(op.Quotas, home.NamespaceQuota{Namespace: n.Name, Queued: uint64(n.Quota.Queued), Retained: uint64(n.Quota.Retained)})
+		}
+	}
+	if !h.own() && !h.objects.inForce().objects.Has("namespaces") || sameOp(r.State().Quotas(), op) {
+		return nil
+	}
+	for r.State().Level() < home.LevelOf(op.Kind()) { // raised once all nodes support it
+		if !wait(ctx, officeEvery) || !r.Leads() {
+			return ctx.Err()
+		}
+	}
+	return proposeWait(ctx, r, op)
+}
+
+// partOf is the configuration in force with the sections that objects have.
+func partOf(have, want *home.Configure, o *config.Objects) *home.Configure {
+	next := *have
+	if o.Has("limits") {
+		next.Limits = want.Limits
+	}
+	if o.Has("ack") {
+		next.Acks = want.Acks
+	}
+	if o.Has("residency") {
+		next.Residency = want.Residency
+	}
+	return &next
 }
 
 func (h *homeService) configureLink(ctx context.Context, r *replica.Replica, l *config.Link) error {

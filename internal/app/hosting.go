@@ -27,6 +27,7 @@ func (h *homeService) hosts() bool {
 func (h *homeService) watchHosting(ctx context.Context, r *replica.Replica) {
 	hosted := r.Hosting()
 	for ctx.Err() == nil {
+		h.a.follow()
 		h.a.where.change()
 		if r.WaitHosting(ctx, !hosted) != nil {
 			return
@@ -63,7 +64,7 @@ func (h *homeService) hostingBegan(r *replica.Replica) {
 	for _, c := range r.State().SessionCounts() {
 		sessions += c.Attached + c.Detached
 	}
-	rate := float64(h.a.cfg.Takeover.Admission)
+	rate := float64(h.a.region().Takeover.Admission)
 	for_ := promotionLeast
 	if rate > 0 {
 		for_ = min(max(for_, time.Duration(2*float64(sessions)/rate*float64(time.Second))), promotionMost)

@@ -13,7 +13,7 @@ import (
 // configureTakeover brings what the home's copies know about each other to what the
 // host's node file says.
 func (h *homeService) configureTakeover(ctx context.Context, r *replica.Replica) error {
-	op := takeoverOp(h.a.cfg, string(h.id))
+	op := takeoverOp(h.a.region(), string(h.id))
 	have := r.State().Takeover()
 	if len(op.Standbys) == 0 && len(have.Standbys) == 0 || sameOp(&have, op) {
 		return nil

@@ -51,8 +51,8 @@ const (
 	KindMove        Kind = 57
 	KindDirectory   Kind = 58
 	KindSetDocument Kind = 60
-	KindTakeIn      Kind = 66
 	KindSetQuotas   Kind = 61
+	KindTakeIn      Kind = 66
 )
 
 // An Op is one operation on a home. The slices of an Op belong to the home once
