@@ -149,6 +149,17 @@ func NewAuth(opt AuthOptions) (*Auth, error) {
 	return a, nil
 }
 
+// ReloadFiles is Reload of other files.
+func (a *Auth) ReloadFiles(password, acl string) error {
+	was := a.opt
+	a.opt.PasswordFile, a.opt.ACLFile = password, acl
+	if err := a.Reload(); err != nil {
+		a.opt = was
+		return err
+	}
+	return nil
+}
+
 // Reload reads the files again. On error the rules in force stay. Connections that exist are not looked at again, but
 // their next publish and subscribe are.
 func (a *Auth) Reload() error {

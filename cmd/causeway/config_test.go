@@ -126,7 +126,7 @@ func TestAnnounce_SaysWhoMayComeIn(t *testing.T) {
 
 func TestNewLogger(t *testing.T) {
 	var out strings.Builder
-	log := newLogger(&out, config.Log{Level: config.LogWarn, Format: config.LogJSON})
+	log := newLogger(&out, config.Log{Level: config.LogWarn, Format: config.LogJSON}, &slog.LevelVar{})
 	log.Info("unseen")
 	log.Warn("seen")
 	if got := out.String(); strings.Contains(got, "unseen") || !strings.HasPrefix(got, "{") || !strings.Contains(got, `"msg":"seen"`) {

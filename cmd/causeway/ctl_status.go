@@ -235,7 +235,16 @@ func (c *ctl) configCommand() *cobra.Command {
 				}
 				t.print(w, "no keys")
 			})
-		}))
+		}), c.reloadCommand())
+}
+
+func (c *ctl) reloadCommand() *cobra.Command {
+	cmd := leaf("reload", "Read the node file again and take over what can change", func(cmd *cobra.Command, _ []string) error {
+		return c.change(cmd, change{method: http.MethodPost, feature: "config", path: admin.Path("config", "reload")})
+	})
+	cmd.Long = "The same as SIGHUP (systemctl reload). With --dry-run it says what would change. A file with a key that only a\nnew start can change is refused whole, with the reason: exit code 3."
+	cmd.Example = "  causeway ctl config reload --dry-run\n  causeway ctl config reload --yes"
+	return c.changing(cmd)
 }
 
 func (c *ctl) tokensCommand() *cobra.Command {

@@ -39,27 +39,30 @@ what a node would run with.`,
 		if err != nil {
 			return err
 		}
-		log := newLogger(std.err, cfg.Log)
+		level := &slog.LevelVar{}
+		log := newLogger(std.err, cfg.Log, level)
 		announce(log, cfg)
-		return runServe(cmd.Context(), cfg, sources, log)
+		return runServe(cmd.Context(), app.Options{Config: cfg, Sources: sources, Logger: log, LogLevel: level,
+			Load: func() (*config.Config, *config.Sources, error) { return validConfig(cmd, std, *file) }})
 	}
 	return cmd
 }
 
 // runServe runs the node until ctx ends; nil is a stop in order.
-func runServe(ctx context.Context, cfg *config.Config, sources *config.Sources, log *slog.Logger) error {
+func runServe(ctx context.Context, o app.Options) error {
 	b := readBuild()
-	node, err := app.New(app.Options{Config: cfg, Sources: sources, Logger: log, Build: admin.Build{Version: b.Version, Revision: b.Revision}})
+	o.Build = admin.Build{Version: b.Version, Revision: b.Revision}
+	node, err := app.New(o)
 	if err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	go reloadOnHangup(ctx, node, log)
+	go reloadOnHangup(ctx, node, o.Logger)
 	return node.Run(ctx)
 }
 
-// reloadOnHangup reads certificates, users and rules again at each SIGHUP.
+// reloadOnHangup reads the node file, certificates, users and rules again at each SIGHUP.
 func reloadOnHangup(ctx context.Context, node *app.App, log *slog.Logger) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -73,17 +76,15 @@ func reloadOnHangup(ctx context.Context, node *app.App, log *slog.Logger) {
 		if err := node.Reload(); err != nil {
 			log.Error("reload", "problem", err)
 		} else {
-			log.Info("reloaded certificates, users and access rules")
+			log.Info("reloaded the node file, certificates, users and access rules")
 		}
 	}
 }
 
 // newLogger writes lines of the configured form and level.
-func newLogger(w io.Writer, cfg config.Log) *slog.Logger {
-	levels := map[config.LogLevel]slog.Level{
-		config.LogDebug: slog.LevelDebug, config.LogInfo: slog.LevelInfo, config.LogWarn: slog.LevelWarn, config.LogError: slog.LevelError,
-	}
-	opts := &slog.HandlerOptions{Level: levels[cfg.Level]}
+func newLogger(w io.Writer, cfg config.Log, level *slog.LevelVar) *slog.Logger {
+	level.Set(app.LogLevel(cfg.Level))
+	opts := &slog.HandlerOptions{Level: level}
 	if cfg.Format == config.LogJSON {
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"log/slog"
+
 	"causeway/internal/admin"
 	"causeway/internal/app"
 	"causeway/internal/config"
@@ -32,7 +34,7 @@ one that lost its directory must not vote as if it had promised nothing.`,
 			return err
 		}
 		b := readBuild()
-		w, err := app.NewWitness(app.Options{Config: cfg, Sources: sources, Logger: newLogger(std.err, cfg.Log), Build: admin.Build{Version: b.Version, Revision: b.Revision}})
+		w, err := app.NewWitness(app.Options{Config: cfg, Sources: sources, Logger: newLogger(std.err, cfg.Log, &slog.LevelVar{}), Build: admin.Build{Version: b.Version, Revision: b.Revision}})
 		if err != nil {
 			return err
 		}

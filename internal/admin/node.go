@@ -103,6 +103,9 @@ type Sharing interface {
 type Configuration interface {
 	// Config lists every key. Values hold no secrets.
 	Config() []ConfigValue
+	// Reload reads the node file again and takes over what can change while the node runs. It refuses a file of which not
+	// all can be, naming the keys.
+	Reload(ctx context.Context, dryRun bool) ([]string, error)
 }
 
 // BadRequest says that what the caller sent makes no sense, and what would.

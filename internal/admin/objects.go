@@ -362,3 +362,15 @@ func by(r *http.Request) string {
 	who, _ := r.Context().Value(callerKey{}).(admitted)
 	return who.name
 }
+
+func (a *api) reloadConfig(r *http.Request, q *query) (any, error) {
+	dry := q.flag("dry_run")
+	if q.err != nil {
+		return nil, q.err
+	}
+	effects, err := a.node.Reload(r.Context(), dry)
+	if err != nil {
+		return nil, fmt.Errorf("reload the node file: %w", err)
+	}
+	return Change{Action: "reload", Target: "node file", DryRun: dry, Effects: list(effects)}, nil
+}

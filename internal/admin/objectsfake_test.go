@@ -112,3 +112,7 @@ func (f *fake) TokenOf(hash string) (Token, bool) {
 	t, ok := f.tokens[hash]
 	return t, ok
 }
+
+func (f *fake) Reload(_ context.Context, dryRun bool) ([]string, error) {
+	return []string{"~ log.level: info -> debug"}, f.down
+}

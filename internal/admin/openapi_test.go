@@ -325,6 +325,7 @@ func TestDocument_AnswersMatch(t *testing.T) {
 		{"POST", "/v1/backups", "/v1/backups?home=eu", "", 200},
 		{"GET", "/v1/backups/jobs", "/v1/backups/jobs", "", 200},
 		{"POST", "/v1/backups/{name}/verify", "/v1/backups/eu-1/verify", "", 200},
+		{"POST", "/v1/config/reload", "/v1/config/reload?dry_run=true", "", 200},
 		{"GET", "/v1/objects", "/v1/objects?section=acl", "", 200},
 		{"GET", "/v1/objects", "/v1/objects?revision=404", "", 404},
 		{"POST", "/v1/objects", "/v1/objects?canary=eu-1&watch=5m&auto_rollback=true&note=x&seen=9", `{"name":"f","text":"acl: []"}`, 200},

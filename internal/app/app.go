@@ -32,6 +32,9 @@ type Options struct {
 	Sources *config.Sources // where each value came from; nil is fine
 	Build   admin.Build
 	Logger  *slog.Logger // default slog.Default()
+	// Load reads the configuration again, for Reload; nil: only files it names are.
+	Load     func() (*config.Config, *config.Sources, error)
+	LogLevel *slog.LevelVar // of Logger; nil: it does not change
 
 	// For tests, which bring a disk and a network of their own.
 
@@ -75,8 +78,10 @@ type App struct {
 	tokens    regionTokens
 	guard     guard
 	followed  followed
-	tried     tried                         // owned by runRollout
-	file      atomic.Pointer[config.Config] // what the node file says now
+	tried     tried                          // owned by runRollout
+	file      atomic.Pointer[config.Config]  // what the node file says now
+	sources   atomic.Pointer[config.Sources] // of file
+	reloading sync.Mutex
 
 	backups *backups
 
@@ -104,6 +109,7 @@ func New(o Options) (_ *App, err error) {
 	}
 	a := &App{opts: o, cfg: o.Config, log: o.Logger.With("region", o.Config.Region, "node", o.Config.Node), started: time.Now()}
 	a.file.Store(o.Config)
+	a.sources.Store(o.Sources)
 	a.health = health.New(a.log)
 	a.metrics = admin.NewMetrics(o.Build)
 	a.dir = &dataDir{a: a}
@@ -211,26 +217,12 @@ func (a *App) announceStop(ctx context.Context) {
 	for _, h := range a.homes {
 		leading.Go(h.handOver)
 	}
-	wait(ctx, a.cfg.StopNotice)
+	wait(ctx, a.nodeConfig().StopNotice)
 	leading.Wait()
 }
 
 func (a *App) runAdmin(ctx context.Context) error {
 	return errors.Join(a.admin.Run(ctx), a.audit.Close())
-}
-
-// Reload reads again what may change while the node runs: certificates, the
-// password file and the access rules. What cannot be read stays as it was.
-func (a *App) Reload() error {
-	if a.certs != nil {
-		if _, err := a.certs.reload(); err != nil {
-			return err
-		}
-	}
-	if err := a.auth.Reload(); err != nil {
-		return fmt.Errorf("reload users and rules, keeping those loaded before: %w", err)
-	}
-	return nil
 }
 
 // nodeConfig is what the node file says now, as far as it could be taken over without a restart.

@@ -32,7 +32,7 @@ func (a *App) measure() (s space, ok bool) {
 	if err != nil || !ok || u.Size == 0 {
 		return s, false
 	}
-	return spaceOf(&a.cfg.Disk, u.Size, u.Free), true
+	return spaceOf(&a.nodeConfig().Disk, u.Size, u.Free), true
 }
 
 func spaceOf(d *config.Disk, size, free uint64) space {

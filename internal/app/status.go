@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"sort"
 	"strings"
@@ -390,7 +391,8 @@ func (n node) target(s *home.State, t *home.Target, ns, topic string) admin.Targ
 
 func (n node) Config() (list []admin.ConfigValue) {
 	var b bytes.Buffer
-	if err := config.Print(&b, n.a.cfg, n.a.opts.Sources, config.JSON); err != nil {
+	f := n.a.home.objects.inForce()
+	if err := config.Print(&b, f.cfg, n.a.sources.Load(), config.JSON); err != nil {
 		return nil
 	}
 	var entries []struct {
@@ -406,6 +408,9 @@ func (n node) Config() (list []admin.ConfigValue) {
 		var text string
 		if json.Unmarshal(e.Value, &text) == nil {
 			value = text
+		}
+		if f.objects.Says(e.Key) {
+			e.Source = fmt.Sprintf("region objects, revision %d; the node file is ignored", f.revision)
 		}
 		list = append(list, admin.ConfigValue{Key: e.Key, Value: value, Source: e.Source})
 	}

@@ -92,6 +92,15 @@ func (o *Objects) Sections() []string {
 // Has says whether the file has a section.
 func (o *Objects) Has(section string) bool { return slices.Contains(o.Sections(), section) }
 
+// Says reports whether a key of the node file is one that these objects have in its place.
+func (o *Objects) Says(key string) bool {
+	section := key
+	if i := strings.IndexAny(key, ".["); i >= 0 {
+		section = key[:i]
+	}
+	return o.Has(section) && objectSchema.at(key)
+}
+
 // Over returns a node's configuration with the sections of the file in place of its own. The error
 // joins every *Problem of the whole, those of the file with their lines. The receiver may be nil:
 // then nothing is replaced.

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -193,5 +194,44 @@ func TestObjects_ApplyWatchAndRollBack(t *testing.T) {
 	}
 	for _, n := range nodes {
 		await(t, "the node file again on "+n.Name, inForce(n, "queue_messages: 100000"))
+	}
+}
+
+// A node file is taken over while the node runs, whole or not at all.
+func TestReload_TakesOverWhatCanChange(t *testing.T) {
+	tr := start(t, trial.Options{Regions: []string{"eu"}})
+	n := tr.Region("eu")[0]
+	ctl := func(args ...string) (string, int) {
+		return causeway(t, "", "", append([]string{"ctl", "--socket", n.Socket(), "config"}, args...)...)
+	}
+	text, err := os.ReadFile(n.ConfigFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, n.ConfigFile(), string(text)+"\nlimits: { queue_messages: 9, packet: 64KiB }\n")
+	if out, code := ctl("reload", "--yes"); code != 3 || !strings.Contains(out, "limits.packet is 2MiB and would be 64KiB") {
+		t.Errorf("what needs a restart: exit code %d\n%s", code, out)
+	}
+	write(t, n.ConfigFile(), string(text)+"\nlimits: { queue_messages: 9 }\nacl: [{ name: quiet, deny: [\"secret/#\"] }, { name: rest }]\n")
+	if out, code := ctl("reload", "--dry-run"); code != 0 || !strings.Contains(out, "~ limits.queue_messages: 100000 -> 9") {
+		t.Errorf("dry run: exit code %d\n%s", code, out)
+	}
+	if out, code := ctl("reload", "--yes"); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	await(t, "the rules", func() bool {
+		var a admin.ACLAnswer
+		return get(t, n, "/v1/objects/acl/test?client=x&topic=secret/a", &a) == nil && !a.Publish.Allowed && a.Publish.Rule == "quiet"
+	})
+	await(t, "the home's limit", func() bool {
+		out, code := ctl("show")
+		return code == 0 && strings.Contains(out, "limits.queue_messages")
+	})
+	// A user of the region, and who is none.
+	if out, code := causeway(t, "", "secret\n", "ctl", "--socket", n.Socket(), "users", "add", "bob", "--yes"); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	if out, code := causeway(t, "", "", "ctl", "--socket", n.Socket(), "users", "list"); code != 0 || !strings.Contains(out, "bob") {
+		t.Errorf("exit code %d\n%s", code, out)
 	}
 }
