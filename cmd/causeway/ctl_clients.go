@@ -45,7 +45,9 @@ func (c *ctl) clientsCommand() *cobra.Command {
 	return alias("client", group("clients", "Connected devices",
 		`Any node can be asked: it asks the others, each for two seconds, and names
 those that did not answer.`, `  causeway ctl clients list --node eu-2
-  causeway ctl clients kick car-1 --namespace cars`, list, show, kick))
+  causeway ctl clients kick car-1 --namespace cars
+  causeway ctl clients history car-1
+  causeway ctl clients top --by takeovers`, list, show, kick, c.clientsHistory(), c.clientsTop()))
 }
 
 func (c *ctl) printClients(w io.Writer, clients []admin.Client) {
@@ -107,7 +109,7 @@ func (c *ctl) sessionsCommand() *cobra.Command {
 	for _, cmd := range []*cobra.Command{show, queue, del} {
 		namespaceFlag(cmd, &ns, defaultNamespace, "namespace of the session")
 	}
-	return alias("session", group("sessions", "What the home keeps of devices", "", "", list, show, queue, del))
+	return alias("session", group("sessions", "What the home keeps of devices", "", "", list, show, queue, del, c.sessionsTop()))
 }
 
 func (c *ctl) printSessions(w io.Writer, sessions []admin.Session) {

@@ -27,9 +27,11 @@ func Features() []string {
 	return []string{
 		"audit",
 		"backups",
+		"bans",
 		"clients",
 		"cluster",
 		"config",
+		"devices",
 		"drills",
 		"evacuations",
 		"link_control",

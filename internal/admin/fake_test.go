@@ -39,6 +39,8 @@ type fake struct {
 	down      error // answered by every call that can fail
 	refuse    *Refused
 	elsewhere string // the node that decides for the region; "": this one
+	events    []DeviceEvent
+	bans      []Ban
 	did       []string
 	tokens    map[string]Token // of the region, by hash
 }

@@ -30,6 +30,7 @@ type Node interface {
 	Users
 	Evacuations
 	Backups
+	Devices
 }
 
 // Overview tells how the node is.

@@ -90,6 +90,7 @@ type App struct {
 	votes      *agent.Votes
 	deciding   *deciding
 	evacuating *evacuating
+	watching   *watching
 	aside      aside // nil: nothing is ever set aside
 	assembly   assembly
 }
@@ -121,6 +122,7 @@ func New(o Options) (_ *App, err error) {
 	a.where = &where{a: a}
 	a.evacuating = newEvacuating(a)
 	a.backups = newBackups(a)
+	a.watching = newWatching(a)
 	if takeoverConfigured(o.Config) && !a.replicant() {
 		a.book = &book{a: a, turn: newTurn()}
 	}
@@ -179,6 +181,7 @@ func (a *App) supervise() error {
 		service{"disk", a.watchDisk, len(a.cfg.Links) > 0 && !a.replicant()},
 		service{"foreign links", a.runForeign, a.foreign != nil},
 		service{"broker", a.broker.Run, true},
+		service{"devices", a.watching.work, true},
 		service{"evacuation", a.evacuating.work, true})
 	for _, s := range services {
 		if !s.on {
@@ -269,7 +272,7 @@ func (a *App) newBroker() (err error) {
 		return err
 	}
 	l := &a.cfg.Limits
-	o := broker.Options{Where: a.where, Authenticator: a.auth, Logger: a.log.With("component", "broker"),
+	o := broker.Options{Where: a.where, Gate: a.watching, Watcher: a.watching, Authenticator: a.auth, Logger: a.log.With("component", "broker"),
 		PacketMax: int(l.Packet), ReceiveMaximum: l.ReceiveMaximum, Inflight: l.Inflight, TopicAliasMax: l.TopicAliasMax,
 		KeepAliveMax: l.KeepaliveMax, AckLatency: a.ackLatency()}
 	if l.TopicAliasMax == 0 {

@@ -295,6 +295,8 @@ func documentProblem(err error) error {
 	switch {
 	case errors.Is(err, errDocumentChanged):
 		return admin.Refuse("changed", err.Error(), "look at it, and repeat")
+	case errors.Is(err, errDocumentFull):
+		return admin.Refuse("bound", err.Error(), "take some back")
 	case errors.Is(err, errDocumentLevel):
 		return admin.Refuse("feature_level", err.Error(), "upgrade all nodes")
 	case errors.Is(err, replica.ErrStandby):

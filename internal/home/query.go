@@ -484,3 +484,32 @@ func (s *State) OwnedBy(o Owner, max int) (list []Owned) {
 	}
 	return list
 }
+
+// SessionLoad is how much waits for a session.
+type SessionLoad struct {
+	Key      SessionKey
+	Messages int
+	Bytes    uint64
+}
+
+// LongestQueues returns the sessions for which most waits, at most max, those with most first. It looks at all
+// sessions while nothing is applied: for an operator, not for a gauge.
+func (s *State) LongestQueues(max int) (list []SessionLoad) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	more := func(a, b SessionLoad) int {
+		return cmp.Or(cmp.Compare(b.Messages, a.Messages), compareKeys(a.Key, b.Key))
+	}
+	for _, x := range s.sessions {
+		info := SessionLoad{Key: x.key, Messages: x.queue.live, Bytes: uint64(x.queue.bytes)}
+		if info.Messages == 0 || len(list) == max && more(info, list[max-1]) > 0 {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(list, info, more)
+		if len(list) == max {
+			list = list[:max-1]
+		}
+		list = slices.Insert(list, at, info)
+	}
+	return list
+}
