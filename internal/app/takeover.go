@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"causeway/internal/config"
@@ -15,6 +16,14 @@ import (
 func (h *homeService) configureTakeover(ctx context.Context, r *replica.Replica) error {
 	op := takeoverOp(h.a.region(), string(h.id))
 	have := r.State().Takeover()
+	if !h.own() { // its own region's rules
+		op.Replay = have.Replay
+	}
+	if why := tooManyVoters(have.Voters, op.Voters); why != "" {
+		h.a.log.Error("the voters stay as they were", "home", string(h.id), "voters", have.Voters, "file", op.Voters, "reason", why,
+			"fix", "change one voter in the files of all regions, wait until causeway ctl region status shows it everywhere, then the next")
+		op.Voters = have.Voters
+	}
 	if len(op.Standbys) == 0 && len(have.Standbys) == 0 || sameOp(&have, op) {
 		return nil
 	}
@@ -24,6 +33,30 @@ func (h *homeService) configureTakeover(ctx context.Context, r *replica.Replica)
 		}
 	}
 	return proposeWait(ctx, r, op)
+}
+
+// tooManyVoters says why a list of voters may not follow on another: of two lists that differ by
+// one voter every two majorities have one in common, so that a standby which has not heard of the
+// change yet finds none beside the host's. "": it may.
+func tooManyVoters(have, want []string) string {
+	if len(have) == 0 {
+		return ""
+	}
+	var changes []string
+	for _, v := range want {
+		if !slices.Contains(have, v) {
+			changes = append(changes, "+"+v)
+		}
+	}
+	for _, v := range have {
+		if !slices.Contains(want, v) {
+			changes = append(changes, "-"+v)
+		}
+	}
+	if len(changes) <= 1 {
+		return ""
+	}
+	return "the node file changes several voters at once: " + strings.Join(changes, " ")
 }
 
 // takeoverOp is what the node file says of a home that this region hosts: all others
@@ -41,6 +74,15 @@ func takeoverOp(cfg *config.Config, id string) *home.SetTakeover {
 	}
 	if t.StandbyAway == config.StandbyWait {
 		op.StandbyAway = home.AwayWait
+	}
+	if slices.ContainsFunc(cfg.Ack, func(r config.AckRule) bool { return r.Replay == config.ReplayReport || r.MaxReplayAge > 0 }) {
+		for _, r := range cfg.Ack {
+			rule := home.ReplayRule{Filter: r.Filter, MaxAge: r.MaxReplayAge}
+			if r.Replay == config.ReplayReport {
+				rule.Replay = home.ReplayReport
+			}
+			op.Replay = append(op.Replay, rule)
+		}
 	}
 	return op
 }

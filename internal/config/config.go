@@ -286,7 +286,22 @@ type AckRule struct {
 	Filter string `mapstructure:"filter"`
 	// Policy is what is promised for it. Default AckRegion.
 	Policy AckPolicy `mapstructure:"policy"`
+	// Replay is what becomes of what a lost region had acknowledged, and who took over had not, once
+	// its disks are back and are reconciled. Default ReplayDeliver.
+	Replay Replay `mapstructure:"replay"`
+	// MaxReplayAge bounds how old such a message may be to be delivered; an older one is only
+	// reported. Default 0: no bound.
+	MaxReplayAge time.Duration `mapstructure:"max_replay_age"`
 }
+
+// Replay is what becomes of messages that come late out of a lost region's disks.
+type Replay string
+
+// What becomes of them.
+const (
+	ReplayDeliver Replay = "deliver"
+	ReplayReport  Replay = "report" // they are counted and not delivered
+)
 
 // ResidencyRule keeps the topics of one filter in some regions: no link takes them elsewhere, and
 // a region that is not named does not take them from devices either.

@@ -60,7 +60,7 @@ func fillDefaults(cfg *Config, sources *Sources) {
 		cfg.Listeners = []Listener{{Type: ListenerMQTT, Listen: "127.0.0.1:1883"}}
 	}
 	if unset("ack") {
-		cfg.Ack = []AckRule{{Filter: "#", Policy: AckRegion}}
+		cfg.Ack = []AckRule{{Filter: "#", Policy: AckRegion, Replay: ReplayDeliver}}
 	}
 	cfg.Cluster.fill(unset)
 	if unset("link.listen_tcp") {
@@ -72,6 +72,9 @@ func fillDefaults(cfg *Config, sources *Sources) {
 	for i := range cfg.Ack {
 		if unset(fmt.Sprintf("ack[%d].policy", i)) {
 			cfg.Ack[i].Policy = AckRegion
+		}
+		if unset(fmt.Sprintf("ack[%d].replay", i)) {
+			cfg.Ack[i].Replay = ReplayDeliver
 		}
 	}
 	for i := range cfg.Shared {

@@ -50,7 +50,7 @@ func TestLoad_NothingGivesTheDefaults(t *testing.T) {
 			Auth: []AuthMethod{AuthAnonymous}, ConnectTimeout: 10 * time.Second, ProxyProtocol: ProxyOff}},
 		Limits: Limits{SessionExpiryMax: 14 * 24 * time.Hour, QueueMessages: 100000, QueueBytes: 256 << 20, Inflight: 1024,
 			Packet: 2 << 20, Subscriptions: 1000, WillGrace: 30 * time.Second, TopicAliasMax: 32, ReceiveMaximum: 1024},
-		Ack:   []AckRule{{Filter: "#", Policy: AckRegion}},
+		Ack:   []AckRule{{Filter: "#", Policy: AckRegion, Replay: ReplayDeliver}},
 		Link:  LinkAccept{Listen: "127.0.0.1:7444", ListenTCP: "127.0.0.1:7445"},
 		Admin: Admin{Socket: "data/admin.sock"},
 		Log:   Log{Level: LogInfo, Format: LogText},
@@ -123,7 +123,7 @@ func TestLoad_File(t *testing.T) {
 		Auth: Auth{PasswordFile: "users", ACLFile: "acl"},
 		Limits: Limits{SessionExpiryMax: 7 * 24 * time.Hour, QueueMessages: 1000, QueueBytes: 1 << 20, Inflight: 32, Packet: 256 << 10,
 			Subscriptions: 50, KeepaliveMax: 5 * time.Minute, WillGrace: 30 * time.Second, TopicAliasMax: 0, ReceiveMaximum: 20},
-		Ack: []AckRule{{Filter: "telemetry/#", Policy: AckMemory}, {Filter: "#", Policy: AckRegion}},
+		Ack: []AckRule{{Filter: "telemetry/#", Policy: AckMemory, Replay: ReplayDeliver}, {Filter: "#", Policy: AckRegion, Replay: ReplayDeliver}},
 		Links: []Link{
 			{Name: "us", Peer: "us", Kind: LinkRegion, Dial: []string{"udp://us.example.com:7444"}, In: []string{"cmd/#"}, Out: []string{"tele/#"}, Never: []string{"pii/#"},
 				Compression: CompressionS2, QoSMax: 1, Rate: 25e6, InPrefix: "eu/", Spool: Spool{Bytes: 500 << 30, Age: 72 * time.Hour, AtLimit: SpoolRefuse,

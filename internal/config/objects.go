@@ -148,6 +148,9 @@ func (c *Config) fillObjects(sources *Sources) {
 		if unset(fmt.Sprintf("ack[%d].policy", i)) {
 			c.Ack[i].Policy = AckRegion
 		}
+		if unset(fmt.Sprintf("ack[%d].replay", i)) {
+			c.Ack[i].Replay = ReplayDeliver
+		}
 	}
 	for i := range c.Shared {
 		if unset(fmt.Sprintf("shared[%d].namespace", i)) {

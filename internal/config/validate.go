@@ -209,6 +209,11 @@ func (v *validator) acks(c *Config) {
 			v.check(len(c.Standbys(c.Region)) > 0, key+"policy", fmt.Sprintf("is standby, and no region stands by %s", c.Region),
 				"list one with standby_of in regions, or write region or memory")
 		}
+		if rule.Replay != "" { // "": deliver
+			oneOf(v, key+"replay", rule.Replay, ReplayDeliver, ReplayReport)
+		}
+		v.check(rule.MaxReplayAge >= 0, key+"max_replay_age", FormatDuration(rule.MaxReplayAge)+" is below 0", "write 0 for no bound")
+		v.check(rule.MaxReplayAge == 0 || rule.Replay != ReplayReport, key+"max_replay_age", "is set, and nothing is delivered late under replay: report", "remove one of them")
 		if rule.Filter == "#" && i < len(rules)-1 {
 			v.add(fmt.Sprintf("ack[%d].filter", i+1), "is never reached: the first match wins and "+key+`filter is "#"`,
 				`put "#" last`)
