@@ -79,12 +79,19 @@ func (c caller) Call(ctx context.Context, peer string, kind byte, request []byte
 func (h *homeService) leased() bool {
 	r := h.opened.Load()
 	switch {
+	case h.founding(r):
+		return h.a.deciding.MayFound(h.id)
 	case r != nil && len(r.State().Takeover().Standbys) == 0: // nobody can have taken it over
 		return true
 	case r != nil && !r.Leads():
 		return true
 	}
 	return !h.draining.Load() && (h.a.deciding == nil || h.a.deciding.LeasedFor(h.id, replica.FreshFor))
+}
+
+// founding says that the region's own home is empty, and that others may have a copy of it.
+func (h *homeService) founding(r *replica.Replica) bool {
+	return r != nil && h.own() && h.a.deciding != nil && r.State().ID() == "" && len(h.a.cfg.Standbys(string(h.id))) > 0
 }
 
 // regionCopy is the region's copy of a home as the agent acts on it. It implements
@@ -124,6 +131,9 @@ func (c regionCopy) State() agent.CopyState {
 		st.Quarantined = err.Error()
 	}
 	set := s.Takeover()
+	if h.founding(r) { // as the home will be told
+		set = *takeoverOp(h.a.cfg, string(h.id))
+	}
 	st.Settings = settingsOf(&set)
 	status := s.Status()
 	st.Size = agent.Size{Queued: int64(status.QueuedBytes), StoreBytes: r.Stats().StateBytes}

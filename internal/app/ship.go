@@ -261,7 +261,7 @@ func (h *homeService) role() link.Role {
 	switch r := h.current(); {
 	case r != nil && h.bequeaths(r):
 		return link.RoleHost
-	case r == nil || !r.Hosting():
+	case r == nil || !r.Hosting() || h.founding(r): // until it is founded, a copy may come
 		return link.RoleStandby
 	case h.a.fenced(h.id):
 		return link.RoleFenced

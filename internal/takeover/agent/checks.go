@@ -171,6 +171,11 @@ func (c *check) fence() (Plan, error) {
 }
 
 func (c *check) resume() (Plan, error) {
+	if c.st.Empty && string(c.o.Home) == c.region() {
+		c.need(c.o.Force, "empty", "fail it over to a standby that has it; --force founds it anew", "the home is empty here, and other regions may have it")
+		return c.done(Plan{Effects: []string{"the home is founded anew, empty, at its first epoch"}, Confirm: string(c.o.Home),
+			Risk: "if another region has a copy of the home, what is acknowledged from now on is no part of it"})
+	}
 	if !c.hosting("resume") {
 		return c.done(Plan{})
 	}

@@ -28,9 +28,10 @@ type keeper struct {
 	c  Copy
 	id home.ID
 
-	wake  chan struct{} // poked when something changed that a step should see
-	until atomic.Int64  // the region may serve before this time of a.now
-	acts  acts
+	wake   chan struct{} // poked when something changed that a step should see
+	until  atomic.Int64  // the region may serve before this time of a.now
+	founds atomic.Bool   // the region may found its own home, which is empty
+	acts   acts
 
 	mu        sync.Mutex
 	copy      CopyState // as of the last step
@@ -46,6 +47,8 @@ type keeper struct {
 	rest      time.Duration // before that it does not stand
 	served    bool          // it did when looked at last
 	why       string        // it does not stand for a silent host; ""
+	unfounded string        // why the region's own home, which is empty, is not founded; ""
+	ordered   bool          // an operator wants it founded
 	word      request       // the last one on falling short that a majority heard; Home "": none
 }
 
@@ -120,6 +123,7 @@ func (k *keeper) step(ctx context.Context) {
 	default:
 		k.asStandby(ctx, &st, now)
 	}
+	k.judgeFounding(&st)
 	k.transition()
 }
 

@@ -291,6 +291,17 @@ func (k *keeper) hold(ctx context.Context, held bool) error {
 // doResume takes a fence back, and confirms an epoch that no majority does.
 func (k *keeper) doResume(ctx context.Context, o Order) (outcome, detail string) {
 	k.acts.step("resume")
+	k.mu.Lock()
+	k.ordered = o.Force && k.copy.Empty
+	found := k.ordered
+	k.mu.Unlock()
+	if found {
+		k.poke()
+		if !k.wait(ctx, orderTime, func(st *CopyState) bool { return !st.Empty }) {
+			return Partly, "the home is being founded"
+		}
+		return Done, "the home is founded anew"
+	}
 	if err := k.hold(ctx, false); err != nil {
 		return Failed, err.Error()
 	}
