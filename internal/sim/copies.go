@@ -46,6 +46,7 @@ const (
 	NoPubrel                  // an inherited id is used without releasing it [E5]
 	ServeHanded               // who handed over goes on
 	LeaveOut                  // shipping leaves a record out
+	OneName                   // copies that went on from one fork are taken for one
 )
 
 // copies is a run.
@@ -272,21 +273,31 @@ func (w *copies) isolate(h *site) {
 	})
 }
 
-// takeOver promotes the site that has most.
+// takeOver promotes the site that has most, or, by an operator's word, one that has less: an old
+// copy, of an earlier epoch even. Then several sites have what it has not.
 func (w *copies) takeOver(from *site, ruin bool) {
 	w.moving = false
+	forced := !ruin && !w.opt.Scenario && w.rnd.IntN(4) == 0
 	var best *site
 	for _, s := range w.sites {
-		if s != from && s.up && !s.cut && !s.diverged && (best == nil || best.state.Position().Behind(s.state.Position())) {
+		if s == from || !s.up || s.cut || s.diverged || s.state.ID() == "" {
+			continue
+		}
+		if best == nil || best.state.Position().Behind(s.state.Position()) != forced {
 			best = s
 		}
 	}
-	if best == nil || from.serves() && !from.cut || best.state.Position().Epoch != from.state.Position().Epoch {
+	if best == nil || from.serves() && !from.cut || !forced && best.state.Position().Epoch != from.state.Position().Epoch {
 		from.cut = false
 		return
 	}
 	before := best.records()
 	w.losses = append(w.losses, loss{of: from, since: best.heardUpTo, until: -1, gone: ruin})
+	for _, s := range w.sites {
+		if forced && s != best && s != from && best.state.Position().Behind(s.state.Position()) {
+			w.losses = append(w.losses, loss{of: s, since: best.heardUpTo, until: w.now})
+		}
+	}
 	best.promote(false)
 	w.say("%s takes over from %s, which was %d records ahead", best.name, from.name, int64(from.records()-before))
 }
@@ -294,7 +305,7 @@ func (w *copies) takeOver(from *site, ruin bool) {
 // switchOver moves the home as planned.
 func (w *copies) switchOver(h *site) {
 	to := w.sites[w.rnd.IntN(len(w.sites))]
-	if to == h || !to.up || to.diverged || to.cut || h.cut {
+	if to == h || !to.up || to.diverged || to.cut || h.cut || to.state.Epoch() != h.state.Epoch() {
 		return
 	}
 	w.moving = true

@@ -47,6 +47,7 @@ func TestCopies_PlantedFaults(t *testing.T) {
 		"inherited ids are used as they are":    NoPubrel,
 		"who handed over goes on":               ServeHanded,
 		"shipping leaves a record out":          LeaveOut,
+		"two copies of one fork pass for one":   OneName,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -288,7 +288,11 @@ func (to *site) reconcileWith(host *site) {
 		to.copyOf(host)
 		return
 	}
-	at := host.state.Reconciled(f.From, to.name)
+	name := to.name
+	if to.w.opt.Plant == OneName {
+		name = f.From.Host
+	}
+	at := host.state.Reconciled(f.From, name)
 	if at.Done {
 		to.w.say("%s took in %s: %d delivered, %d removed, %d of other sessions", host.name, to.name, at.Delivered, at.Removed, at.Other)
 		to.copyOf(host)
@@ -296,7 +300,7 @@ func (to *site) reconcileWith(host *site) {
 	}
 	e := to.state.Export(f, func(seq home.Seq) (home.Message, error) {
 		return home.DecodeBody(seq, to.store[string(home.BodyKey(seq))])
-	}).As(to.name)
+	}).As(name)
 	for {
 		op, err := e.Next(2000)
 		if err != nil {
