@@ -19,11 +19,15 @@ const (
 	AdoptBegin AdoptStep = 2
 	// AdoptPart brings more of its queue, and later what came there since it left.
 	AdoptPart AdoptStep = 3
-	// AdoptSettle lets messages of some homes through that were held.
+	// AdoptSettle lets messages of some homes through that were held: all that came of them
+	// by the other home is here.
 	AdoptSettle AdoptStep = 4
 	// AdoptOver says that the other home has nothing of it any more. A session that is not
 	// complete is removed.
 	AdoptOver AdoptStep = 5
+	// AdoptCut notes from which numbers on the messages of some homes reach the session by
+	// their own way. It goes before what comes by the other home from then on.
+	AdoptCut AdoptStep = 6
 )
 
 // Adopt takes a session from another home. The outcome is CodeVoid if it is not for the
@@ -47,7 +51,7 @@ type Adopt struct {
 	Messages []MessageExport
 	Until    uint64
 
-	Settled []Settled // Settle
+	Settled []Settled // Cut; Settle: the homes
 }
 
 // Kind of the operation.
@@ -67,7 +71,7 @@ func (op *Adopt) append(b []byte) []byte {
 		b = op.appendMessages(appendIDs(b, op.Sources))
 	case AdoptPart:
 		b = op.appendMessages(b)
-	case AdoptSettle:
+	case AdoptSettle, AdoptCut:
 		b = appendSettled(b, op.Settled)
 	}
 	return b
@@ -93,7 +97,7 @@ func (r *reader) adopt() Op {
 		r.adopted(op)
 	case AdoptPart:
 		r.adopted(op)
-	case AdoptSettle:
+	case AdoptSettle, AdoptCut:
 		op.Settled = r.settled()
 	}
 	return op
@@ -159,6 +163,8 @@ func (s *State) adopt(op *Adopt) Outcome {
 	switch op.Step {
 	case AdoptBegin, AdoptPart:
 		s.takeIn(x, a, op)
+	case AdoptCut:
+		s.cut(x, a, op.Settled)
 	case AdoptSettle:
 		s.settleSources(x, a, op.Settled)
 	default:
@@ -254,7 +260,7 @@ func (s *State) takeIn(x *session, a *arrival, op *Adopt) {
 		if f.Num <= a.got || f.Num >= heldFrom {
 			continue
 		}
-		if a.got = f.Num; f.Num > a.last && s.reaches(a, e) {
+		if a.got = f.Num; f.Num > a.last && s.reaches(x, a, e) {
 			continue
 		}
 		m := s.adoptMessage(e, s.place(e.Namespace, e.Topic, false, e.Withheld, i))
@@ -288,11 +294,11 @@ func (s *State) adoptMessage(e *MessageExport, pl *placing) *message {
 }
 
 // reaches says that a message comes, or came, to the session by its own way.
-func (s *State) reaches(a *arrival, e *MessageExport) bool {
+func (s *State) reaches(x *session, a *arrival, e *MessageExport) bool {
 	if e.Source.Home == s.id {
 		return e.SourceSeq > a.began
 	}
-	return slices.ContainsFunc(a.settled, func(x Settled) bool {
+	return slices.ContainsFunc(x.roam.cuts, func(x Settled) bool {
 		return x.Home == e.Source.Home && x.Epoch == e.Source.Epoch && e.SourceSeq > x.To
 	})
 }
@@ -329,8 +335,26 @@ func (s *State) complete(x *session, a *arrival) {
 	s.note(effectTimed, uint64(x.willAt), uint64(x.expireAt))
 }
 
-// settleSources lets go of what was held of some homes: what did not come by the other
-// home goes behind what did.
+// cut notes from where on messages come by their own way. What was held up to there came, or
+// comes, by the other home.
+func (s *State) cut(x *session, a *arrival, list []Settled) {
+	for _, now := range list {
+		if !slices.Contains(a.waits, now.Home) || now.Home == s.id {
+			continue
+		}
+		x.roam.cuts = append(x.roam.cuts, now)
+		s.note(effectRoamed, x.id, uint64(now.To))
+	}
+	last := uint64(heldFrom)
+	for r := a.held.next(last + 1); r != nil; r = a.held.next(last + 1) {
+		if last = r.num; x.roam.old(r.msg) {
+			s.unhold(x, a, r)
+		}
+	}
+}
+
+// settleSources lets go of what was held of some homes: it goes behind what came by the
+// other home.
 func (s *State) settleSources(x *session, a *arrival, list []Settled) {
 	for _, now := range list {
 		i := slices.Index(a.waits, now.Home)
@@ -338,28 +362,24 @@ func (s *State) settleSources(x *session, a *arrival, list []Settled) {
 			continue
 		}
 		a.waits = slices.Delete(a.waits, i, i+1)
-		a.settled = append(a.settled, now)
-		s.note(effectRoamed, x.id, uint64(now.To))
-		s.letGo(x, a, now)
+		s.note(effectRoamed, x.id, uint64(len(a.waits)))
+		s.letGo(x, a, now.Home)
 	}
 }
 
-// letGo gives the session what was held of a home. Of its own home nothing came by the
-// other one.
-func (s *State) letGo(x *session, a *arrival, now Settled) {
+// letGo gives the session what was held of a home.
+func (s *State) letGo(x *session, a *arrival, of ID) {
 	last := uint64(heldFrom)
 	for r := a.held.next(last + 1); r != nil; r = a.held.next(last + 1) {
 		last = r.num
 		m := r.msg
-		if s.numberedBy(m) != now.Home {
+		if s.numberedBy(m) != of {
 			continue
 		}
 		keep := ref{qos: r.qos, retain: r.retain, subIDs: r.subIDs}
 		s.hold(m)
 		s.unhold(x, a, r)
-		if m.source == nil || m.source.Epoch != now.Epoch || m.sourceSeq > now.To {
-			s.enqueue(x, m, keep)
-		}
+		s.enqueue(x, m, keep)
 		s.release(m)
 	}
 }

@@ -144,6 +144,7 @@ type ownDirectory struct {
 type dirChange struct {
 	hash  uint64
 	added bool
+	to    ID // the home that it moved to, if it did
 }
 
 // dirJournal is how many changes a peer may be behind before parts are compared.
@@ -184,7 +185,7 @@ func (s *State) list(x *session) {
 	}
 	(*p)[h] = x.key
 	d.digest.add(h)
-	d.note(h, true)
+	d.note(h, true, "")
 	for _, peer := range s.directories {
 		if peer.set.has(h) {
 			d.suspects[x.key] = struct{}{}
@@ -205,26 +206,26 @@ func (s *State) unlist(x *session) {
 	delete(p, h)
 	delete(d.suspects, x.key)
 	d.digest.remove(h)
-	d.note(h, false)
+	to := ID("")
+	if l := x.leaves(); l != nil && l.taken {
+		to = l.to
+	}
+	d.note(h, false, to)
 }
 
-func (d *ownDirectory) note(hash uint64, added bool) {
+func (d *ownDirectory) note(hash uint64, added bool, to ID) {
 	if len(d.journal) == 2*dirJournal {
 		d.journal = append(d.journal[:0:0], d.journal[dirJournal:]...)
 		d.from += dirJournal
 	}
-	d.journal = append(d.journal, dirChange{hash, added})
+	d.journal = append(d.journal, dirChange{hash, added, to})
 }
 
 func (s *State) directoryOp(op *Directory) Outcome {
 	if s.peers[op.Peer] == nil {
 		return Outcome{Code: CodeUnknown}
 	}
-	p := s.directories[op.Peer]
-	if p == nil {
-		p = &peerDirectory{}
-		s.directories[op.Peer] = p
-	}
+	p := s.directoryOf(op.Peer)
 	for _, part := range op.Reset {
 		for h := range p.set[part] {
 			s.dirRemove(op.Peer, p, h)
@@ -245,6 +246,16 @@ func (s *State) directoryOp(op *Directory) Outcome {
 	s.note(effectRoamed, uint64(p.size), uint64(p.high))
 	s.changes.directory(op.Peer, nil)
 	return Outcome{Count: p.size}
+}
+
+func (s *State) directoryOf(peer ID) *peerDirectory {
+	p := s.directories[peer]
+	if p == nil {
+		p = &peerDirectory{}
+		s.directories[peer] = p
+		s.changes.directory(peer, nil)
+	}
+	return p
 }
 
 func (s *State) dirAdd(peer ID, p *peerDirectory, h uint64) {
@@ -334,7 +345,8 @@ type DirectoryNews struct {
 	High     SessionEpoch
 	Add      []uint64
 	Remove   []uint64
-	Known    bool // otherwise the position asked about is not known: parts are to be compared
+	Moved    map[ID][]uint64 // of Remove, where it is now
+	Known    bool            // otherwise the position asked about is not known: parts are to be compared
 	Digest   DirectoryDigest
 }
 
@@ -351,16 +363,25 @@ func (s *State) OwnDirectory(instance, since uint64) (n DirectoryNews, ok bool) 
 	if n.Known = instance == d.instance && since >= d.from && since <= n.Position; !n.Known {
 		return n, true
 	}
-	last := map[uint64]bool{}
+	last := map[uint64]dirChange{}
 	for _, c := range d.journal[since-d.from:] {
-		last[c.hash] = c.added
+		last[c.hash] = c
 	}
-	for h, added := range last {
-		if added {
+	for h, c := range last {
+		switch {
+		case c.added:
 			n.Add = append(n.Add, h)
-		} else {
-			n.Remove = append(n.Remove, h)
+			continue
+		case c.to != "" && n.Moved == nil:
+			n.Moved = map[ID][]uint64{}
+			fallthrough
+		case c.to != "":
+			n.Moved[c.to] = append(n.Moved[c.to], h)
 		}
+		n.Remove = append(n.Remove, h)
+	}
+	for _, list := range n.Moved {
+		slices.Sort(list)
 	}
 	slices.Sort(n.Add)
 	slices.Sort(n.Remove)

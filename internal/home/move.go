@@ -166,6 +166,9 @@ func (s *State) moveTaken(x *session, l *leaving, settled []ID) {
 	if !l.taken {
 		l.taken = true
 		s.unlist(x)
+		if s.peers[l.to] != nil { // so that it is known from now on, not only once that home tells it
+			s.dirAdd(l.to, s.directoryOf(l.to), x.key.Hash())
+		}
 	}
 	for _, id := range settled {
 		if !slices.Contains(l.settled, id) {
@@ -223,7 +226,8 @@ type Leaving struct {
 	Session SessionExport
 	Stale   Range
 	WillIn  uint32
-	Waits   []ID // homes of whose messages some may still come from where the session was before
+	Last    uint64 // the newest reference that waits for it here
+	Waits   []ID   // homes of whose messages some may still come from where the session was before
 }
 
 // Leaving returns a session that stands still for a claim.
@@ -238,7 +242,7 @@ func (s *State) Leaving(k SessionKey, to ID, claim uint64) (Leaving, bool) {
 	if l == nil || l.to != to || l.claim != claim {
 		return Leaving{}, false
 	}
-	o := Leaving{Epoch: s.currentEpoch(), Session: x.export(), WillIn: l.willIn}
+	o := Leaving{Epoch: s.currentEpoch(), Session: x.export(), WillIn: l.willIn, Last: x.nextRef}
 	o.Session.NextRef = l.refs
 	o.Session.Left, o.Session.Received = nil, nil
 	o.Session.Subs = append(o.Session.Subs, l.shared...)

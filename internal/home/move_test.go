@@ -59,6 +59,7 @@ func give(a, b *rig, claim uint64, max int) {
 
 func (r *rig) settle(claim uint64, from ID, list ...Settled) {
 	r.t.Helper()
+	r.want("cut", r.do(&Adopt{Step: AdoptCut, Session: dev, From: from, Claim: claim, Settled: list}).Code, CodeOK)
 	r.want("settle", r.do(&Adopt{Step: AdoptSettle, Session: dev, From: from, Claim: claim, Settled: list}).Code, CodeOK)
 }
 

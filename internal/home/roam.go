@@ -24,8 +24,9 @@ import (
 
 // roaming is what a session has that moves, or moved.
 type roaming struct {
-	since   Time   // when it came here; 0: it began here
-	willIn  uint32 // seconds until its will once it is complete, if it came with one
+	since   Time      // when it came here; 0: it began here
+	willIn  uint32    // seconds until its will once it is complete, if it came with one
+	cuts    []Settled // what comes by its own way is old up to there: it came by the home that the session left
 	leaving *leaving
 	arrival *arrival
 }
@@ -53,7 +54,6 @@ type arrival struct {
 	last     uint64 // those above it came there since it left
 	complete bool
 	waits    []ID // homes whose messages are held
-	settled  []Settled
 	held     queue
 	next     uint64 // of held
 }
@@ -134,10 +134,20 @@ func (s *State) fan(x *session, m *message, qos byte, retain bool, ids []uint32)
 	if l := x.roam.leaving; l != nil && slices.Contains(l.settled, s.numberedBy(m)) {
 		return false
 	}
+	if x.roam.old(m) {
+		return false
+	}
 	if a := x.roam.arrival; a != nil && slices.Contains(a.waits, s.numberedBy(m)) {
 		return s.holdBack(x, a, m, ref{qos: qos, retain: retain, subIDs: ids})
 	}
 	return s.give(x, m, qos, retain, ids)
+}
+
+// old says that a message that comes by its own way came by the home that the session left.
+func (g *roaming) old(m *message) bool {
+	return m.source != nil && slices.ContainsFunc(g.cuts, func(c Settled) bool {
+		return c.Home == m.source.Home && c.Epoch == m.source.Epoch && m.sourceSeq <= c.To
+	})
 }
 
 // holdBack keeps a message until it is known whether it came by the other home as well.
@@ -231,6 +241,7 @@ type Arrival struct {
 	Began    Seq
 	Version  uint64 // of what this home wants
 	Waits    []ID
+	Cuts     []Settled
 	Held     int
 }
 
@@ -248,9 +259,9 @@ func (w *wish) describe(k SessionKey) Arrival {
 	return Arrival{Session: k, From: w.from, Claim: w.claim, Until: w.until, Over: w.over}
 }
 
-func (a *arrival) describe(k SessionKey) Arrival {
+func (a *arrival) describe(k SessionKey, g *roaming) Arrival {
 	return Arrival{Session: k, From: a.from, Claim: a.claim, Begun: true, Complete: a.complete, Epoch: a.epoch, Got: a.got, Last: a.last,
-		Began: a.began, Version: a.version, Waits: slices.Clone(a.waits), Held: a.held.live}
+		Began: a.began, Version: a.version, Waits: slices.Clone(a.waits), Cuts: slices.Clone(g.cuts), Held: a.held.live}
 }
 
 func (l *leaving) describe(k SessionKey) Departure {
@@ -262,7 +273,7 @@ func (s *State) ArrivalOf(k SessionKey) (Arrival, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if x := s.roamers[k]; x != nil && x.arriving() != nil {
-		return x.arriving().describe(k), true
+		return x.arriving().describe(k, x.roam), true
 	}
 	if w := s.wishes[k]; w != nil {
 		return w.describe(k), true
@@ -289,7 +300,7 @@ func (s *State) Roaming() (in []Arrival, out []Departure) {
 	}
 	for k, x := range s.roamers {
 		if a := x.arriving(); a != nil {
-			in = append(in, a.describe(k))
+			in = append(in, a.describe(k, x.roam))
 		}
 		if l := x.leaves(); l != nil {
 			out = append(out, l.describe(k))
@@ -312,7 +323,7 @@ func (s *State) Attachable(k SessionKey) (e SessionEpoch, ok bool) {
 
 func (g *roaming) encode(b []byte) []byte {
 	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(g.since)), uint64(g.willIn))
-	b = append(b, flag(g.leaving != nil, 1)|flag(g.arrival != nil, 2))
+	b = appendSettled(append(b, flag(g.leaving != nil, 1)|flag(g.arrival != nil, 2)), g.cuts)
 	if l := g.leaving; l != nil {
 		b = binary.AppendUvarint(appendString(b, string(l.to)), l.claim)
 		b = binary.AppendUvarint(binary.AppendUvarint(b, l.refs), uint64(l.since))
@@ -329,7 +340,7 @@ func (g *roaming) encode(b []byte) []byte {
 			b = binary.AppendUvarint(b, v)
 		}
 		b = append(b, flag(a.complete, 1))
-		b = appendSettled(appendIDs(b, a.waits), a.settled)
+		b = appendIDs(b, a.waits)
 	}
 	return b
 }
@@ -337,6 +348,7 @@ func (g *roaming) encode(b []byte) []byte {
 func (r *reader) roaming() *roaming {
 	g := &roaming{since: Time(r.uvarint()), willIn: uint32(r.uvarint())}
 	flags := r.byte()
+	g.cuts = r.settled()
 	if flags&1 != 0 {
 		l := &leaving{to: ID(r.string()), claim: r.uvarint(), refs: r.uvarint(), since: Time(r.uvarint())}
 		l.taken, l.settled = r.byte() != 0, r.ids()
@@ -350,7 +362,7 @@ func (r *reader) roaming() *roaming {
 		a := &arrival{from: ID(r.string()), claim: r.uvarint(), epoch: r.epoch()}
 		a.began, a.version, a.got, a.last, a.next = Seq(r.uvarint()), r.uvarint(), r.uvarint(), r.uvarint(), r.uvarint()
 		a.complete = r.byte() != 0
-		a.waits, a.settled = r.ids(), r.settled()
+		a.waits = r.ids()
 		g.arrival = a
 	}
 	return g

@@ -1,0 +1,261 @@
+package handover
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"causeway/internal/home"
+)
+
+// Giver answers for a home that is served here.
+type Giver struct {
+	Home Home
+	// MinDwell is for how long a session that moved here stays while its device is connected.
+	MinDwell time.Duration
+	// Stays says that a namespace's sessions do not move. Nil: all may.
+	Stays func(namespace string) bool
+}
+
+// Answer answers a question of a region that may speak for the home that asks. An error says
+// that there is no answer now.
+func (g *Giver) Answer(ctx context.Context, region string, q *Ask) (*Answer, error) {
+	st := g.Home.State()
+	if st.ID() != q.To || st.Level() < home.LevelOf(home.KindMove) {
+		return nil, fmt.Errorf("home %s is not ready to move sessions", q.To)
+	}
+	switch q.What {
+	case WhatTake:
+		return g.take(ctx, region, q)
+	case WhatTaken, WhatDone, WhatBack:
+		return g.move(ctx, q)
+	case WhatClaim:
+		return g.claim(q), nil
+	case WhatReaches:
+		return g.reaches(q), nil
+	case WhatWho:
+		return g.who(q), nil
+	case WhatEnd:
+		return g.end(ctx, q)
+	case WhatNews:
+		return g.news(q)
+	case WhatParts:
+		a := &Answer{}
+		for _, part := range q.Parts {
+			if len(a.Add) > maxNews {
+				break
+			}
+			a.Add, a.Parts = append(a.Add, st.DirectoryParts([]byte{part})...), append(a.Parts, part)
+		}
+		return a, nil
+	}
+	return nil, fmt.Errorf("this version does not know question %d about sessions", q.What)
+}
+
+// take begins to give a session, or gives more of it.
+func (g *Giver) take(ctx context.Context, region string, q *Ask) (*Answer, error) {
+	st := g.Home.State()
+	d, leaving := st.DepartureOf(q.Session)
+	switch {
+	case leaving && d.To == q.From && d.Claim == q.Claim:
+		return g.give(region, q)
+	case leaving && d.Taken:
+		return &Answer{Verdict: Elsewhere, Home: d.To}, nil
+	case leaving:
+		return &Answer{Verdict: Busy, Why: "it is on its way to home " + string(d.To)}, nil
+	case q.After > 0 || q.Epoch != home.Epoch{}:
+		return &Answer{Verdict: Unknown, Why: "nothing is given to that claim"}, nil
+	}
+	x, ok := st.Session(q.Session)
+	if !ok {
+		return &Answer{Verdict: Unknown}, nil
+	}
+	if a, coming := st.ArrivalOf(q.Session); coming && !a.Complete {
+		return &Answer{Verdict: Busy, Why: "it is on its way from home " + string(a.From)}, nil
+	}
+	if x.Transient || x.Expiry == 0 {
+		return g.end(ctx, q)
+	}
+	if why := g.refuses(&x); why != "" {
+		return &Answer{Verdict: Refused, Why: why}, nil
+	}
+	o, err := g.Home.Do(ctx, &home.Move{Step: home.MoveBegin, Session: q.Session, To: q.From, Claim: q.Claim, Seen: x.Epoch})
+	switch {
+	case err != nil:
+		return nil, err
+	case o.Code == home.CodeUnknown:
+		return &Answer{Verdict: Unknown}, nil
+	case o.Code != home.CodeOK:
+		return &Answer{Verdict: Busy, Why: "its device was connected there a moment ago"}, nil
+	}
+	if err := g.Home.Silence(ctx, q.Session, o.Epoch+1, o.Formers); err != nil {
+		return nil, fmt.Errorf("wait until nobody sends for session %s any more: %w", q.Session, err)
+	}
+	if err := g.Home.Shipped(ctx, o.Record); err != nil {
+		return nil, fmt.Errorf("wait until the standby knows that session %s moves: %w", q.Session, err)
+	}
+	return g.give(region, q)
+}
+
+// refuses says why a session stays.
+func (g *Giver) refuses(x *home.SessionInfo) string {
+	if g.Stays != nil && g.Stays(x.Key.Namespace) {
+		return fmt.Sprintf("sessions of namespace %q stay in their home", x.Key.Namespace)
+	}
+	since := g.Home.State().Adopted(x.Key)
+	if age := g.Home.Now().Sub(since); since != 0 && x.Owner != (home.Owner{}) && age < g.MinDwell {
+		return fmt.Sprintf("it moved there %s ago, and a device is connected with it", age.Round(time.Second))
+	}
+	return ""
+}
+
+// give encodes what is asked of a session that stands still.
+func (g *Giver) give(region string, q *Ask) (*Answer, error) {
+	st := g.Home.State()
+	l, ok := st.Leaving(q.Session, q.From, q.Claim)
+	if !ok {
+		return &Answer{Verdict: Unknown}, nil
+	}
+	op := &home.Adopt{Step: home.AdoptPart, Session: q.Session, From: q.To, Claim: q.Claim}
+	after := q.After
+	if q.Epoch != l.Epoch && after <= l.Session.NextRef {
+		op.Step, op.Epoch, op.Export, op.Stale, op.WillIn = home.AdoptBegin, l.Epoch, l.Session, l.Stale, l.WillIn
+		after = 0
+	}
+	if w := op.Export.Will; w != nil && !st.MayLeave(q.Session.Namespace, w.Topic, region) {
+		op.Export.Will = nil
+	}
+	var err error
+	if op.Messages, op.Until, ok, err = st.Gone(q.Session, q.From, q.Claim, after, partBytes, region, g.Home.Body); err != nil {
+		return nil, err
+	}
+	if !ok {
+		return &Answer{Verdict: Unknown}, nil
+	}
+	a := &Answer{Last: l.Last, Epoch: l.Epoch, Waits: l.Waits}
+	a.cut(home.AppendOp(nil, op), q.Offset)
+	return a, nil
+}
+
+// move enters a step of a session that was given.
+func (g *Giver) move(ctx context.Context, q *Ask) (*Answer, error) {
+	op := &home.Move{Step: home.MoveTaken, Session: q.Session, To: q.From, Claim: q.Claim, Settled: q.Settled}
+	switch q.What {
+	case WhatDone:
+		op.Step = home.MoveDone
+	case WhatBack:
+		op.Step = home.MoveBack
+	}
+	if d, ok := g.Home.State().DepartureOf(q.Session); !ok || d.To != q.From || d.Claim != q.Claim {
+		return &Answer{Verdict: Unknown}, nil
+	}
+	o, err := g.Home.Do(ctx, op)
+	switch {
+	case err != nil:
+		return nil, err
+	case o.Code == home.CodeUnknown:
+		return &Answer{Verdict: Unknown}, nil
+	case o.Code != home.CodeOK:
+		return &Answer{Verdict: Refused, Why: "it counts as taken"}, nil
+	}
+	// Who asked forgets the claim then; a copy that takes over must not bring it up again.
+	if err := g.Home.Shipped(ctx, o.Record); err != nil {
+		return nil, err
+	}
+	return &Answer{}, nil
+}
+
+// claim says what became of a claim of this home.
+func (g *Giver) claim(q *Ask) *Answer {
+	a, ok := g.Home.State().ArrivalOf(q.Session)
+	switch {
+	case !ok || a.From != q.From || a.Claim != q.Claim:
+		return &Answer{Verdict: Unknown}
+	case a.Over || a.Complete:
+		return &Answer{Verdict: OK}
+	}
+	return &Answer{Verdict: Pending}
+}
+
+// reaches says whether this home knows what another one wants, and whether a third one has
+// what was numbered here before.
+func (g *Giver) reaches(q *Ask) *Answer {
+	st := g.Home.State()
+	a := &Answer{Epoch: st.Epoch()}
+	p, known := st.Peer(q.From)
+	if known && p.Epoch == q.Epoch && p.Version >= q.Version {
+		a.Applied, a.High = true, st.HighSeq()
+	}
+	a.Drained = q.Drain == "" || st.Drained(q.Drain, q.UpTo)
+	return a
+}
+
+func (g *Giver) who(q *Ask) *Answer {
+	st := g.Home.State()
+	if d, leaving := st.DepartureOf(q.Session); leaving {
+		return &Answer{Verdict: Elsewhere, Home: d.To}
+	}
+	if a, coming := st.ArrivalOf(q.Session); coming && !a.Complete {
+		return &Answer{Verdict: Pending, Home: a.From}
+	}
+	x, ok := st.Session(q.Session)
+	if !ok {
+		return &Answer{Verdict: Unknown}
+	}
+	return &Answer{Session: x.Epoch, Queued: x.Queued}
+}
+
+// end ends a session whose device began anew in another home, or whose session ends with its
+// connection.
+func (g *Giver) end(ctx context.Context, q *Ask) (*Answer, error) {
+	x, ok := g.Home.State().Session(q.Session)
+	if !ok {
+		return &Answer{Verdict: Unknown}, nil
+	}
+	if d, leaving := g.Home.State().DepartureOf(q.Session); leaving && d.Taken {
+		return &Answer{Verdict: Elsewhere, Home: d.To}, nil
+	}
+	if why := g.refuses(&x); why != "" {
+		return &Answer{Verdict: Refused, Why: why}, nil
+	}
+	o, err := g.Home.Do(ctx, &home.Move{Step: home.MoveEnd, Session: q.Session, To: q.From, Claim: q.Claim, Seen: x.Epoch})
+	switch {
+	case err != nil:
+		return nil, err
+	case o.Code == home.CodeUnknown:
+		return &Answer{Verdict: Unknown}, nil
+	case o.Code != home.CodeOK:
+		return &Answer{Verdict: Busy}, nil
+	}
+	if err := g.Home.Silence(ctx, q.Session, x.Epoch+1, o.Formers); err != nil {
+		return nil, err
+	}
+	if err := g.Home.Shipped(ctx, o.Record); err != nil {
+		return nil, err
+	}
+	return &Answer{Verdict: Ended, Queued: o.Count}, nil
+}
+
+// maxNews bounds the changes in one answer.
+const maxNews = 8192
+
+func (g *Giver) news(q *Ask) (*Answer, error) {
+	n, ok := g.Home.State().OwnDirectory(q.Instance, q.Since)
+	if !ok {
+		return nil, fmt.Errorf("home %s tells nothing of its sessions", q.To)
+	}
+	a := &Answer{Instance: n.Instance, Position: n.Position, Session: n.High, Known: n.Known, Add: n.Add, Remove: n.Remove}
+	for id, list := range n.Moved {
+		if a.Moved == nil {
+			a.Moved = map[home.ID]hashes{}
+		}
+		a.Moved[id] = list
+	}
+	if len(n.Add)+len(n.Remove) > maxNews {
+		a.Known, a.Add, a.Remove, a.Moved = false, nil, nil, nil
+	}
+	if q.Digest || !a.Known {
+		a.Digest = &n.Digest
+	}
+	return a, nil
+}

@@ -1,0 +1,345 @@
+package handover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"causeway/internal/home"
+)
+
+// Taker brings one session here. What it remembers saves questions, nothing else: a Taker
+// that begins anew goes on from the log.
+type Taker struct {
+	Home    Home
+	Ask     Asker
+	Session home.SessionKey
+	// Sources are the homes from which messages come here by links.
+	Sources func() []home.ID
+	// Clean says that the device begins anew: the session is to end where it is.
+	Clean func() bool
+	// Told makes sure that peers hear soon what this home wants. Nil: they do.
+	Told func()
+
+	marks   map[home.ID]*mark
+	settled []home.ID // as the other home was told
+	told    bool
+	shipped bool
+}
+
+// mark is what is known of a home whose messages are held.
+type mark struct {
+	epoch   home.Epoch
+	to      home.Seq
+	applied bool
+	drained bool
+	aimed   bool
+	goal    uint64 // what came where the session was is needed up to this one
+	asked   int
+}
+
+// Progress is what came of a step.
+type Progress struct {
+	Done        bool          // nothing is left to do
+	Wait        time.Duration // before the next step
+	Why         string        // why it does not go on; ""
+	Unreachable bool          // the home that has the session does not answer
+}
+
+const (
+	soon      = 20 * time.Millisecond
+	later     = 200 * time.Millisecond
+	muchLater = 2 * time.Second
+)
+
+// Step does one thing. An error is one of this home: it may be tried again.
+func (t *Taker) Step(ctx context.Context) (Progress, error) {
+	in, ok := t.Home.State().ArrivalOf(t.Session)
+	switch {
+	case !ok:
+		return Progress{Done: true}, nil
+	case in.Over:
+		return t.finish(ctx, &in, WhatDone)
+	case !in.Begun && t.Home.Now() > in.Until:
+		return t.finish(ctx, &in, WhatBack)
+	case !in.Begun && t.Clean != nil && t.Clean():
+		return t.endThere(ctx, &in)
+	case !in.Complete:
+		return t.pull(ctx, &in)
+	}
+	return t.settle(ctx, &in)
+}
+
+func (t *Taker) question(in *home.Arrival, what int) *Ask {
+	return &Ask{What: what, From: t.Home.State().ID(), To: in.From, Session: t.Session, Claim: in.Claim}
+}
+
+func (t *Taker) op(in *home.Arrival, step home.AdoptStep) *home.Adopt {
+	return &home.Adopt{Step: step, Session: t.Session, From: in.From, Claim: in.Claim}
+}
+
+// failed says what a question that got no answer means.
+func failed(err error) Progress {
+	return Progress{Wait: later, Why: err.Error(), Unreachable: errors.Is(err, ErrUnreachable)}
+}
+
+// finish ends a claim: the other home is told, then this one forgets it.
+func (t *Taker) finish(ctx context.Context, in *home.Arrival, what int) (Progress, error) {
+	a, err := t.Ask.Ask(ctx, t.question(in, what))
+	switch {
+	case err != nil:
+		p := failed(err)
+		p.Wait = muchLater
+		return p, nil
+	case a.Verdict != OK && a.Verdict != Unknown:
+		return Progress{Wait: later, Why: a.Why}, nil
+	}
+	_, err = t.Home.Do(ctx, t.op(in, home.AdoptOver))
+	return Progress{Done: err == nil}, err
+}
+
+// endThere ends the session where it is, since its device begins anew.
+func (t *Taker) endThere(ctx context.Context, in *home.Arrival) (Progress, error) {
+	a, err := t.Ask.Ask(ctx, t.question(in, WhatEnd))
+	switch {
+	case err != nil:
+		return failed(err), nil
+	case a.Verdict == Ended, a.Verdict == Unknown, a.Verdict == Elsewhere:
+		return t.notThere(ctx, in)
+	}
+	return Progress{Wait: later, Why: a.Why}, nil
+}
+
+// notThere ends a claim of a session that the other home has not, or has no more.
+func (t *Taker) notThere(ctx context.Context, in *home.Arrival) (Progress, error) {
+	if _, err := t.Home.Do(ctx, &home.Directory{Peer: in.From, Remove: []uint64{t.Session.Hash()}}); err != nil {
+		return Progress{}, err
+	}
+	_, err := t.Home.Do(ctx, t.op(in, home.AdoptOver))
+	return Progress{Done: err == nil}, err
+}
+
+// pull takes the session, or more of it.
+func (t *Taker) pull(ctx context.Context, in *home.Arrival) (Progress, error) {
+	q := t.question(in, WhatTake)
+	q.After, q.Epoch = in.Got, in.Epoch
+	a, op, err := fetch(ctx, t.Ask, q)
+	switch {
+	case err != nil:
+		return failed(err), nil
+	case a.Verdict == Unknown, a.Verdict == Ended, a.Verdict == Elsewhere:
+		return t.notThere(ctx, in)
+	case a.Verdict != OK:
+		return Progress{Wait: later, Why: a.Why}, nil
+	}
+	return t.enter(ctx, in, op)
+}
+
+// enter puts a part into the log.
+func (t *Taker) enter(ctx context.Context, in *home.Arrival, op *home.Adopt) (Progress, error) {
+	op.Session, op.From, op.Claim = t.Session, in.From, in.Claim
+	if op.Step != home.AdoptBegin && op.Step != home.AdoptPart {
+		return Progress{}, fmt.Errorf("home %s gives step %d of session %s", in.From, op.Step, t.Session)
+	}
+	op.Sources = t.Sources()
+	o, err := t.Home.Do(ctx, op)
+	switch {
+	case err != nil:
+		return Progress{}, err
+	case o.Code == home.CodeQuota:
+		return t.finish(ctx, in, WhatBack)
+	case o.Code != home.CodeOK:
+		return Progress{Wait: soon}, nil
+	}
+	return Progress{}, nil
+}
+
+// settle finds out from which number on each home's messages come by their own way. Once
+// that is known of all, nothing more is needed of where the session was.
+func (t *Taker) settle(ctx context.Context, in *home.Arrival) (Progress, error) {
+	if !t.shipped {
+		if err := t.Home.Shipped(ctx, t.Home.State().Position().Records); err != nil {
+			return Progress{Wait: later, Why: err.Error()}, nil
+		}
+		t.shipped = true
+		if t.Told != nil {
+			t.Told()
+		}
+	}
+	settled := t.settledOf(in)
+	if !t.told {
+		return t.tell(ctx, in, settled)
+	}
+	if len(in.Waits) == 0 {
+		return t.finish(ctx, in, WhatDone)
+	}
+	asked, cuts := t.look(ctx, in)
+	if len(cuts) > 0 {
+		op := t.op(in, home.AdoptCut)
+		op.Settled = cuts
+		_, err := t.Home.Do(ctx, op)
+		return Progress{}, err
+	}
+	if t.known(in) || t.idle(in)%8 == 0 {
+		if p, err := t.strays(ctx, in); p != nil || err != nil {
+			return *p, err
+		}
+	}
+	ready := t.ready(in)
+	if len(ready) == 0 {
+		return Progress{Wait: t.pause(in), Why: asked}, nil
+	}
+	op := t.op(in, home.AdoptSettle)
+	for _, id := range ready {
+		op.Settled = append(op.Settled, home.Settled{Home: id})
+		delete(t.marks, id)
+	}
+	t.told = len(ready) == len(in.Waits) // else the other home need not keep theirs any more
+	_, err := t.Home.Do(ctx, op)
+	return Progress{}, err
+}
+
+func (t *Taker) settledOf(in *home.Arrival) (list []home.ID) {
+	for _, id := range append([]home.ID{in.From, t.Home.State().ID()}, t.Sources()...) {
+		if !slices.Contains(in.Waits, id) && !slices.Contains(list, id) {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+// tell says that the session is here.
+func (t *Taker) tell(ctx context.Context, in *home.Arrival, settled []home.ID) (Progress, error) {
+	q := t.question(in, WhatTaken)
+	q.Settled = settled
+	a, err := t.Ask.Ask(ctx, q)
+	switch {
+	case err != nil:
+		p := failed(err)
+		p.Unreachable = false // the session is here
+		return p, nil
+	case a.Verdict == Unknown: // it has forgotten: nothing is to come
+		_, err := t.Home.Do(ctx, t.op(in, home.AdoptOver))
+		return Progress{Done: err == nil}, err
+	}
+	t.told = true
+	return Progress{}, nil
+}
+
+// look asks the homes of which something is not known yet. It returns from which numbers on
+// messages reach the session by their own way, as far as that was not known before.
+func (t *Taker) look(ctx context.Context, in *home.Arrival) (why string, cuts []home.Settled) {
+	if t.marks == nil {
+		t.marks = map[home.ID]*mark{}
+	}
+	st := t.Home.State()
+	for _, id := range in.Waits {
+		m := t.marks[id]
+		if m == nil {
+			m = &mark{}
+			t.marks[id] = m
+			if i := slices.IndexFunc(in.Cuts, func(c home.Settled) bool { return c.Home == id }); i >= 0 { // by a Taker before
+				m.epoch, m.to, m.applied, m.drained = in.Cuts[i].Epoch, in.Cuts[i].To, true, id == in.From
+			}
+		}
+		if m.asked++; m.applied && m.drained || m.asked > 64 && m.asked%16 != 0 {
+			continue
+		}
+		if id == st.ID() {
+			m.applied, m.drained = true, st.Drained(in.From, in.Began)
+			continue
+		}
+		q := &Ask{What: WhatReaches, From: st.ID(), To: id, Session: t.Session, Epoch: st.Epoch(), Version: in.Version}
+		if id != in.From {
+			q.Drain, q.UpTo = in.From, m.to
+		}
+		a, err := t.Ask.Ask(ctx, q)
+		switch {
+		case err != nil:
+			why = fmt.Sprintf("home %s: %v", id, err)
+		case m.applied && m.epoch == a.Epoch:
+			m.drained = a.Drained
+		case a.Applied:
+			m.epoch, m.to, m.applied, m.drained = a.Epoch, a.High, true, id == in.From
+			cuts = append(cuts, home.Settled{Home: id, Epoch: m.epoch, To: m.to})
+		}
+	}
+	return why, cuts
+}
+
+// known says that it remains to bring what came where the session was.
+func (t *Taker) known(in *home.Arrival) bool {
+	return slices.ContainsFunc(in.Waits, func(id home.ID) bool {
+		m := t.marks[id]
+		return m != nil && m.applied && m.drained
+	})
+}
+
+// ready are the homes of which all that comes by the other home is here.
+func (t *Taker) ready(in *home.Arrival) (list []home.ID) {
+	for _, id := range in.Waits {
+		if m := t.marks[id]; m != nil && m.applied && m.drained && m.aimed && in.Got >= m.goal {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+// idle is how often was looked without success, at the home that was looked at least.
+func (t *Taker) idle(in *home.Arrival) int {
+	n := 1 << 20
+	for _, id := range in.Waits {
+		if m := t.marks[id]; m != nil {
+			n = min(n, m.asked)
+		}
+	}
+	return n
+}
+
+func (t *Taker) pause(in *home.Arrival) time.Duration {
+	switch n := t.idle(in); {
+	case n < 50:
+		return soon
+	case n < 64:
+		return later
+	}
+	return muchLater / 4
+}
+
+// strays brings what came for the session where it was, and notes up to where that is
+// needed: all that was there when a home's messages were known to have arrived. It returns
+// nil when nothing more came.
+func (t *Taker) strays(ctx context.Context, in *home.Arrival) (*Progress, error) {
+	q := t.question(in, WhatTake)
+	q.After, q.Epoch = in.Got, in.Epoch
+	a, op, err := fetch(ctx, t.Ask, q)
+	switch {
+	case err != nil:
+		p := failed(err)
+		p.Unreachable = false // the session is here
+		return &p, nil
+	case a.Verdict == Unknown:
+		_, err := t.Home.Do(ctx, t.op(in, home.AdoptOver))
+		return &Progress{Done: err == nil}, err
+	case a.Verdict != OK:
+		return &Progress{Wait: later, Why: a.Why}, nil
+	}
+	for id, m := range t.marks {
+		switch {
+		case !m.applied || !m.drained || slices.Contains(a.Waits, id): // it may still come by way of a home before that one
+			m.aimed = false
+		case !m.aimed:
+			m.goal, m.aimed = a.Last, true
+		}
+	}
+	if len(op.Messages) == 0 && op.Until <= in.Got {
+		return nil, nil
+	}
+	if op.Step == home.AdoptBegin { // of another copy of that home; what is here stays
+		op.Step = home.AdoptPart
+	}
+	p, err := t.enter(ctx, in, op)
+	return &p, err
+}

@@ -1,0 +1,909 @@
+package handover
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"causeway/internal/home"
+)
+
+// world is a few homes with links, in one goroutine, on a clock of its own, from a seed. The
+// homes are the real state machine, the questions the real ones; the links, the logs and the
+// devices are models. Devices roam, links are cut, nodes die and come back with what their log
+// has. The checker knows only what devices sent and saw.
+type world struct {
+	rnd     *rand.Rand
+	now     time.Duration
+	queue   events
+	order   int
+	sites   []*site
+	cut     map[[2]home.ID]bool
+	devices []*device
+	plant   fault
+	bad     error
+	said    []string
+	calm    bool
+}
+
+type fault string
+
+// Mistakes that must show.
+const (
+	none        fault = ""
+	noHold      fault = "what comes by its own way is not held"
+	noStrays    fault = "what came where the session was is left there"
+	eager       fault = "a home counts as settled before it is asked"
+	twoServe    fault = "the former home serves on"
+	forgetClaim fault = "a claim is forgotten though the session was given to it"
+)
+
+type event struct {
+	at    time.Duration
+	order int
+	do    func()
+}
+
+type events []event
+
+func (e events) Len() int { return len(e) }
+func (e events) Less(i, j int) bool {
+	return e[i].at < e[j].at || e[i].at == e[j].at && e[i].order < e[j].order
+}
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	old := *e
+	x := old[len(old)-1]
+	*e = old[:len(old)-1]
+	return x
+}
+
+func (w *world) after(d time.Duration, do func()) {
+	w.order++
+	heap.Push(&w.queue, event{w.now + d, w.order, do})
+}
+
+func (w *world) upTo(d time.Duration) time.Duration { return time.Duration(w.rnd.Int64N(int64(d))) }
+
+func (w *world) run(until time.Duration) {
+	for len(w.queue) > 0 && w.queue[0].at <= until && w.bad == nil {
+		e := heap.Pop(&w.queue).(event)
+		w.now = e.at
+		e.do()
+	}
+	w.now = until
+}
+
+func (w *world) say(format string, args ...any) {
+	w.said = append(w.said, fmt.Sprintf("%9.3fs ", w.now.Seconds())+fmt.Sprintf(format, args...))
+}
+
+func (w *world) fail(format string, args ...any) {
+	if w.bad == nil {
+		w.bad = fmt.Errorf(format, args...)
+	}
+}
+
+// site is a region of one node and the home it serves.
+type site struct {
+	w     *world
+	id    home.ID
+	state *home.State
+	store map[string][]byte
+	run   home.Incarnation
+	n     uint64
+	conns map[home.SessionKey]*conn
+	take  map[home.SessionKey]*Taker
+	next  map[home.SessionKey]time.Duration
+	dirs  []*Follower
+	dirty map[home.SessionKey]bool
+	life  int
+	down  bool
+	flaky bool // the next operation fails: before, or after it was entered
+}
+
+var errCrash = errors.New("it died")
+
+func newSite(w *world, id home.ID) *site {
+	s := &site{w: w, id: id, state: home.New(), store: map[string][]byte{}, run: 1}
+	s.do(&home.Genesis{Home: id, Epoch: home.Epoch{Number: 1, Host: string(id)}})
+	s.do(&home.Raise{Level: home.MaxLevel})
+	s.begin()
+	return s
+}
+
+// begin is the start of a run.
+func (s *site) begin() {
+	s.life++
+	s.conns, s.take, s.next, s.dirty = map[home.SessionKey]*conn{}, map[home.SessionKey]*Taker{}, map[home.SessionKey]time.Duration{}, map[home.SessionKey]bool{}
+	s.dirs = nil
+	s.state.EnableDirectory(uint64(s.life))
+	s.do(&home.NodeUp{})
+}
+
+func (s *site) do(ops ...home.Op) (out home.Outcome) {
+	s.n++
+	id := s.id
+	rec := home.Record{Home: id, Time: home.Time(time.Hour + s.w.now), Entries: []home.Entry{{Owner: home.Owner{Node: home.NodeID(id), Incarnation: s.run}, N: s.n, Ops: ops}}}
+	back, err := home.DecodeRecord(rec.Append(nil))
+	if err == nil {
+		err = s.state.Apply(&back, siteSink{s}, func(_ *home.Entry, _ int, o home.Outcome) { out = o })
+	}
+	if err != nil {
+		s.w.fail("%s: %v", s.id, err)
+	}
+	for _, k := range keysOf(s.dirty) {
+		delete(s.dirty, k)
+		if c := s.conns[k]; c != nil {
+			c.drain()
+		}
+	}
+	return out
+}
+
+func keysOf(m map[home.SessionKey]bool) (list []home.SessionKey) {
+	for k := range m {
+		list = append(list, k)
+	}
+	slices.SortFunc(list, func(a, b home.SessionKey) int { return strings.Compare(a.ClientID, b.ClientID) })
+	return list
+}
+
+// crash ends the run; another one begins with what is on the disk, which is all.
+func (s *site) crash() {
+	w := s.w
+	w.say("%s dies", s.id)
+	s.state.Flush(func(k, v []byte) { s.store[string(k)] = slices.Clone(v) }, func(k []byte) { delete(s.store, string(k)) })
+	before := s.state.Digest()
+	for _, d := range w.devices {
+		if c := s.conns[d.key]; c != nil {
+			c.over = true
+			d.lost(c)
+		}
+	}
+	s.conns = map[home.SessionKey]*conn{}
+	keys := make([]string, 0, len(s.store))
+	for k := range s.store {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	st, err := home.Load(func(fn func(k, v []byte) error) error {
+		for _, k := range keys {
+			if err := fn([]byte(k), s.store[k]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		w.fail("%s: load: %v", s.id, err)
+		return
+	}
+	if st.Digest() != before {
+		w.fail("%s is another home after a restart", s.id)
+	}
+	s.state, s.down = st, true
+	w.after(w.upTo(500*time.Millisecond), func() {
+		s.down = false
+		s.run++
+		s.n = 0
+		s.begin()
+	})
+}
+
+// asHome is a site as Takers and Givers see it.
+type asHome struct{ s *site }
+
+func (h asHome) State() *home.State { return h.s.state }
+func (h asHome) Now() home.Time     { return home.Time(time.Hour + h.s.w.now) }
+
+func (h asHome) Do(_ context.Context, op home.Op) (home.Outcome, error) {
+	if h.s.down {
+		return home.Outcome{}, errCrash
+	}
+	if h.s.flaky {
+		h.s.flaky = false
+		if h.s.w.rnd.IntN(2) == 0 {
+			h.s.do(op)
+		}
+		h.s.crash()
+		return home.Outcome{}, errCrash
+	}
+	o := h.s.do(op)
+	h.s.told(op, o)
+	return o, nil
+}
+
+// told says what became of an operation of a session that moves.
+func (s *site) told(op home.Op, o home.Outcome) {
+	switch op := op.(type) {
+	case *home.Adopt:
+		s.w.say("%s: adopt %d of %s from %s claim %d: %d messages until %d, settled %v: code %#x", s.id, op.Step, op.Session, op.From, op.Claim, len(op.Messages), op.Until, op.Settled, o.Code)
+		for _, m := range op.Messages {
+			s.w.say("   %d %v/%d: %s of %s", m.Refs[0].Num, m.Source, m.SourceSeq, m.Payload, m.Topic)
+		}
+	case *home.Move:
+		s.w.say("%s: move %d of %s to %s claim %d, settled %v: code %#x", s.id, op.Step, op.Session, op.To, op.Claim, op.Settled, o.Code)
+	}
+}
+
+func (h asHome) Body(seq home.Seq) (home.Message, error) {
+	return home.DecodeBody(seq, h.s.store[string(home.BodyKey(seq))])
+}
+
+func (h asHome) Silence(_ context.Context, k home.SessionKey, _ home.SessionEpoch, _ []home.Owner) error {
+	if c := h.s.conns[k]; c != nil && h.s.w.plant != twoServe {
+		c.close()
+	}
+	return nil
+}
+
+func (h asHome) Shipped(context.Context, uint64) error { return nil }
+
+// asker brings questions to other sites; some get lost, or their answers do.
+type asker struct{ s *site }
+
+func (a asker) Ask(ctx context.Context, q *Ask) (*Answer, error) {
+	w := a.s.w
+	to := w.site(q.To)
+	if to == nil || to.down || w.cut[[2]home.ID{a.s.id, q.To}] || !w.calm && w.rnd.IntN(20) == 0 {
+		return nil, ErrUnreachable
+	}
+	b, err := q.Encode()
+	if err == nil {
+		q, err = DecodeAsk(b)
+	}
+	if err != nil {
+		w.fail("%v", err)
+		return nil, err
+	}
+	g := Giver{Home: asHome{to}}
+	ans, err := g.Answer(ctx, string(a.s.id), q)
+	if err != nil {
+		return nil, err
+	}
+	if b, err = ans.Encode(); err == nil {
+		ans, err = DecodeAnswer(b)
+	}
+	if !w.calm && w.rnd.IntN(20) == 0 {
+		return nil, ErrUnreachable
+	}
+	if w.plant == noStrays && q.What == WhatTake && q.After > 0 && len(ans.Data) > 0 {
+		if op, err := home.DecodeAdopt(ans.Data); err == nil && len(op.Messages) > 0 && op.Messages[0].Refs[0].Num > 0 {
+			if d, ok := to.state.DepartureOf(q.Session); ok && op.Messages[0].Refs[0].Num > d.Refs {
+				op.Messages = nil
+				ans.cut(home.AppendOp(nil, op), 0)
+			}
+		}
+	}
+	if w.plant == eager && q.What == WhatReaches {
+		ans.Applied, ans.Drained, ans.High = true, true, 0
+	}
+	return ans, err
+}
+
+func (w *world) site(id home.ID) *site {
+	for _, s := range w.sites {
+		if s.id == id {
+			return s
+		}
+	}
+	return nil
+}
+
+// drive is what the node that leads does for sessions that move.
+func (s *site) drive() {
+	w := s.w
+	w.after(5*time.Millisecond+w.upTo(20*time.Millisecond), s.drive)
+	if s.down {
+		return
+	}
+	ctx := context.Background()
+	in, out := s.state.Roaming()
+	for i := range in {
+		k := in[i].Session
+		if w.now < s.next[k] {
+			continue
+		}
+		t := s.take[k]
+		if t == nil {
+			t = &Taker{Home: asHome{s}, Ask: asker{s}, Session: k, Sources: func() []home.ID { return s.peers() }}
+			s.take[k] = t
+		}
+		life := s.life
+		p, err := t.Step(ctx)
+		if s.life != life || s.down {
+			return
+		}
+		if s.next[k] = w.now + p.Wait; err != nil || p.Done {
+			delete(s.take, k)
+		}
+		if w.plant == forgetClaim && !in[i].Begun && p.Why != "" {
+			s.do(&home.Adopt{Step: home.AdoptOver, Session: k, From: in[i].From, Claim: in[i].Claim})
+		}
+	}
+	for i := range out {
+		k := Keeper{asHome{s}, asker{s}}
+		if _, err := k.Step(ctx, &out[i]); err != nil || s.down {
+			return
+		}
+	}
+	for _, k := range s.state.Suspects(4) {
+		j := Judge{asHome{s}, asker{s}}
+		if v, err := j.Step(ctx, k); err == nil && v.Result != "" {
+			w.say("%s: of two sessions of %s, this one %s", s.id, k, v.Result)
+		}
+		if s.down {
+			return
+		}
+	}
+}
+
+func (s *site) peers() (list []home.ID) {
+	for _, x := range s.w.sites {
+		if x != s {
+			list = append(list, x.id)
+		}
+	}
+	return list
+}
+
+// follow keeps the directory of each peer.
+func (s *site) follow() {
+	w := s.w
+	w.after(50*time.Millisecond+w.upTo(50*time.Millisecond), s.follow)
+	if s.down {
+		return
+	}
+	if s.dirs == nil {
+		for _, id := range s.peers() {
+			s.dirs = append(s.dirs, &Follower{Home: asHome{s}, Ask: asker{s}, Peer: id})
+		}
+	}
+	for _, f := range s.dirs {
+		if _, _, err := f.Step(context.Background()); err != nil || s.down {
+			return
+		}
+	}
+}
+
+type siteSink struct{ s *site }
+
+func (siteSink) Deliver(home.Delivery) {}
+func (x siteSink) Queued(k home.SessionKey, _ home.SessionEpoch, _ home.Owner) {
+	x.s.dirty[k] = true
+}
+func (x siteSink) Ended(k home.SessionKey, e home.SessionEpoch, _ home.Owner, _ home.EndReason) {
+	if c := x.s.conns[k]; c != nil && c.epoch == e && x.s.w.plant != twoServe {
+		c.close()
+	}
+}
+func (siteSink) Spooled(home.ID)                      {}
+func (siteSink) Wanted()                              {}
+func (siteSink) Dropped(string, home.DropReason, int) {}
+
+// wire is one direction of a link: interest comes, frames go.
+type wire struct {
+	w        *world
+	from, to *site
+	told     uint64
+	base     bool
+	started  bool
+	sent     home.Seq
+	lives    [2]int
+	slow     time.Duration
+}
+
+func (l *wire) tick() {
+	w := l.w
+	w.after(5*time.Millisecond+w.upTo(10*time.Millisecond), l.tick)
+	if l.from.down || l.to.down || w.cut[[2]home.ID{l.to.id, l.from.id}] {
+		l.base, l.started = false, false
+		return
+	}
+	if lives := [2]int{l.from.life, l.to.life}; lives != l.lives {
+		l.lives, l.base, l.started = lives, false, false
+	}
+	if v, _ := l.to.state.Wanted(); !l.base || v != l.told {
+		op := &home.Interest{Peer: l.to.id, Epoch: l.to.state.Epoch(), Version: v}
+		if d, ok := l.to.state.WantedSince(l.told); ok && l.base {
+			op.Base, op.Add, op.Remove = l.told, d.Add, d.Remove
+		} else {
+			op.Full, op.Add = true, l.to.state.WantedView().Snapshot().Filters
+		}
+		l.base, l.told = true, v
+		lives := l.lives
+		w.after(l.slow+w.upTo(20*time.Millisecond), func() {
+			if !l.ok(lives) || l.from.do(op).Code != home.CodeOK {
+				l.base = false
+			}
+		})
+	}
+	source := home.Source{Home: l.from.id, Epoch: l.from.state.Epoch()}
+	if !l.started {
+		l.started = true
+		l.sent, _ = l.to.state.Cursor(source, "")
+		l.from.do(&home.Trim{Peer: l.to.id, Epoch: l.from.state.Epoch(), To: l.sent})
+	}
+	list := l.from.state.Spool(l.to.id, "", l.sent, 1+w.rnd.IntN(5), 1<<20, nil)
+	if len(list) == 0 {
+		return
+	}
+	f := &home.Frame{Source: source, From: l.sent, To: list[len(list)-1].Seq}
+	for _, x := range list {
+		if x.Evicted {
+			x.Message, _ = asHome{l.from}.Body(x.Seq)
+		}
+		f.Messages = append(f.Messages, home.FrameMessage{Seq: x.Seq, Topic: x.Message.Topic, Payload: x.Message.Payload, QoS: x.Message.QoS, Live: x.Live})
+	}
+	l.sent = f.To
+	lives := l.lives
+	w.after(l.slow+w.upTo(20*time.Millisecond), func() {
+		if !l.ok(lives) {
+			l.started = false
+			return
+		}
+		if o := l.to.do(f); o.Code != home.CodeOK {
+			l.started = false
+			return
+		}
+		w.after(l.slow+w.upTo(20*time.Millisecond), func() {
+			if !l.ok(lives) {
+				l.started = false
+				return
+			}
+			l.from.do(&home.Trim{Peer: l.to.id, Epoch: l.from.state.Epoch(), To: f.To})
+		})
+	})
+}
+
+func (l *wire) ok(lives [2]int) bool {
+	return l.lives == lives && [2]int{l.from.life, l.to.life} == lives && !l.from.down && !l.to.down && !l.w.cut[[2]home.ID{l.to.id, l.from.id}]
+}
+
+// device is a client that keeps what MQTT asks of it.
+type device struct {
+	w      *world
+	id     string
+	key    home.SessionKey
+	subs   bool
+	qos    byte
+	roams  bool
+	at     *site
+	conn   *conn
+	trying int
+	been   bool
+
+	held map[uint16]bool
+	seen map[string][]int
+
+	nextNum int
+	flight  []sending
+	ids     uint16
+	acked   []int
+	most    int
+	stay    time.Duration
+}
+
+type sending struct {
+	num   int
+	id    uint16
+	acked bool
+}
+
+type conn struct {
+	s     *site
+	d     *device
+	epoch home.SessionEpoch
+	over  bool
+	ready bool
+	sent  uint64
+	last  time.Duration
+}
+
+func (c *conn) wire(do func()) {
+	w := c.d.w
+	c.last = max(c.last, w.now+w.upTo(3*time.Millisecond))
+	w.after(c.last-w.now, func() {
+		if !c.over {
+			do()
+		}
+	})
+}
+
+func (c *conn) close() {
+	if c.over {
+		return
+	}
+	c.over = true
+	if c.s.conns[c.d.key] == c {
+		delete(c.s.conns, c.d.key)
+	}
+	c.d.lost(c)
+}
+
+func (d *device) lost(c *conn) {
+	if d.conn == c {
+		d.conn = nil
+		d.dial()
+	}
+}
+
+// dial connects where the device is now; a CONNECT is parked for up to 8 s.
+func (d *device) dial() {
+	d.trying++
+	try := d.trying
+	until := d.w.now + 8*time.Second
+	var again func()
+	at := d.at
+	again = func() {
+		if d.trying != try || d.conn != nil {
+			return
+		}
+		if at != d.at || d.w.now > until {
+			d.dial()
+			return
+		}
+		if !d.connect(at) {
+			d.w.after(10*time.Millisecond, again)
+		}
+	}
+	d.w.after(time.Millisecond+d.w.upTo(20*time.Millisecond), again)
+}
+
+// connect is what a node does with a CONNECT.
+func (d *device) connect(s *site) bool {
+	if s.down {
+		return false
+	}
+	st := s.state
+	_, here := st.Attachable(d.key)
+	if !here {
+		if _, leaving := st.DepartureOf(d.key); leaving {
+			return false
+		}
+		if a, coming := st.ArrivalOf(d.key); coming && !a.Over {
+			return false
+		}
+		if list := st.Listed(d.key); len(list) > 0 {
+			s.do(&home.Adopt{Step: home.AdoptWish, Session: d.key, From: list[0], For: 8 * time.Second})
+			return false
+		}
+	}
+	o := s.do(&home.Attach{Session: d.key, Expiry: 3600, Window: 8})
+	if o.Code != home.CodeOK {
+		return false
+	}
+	if old := s.conns[d.key]; old != nil {
+		old.close()
+	}
+	c := &conn{s: s, d: d, epoch: o.Epoch}
+	s.conns[d.key], d.conn = c, c
+	if d.been && !o.SessionPresent {
+		d.w.fail("%s finds no session at %s", d.id, s.id)
+		return true
+	}
+	if d.subs && !d.been {
+		s.do(&home.Subscribe{Session: d.key, Epoch: c.epoch, Filters: []home.Subscription{{Filter: "t/#", QoS: d.qos}}})
+	}
+	d.been = true
+	d.w.say("%s is at %s, epoch %d, present %t", d.id, s.id, o.Epoch, o.SessionPresent)
+	c.wire(func() {
+		for _, f := range d.flight {
+			if f.acked && d.qos == 2 {
+				d.release(c, f.id)
+			} else {
+				d.send(c, f.num, f.id)
+			}
+		}
+		c.ready = true
+		c.drain()
+	})
+	return true
+}
+
+func (c *conn) drain() {
+	if c.over || !c.ready || c.s.down {
+		return
+	}
+	for _, q := range c.s.state.Queue(c.d.key, c.epoch, c.sent, 8, nil) {
+		id := home.PacketID(q.Ref)
+		c.sent = q.Ref
+		if q.Received {
+			c.wire(func() { c.d.pubrel(c, id) })
+			continue
+		}
+		m := q.Message
+		if q.Evicted {
+			m, _ = asHome{c.s}.Body(q.Seq)
+		}
+		ref, qos := q.Ref, q.QoS
+		c.wire(func() { c.d.publish(c, m, id, qos, ref) })
+	}
+}
+
+func (d *device) publish(c *conn, m home.Message, id uint16, qos byte, ref uint64) {
+	if qos == 1 || !d.held[id] {
+		var num int
+		_, _ = fmt.Sscan(string(m.Payload), &num)
+		d.seen[m.Topic] = append(d.seen[m.Topic], num)
+		d.w.say("%s gets %d of %s from %s (ref %d)", d.id, num, m.Topic, c.s.id, ref)
+	}
+	if qos == 1 {
+		c.wire(func() {
+			c.s.do(&home.Ack{Session: d.key, Epoch: c.epoch, Done: []home.Range{{From: ref, To: ref}}})
+			c.drain()
+		})
+		return
+	}
+	d.held[id] = true
+	c.wire(func() {
+		c.s.do(&home.Ack{Session: d.key, Epoch: c.epoch, Received: []home.Range{{From: ref, To: ref}}})
+		c.wire(func() { d.pubrel(c, id) })
+	})
+}
+
+func (d *device) pubrel(c *conn, id uint16) {
+	delete(d.held, id)
+	c.wire(func() {
+		for _, q := range c.s.state.Queue(d.key, c.epoch, 0, 100, nil) {
+			if home.PacketID(q.Ref) == id && q.Received {
+				c.s.do(&home.Ack{Session: d.key, Epoch: c.epoch, Done: []home.Range{{From: q.Ref, To: q.Ref}}})
+				break
+			}
+		}
+		c.drain()
+	})
+}
+
+// step publishes now and then.
+func (d *device) step() {
+	if d.subs || d.nextNum >= d.most {
+		return
+	}
+	d.w.after(d.w.upTo(150*time.Millisecond), d.step)
+	if d.conn == nil || !d.conn.ready || len(d.flight) > 2 {
+		return
+	}
+	d.nextNum++
+	for {
+		d.ids = d.ids%5 + 1
+		if !slices.ContainsFunc(d.flight, func(f sending) bool { return f.id == d.ids }) {
+			break
+		}
+	}
+	d.flight = append(d.flight, sending{num: d.nextNum, id: d.ids})
+	d.send(d.conn, d.nextNum, d.ids)
+}
+
+func (d *device) send(c *conn, num int, id uint16) {
+	c.wire(func() {
+		o := c.s.do(&home.Publish{Session: d.key, Epoch: c.epoch, PacketID: id, Topic: "t/" + d.id, Payload: fmt.Append(nil, num), QoS: d.qos})
+		if o.Code == home.CodeVoid {
+			c.close()
+			return
+		}
+		c.wire(func() {
+			i := slices.IndexFunc(d.flight, func(f sending) bool { return f.id == id && f.num == num })
+			if i < 0 || d.flight[i].acked {
+				return
+			}
+			d.acked = append(d.acked, num)
+			if d.qos == 1 {
+				d.flight = slices.Delete(d.flight, i, i+1)
+				return
+			}
+			d.flight[i].acked = true
+			d.release(c, id)
+		})
+	})
+}
+
+func (d *device) release(c *conn, id uint16) {
+	c.wire(func() {
+		if o := c.s.do(&home.Release{Session: d.key, Epoch: c.epoch, PacketID: id}); o.Code == home.CodeVoid {
+			c.close()
+			return
+		}
+		c.wire(func() {
+			d.flight = slices.DeleteFunc(d.flight, func(f sending) bool { return f.id == id && f.acked })
+		})
+	})
+}
+
+// wander takes the device somewhere else: sometimes it is heard from there before its old
+// connection is known to be gone, sometimes it says good-bye.
+func (d *device) wander() {
+	if d.w.calm {
+		return
+	}
+	d.w.after(d.stay/2+d.w.upTo(d.stay), d.wander)
+	d.at = d.w.sites[d.w.rnd.IntN(len(d.w.sites))]
+	if c := d.conn; c != nil {
+		d.conn = nil
+		c.over = true // whatever is on the wire is lost
+		switch d.w.rnd.IntN(3) {
+		case 0:
+			if c.s.conns[d.key] == c {
+				delete(c.s.conns, d.key)
+			}
+			if !c.s.down {
+				c.s.do(&home.Detach{Session: d.key, Epoch: c.epoch, DropWill: true})
+			}
+		default: // the node still believes in it
+		}
+	}
+	d.w.say("%s goes to %s", d.id, d.at.id)
+	d.dial()
+}
+
+// trouble is one fault.
+func (w *world) trouble() {
+	if w.calm {
+		return
+	}
+	w.after(w.upTo(800*time.Millisecond), w.trouble)
+	s := w.sites[w.rnd.IntN(len(w.sites))]
+	switch w.rnd.IntN(4) {
+	case 0:
+		if !s.down {
+			s.crash()
+		}
+	case 1:
+		s.flaky = true
+	default:
+		o := w.sites[w.rnd.IntN(len(w.sites))]
+		if o == s {
+			return
+		}
+		w.say("%s and %s are cut off from each other", s.id, o.id)
+		w.cut[[2]home.ID{s.id, o.id}], w.cut[[2]home.ID{o.id, s.id}] = true, true
+		w.after(w.upTo(3*time.Second), func() {
+			delete(w.cut, [2]home.ID{s.id, o.id})
+			delete(w.cut, [2]home.ID{o.id, s.id})
+		})
+	}
+}
+
+// play runs a world and returns what the checker found.
+func play(seed uint64, homes, messages int, plant fault) (*world, error) {
+	w := &world{rnd: rand.New(rand.NewPCG(seed, 17)), cut: map[[2]home.ID]bool{}, plant: plant}
+	for i := range homes {
+		w.sites = append(w.sites, newSite(w, home.ID([]string{"eu", "us", "ap"}[i])))
+	}
+	for _, from := range w.sites {
+		for _, to := range w.sites {
+			if from != to {
+				from.do(&home.SetPeer{Peer: to.id})
+				l := &wire{w: w, from: from, to: to, slow: w.upTo(60 * time.Millisecond)}
+				l.tick()
+			}
+		}
+	}
+	w.calm = true
+	for _, s := range w.sites {
+		s.drive()
+		s.follow()
+	}
+	add := func(id string, qos byte, subs, roams bool, at *site) {
+		d := &device{w: w, id: id, key: home.SessionKey{ClientID: id}, qos: qos, subs: subs, roams: roams, at: at, most: messages,
+			held: map[uint16]bool{}, seen: map[string][]int{}, stay: 100*time.Millisecond + w.upTo(3*time.Second)}
+		w.devices = append(w.devices, d)
+		d.dial()
+	}
+	for _, s := range w.sites {
+		add("pub1-"+string(s.id), 1, false, false, s)
+		add("pub2-"+string(s.id), 2, false, false, s)
+	}
+	add("roampub", 2, false, true, w.sites[0])
+	for i := range 4 {
+		add(fmt.Sprint("sub", i), 2-byte(i%4/3), true, i > 0, w.sites[i%homes])
+	}
+	w.run(3 * time.Second)
+	w.calm = false
+	for _, d := range w.devices {
+		w.after(w.upTo(50*time.Millisecond), d.step)
+		if d.roams {
+			w.after(w.upTo(d.stay), d.wander)
+		}
+	}
+	w.after(w.upTo(time.Second), w.trouble)
+	w.run(w.now + 15*time.Second)
+	w.calm = true
+	w.cut = map[[2]home.ID]bool{}
+	for end := w.now + 5*time.Minute; w.now < end && w.bad == nil && !w.settled(); {
+		w.run(w.now + time.Second)
+	}
+	w.run(w.now + 5*time.Second)
+	if w.bad == nil {
+		w.check()
+	}
+	return w, w.bad
+}
+
+func (w *world) settled() bool {
+	for _, d := range w.devices {
+		if d.conn == nil || !d.subs && (d.nextNum < d.most || len(d.flight) > 0) {
+			return false
+		}
+	}
+	for _, s := range w.sites {
+		if in, out := s.state.Roaming(); len(in)+len(out) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *world) check() {
+	for _, s := range w.sites {
+		if in, out := s.state.Roaming(); len(in)+len(out) > 0 {
+			for _, o := range w.sites {
+				in, _ := o.state.Roaming()
+				w.say("%s: %+v", o.id, in)
+				for k, t := range o.take {
+					for id, m := range t.marks {
+						w.say("%s: %s: %s: %+v", o.id, k, id, *m)
+					}
+				}
+				for _, p := range o.peers() {
+					w.say("%s for %s: %+v", o.id, p, o.state.SpoolInfo(p))
+				}
+			}
+			w.fail("%s: on their way for ever at %s: %+v %+v", s.id, w.now, in, out)
+		}
+		if len(s.state.Suspects(9)) > 0 {
+			w.fail("%s: suspects for ever: %v", s.id, s.state.Suspects(9))
+		}
+	}
+	for _, d := range w.devices {
+		n := 0
+		for _, s := range w.sites {
+			if _, ok := s.state.Session(d.key); ok {
+				n++
+			}
+		}
+		if n != 1 {
+			w.fail("%s has %d sessions", d.id, n)
+		}
+		if d.subs {
+			continue
+		}
+		if len(d.acked) != d.most {
+			w.fail("%s: %d of %d messages were acknowledged after a long calm", d.id, len(d.acked), d.most)
+		}
+		for _, r := range w.devices {
+			if r.subs {
+				w.pair(d, r)
+			}
+		}
+	}
+}
+
+func (w *world) pair(p, r *device) {
+	got := map[int]int{}
+	last := 0
+	for _, n := range r.seen["t/"+p.id] {
+		if got[n]++; got[n] > 1 {
+			if p.qos == 2 && r.qos == 2 {
+				w.fail("%s got message %d of %s twice", r.id, n, p.id)
+			}
+			continue
+		}
+		if n < last && !p.roams {
+			w.fail("%s got message %d of %s after %d", r.id, n, p.id, last)
+		}
+		last = max(last, n)
+	}
+	for _, n := range p.acked {
+		if got[n] == 0 {
+			w.fail("%s never got message %d of %s", r.id, n, p.id)
+		}
+	}
+}
