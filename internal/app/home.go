@@ -440,7 +440,7 @@ func (h *homeService) configure(ctx context.Context, r *replica.Replica) error {
 		if f.objects == nil {
 			return nil
 		}
-		want = partOf(r.State().Config(), want, f.objects)
+		want = overridden(r.State().Config(), want, f.objects)
 	}
 	if have := r.State().Config(); have.Revision == 0 || have.Limits != want.Limits || !slices.Equal(have.Acks, want.Acks) || !sameResidency(have.Residency, want.Residency) {
 		want.Revision = have.Revision + 1
@@ -486,8 +486,8 @@ func (h *homeService) configureQuotas(ctx context.Context, r *replica.Replica, c
 	return proposeWait(ctx, r, op)
 }
 
-// partOf is the configuration in force with the sections that objects have.
-func partOf(have, want *home.Configure, o *config.Objects) *home.Configure {
+// overridden is the configuration in force with the sections that objects have.
+func overridden(have, want *home.Configure, o *config.Objects) *home.Configure {
 	next := *have
 	if o.Has("limits") {
 		next.Limits = want.Limits
