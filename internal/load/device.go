@@ -474,10 +474,19 @@ func (d *Device) fire() {
 func (d *Device) Arrived() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.out != nil {
-		d.fill()
-		_ = d.out.Flush() // the reader sees what went wrong
+	d.fillNow()
+}
+
+// fillNow sends what may be sent, unless the device is not connected: what was in flight goes first then, once CONNACK
+// has come.
+func (d *Device) fillNow() {
+	select {
+	case <-d.ready:
+	default:
+		return
 	}
+	d.fill()
+	_ = d.out.Flush() // the reader sees what went wrong
 }
 
 // stampBytes is the head of each payload: the stream, the message's number in it,
@@ -607,13 +616,7 @@ func (d *Device) Allow(n uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.allowed = n
-	select {
-	case <-d.ready:
-	default:
-		return // sent once it is connected
-	}
-	d.fill()
-	_ = d.out.Flush() // the reader sees what went wrong
+	d.fillNow()
 }
 
 // Halt takes back what Allow gave and was not sent yet.
