@@ -315,3 +315,17 @@ func (d *device) distinct() int {
 	}
 	return len(seen)
 }
+
+// has says that the device was told that it is subscribed.
+func (d *device) has() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.subscribed
+}
+
+// there says that the device is connected.
+func (d *device) there() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.conn != nil
+}

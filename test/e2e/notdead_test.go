@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -100,4 +103,75 @@ func (x *twoRegions) reconcile() (late uint64) {
 		return err == nil && d.State == "done" || err != nil && strings.Contains(err.Error(), "404") // and removed
 	})
 	return late
+}
+
+// Where an operator decides and an isolated host serves on, the lost region goes on with its devices while the other one
+// serves them, too: what it accepted alone comes to the sessions in us once it is heard again and reconciled, at QoS 2 once.
+func TestLabNotDead_ServesOnAndIsReconciled(t *testing.T) {
+	if !*wholeLab {
+		t.Skip("make lab runs it, with the long cases")
+	}
+	const n = 1000
+	c := cables{}
+	x := newTwoRegions(t, standbyOptions{nodes: 1, section: "mode: manual, isolation: serve, down_after: 3s", change: c.via(t),
+		fleet: outage.Options{Name: "alive", Pairs: 2, Rate: 20}})
+	eu, us := x.tr.Front("eu").MQTT, x.tr.Front("us").MQTT
+	var pubs, subs []*device
+	for qos := byte(1); qos <= 2; qos++ {
+		topic := fmt.Sprint("alone/", qos)
+		subs = append(subs, &device{addr: eu, id: fmt.Sprint("alone-sub-", qos), filter: topic, qos: qos})
+		pubs = append(pubs, &device{addr: eu, id: fmt.Sprint("alone-pub-", qos), topic: topic, qos: qos, window: 20})
+	}
+	away := x.live(subs...)
+	await(t, "the subscriptions", func() bool { return subs[0].has() && subs[1].has() })
+	away()
+	x.published(t, 20)
+	x.follows("us", "eu")
+
+	c.isolate("eu")
+	defer x.live(pubs...)()
+	for _, p := range pubs {
+		p.allow(n)
+	}
+	await(t, "eu to accept everything", func() bool {
+		one, _ := pubs[0].progress()
+		two, _ := pubs[1].progress()
+		return one == n && two == n
+	})
+	await(t, "us to agree that eu is gone", func() bool {
+		_, code := causeway(t, "", "", "ctl", "--socket", x.tr.Node("us").Socket(), "region", "failover", "eu", "--dry-run")
+		return code == 0
+	})
+	x.order("us", "failover", "eu", "--confirm", "eu")
+	x.awaitHome("us", "serve", (*trial.Home).Serves)
+	x.awaitHome("eu", "serve on alone", (*trial.Home).Serves)
+	for _, s := range subs {
+		s.addr = us
+	}
+	defer x.live(subs...)()
+	await(t, "the subscribers to be in us", func() bool { return subs[0].there() && subs[1].there() })
+
+	c.heal()
+	if late := x.reconcile(); late < 2*n {
+		t.Errorf("%d messages came with the reconciliation, of %d that eu accepted alone", late, 2*n)
+	}
+	await(t, "all that eu accepted alone to come", func() bool { return subs[0].distinct() == n && subs[1].distinct() == n })
+	for i, s := range subs {
+		settle(fmt.Sprint("QoS ", i+1), pubs[i], s, 0).check(t, n, byte(i+1))
+	}
+}
+
+// live keeps devices connected until the returned function is called, or the test ends.
+func (x *twoRegions) live(devices ...*device) (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	for _, d := range devices {
+		all.Go(func() { d.run(ctx) })
+	}
+	end = func() {
+		cancel()
+		all.Wait()
+	}
+	x.t.Cleanup(end)
+	return end
 }
