@@ -71,18 +71,20 @@ func (c *ctl) printClient(w io.Writer, x admin.Client) {
 
 func (c *ctl) sessionsCommand() *cobra.Command {
 	var l, lq lister
-	var namespace, prefix, state string
-	list := leaf("list", "The sessions of the home", func(cmd *cobra.Command, _ []string) error {
+	var namespace, prefix, state, home string
+	list := leaf("list", "The sessions of the homes that the region serves", func(cmd *cobra.Command, _ []string) error {
 		params := url.Values{}
 		setParam(params, "namespace", namespace)
 		setParam(params, "prefix", prefix)
 		setParam(params, "state", state)
+		setParam(params, "home", home)
 		return pages(c, cmd, l, "sessions", admin.Path("sessions"), params, c.printSessions)
 	})
 	l.flags(list)
 	namespaceFlag(list, &namespace, "", "only this namespace")
 	list.Flags().StringVar(&prefix, "prefix", "", "only client ids that begin so")
 	list.Flags().StringVar(&state, "state", "", "only attached or detached ones")
+	list.Flags().StringVar(&home, "home", "", "only those of this home; without it, of all that the region serves")
 
 	var ns string
 	var will, payload bool
@@ -109,13 +111,13 @@ func (c *ctl) sessionsCommand() *cobra.Command {
 	for _, cmd := range []*cobra.Command{show, queue, del} {
 		namespaceFlag(cmd, &ns, defaultNamespace, "namespace of the session")
 	}
-	return alias("session", group("sessions", "What the home keeps of devices", "", "", list, show, queue, del, c.sessionsTop()))
+	return alias("session", group("sessions", "What the homes that the region serves keep of devices", "", "", list, show, queue, del, c.sessionsTop()))
 }
 
 func (c *ctl) printSessions(w io.Writer, sessions []admin.Session) {
-	t := c.table("NAMESPACE", "CLIENT", "STATE", "OWNER", "-QUEUED", "-BYTES", "EXPIRY", "EXPIRES IN")
+	t := c.table("NAMESPACE", "CLIENT", "HOME", "STATE", "OWNER", "-QUEUED", "-BYTES", "EXPIRY", "EXPIRES IN")
 	for _, s := range sessions {
-		t.row(s.Namespace, s.ClientID, s.State, orDash(s.Owner), s.Queued, admin.FormatBytes(s.QueuedBytes), expiry(s), until(c.now(), s.ExpiresAt))
+		t.row(s.Namespace, s.ClientID, orDash(s.Home), s.State, orDash(s.Owner), s.Queued, admin.FormatBytes(s.QueuedBytes), expiry(s), until(c.now(), s.ExpiresAt))
 	}
 	t.print(w, "no sessions")
 }

@@ -155,7 +155,7 @@ func (a *api) kickHere(ctx context.Context, k Key, dry bool) (Change, error) {
 }
 
 func (a *api) listSessions(_ *http.Request, q *query) (any, error) {
-	namespace, prefix, state := q.text("namespace"), q.text("prefix"), q.text("state")
+	namespace, prefix, state, home := q.text("namespace"), q.text("prefix"), q.text("state"), q.text("home")
 	if state != "" && state != "attached" && state != "detached" {
 		q.wrong("state", "as attached or detached")
 	}
@@ -164,7 +164,7 @@ func (a *api) listSessions(_ *http.Request, q *query) (any, error) {
 		return nil, q.err
 	}
 	return collect(after, limit, func(s Session) bool {
-		return selects(s.Key(), namespace, prefix) && (state == "" || s.State == state)
+		return selects(s.Key(), namespace, prefix) && (state == "" || s.State == state) && (home == "" || s.Home == home)
 	}, a.node.SessionsAfter)
 }
 

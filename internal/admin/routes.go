@@ -37,7 +37,7 @@ func (a *api) routes() []route {
 		{method: get, path: "/v1/clients", role: RoleViewer, params: list("namespace", "prefix", "listener", "node"), handle: a.listClients, peers: true},
 		{method: get, path: "/v1/clients/{namespace}/{client_id}", role: RoleViewer, handle: a.getClient, peers: true},
 		{method: del, path: "/v1/clients/{namespace}/{client_id}", role: RoleOperator, params: []string{"dry_run"}, handle: a.kickClient, peers: true},
-		{method: get, path: "/v1/sessions", role: RoleViewer, params: list("namespace", "prefix", "state"), handle: a.listSessions},
+		{method: get, path: "/v1/sessions", role: RoleViewer, params: list("home", "namespace", "prefix", "state"), handle: a.listSessions},
 		{method: get, path: "/v1/sessions/{namespace}/{client_id}", role: RoleViewer, handle: a.getSession},
 		{method: del, path: "/v1/sessions/{namespace}/{client_id}", role: RoleOperator, params: []string{"dry_run", "publish_will"}, handle: a.deleteSession},
 		{method: get, path: "/v1/sessions/{namespace}/{client_id}/queue", role: RoleViewer, params: list("payload"), handle: a.sessionQueue},

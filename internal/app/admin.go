@@ -63,19 +63,58 @@ type node struct{ a *App }
 
 var _ admin.Node = node{}
 
-// state is the home, or why there is none.
+// served are the homes that this region serves, its own first; its own alone if it serves none.
+func (n node) served() (list []*homeService) {
+	for _, h := range n.a.homes {
+		switch {
+		case !h.hosts():
+		case h.own():
+			list = slices.Insert(list, 0, h)
+		default:
+			list = append(list, h)
+		}
+	}
+	if len(list) == 0 {
+		list = append(list, n.a.home)
+	}
+	return list
+}
+
+// state is the first home served here, or why there is none.
 func (n node) state() (*home.State, error) {
-	if r := n.a.home.current(); r != nil {
+	h := n.served()[0]
+	if r := h.current(); r != nil {
 		return r.State(), nil
 	}
-	return nil, fmt.Errorf("%w: %s", admin.ErrUnavailable, n.a.home.reason())
+	return nil, fmt.Errorf("%w: %s", admin.ErrUnavailable, h.reason())
+}
+
+// homeOf is the home of a session: if several have it, the one that attached it last, as for devices.
+func (n node) homeOf(k admin.Key) (found *homeService, s *home.State, err error) {
+	if _, err := n.state(); err != nil {
+		return nil, nil, err
+	}
+	var at home.SessionEpoch
+	for _, h := range n.served() {
+		if e, has := h.State().EpochOf(sessionKey(k)); has && (found == nil || e > at) {
+			found, s, at = h, h.State(), e
+		}
+	}
+	if found == nil {
+		return nil, nil, admin.ErrNotFound
+	}
+	return found, s, nil
 }
 
 // do proposes a change and waits.
 func (n node) do(ctx context.Context, op home.Op) (home.Outcome, error) {
-	r := n.a.home.current()
+	return n.doIn(ctx, n.served()[0], op)
+}
+
+func (n node) doIn(ctx context.Context, h *homeService, op home.Op) (home.Outcome, error) {
+	r := h.current()
 	if r == nil {
-		return home.Outcome{}, fmt.Errorf("%w: %s", admin.ErrUnavailable, n.a.home.reason())
+		return home.Outcome{}, fmt.Errorf("%w: %s", admin.ErrUnavailable, h.reason())
 	}
 	o, err := outcomeOf(ctx, r, op)
 	if err == nil && o.Code == home.CodeUnknown {
@@ -88,40 +127,46 @@ func sessionKey(k admin.Key) home.SessionKey {
 	return home.SessionKey{Namespace: k.Namespace, ClientID: k.Name}
 }
 
+// SessionsAfter merges the sessions of all homes served here.
 func (n node) SessionsAfter(after admin.Key, max int) ([]admin.Session, error) {
-	s, err := n.state()
-	if err != nil {
+	if _, err := n.state(); err != nil {
 		return nil, err
 	}
 	var list []admin.Session
-	for _, info := range s.Sessions(sessionKey(after), max) {
-		list = append(list, n.session(s, info))
+	for _, h := range n.served() {
+		s := h.State()
+		for _, info := range s.Sessions(sessionKey(after), max) {
+			list = append(list, n.session(h, s, info))
+		}
 	}
-	return list, nil
+	slices.SortStableFunc(list, func(a, b admin.Session) int { return a.Key().Compare(b.Key()) })
+	// Of a session that two homes have, one counts: pages go by its key.
+	list = slices.CompactFunc(list, func(a, b admin.Session) bool { return a.Key() == b.Key() })
+	return list[:min(max, len(list))], nil
 }
 
-func (n node) session(s *home.State, info home.SessionInfo) admin.Session {
+func (n node) session(h *homeService, s *home.State, info home.SessionInfo) admin.Session {
 	out := admin.Session{Namespace: info.Key.Namespace, ClientID: info.Key.ClientID, Home: string(s.ID()), Epoch: uint64(info.Epoch),
 		State: "detached", Owner: string(info.Owner.Node), Transient: info.Transient, ExpirySeconds: int64(info.Expiry),
 		Queued: info.Queued, QueuedBytes: int64(info.QueuedBytes), InboundIDs: info.InboundIDs, Will: info.Will}
 	if info.Owner != (home.Owner{}) {
 		out.State = "attached"
 	}
-	out.ExpiresAt = n.wall(info.ExpiresAt)
+	out.ExpiresAt = wall(h, info.ExpiresAt)
 	return out
 }
 
-// wall turns home time into the time on the wall, nil for never.
-func (n node) wall(t home.Time) *time.Time {
+// wall turns a home's time into the time on the wall, nil for never.
+func wall(h *homeService, t home.Time) *time.Time {
 	if t == 0 {
 		return nil
 	}
-	at := time.Now().Add(t.Sub(n.a.home.Now())).UTC()
+	at := time.Now().Add(t.Sub(h.Now())).UTC()
 	return &at
 }
 
 func (n node) Session(k admin.Key) (admin.SessionDetail, error) {
-	s, err := n.state()
+	h, s, err := n.homeOf(k)
 	if err != nil {
 		return admin.SessionDetail{}, err
 	}
@@ -129,7 +174,7 @@ func (n node) Session(k admin.Key) (admin.SessionDetail, error) {
 	if !ok {
 		return admin.SessionDetail{}, admin.ErrNotFound
 	}
-	d := admin.SessionDetail{Session: n.session(s, info)}
+	d := admin.SessionDetail{Session: n.session(h, s, info)}
 	for _, sub := range info.Subscriptions {
 		d.Subscriptions = append(d.Subscriptions, admin.Subscription{Filter: sub.Filter, QoS: int(sub.QoS), NoLocal: sub.NoLocal,
 			RetainAsPublished: sub.RetainAsPublished, RetainHandling: int(sub.RetainHandling), ID: sub.ID})
@@ -138,23 +183,20 @@ func (n node) Session(k admin.Key) (admin.SessionDetail, error) {
 }
 
 func (n node) Queue(k admin.Key, after uint64, max int, payloads bool) ([]admin.QueuedMessage, error) {
-	s, err := n.state()
+	h, s, err := n.homeOf(k)
 	if err != nil {
 		return nil, err
-	}
-	if _, ok := s.Session(sessionKey(k)); !ok {
-		return nil, admin.ErrNotFound
 	}
 	var list []admin.QueuedMessage
 	for _, q := range s.Peek(sessionKey(k), after, max) {
 		m := q.Message
 		if q.Evicted {
-			if m, err = n.a.home.Body(q.Seq); err != nil {
+			if m, err = h.Body(q.Seq); err != nil {
 				continue // delivered meanwhile
 			}
 		}
 		out := admin.QueuedMessage{Ref: q.Ref, PacketID: int(home.PacketID(q.Ref)), Seq: uint64(q.Seq), Topic: m.Topic, QoS: int(q.QoS),
-			Retain: q.Retain, Received: q.Received, Bytes: int64(len(m.Payload)), ExpiresAt: n.wall(m.Expires)}
+			Retain: q.Retain, Received: q.Received, Bytes: int64(len(m.Payload)), ExpiresAt: wall(h, m.Expires)}
 		if payloads {
 			out.Payload = m.Payload
 		}
@@ -164,7 +206,11 @@ func (n node) Queue(k admin.Key, after uint64, max int, payloads bool) ([]admin.
 }
 
 func (n node) DeleteSession(ctx context.Context, k admin.Key, publishWill bool) error {
-	_, err := n.do(ctx, &home.EndSession{Session: sessionKey(k), PublishWill: publishWill})
+	h, _, err := n.homeOf(k)
+	if err != nil {
+		return err
+	}
+	_, err = n.doIn(ctx, h, &home.EndSession{Session: sessionKey(k), PublishWill: publishWill})
 	return err
 }
 
@@ -198,7 +244,7 @@ func (n node) RetainedAfter(after admin.Key, max int) ([]admin.Retained, error) 
 
 func (n node) retained(info home.RetainedInfo) admin.Retained {
 	return admin.Retained{Namespace: info.Namespace, Topic: info.Topic, QoS: int(info.QoS), Bytes: int64(len(info.Payload)),
-		Version: info.Version, Home: string(info.Home), ExpiresAt: n.wall(info.Expires)}
+		Version: info.Version, Home: string(info.Home), ExpiresAt: wall(n.served()[0], info.Expires)}
 }
 
 func (n node) Retained(k admin.Key) (admin.RetainedDetail, error) {
