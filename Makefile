@@ -56,10 +56,11 @@ deploy: build ## units, Debian package, release and Terraform, and what they ren
 release: ## binaries, Debian packages, what they were built from and checksums in dist/ (VERSION=v1.2.3)
 	@scripts/release dist
 
-soak: ## many more seeds of both simulators and of the replicas (SOAK_SEEDS, default 100000; SOAK_LAB_SEEDS, default 1000; SOAK_REGION_SEEDS, default 500)
-	$(GO) test -timeout 120m ./internal/sim -run 'TestSeeds$$' -sim.seeds $${SOAK_SEEDS:-100000} -sim.seed $${SOAK_SEED:-100001}
+soak: ## many more seeds of both simulators and of the replicas (SOAK_SEEDS, default 100000; SOAK_LAB_SEEDS, default 1000, also of lost regions; SOAK_REGION_SEEDS, default 500)
+	$(GO) test -timeout 120m ./internal/sim -run 'TestSeeds$$|TestCopies_Seeds$$' -sim.seeds $${SOAK_SEEDS:-100000} -sim.seed $${SOAK_SEED:-100001}
 	$(GO) test -timeout 120m ./internal/replica -run TestRegion_Seeds -region.seeds $${SOAK_REGION_SEEDS:-500} -region.seed $${SOAK_SEED:-100001}
 	$(GO) test -timeout 120m ./internal/simlab -run 'TestSeeds$$' -simlab.seeds $${SOAK_LAB_SEEDS:-1000} -simlab.seed $${SOAK_SEED:-100001}
+	$(GO) test -timeout 240m ./internal/simlab -run 'TestDisasters$$' -simlab.disasters $${SOAK_LAB_SEEDS:-1000} -simlab.seed $${SOAK_SEED:-100001}
 
 lab: build ## regions over an emulated wide-area network: NATs, a VPN, blocked UDP, outages, kills; the long cases (root, about 25 minutes)
 	CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout 30m ./test/lab

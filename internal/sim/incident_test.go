@@ -1,0 +1,183 @@
+package sim
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"causeway/internal/home"
+)
+
+// Each file of testdata/copies is an incident of a home with copies in several regions: prose,
+// then commands and what came of them, as in testdata.
+func TestIncidents(t *testing.T) {
+	files, err := filepath.Glob("testdata/copies/*.txt")
+	if err != nil || len(files) < 5 {
+		t.Fatalf("%d incidents, %v", len(files), err)
+	}
+	for _, f := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := new(incident).play(t, string(b))
+			if got == string(b) {
+				return
+			}
+			if !*rewrite {
+				t.Errorf("%s says something else now (with -rewrite it is written there):\n%s", f, differ(string(b), got))
+			} else if err := os.WriteFile(f, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+type incident struct{ w *copies }
+
+func (s *incident) play(t *testing.T, text string) string {
+	var out []string
+	s.w = newCopies(CopiesOptions{Seed: 1, Scenario: true})
+	s.w.run(100 * time.Millisecond)
+	s.w.said = nil
+	for _, block := range strings.Split(strings.TrimRight(text, "\n"), "\n\n") {
+		commands, _, isBlock := strings.Cut(block, "\n----")
+		if !isBlock {
+			out = append(out, block)
+			continue
+		}
+		for _, c := range strings.Split(commands, "\n") {
+			if err := s.do(strings.Fields(c)); err != nil {
+				t.Fatalf("%s: %v", c, err)
+			}
+		}
+		if s.w.bad != nil {
+			t.Fatal(s.w.bad)
+		}
+		said := ""
+		for _, line := range s.w.said {
+			said += "\n" + line
+		}
+		s.w.said = nil
+		out = append(out, commands+"\n----"+said)
+	}
+	return strings.Join(out, "\n\n") + "\n"
+}
+
+// do does one command. A home "eu" is served at eu; us and ap stand by.
+//
+//	subscribe DEVICE SITE QOS       it leaves again: what comes for it waits
+//	connect DEVICE SITE             what waits is given to it there, and acknowledged; one that only acknowledges the first N: connect DEVICE SITE N
+//	publish SITE PAYLOAD...         at QoS 2
+//	hold SITE, ship SITE            it ships nothing, until
+//	cut SITE, join SITE             no other region reaches it, until
+//	die SITE, back SITE
+//	promote SITE [planned]          with what it has
+//	hand SITE SITE
+//	run DURATION
+//	queue DEVICE SITE; copies
+func (s *incident) do(c []string) error {
+	w := s.w
+	var at *site
+	for _, x := range w.sites {
+		for _, name := range c[1:] {
+			if x.name == name && at == nil {
+				at = x
+			}
+		}
+	}
+	switch c[0] {
+	case "run":
+		d, err := time.ParseDuration(c[1])
+		w.run(w.now + d)
+		return err
+	case "copies":
+		for _, x := range w.sites {
+			w.say("%s: epoch %s, %d records%s", x.name, x.state.Epoch(), x.records(), map[bool]string{true: ", serves"}[x.serves()])
+		}
+		return nil
+	}
+	if at == nil {
+		return fmt.Errorf("it names no site")
+	}
+	switch c[0] {
+	case "hold", "ship":
+		at.held = c[0] == "hold"
+	case "cut", "join":
+		at.cut = c[0] == "cut"
+	case "die":
+		at.crash()
+	case "back":
+		at.start()
+	case "promote":
+		at.promote(len(c) > 2)
+		w.say("%s serves at epoch %s", at.name, at.state.Epoch())
+	case "hand":
+		at.do(&home.Hand{Epoch: at.state.Epoch(), To: c[2]})
+	case "publish":
+		for _, p := range c[2:] {
+			if o := at.do(&home.Publish{Topic: "t", Payload: []byte(p), QoS: 2}); o.Code != home.CodeOK {
+				w.say("%s refuses %q: %#x", at.name, p, o.Code)
+			}
+		}
+	default:
+		return s.ofDevices(c, at)
+	}
+	return nil
+}
+
+// payload is that of a reference, wherever its body is.
+func (s *site) payload(q *home.Queued) string {
+	m := q.Message
+	if q.Evicted {
+		m, _ = home.DecodeBody(q.Seq, s.store[string(home.BodyKey(q.Seq))])
+	}
+	return string(m.Payload)
+}
+
+func (s *incident) ofDevices(c []string, at *site) error {
+	k := home.SessionKey{ClientID: c[1]}
+	attach := func() home.SessionEpoch {
+		return at.do(&home.Attach{Session: k, Expiry: 3600, Window: 100}).Epoch
+	}
+	leave := func(e home.SessionEpoch) { at.do(&home.Detach{Session: k, Epoch: e, DropWill: true}) }
+	switch c[0] {
+	case "subscribe":
+		qos, err := strconv.Atoi(c[3])
+		e := attach()
+		at.do(&home.Subscribe{Session: k, Epoch: e, Filters: []home.Subscription{{Filter: "t", QoS: byte(qos)}}})
+		leave(e)
+		return err
+	case "connect":
+		most := 100
+		if len(c) > 3 {
+			n, err := strconv.Atoi(c[3])
+			if most = n; err != nil {
+				return err
+			}
+		}
+		e := attach()
+		for _, q := range at.state.Queue(k, e, 0, 100, nil) {
+			if most--; most < 0 {
+				break
+			}
+			s.w.say("%s gets %s from %s", c[1], at.payload(&q), at.name)
+			at.do(&home.Ack{Session: k, Epoch: e, Done: []home.Range{{From: q.Ref, To: q.Ref}}})
+		}
+		leave(e)
+	case "queue":
+		var list []string
+		for _, q := range at.state.Peek(k, 0, 100) {
+			list = append(list, at.payload(&q))
+		}
+		s.w.say("for %s waits at %s: %s", c[1], at.name, strings.Join(list, " "))
+	default:
+		return fmt.Errorf("there is no such command")
+	}
+	return nil
+}
