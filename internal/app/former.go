@@ -27,6 +27,7 @@ type former struct {
 type formers struct {
 	turn turn // of who opens one, closes one, or reads one for a reconciliation
 	open map[string]*former
+	done map[string]bool // the host said that it has taken all of it in
 }
 
 // formerHome is a copy that was set aside, for its links.
@@ -111,7 +112,7 @@ func (h *homeService) tend(ctx context.Context, r *replica.Replica) {
 	}
 	mine := h.gateway() == nil || h.gateway()()
 	for _, c := range list {
-		done := r.State().Reconciled(c.Position.Epoch, h.a.cfg.Region).Done
+		done := h.formers.done[c.Dir] || !superseded(r, h.a.cfg.Region) && r.State().Reconciled(c.Position.Epoch, h.a.cfg.Region).Done
 		var f *former
 		if mine {
 			if f, err = h.former(c); err != nil {
@@ -137,6 +138,7 @@ func (h *homeService) tend(ctx context.Context, r *replica.Replica) {
 			h.a.log.Warn("remove a copy that was reconciled", "home", string(h.id), "epoch", c.Position.Epoch.String(), "error", err)
 			continue
 		}
+		delete(h.formers.done, c.Dir)
 		h.a.log.Info("the copy that was set aside is reconciled, has nothing left for others, and is removed", "home", string(h.id), "epoch", c.Position.Epoch.String())
 	}
 	if !mine {

@@ -111,6 +111,9 @@ func (a *App) answerPart(ctx context.Context, region string, request []byte) ([]
 	if !ok || op.Fork.From != q.From || cmp.Or(op.Copy, q.From.Host) != region {
 		return nil, fmt.Errorf("what came for home %s is no part of an epoch of region %s", q.Home, region)
 	}
+	if have, want := r.State().Level(), home.LevelOf(op.Kind()); have < want { // it would stop every copy
+		return nil, fmt.Errorf("home %s is at feature level %d, and a part of that kind needs %d", q.Home, have, want)
+	}
 	o, err := outcomeOf(ctx, r, op)
 	if err == nil && o.Code != home.CodeOK {
 		err = fmt.Errorf("part %d of epoch %s is refused with code %d", op.Part, q.From, o.Code)
@@ -181,6 +184,7 @@ type opened struct {
 	fork    home.Fork
 	known   home.Reconciliation
 	level   uint32 // of the home in force
+	empty   bool   // others have all that it was to send them
 	release func()
 }
 
@@ -208,6 +212,7 @@ func (s *asideCopies) open(ctx context.Context, id home.ID) (*opened, error) {
 		return nil, err
 	}
 	o := &opened{h: h, c: c, r: f.r, known: said.Reconciled, level: said.Level, release: h.formers.turn.leave}
+	o.empty, _ = f.drained()
 	diverged := false
 	if o.fork, diverged = f.r.State().ForkFrom(said.Lineage); !diverged {
 		o.fork.Void = true
@@ -252,7 +257,9 @@ func (s *asideCopies) Divergence(ctx context.Context, id string) (admin.Divergen
 	d := admin.Divergence{Home: id, State: "pending", Epoch: at.Epoch.Number, Host: at.Epoch.Host}
 	switch {
 	case known.Done:
-		d.State = "done"
+		if d.State = "done"; !o.empty {
+			d.State = "draining"
+		}
 	case known.Part > 0:
 		d.State = "running"
 	}
@@ -306,6 +313,9 @@ func (s *asideCopies) Reconcile(ctx context.Context, o admin.ReconcileOrder, dry
 	if o.Discard {
 		effects = []string{fmt.Sprintf("%d messages of epoch %s are given up for good", x.Messages, c.Position.Epoch)}
 	}
+	if known.Done {
+		h.isTakenIn(c)
+	}
 	if dryRun || known.Done {
 		return effects, nil
 	}
@@ -316,7 +326,17 @@ func (s *asideCopies) Reconcile(ctx context.Context, o admin.ReconcileOrder, dry
 	if err := s.send(ctx, open, o); err != nil {
 		return nil, err
 	}
+	h.isTakenIn(c)
 	return append(effects, "the copy that was set aside is removed once the one that follows says that it is all there"), nil
+}
+
+// isTakenIn notes that the host has all that a copy had. The copy that follows here will say so,
+// too, but another region may be the one that is shipped to. The caller has the turn.
+func (h *homeService) isTakenIn(c replica.RetiredCopy) {
+	if h.formers.done == nil {
+		h.formers.done = map[string]bool{}
+	}
+	h.formers.done[c.Dir] = true
 }
 
 // send exports and sends all parts; the host skips those it has, which go up to known.
@@ -379,10 +399,12 @@ func (h *homeService) watchRetired(ctx context.Context) error {
 	defer h.shutFormers()
 	for wait(ctx, retiredEvery) {
 		r := h.opened.Load()
-		if r == nil || superseded(r, h.a.cfg.Region) {
+		if r == nil {
 			continue
 		}
-		h.setAside(ctx, r)
+		if !superseded(r, h.a.cfg.Region) {
+			h.setAside(ctx, r)
+		}
 		h.tend(ctx, r)
 	}
 	return nil

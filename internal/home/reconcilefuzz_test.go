@@ -10,6 +10,7 @@ import (
 // forked are the records of a host in force, and what a fenced copy has for it.
 func forked(t *testing.T) (log [][]byte, parts []*Reconcile) {
 	r := newCopies(t)
+	r.do(&Raise{Level: 3})
 	for _, id := range []string{"idle", "busy", "gone"} {
 		r.sub(id, r.attach(id, false, 3600), Subscription{Filter: "a/#", QoS: 2}, Subscription{Filter: "$share/g/s", QoS: 1})
 	}
@@ -25,14 +26,19 @@ func forked(t *testing.T) (log [][]byte, parts []*Reconcile) {
 	in.pub("a/new", "there", 2, false)
 	r.sub("young", r.attach("young", false, 3600), Subscription{Filter: "a/#", QoS: 1})
 	publish("here")
-	e := r.s.Export(r.fork(in), func(Seq) (Message, error) { return Message{}, errors.New("no disk") })
-	for done := false; !done; {
-		op, err := e.Next(1 << 10)
-		if err != nil {
-			t.Fatal(err)
+	for _, name := range []string{"", "eu", "ap"} { // the last two bring the same again
+		e := r.s.Export(r.fork(in), func(Seq) (Message, error) { return Message{}, errors.New("no disk") })
+		if name != "" {
+			e.As(name)
 		}
-		done = op.Done
-		parts = append(parts, op)
+		for done := false; !done; {
+			op, err := e.Next(1 << 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			done = op.Done
+			parts = append(parts, op)
+		}
 	}
 	return in.log, parts
 }
@@ -92,6 +98,16 @@ func garbled(rnd *rand.Rand, p *Reconcile) *Reconcile {
 		}
 	}
 	o := *p
+	if o.Copy != "" {
+		o.Copy = []string{"", "eu", "us", "ap"}[rnd.IntN(4)]
+		o.Has = slices.Clone(o.Has)
+		number(&o.End)
+		for i := range o.Has {
+			number(&o.Has[i].Epoch.Number)
+			number((*uint64)(&o.Has[i].To))
+			o.Has[i].Taken = rnd.IntN(2) == 0
+		}
+	}
 	o.Sessions, o.Groups, o.Messages = slices.Clone(p.Sessions), slices.Clone(p.Groups), slices.Clone(p.Messages)
 	for i := range o.Sessions {
 		x := &o.Sessions[i]
