@@ -88,7 +88,7 @@ func (l *Lab) Check() error {
 			errs = append(errs, checkPair(p, s))
 		}
 		if s.opt.Wills != "" {
-			errs = append(errs, checkWills(s, devices, l.opt.Grace))
+			errs = append(errs, checkWills(s, devices, l.willGrace()))
 		}
 	}
 	for _, members := range groups(devices) {
@@ -97,6 +97,14 @@ func (l *Lab) Check() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// willGrace is for how long a will may wait for who lost its connection by a region's doing.
+func (l *Lab) willGrace() time.Duration {
+	if t := l.opt.Takeover; t != nil {
+		return max(l.opt.Grace, t.WillGrace)
+	}
+	return l.opt.Grace
 }
 
 func (d *Device) rules() []string {

@@ -20,27 +20,218 @@ func isolationOf(mode config.TakeoverMode) config.Isolation {
 	return config.IsolationServe
 }
 
+// heldBy are two devices of eu's home, a publisher and a subscriber, that go where it is served.
+func heldBy(t *testing.T, l *Lab) (pub, sub *Device) {
+	t.Helper()
+	pub = l.Device(DeviceOptions{Region: "eu", ID: "pub", Anywhere: true})
+	sub = l.Device(DeviceOptions{Region: "eu", ID: "sub", Anywhere: true})
+	sub.Subscribe(1, "t/#")
+	settle(t, l)
+	await(t, l, "copies", func() bool { return l.together() == nil })
+	publish(pub, 20, Message{Topic: "t/a", QoS: 1})
+	await(t, l, "acknowledgements", pub.Idle)
+	return pub, sub
+}
+
+func serves(t *testing.T, l *Lab, region, id string) {
+	t.Helper()
+	await(t, l, region+" to serve "+id, func() bool { return l.Region(region).Serves(id) })
+}
+
+func start(t *testing.T, l *Lab, region string) {
+	t.Helper()
+	if err := l.Region(region).Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mended waits until all that was set aside is taken in and the copies are one again.
+func mended(t *testing.T, l *Lab) {
+	t.Helper()
+	var why error
+	if err := l.Await("all to be mended", 3*patience, func() bool {
+		done, err := l.reconcile()
+		if why = err; done && err == nil {
+			why = l.together()
+		}
+		return done && why == nil
+	}); err != nil {
+		t.Fatal(err, why, l.homes())
+	}
+}
+
+// A region loses all its disks while the standby serves its home, or before it does: started anew
+// it does not found its home a second time, but waits, stands by with a copy, and gets it back.
+func TestRegionWiped_DoesNotFoundItsHomeAnew(t *testing.T) {
+	for name, mode := range map[string]config.TakeoverMode{"taken over by votes": config.TakeoverAuto, "by an operator, later": config.TakeoverManual} {
+		t.Run(name, func(t *testing.T) {
+			in(t, pairOf(mode), func(t *testing.T, l *Lab) {
+				pub, _ := heldBy(t, l)
+				eu, us := l.Region("eu"), l.Region("us")
+				for _, n := range eu.nodes {
+					n.Wipe()
+				}
+				if mode == config.TakeoverManual {
+					start(t, l, "eu")
+					time.Sleep(30 * time.Second)
+					if c := eu.copyOf("eu"); eu.Serves("eu") || c != nil && c.ID() != "" {
+						t.Fatal("the home was founded anew")
+					}
+					l.FailOver("us", "eu", false, patience)
+				}
+				serves(t, l, "us", "eu")
+				start(t, l, "eu")
+				publish(pub, 20, Message{Topic: "t/a", QoS: 1})
+				await(t, l, "acknowledgements", pub.Idle)
+				mended(t, l)
+				if e := us.copyOf("eu").Epoch(); e.Number != 2 {
+					t.Errorf("it is served at epoch %s", e)
+				}
+				await(t, l, "the way back", func() bool { l.switchOver("eu", "eu"); return eu.Serves("eu") })
+				mended(t, l)
+				check(t, l)
+			})
+		})
+	}
+}
+
+// The lost region is not dead. Behind a cut it keeps its devices and takes in what they publish,
+// while an operator has the other one serve: both serve. When they see each other again the lost
+// one is fenced, what it took in is read and approved, and everybody has all of it.
+func TestPartition_BothServe(t *testing.T) {
+	in(t, pairOf(config.TakeoverManual), func(t *testing.T, l *Lab) {
+		heldBy(t, l)
+		alone := l.Device(DeviceOptions{Region: "eu", ID: "alone"}) // reaches eu only
+		far := subscriber(l, "us", "far", 1, "t/#")
+		settle(t, l)
+		l.CutOff("eu")
+		publish(alone, 50, Message{Topic: "t/alone", QoS: 1})
+		l.FailOver("us", "eu", false, patience)
+		serves(t, l, "us", "eu")
+		publish(alone, 50, Message{Topic: "t/alone", QoS: 1})
+		await(t, l, "acknowledgements by the region that is cut off", alone.Idle)
+		if got := l.Serving("eu"); len(got) != 2 {
+			t.Fatalf("%v serve", got)
+		}
+		l.Rejoin("eu")
+		await(t, l, "the lost region to be fenced", func() bool { return !l.Region("eu").Serves("eu") })
+		alone.Move("us-1")
+		mended(t, l)
+		check(t, l)
+		if n := messages(far, alone); n != 100 {
+			t.Errorf("a device of us saw %d of the 100 messages", n)
+		}
+	})
+}
+
+// The witness is lost in the moment in which it is needed: the region stays unserved, since nobody
+// has a majority, until the witness is back.
+func TestWitnessLost_DuringTheFailover(t *testing.T) {
+	in(t, pairOf(config.TakeoverAuto), func(t *testing.T, l *Lab) {
+		pub, _ := heldBy(t, l)
+		l.Region("eu").Crash()
+		time.Sleep(2 * time.Second)
+		l.witnesses[0].Crash()
+		publish(pub, 20, Message{Topic: "t/a", QoS: 1})
+		time.Sleep(time.Minute)
+		if got := l.Serving("eu"); len(got) > 0 {
+			t.Fatalf("%v serve without a majority", got)
+		}
+		if err := l.witnesses[0].Start(); err != nil {
+			t.Fatal(err)
+		}
+		serves(t, l, "us", "eu")
+		await(t, l, "acknowledgements", pub.Idle)
+		start(t, l, "eu")
+		mended(t, l)
+		check(t, l)
+	})
+}
+
+// ringOf are three regions, each a standby of the others, and two witnesses.
+func ringOf(mode config.TakeoverMode) Options {
+	o := pairOf(mode)
+	o.Regions = []string{"eu", "us", "ap"}
+	o.Takeover.Standbys, o.Takeover.Witnesses = ring(o.Regions), []string{"w1", "w2"}
+	return o
+}
+
+// A second region dies while it has hardly taken over from the first: the third takes over what
+// that one shipped on, and both come back and are reconciled.
+func TestSecondRegionFails_DuringTheFirstFailover(t *testing.T) {
+	in(t, ringOf(config.TakeoverAuto), func(t *testing.T, l *Lab) {
+		pub, _ := heldBy(t, l)
+		l.Region("eu").Crash()
+		publish(pub, 20, Message{Topic: "t/a", QoS: 1})
+		serves(t, l, "us", "eu")
+		await(t, l, "the new host to ship on", func() bool {
+			c, host := l.Region("ap").copyOf("eu"), l.Region("us").copyOf("eu")
+			return c != nil && host != nil && c.Epoch() == host.Epoch() && !l.homeAt("ap", "eu").Short
+		})
+		l.Region("us").Crash()
+		publish(pub, 20, Message{Topic: "t/a", QoS: 1})
+		serves(t, l, "ap", "eu")
+		await(t, l, "acknowledgements", pub.Idle)
+		start(t, l, "eu")
+		start(t, l, "us")
+		mended(t, l)
+		check(t, l)
+	})
+}
+
+// Both hosts are gone, and an operator goes back to the old copy of the third: what each of the two
+// had acknowledged since comes from its disks, and once.
+func TestForcedBack_BothSuffixesAreReconciled(t *testing.T) {
+	in(t, ringOf(config.TakeoverManual), func(t *testing.T, l *Lab) {
+		pub, _ := heldBy(t, l)
+		l.Region("us").Crash() // so that eu ships to ap, which has an old copy then
+		publish(pub, 10, Message{Topic: "t/old", QoS: 1})
+		await(t, l, "ap to have a copy", func() bool {
+			c, host := l.Region("ap").copyOf("eu"), l.Region("eu").copyOf("eu")
+			return pub.Idle() && c != nil && c.ID() != "" && c.Position() == host.Position()
+		})
+		l.CutOff("ap")
+		start(t, l, "us")
+		publish(pub, 10, Message{Topic: "t/eu", QoS: 1})
+		await(t, l, "us to have what eu has", func() bool {
+			c, host := l.Region("us").copyOf("eu"), l.Region("eu").copyOf("eu")
+			return pub.Idle() && c != nil && c.Position() == host.Position()
+		})
+		l.Net.Cut("eu", "us")
+		publish(pub, 10, Message{Topic: "t/eu2", QoS: 1}) // only eu has it
+		await(t, l, "acknowledgements", pub.Idle)
+		l.Region("eu").Crash()
+		l.FailOver("us", "eu", true, patience)
+		serves(t, l, "us", "eu")
+		publish(pub, 10, Message{Topic: "t/us", QoS: 1}) // only us has it
+		await(t, l, "acknowledgements", pub.Idle)
+		l.Region("us").Crash()
+		l.Rejoin("ap")
+		await(t, l, "ap to hear of the epoch that us served", func() bool { return l.homeAt("ap", "eu").InForce.Host == "us" })
+		l.FailOver("ap", "eu", true, patience)
+		serves(t, l, "ap", "eu")
+		publish(pub, 10, Message{Topic: "t/ap", QoS: 1})
+		await(t, l, "acknowledgements", pub.Idle)
+		l.Net.Heal("eu", "us")
+		start(t, l, "eu")
+		start(t, l, "us")
+		mended(t, l)
+		check(t, l)
+	})
+}
+
 // The region dies and comes back: its devices go on at the standby, what it had acknowledged
 // and not shipped comes from its disks, and nothing is lost.
 func TestRegionDies_AndReturns(t *testing.T) {
 	in(t, pairOf(config.TakeoverAuto), func(t *testing.T, l *Lab) {
-		pub := l.Device(DeviceOptions{Region: "eu", ID: "pub", Anywhere: true})
-		sub := l.Device(DeviceOptions{Region: "eu", ID: "sub", Anywhere: true})
-		sub.Subscribe(1, "t/#")
-		far := subscriber(l, "us", "far", 1, "t/#")
-		settle(t, l)
-		await(t, l, "copies", func() bool { return l.together() == nil })
-		publish(pub, 20, Message{Topic: "t/a", QoS: 1})
-		await(t, l, "acknowledgements", pub.Idle)
+		subscriber(l, "us", "far", 1, "t/#")
+		pub, _ := heldBy(t, l)
 		l.Region("eu").Crash()
 		publish(pub, 20, Message{Topic: "t/a", QoS: 1})
-		await(t, l, "us to serve", func() bool { return l.Region("us").Serves("eu") })
+		serves(t, l, "us", "eu")
 		await(t, l, "acknowledgements", pub.Idle)
-		if err := l.Region("eu").Start(); err != nil {
-			t.Fatal(err)
-		}
-		await(t, l, "all to be mended", func() bool { done, _ := l.reconcile(); return done && l.together() == nil })
+		start(t, l, "eu")
+		mended(t, l)
 		check(t, l)
-		_ = far
 	})
 }

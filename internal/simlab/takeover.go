@@ -106,6 +106,18 @@ func (r *Region) deciding() *agent.Agent {
 	return nil
 }
 
+// homeAt is how a region's agent sees a home.
+func (l *Lab) homeAt(region, id string) agent.HomeStatus {
+	if d := l.Region(region).deciding(); d != nil {
+		for _, h := range d.Homes() {
+			if string(h.Home) == id {
+				return h
+			}
+		}
+	}
+	return agent.HomeStatus{}
+}
+
 // Order has a region's agent do something with a home, as an operator would.
 func (r *Region) Order(act agent.Action, o agent.Order) error {
 	d := r.deciding()
