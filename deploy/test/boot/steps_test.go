@@ -170,7 +170,7 @@ func (r *region) replaceNode(t *testing.T, node, terraform string) (string, erro
 		t.Fatal(err)
 	}
 	cmd := exec.Command("../../../scripts/replace-node", ".", "module.eu.test", node)
-	cmd.Env = append(os.Environ(), "CTL="+ctl, "TERRAFORM="+terraform, "WAIT=240")
+	cmd.Env = append(os.Environ(), "CTL="+ctl, "TERRAFORM="+terraform, "WAIT=240", "EVACUATE=--wait-health-check 2s --wait-takeover 1s")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
