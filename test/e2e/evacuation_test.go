@@ -12,6 +12,7 @@ import (
 
 	"causeway/broker/packet"
 	"causeway/internal/admin"
+	crowd "causeway/internal/load"
 	"causeway/internal/trial"
 )
 
@@ -218,4 +219,85 @@ func TestEvacuation_RefusedAndStopped(t *testing.T) {
 	if out, code := causeway(t, "", "", "ctl", "--socket", nodes[0].Socket(), "evacuation", "stop", "--node", nodes[1].Name, "--yes"); code == 0 {
 		t.Errorf("one that is not under way is stopped:\n%s", out)
 	}
+}
+
+// Ten thousand connections at one node, and among the devices a fleet that publishes. The node is emptied no faster than
+// the pace, each device is elsewhere with its session, and nothing is lost. How right the time was that the dry run said
+// is printed.
+func TestEvacuation_TenThousandConnections(t *testing.T) {
+	if testing.Short() {
+		t.Skip("ten thousand connections take a minute")
+	}
+	const n, rate = 10_000, 500
+	tr, addr := region(t, trial.Options{})
+	nodes := tr.Region("eu")
+	node, others := nodes[2], []string{nodes[0].MQTT, nodes[1].MQTT}
+	f := newFleet(t, addr, 20)
+	many := make([]*crowd.Device, n)
+	var connecting sync.WaitGroup
+	for part := range 50 {
+		connecting.Go(func() {
+			for i := part; i < n; i += 50 {
+				d, err := crowd.Start(t.Context(), crowd.Options{Addr: node.MQTT, Others: others, ID: fmt.Sprintf("crowd-%d", i), Reconnect: true, Redial: 100 * time.Millisecond, Buffer: 512})
+				if many[i] = d; err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	defer func() {
+		var stopping sync.WaitGroup
+		for _, d := range many {
+			if d != nil {
+				stopping.Go(d.Stop)
+			}
+		}
+		stopping.Wait()
+	}()
+	if connecting.Wait(); t.Failed() {
+		t.FailNow()
+	}
+	stop := f.pace(50 * time.Millisecond)
+	defer stop()
+
+	flags := []string{"--wait-health-check", "3s", "--wait-takeover", "3s", "--conn-evict-rate", fmt.Sprint(rate)}
+	var plan admin.EvacuationChange
+	ctlJSON(t, nodes[0], &plan, append([]string{"evacuation", "start", "--node", node.Name, "--dry-run"}, flags...)...)
+	if out, code := evacuate(t, nodes[0], node, append(flags, "--yes")...); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	var e admin.Evacuation
+	await(t, "it to be done", func() (ok bool) { e, ok = evacuation(t, nodes[0], node); return ok && e.Done })
+	at := map[string]time.Time{}
+	for _, s := range e.Steps {
+		at[s.State] = s.At
+	}
+	evicting, took, said := at["waiting_takeover"].Sub(at["evicting_conns"]), e.Since.Sub(e.Began), plan.ExpectedSeconds.Duration()
+	t.Logf("%d connections: closed in %s, %.0f a second; the whole took %s and the dry run said %s: %+.0f%%", e.ConnectionsBegan, evicting.Round(time.Millisecond),
+		float64(e.ConnectionsBegan)/evicting.Seconds(), took.Round(time.Millisecond), said, 100*(took.Seconds()/said.Seconds()-1))
+	if least := time.Duration(e.ConnectionsBegan) * time.Second / rate; e.ConnectionsBegan < n || evicting < least*95/100 {
+		t.Errorf("%d connections were closed in %s, which is faster than %d a second", e.ConnectionsBegan, evicting, rate)
+	}
+	if !e.Removable || e.Connections+e.Sessions > 0 {
+		t.Errorf("%+v", e)
+	}
+	await(t, "all to be elsewhere", func() bool {
+		e, ok := evacuation(t, nodes[0], node)
+		return ok && e.Elsewhere-e.ElsewhereBegan >= n
+	})
+	twice := 0
+	for _, d := range many {
+		connects, forgotten, _ := d.History()
+		if forgotten > 0 || connects < 2 {
+			t.Errorf("%s", d)
+		}
+		if connects > 2 {
+			twice++
+		}
+	}
+	t.Logf("%d devices had to connect more than once again", twice)
+	stop()
+	f.settle()
+	f.bothered(1)
 }
