@@ -78,6 +78,10 @@ bench-link: build ## two linked regions beside a mosquitto bridge and NATS leaf 
 bench-failover: build ## a region lost under 500 devices, taken over and back, switchovers, what shipping costs: figures against the goals
 	$(GO) run ./test/bench -nats - -run '^(outage|switchover|shipping)$$' $(ARGS)
 
+drill: build ## every scenario of drills against three regions on this machine, with their reports, and one with promotion delayed by 3 s (ARGS='-run lose', ARGS=-help)
+	@$(GO) build -trimpath -ldflags "$(LDFLAGS) -X causeway/internal/takeover/agent.plantedDelay=3s" -o bin/causeway-delayed ./cmd/causeway
+	@$(GO) build -o bin/drill ./test/drill && exec bin/drill -delayed bin/causeway-delayed $(ARGS)
+
 fuzz: ## every fuzz target for FUZZTIME (default 20s)
 	@scripts/fuzz $${FUZZTIME:-20s}
 

@@ -240,6 +240,9 @@ const promoteTime = 5 * time.Second
 // promote begins the epoch of a bid and tells everyone.
 func (k *keeper) promote(ctx context.Context, s *stand) {
 	e := s.promises.Epoch
+	if plantedDelay != "" && !s.planned {
+		planted(ctx)
+	}
 	limited, cancel := context.WithTimeout(ctx, promoteTime)
 	defer cancel()
 	k.a.o.Logger.Info("promotes its copy", "home", k.id, "epoch", e, "planned", s.planned)
