@@ -50,6 +50,7 @@ func Features() []string {
 		"shared",
 		"status",
 		"tokens",
+		"upgrade",
 		"users",
 	}
 }

@@ -20,3 +20,18 @@ func (f *fake) BeginBackup(_ context.Context, o BackupOrder, dryRun bool) (Backu
 	f.do("backup %s %s place=%s home=%s namespace=%s dry=%v", o.Act, o.Name, o.Place, o.Home, o.Namespace, dryRun)
 	return BackupJob{ID: 3, Act: o.Act, Home: "eu", Name: o.Name, Place: "/b", Namespace: o.Namespace, Node: "eu-1", By: o.By, State: "planned", Began: noon, Effects: []string{"an effect"}}, f.down
 }
+
+func (f *fake) Upgrade(_ context.Context, to string) (Upgrade, error) {
+	return Upgrade{To: to, Level: 2, Supports: 3, State: "mixed", Steps: []UpgradeStep{{Kind: "standby", Name: "us", Role: "standby", Version: "v2", Supports: 3, Done: true}, {Kind: "node", Name: "eu-1", Role: "leader", Version: "v1", Supports: 2, Reason: "it is not seen"}},
+		Refused: []Refusal{{Condition: "votes", Reason: "2 of 3", Fix: "wait"}}, Next: "wait"}, f.down
+}
+
+func (f *fake) FinalizeUpgrade(_ context.Context, dryRun bool) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refuse != nil {
+		return nil, f.refuse
+	}
+	f.do("finalize dry=%v", dryRun)
+	return []string{"home eu goes to level 3"}, f.down
+}

@@ -31,6 +31,7 @@ type Node interface {
 	Evacuations
 	Backups
 	Devices
+	Upgrades
 }
 
 // Overview tells how the node is.

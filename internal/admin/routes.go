@@ -81,6 +81,8 @@ func (a *api) routes() []route {
 		{method: get, path: "/v1/rebalance", role: RoleViewer, handle: a.getRebalance},
 		{method: post, path: "/v1/rebalance/start", role: RoleOperator, params: append([]string{"nodes", "abs_conn_threshold", "rel_conn_threshold"}, evacuationParams...), handle: a.startRebalance},
 		{method: post, path: "/v1/rebalance/stop", role: RoleOperator, params: []string{"dry_run"}, handle: a.stopRebalance},
+		{method: get, path: "/v1/upgrade", role: RoleViewer, params: []string{"to"}, handle: a.getUpgrade},
+		{method: post, path: "/v1/upgrade", role: RoleAdmin, params: []string{"dry_run", "by"}, handle: a.finalizeUpgrade, peers: true},
 		{method: get, path: "/v1/backups", role: RoleOperator, params: []string{"place"}, handle: a.listBackups},
 		{method: post, path: "/v1/backups", role: RoleAdmin, params: []string{"dry_run", "place", "home"}, handle: a.backupAct(BackupCreate)},
 		{method: get, path: "/v1/backups/jobs", role: RoleViewer, handle: a.listBackupJobs},

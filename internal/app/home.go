@@ -287,10 +287,16 @@ func (h *homeService) waitOut(ctx context.Context, r *replica.Replica, changed, 
 	}()
 	go func() {
 		defer stop()
-		select {
-		case <-changed:
-		case <-ours:
-		case <-either.Done():
+		for level := r.State().Level(); level == r.State().Level(); {
+			select {
+			case <-changed:
+				return
+			case <-ours:
+				return
+			case <-either.Done():
+				return
+			case <-time.After(levelEvery):
+			}
 		}
 	}()
 	if err := r.WaitLeads(either, false); either.Err() == nil {
@@ -298,6 +304,9 @@ func (h *homeService) waitOut(ctx context.Context, r *replica.Replica, changed, 
 	}
 	return ctx.Err()
 }
+
+// levelEvery is how often the host looks whether its home's feature level was raised.
+const levelEvery = time.Second
 
 // handOver gives the leadership away at the beginning of a planned stop.
 func (h *homeService) handOver() {
@@ -430,6 +439,12 @@ func (h *homeService) catchingUp(c *health.Condition, p replica.CatchUp) {
 // region: as operations, since apply reads no node's configuration. [A8] Of another region's
 // home only what its objects say: the rest is as its own region has left it.
 func (h *homeService) configure(ctx context.Context, r *replica.Replica) error {
+	// A new home gets its feature level first: afterwards only an operator raises it.
+	for end := time.Now().Add(raisedIn); !r.Raised() && time.Now().Before(end); {
+		if !wait(ctx, officeEvery) || !r.Leads() {
+			return ctx.Err()
+		}
+	}
 	if err := h.configureTakeover(ctx, r); err != nil {
 		return err
 	}
@@ -467,6 +482,9 @@ func (h *homeService) configure(ctx context.Context, r *replica.Replica) error {
 	return nil
 }
 
+// raisedIn is how long a new home waits for a node that was there as it was founded and is not heard of any more.
+const raisedIn = 10 * time.Second
+
 // configureQuotas enters what the home has to keep to of namespaces' quotas.
 func (h *homeService) configureQuotas(ctx context.Context, r *replica.Replica, cfg *config.Config) error {
 	op := &home.SetQuotas{}
@@ -478,12 +496,21 @@ func (h *homeService) configureQuotas(ctx context.Context, r *replica.Replica, c
 	if !h.own() && !h.objects.inForce().objects.Has("namespaces") || sameOp(r.State().Quotas(), op) {
 		return nil
 	}
-	for r.State().Level() < home.LevelOf(op.Kind()) { // raised once all nodes support it
-		if !wait(ctx, officeEvery) || !r.Leads() {
-			return ctx.Err()
-		}
+	if h.tooOld(r, op, "the quotas of namespaces") {
+		return nil
 	}
 	return proposeWait(ctx, r, op)
+}
+
+// tooOld says that the home's feature level does not have an operation yet: what it would configure
+// waits for an operator to raise it, and everything else goes on.
+func (h *homeService) tooOld(r *replica.Replica, op home.Op, what string) bool {
+	have, need := r.State().Level(), home.LevelOf(op.Kind())
+	if have >= need {
+		return false
+	}
+	h.a.log.Warn(what+" are not in force yet", "home", string(h.id), "level", have, "needs", need, "fix", "causeway ctl upgrade finalize, once all nodes and standbys run this version")
+	return true
 }
 
 // overridden is the configuration in force with the sections that objects have.

@@ -428,6 +428,8 @@ func (a *App) answer(ctx context.Context, region string, kind byte, request []by
 		return a.answerLineage(region, request)
 	case kindPart:
 		return a.answerPart(ctx, region, request)
+	case kindBuild:
+		return a.answerBuild()
 	case kindFacts:
 		return json.Marshal(a.facts())
 	}

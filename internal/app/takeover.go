@@ -27,10 +27,8 @@ func (h *homeService) configureTakeover(ctx context.Context, r *replica.Replica)
 	if len(op.Standbys) == 0 && len(have.Standbys) == 0 || sameOp(&have, op) {
 		return nil
 	}
-	for r.State().Level() < home.LevelOf(op.Kind()) { // raised once all nodes support it
-		if !wait(ctx, officeEvery) || !r.Leads() {
-			return ctx.Err()
-		}
+	if h.tooOld(r, op, "the home's standbys and voters") {
+		return nil
 	}
 	return proposeWait(ctx, r, op)
 }

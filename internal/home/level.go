@@ -2,14 +2,6 @@ package home
 
 import "fmt"
 
-// MaxLevel is the highest feature level that this build supports. A new home
-// begins at level 1.
-//
-//	1  the first
-//	2  copies of the home in other regions: operations from KindPromote on
-//	3  documents, and all other operations from KindAdopt on
-const MaxLevel = 3
-
 // LevelOf is the feature level from which on an operation of a kind may stand in
 // the log. A home that is older could not apply it, and would stop.
 func LevelOf(k Kind) uint32 {

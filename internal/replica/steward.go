@@ -219,13 +219,18 @@ func (r *core) refuses(ctx context.Context, node home.NodeID) bool {
 	return cluster.Dead(err)
 }
 
-// raiseLevel raises the home's feature level once all nodes support more.
+// raiseLevel raises the feature level of a home that is new, once all nodes support more: nobody has an
+// older build of it to go back to. Later an operator says so, with RaiseLevel. A group that is no home that is
+// taken over stays at what it needs.
 func (r *core) raiseLevel() {
 	have := r.state.Level()
-	if have == 0 || have >= home.MaxLevel {
+	if have == 0 || !r.young() || r.opts.Beside && have >= besideLevel {
 		return
 	}
 	level := r.supported()
+	if r.opts.Beside {
+		level = min(level, besideLevel)
+	}
 	if level <= have || !r.raising.CompareAndSwap(false, true) {
 		return
 	}
@@ -237,6 +242,45 @@ func (r *core) raiseLevel() {
 	})
 	if err != nil {
 		r.raising.Store(false)
+	}
+}
+
+// besideLevel is what a group beside a region's homes needs: promises.
+var besideLevel = home.LevelOf(home.KindPromise)
+
+// young says that nobody has configured the home yet.
+func (r *core) young() bool { return r.state.Config().Revision == 0 }
+
+// Raised says that a home that is new has the level that its nodes support, so that it may be
+// configured; the leader knows.
+func (r *Replica) Raised() bool {
+	c, ok := r.role.(*core)
+	if !ok || !c.young() {
+		return true
+	}
+	supports := c.supported()
+	return supports > 0 && c.state.Level() >= supports
+}
+
+// RaiseLevel raises the home's feature level to one that all its nodes support: from then on no node
+// can go back to a build that does not. The leader does it. Errors: *RefusedError, ErrNotLeader, ErrStopped, ctx's.
+func (r *Replica) RaiseLevel(ctx context.Context, level uint32) error {
+	c, ok := r.role.(*core)
+	if !ok || !r.Leads() {
+		return ErrNotLeader
+	}
+	if all := c.supported(); level > all {
+		return refuse("not all nodes of the region are known to support feature level %d", level)
+	}
+	done := make(chan error, 1)
+	if err := r.Propose(&home.Raise{Level: level}, func(_ home.Outcome, err error) { done <- err }); err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

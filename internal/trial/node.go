@@ -61,6 +61,9 @@ func (n *Node) begin() error {
 	return nil
 }
 
+// Run has the next Start run another executable.
+func (n *Node) Run(binary string) { n.binary = binary }
+
 // Start starts the process, unless it runs.
 func (n *Node) Start() error {
 	if n.Running() {
