@@ -260,7 +260,7 @@ func (h *homeService) watchOffice(ctx context.Context, r *replica.Replica) {
 		if !r.Hosting() {
 			continue
 		}
-		changed, ours := h.objects.next(), h.a.regionChanged()
+		changed, ours, level := h.objects.next(), h.a.regionChanged(), r.State().Level()
 		if err := h.configure(ctx, r); err != nil {
 			if ctx.Err() == nil && !errors.Is(err, replica.ErrStandby) { // it has only begun to host
 				h.a.log.Warn("configure the home", "error", err)
@@ -270,15 +270,15 @@ func (h *homeService) watchOffice(ctx context.Context, r *replica.Replica) {
 			}
 			continue
 		}
-		if h.waitOut(ctx, r, changed, ours) != nil {
+		if h.waitOut(ctx, r, level, changed, ours) != nil {
 			return
 		}
 	}
 }
 
 // waitOut waits until this node does not lead the home any more, or its region does
-// not host it, or one of the channels is closed.
-func (h *homeService) waitOut(ctx context.Context, r *replica.Replica, changed, ours <-chan struct{}) error {
+// not host it, or its feature level is another one, or one of the channels is closed.
+func (h *homeService) waitOut(ctx context.Context, r *replica.Replica, level uint32, changed, ours <-chan struct{}) error {
 	either, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
@@ -287,7 +287,7 @@ func (h *homeService) waitOut(ctx context.Context, r *replica.Replica, changed, 
 	}()
 	go func() {
 		defer stop()
-		for level := r.State().Level(); level == r.State().Level(); {
+		for level == r.State().Level() {
 			select {
 			case <-changed:
 				return

@@ -43,7 +43,7 @@ func (n node) Objects(section string, all bool, revision uint64) (out admin.Obje
 		out.Problem, out.Trying = f.problem, f.trying
 	}
 	out.Revision, out.By, out.Note, out.Text = doc.Revision, doc.By, doc.Note, string(doc.Body)
-	if at := n.wall(doc.At); at != nil {
+	if at := wall(n.a.home, doc.At); at != nil {
 		out.At = *at
 	}
 	parsed, perr := config.ParseObjects("objects", doc.Body)
@@ -85,7 +85,7 @@ func (n node) ObjectsHistory() (list []admin.ObjectsRevision, err error) {
 	now, _ := n.a.documents.get(objectsDoc)
 	for _, d := range slices.Backward(n.a.documents.history(objectsDoc)) {
 		r := admin.ObjectsRevision{Revision: d.Revision, By: d.By, Note: d.Note, Bytes: len(d.Body), Removed: len(d.Body) == 0, InForce: d.Revision == now.Revision}
-		if at := n.wall(d.At); at != nil {
+		if at := wall(n.a.home, d.At); at != nil {
 			r.At = *at
 		}
 		list = append(list, r)
@@ -182,7 +182,7 @@ func (n node) ApplyObjects(ctx context.Context, f admin.ObjectsFile, o admin.App
 		return admin.ObjectsChange{}, admin.Refuse("changed", fmt.Sprintf("revision %d is in force, and you compared with %s", p.doc.Revision, o.Seen), "look at causeway ctl diff again")
 	}
 	if ro, ok := readRollout(n.a.documents); ok && (ro.State == rolloutWatching || ro.State == rolloutStopped) && !(ro.State == rolloutWatching && ro.Auto && ro.overdue(n.a.home.homeNow())) {
-		return admin.ObjectsChange{}, admin.Refuse("rollout", fmt.Sprintf("a file is being tried since %s by %s", n.wall(ro.Began).Format(time.RFC3339), ro.By), "wait for it (causeway ctl apply --status), or take it back with causeway ctl rollback")
+		return admin.ObjectsChange{}, admin.Refuse("rollout", fmt.Sprintf("a file is being tried since %s by %s", wall(n.a.home, ro.Began).Format(time.RFC3339), ro.By), "wait for it (causeway ctl apply --status), or take it back with causeway ctl rollback")
 	}
 	c := p.change()
 	watched := o.Canary != "" || o.Watch != 0
@@ -379,8 +379,8 @@ func (n node) Rollout() (admin.Rollout, error) {
 
 func (n node) rollout(ro *rollout) admin.Rollout {
 	out := admin.Rollout{State: ro.State, Candidate: ro.Candidate, From: ro.From, Nodes: ro.Nodes, AutoRollback: ro.Auto, By: ro.By, Note: ro.Note,
-		Reason: ro.Reason, Node: ro.Node, Revision: ro.Revision, EndedAt: n.wall(ro.Ended)}
-	out.BeganAt, out.UntilAt = *n.wall(ro.Began), *n.wall(ro.Until)
+		Reason: ro.Reason, Node: ro.Node, Revision: ro.Revision, EndedAt: wall(n.a.home, ro.Ended)}
+	out.BeganAt, out.UntilAt = *wall(n.a.home, ro.Began), *wall(n.a.home, ro.Until)
 	for node := range ro.Healthy {
 		out.Healthy = append(out.Healthy, node)
 	}

@@ -53,7 +53,7 @@ func (a *App) keptTokens() []keptToken {
 // Tokens implements admin.Tokens.
 func (n node) Tokens() (list []admin.Token, err error) {
 	for _, t := range n.a.keptTokens() {
-		list = append(list, admin.Token{Name: t.Name, Role: t.Role, Origin: admin.OriginRegion, At: n.wall(t.At), By: t.By})
+		list = append(list, admin.Token{Name: t.Name, Role: t.Role, Origin: admin.OriginRegion, At: wall(n.a.home, t.At), By: t.By})
 	}
 	return list, nil
 }
