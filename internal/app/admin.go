@@ -80,9 +80,10 @@ func (n node) served() (list []*homeService) {
 	return list
 }
 
-// state is the first home served here, or why there is none.
-func (n node) state() (*home.State, error) {
-	h := n.served()[0]
+// state is the region's own home, or why there is none.
+func (n node) state() (*home.State, error) { return stateOf(n.a.home) }
+
+func stateOf(h *homeService) (*home.State, error) {
 	if r := h.current(); r != nil {
 		return r.State(), nil
 	}
@@ -91,7 +92,7 @@ func (n node) state() (*home.State, error) {
 
 // homeOf is the home of a session: if several have it, the one that attached it last, as for devices.
 func (n node) homeOf(k admin.Key) (found *homeService, s *home.State, err error) {
-	if _, err := n.state(); err != nil {
+	if _, err := stateOf(n.served()[0]); err != nil {
 		return nil, nil, err
 	}
 	var at home.SessionEpoch
@@ -108,7 +109,7 @@ func (n node) homeOf(k admin.Key) (found *homeService, s *home.State, err error)
 
 // do proposes a change and waits.
 func (n node) do(ctx context.Context, op home.Op) (home.Outcome, error) {
-	return n.doIn(ctx, n.served()[0], op)
+	return n.doIn(ctx, n.a.home, op)
 }
 
 func (n node) doIn(ctx context.Context, h *homeService, op home.Op) (home.Outcome, error) {
@@ -129,7 +130,7 @@ func sessionKey(k admin.Key) home.SessionKey {
 
 // SessionsAfter merges the sessions of all homes served here.
 func (n node) SessionsAfter(after admin.Key, max int) ([]admin.Session, error) {
-	if _, err := n.state(); err != nil {
+	if _, err := stateOf(n.served()[0]); err != nil {
 		return nil, err
 	}
 	var list []admin.Session
@@ -155,6 +156,9 @@ func (n node) session(h *homeService, s *home.State, info home.SessionInfo) admi
 	out.ExpiresAt = wall(h, info.ExpiresAt)
 	return out
 }
+
+// wall is of the region's own home.
+func (n node) wall(t home.Time) *time.Time { return wall(n.a.home, t) }
 
 // wall turns a home's time into the time on the wall, nil for never.
 func wall(h *homeService, t home.Time) *time.Time {
@@ -244,7 +248,7 @@ func (n node) RetainedAfter(after admin.Key, max int) ([]admin.Retained, error) 
 
 func (n node) retained(info home.RetainedInfo) admin.Retained {
 	return admin.Retained{Namespace: info.Namespace, Topic: info.Topic, QoS: int(info.QoS), Bytes: int64(len(info.Payload)),
-		Version: info.Version, Home: string(info.Home), ExpiresAt: wall(n.served()[0], info.Expires)}
+		Version: info.Version, Home: string(info.Home), ExpiresAt: n.wall(info.Expires)}
 }
 
 func (n node) Retained(k admin.Key) (admin.RetainedDetail, error) {

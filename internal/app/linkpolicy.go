@@ -221,7 +221,7 @@ func (n node) pause(l *home.LinkPolicy) *admin.LinkPause {
 	if l == nil || !l.Pause.On {
 		return nil
 	}
-	return &admin.LinkPause{Since: *wall(n.a.home, l.Pause.Since), Until: wall(n.a.home, l.Pause.Until), Reason: l.Pause.Reason}
+	return &admin.LinkPause{Since: *n.wall(l.Pause.Since), Until: n.wall(l.Pause.Until), Reason: l.Pause.Reason}
 }
 
 func trims(l *home.LinkPolicy) (list []admin.SpoolTrim) {
