@@ -35,7 +35,7 @@ func accept(t *testing.T, l net.Listener) *peer {
 func (p *peer) next() (packet.Header, []byte) {
 	p.t.Helper()
 	_ = p.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-	h, n, err := header(p.in)
+	h, n, err := header(p.in, packet.V311)
 	if err != nil {
 		p.t.Fatal(err)
 	}
