@@ -277,7 +277,7 @@ func (w *copies) isolate(h *site) {
 // copy, of an earlier epoch even. Then several sites have what it has not.
 func (w *copies) takeOver(from *site, ruin bool) {
 	w.moving = false
-	forced := !ruin && !w.opt.Scenario && w.rnd.IntN(4) == 0
+	forced := !ruin && !w.opt.Scenario && (w.rnd.IntN(4) == 0 || w.opt.Plant == OneName)
 	var best *site
 	for _, s := range w.sites {
 		if s == from || !s.up || s.cut || s.diverged || s.state.ID() == "" {
