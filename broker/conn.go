@@ -231,7 +231,7 @@ func (c *conn) sessionEnded(why home.EndReason) {
 	c.ended = true
 	c.mu.Unlock()
 	switch why {
-	case home.EndTakenOver:
+	case home.EndTakenOver, home.EndMoved:
 		c.shut(EndTakenOver, packet.SessionTakenOver, "")
 	case home.EndDeleted:
 		c.shut(EndDeleted, packet.AdministrativeAction, "")

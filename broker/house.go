@@ -62,6 +62,25 @@ type Homes interface {
 	Changed() <-chan struct{}
 }
 
+// Claimer brings sessions of other regions here. Its methods may be called from any goroutine and must not block.
+type Claimer interface {
+	// Claim says that a device waits here for its session, of which Homes does not say that a home here serves it. clean:
+	// it begins anew. The channel is closed when Of may have another answer for it; nil: there is nothing to claim.
+	Claim(k home.SessionKey, clean bool) <-chan struct{}
+}
+
+// Silence returns when none of some runs of nodes sends for a session at epochs below epoch any more. self is this one.
+func (h *House) Silence(ctx context.Context, self home.Owner, formers []home.Owner, k home.SessionKey, epoch home.SessionEpoch) error {
+	for _, f := range formers {
+		if f == self {
+			h.Yield(k, epoch)
+		} else if err := h.siblings.Yield(ctx, f, k, epoch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // oneHome is used by a node that serves one home.
 type oneHome home.ID
 
@@ -71,7 +90,7 @@ func (oneHome) Changed() <-chan struct{}                     { return nil }
 // houseOf waits until it is known which home has a session, and that home serves it. The error says what it waited for
 // when ctx ended or the server stopped, or when another region was known to serve it and a while had passed: the device
 // redials, and may be led there. waited says that it was not known at once.
-func (s *Server) houseOf(ctx context.Context, k home.SessionKey) (h *House, waited bool, err error) {
+func (s *Server) houseOf(ctx context.Context, k home.SessionKey, clean bool) (h *House, waited bool, err error) {
 	patience := time.NewTimer(s.opt.ParkElsewhere)
 	defer patience.Stop()
 	impatient := false
@@ -85,7 +104,11 @@ func (s *Server) houseOf(ctx context.Context, k home.SessionKey) (h *House, wait
 			}
 		}
 		waited = true
-		if elsewhere && impatient {
+		var claimed <-chan struct{}
+		if id == "" && s.opt.Claims != nil {
+			claimed = s.opt.Claims.Claim(k, clean)
+		}
+		if claimed == nil && elsewhere && impatient {
 			return nil, waited, fmt.Errorf("parked for %v: %s", s.opt.ParkElsewhere, why)
 		}
 		var look <-chan time.Time // nobody says when another region begins or ceases to be heard
@@ -97,6 +120,7 @@ func (s *Server) houseOf(ctx context.Context, k home.SessionKey) (h *House, wait
 			impatient = true
 		case <-look:
 		case <-changed:
+		case <-claimed:
 		case <-h.whenReady():
 		case <-ctx.Done():
 			return nil, waited, fmt.Errorf("parked for as long as a client waits: %s", why)

@@ -29,6 +29,7 @@ func (t Transport) websocket() bool { return t == WS || t == WSS }
 type Options struct {
 	Homes         []HomeOptions // the homes that sessions may live in
 	Where         Homes         // nil: all live in the first of Homes
+	Claims        Claimer       // nil: sessions stay where they are
 	Authenticator Authenticator // nil: everybody may do everything
 	Gate          Gate          // nil: everybody is let in
 	Watcher       Watcher       // nil: nobody hears

@@ -75,6 +75,7 @@ type App struct {
 	homes     []*homeService // all that it has a copy of; its own is the first
 	documents *documents     // of its own
 	where     *where
+	roaming   *roaming
 	tokens    regionTokens
 	guard     guard
 	followed  followed
@@ -120,6 +121,7 @@ func New(o Options) (_ *App, err error) {
 		a.homes = append(a.homes, newHomeService(a, home.ID(region)))
 	}
 	a.where = &where{a: a}
+	a.roaming = newRoaming(a)
 	a.evacuating = newEvacuating(a)
 	a.backups = newBackups(a)
 	a.watching = newWatching(a)
@@ -272,6 +274,7 @@ func (a *App) newBroker() (err error) {
 		return err
 	}
 	l := &a.cfg.Limits
+	o := broker.Options{Where: a.where, Claims: a.roaming, Authenticator: a.auth, Logger: a.log.With("component", "broker"),
 	o := broker.Options{Where: a.where, Gate: a.watching, Watcher: a.watching, Authenticator: a.auth, Logger: a.log.With("component", "broker"),
 		PacketMax: int(l.Packet), ReceiveMaximum: l.ReceiveMaximum, Inflight: l.Inflight, TopicAliasMax: l.TopicAliasMax,
 		KeepAliveMax: l.KeepaliveMax, AckLatency: a.ackLatency()}

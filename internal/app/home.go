@@ -101,6 +101,7 @@ func (h *homeService) services() []service {
 		{name("isolation"), h.watchIsolation, h.siblings != nil},
 		{"link port", h.a.runEndpoint, h.own() && h.a.shared()},
 		{name("links"), h.runLinks, h.links != nil},
+		{"handover", h.a.roaming.run, h.own() && h.a.roaming.on() && !h.a.replicant()},
 		{name("set aside"), h.watchRetired, takeoverConfigured(h.a.cfg) && !h.a.replicant()},
 		{name("shipping"), h.watchShipping, h.links != nil && takeoverConfigured(h.a.cfg)},
 	}
@@ -221,6 +222,7 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 	// the state was fetched: then nobody told.
 	h.house.CloseAll()
 	h.served.Store(false)
+	h.enableDirectory(r)
 	h.live.Store(r)
 	h.setWhy("")
 	var keeping sync.WaitGroup

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"causeway/internal/admin"
+	"causeway/internal/handover"
 	"causeway/internal/home"
 	"causeway/internal/replica"
 	"causeway/internal/takeover/agent"
@@ -421,6 +422,12 @@ var errUnknownKind = errors.New("this version does not know that kind of questio
 
 // answer answers other regions and witnesses.
 func (a *App) answer(ctx context.Context, region string, kind byte, request []byte) ([]byte, error) {
+	switch {
+	case kind == handover.Kind:
+		return a.roaming.answerCall(ctx, region, request)
+	case a.votes == nil:
+		return nil, errUnknownKind
+	}
 	switch kind {
 	case agent.Kind:
 		return a.votes.Answer(region, kind, request)

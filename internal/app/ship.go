@@ -282,6 +282,9 @@ func (h *homeService) linkOptions() link.Options {
 			o.Peers = append(o.Peers, linkPeer(l))
 		}
 	}
+	if h.own() && (a.roaming.on() || len(a.cfg.Regions) > 0) {
+		o.Answer = a.answer
+	}
 	if len(a.cfg.Regions) == 0 {
 		return o
 	}
@@ -291,7 +294,6 @@ func (h *homeService) linkOptions() link.Options {
 		for _, w := range a.cfg.Witnesses() {
 			o.Peers = append(o.Peers, link.Peer{Region: w.Name, Calls: true, Dial: w.Dial})
 		}
-		o.Answer = a.answer
 	}
 	o.Role, o.Heard, o.Standbys = h.role, a.heard, h.standbys
 	o.Source, o.Standby, o.Diverged = source{h}, standby{h}, h.diverged

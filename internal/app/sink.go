@@ -20,6 +20,9 @@ func (s sink) Ended(k home.SessionKey, e home.SessionEpoch, o home.Owner, why ho
 	s.h.house.Ended(k, e, o, why)
 }
 
+// Roamed hears of sessions that move between homes.
+func (s sink) Roamed(k home.SessionKey) { s.h.a.roaming.Roamed(k) }
+
 func (s sink) Spooled(peer home.ID) {
 	if s.h.links != nil {
 		s.h.links.Spooled(peer)

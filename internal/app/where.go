@@ -33,7 +33,7 @@ func (w *where) Of(k home.SessionKey) (id home.ID, why string, elsewhere bool) {
 		e, has := h.State().EpochOf(k)
 		switch {
 		case h.hosts():
-			if has && (found == nil || e > at) {
+			if e, has = h.State().Attachable(k); has && (found == nil || e > at) {
 				found, at = h, e
 			}
 		case has:
@@ -45,6 +45,11 @@ func (w *where) Of(k home.SessionKey) (id home.ID, why string, elsewhere bool) {
 	switch own := w.a.home; {
 	case found != nil:
 		return found.id, "", false
+	case w.roams() && own.hosts():
+		if why := w.a.roaming.of(k); why != "" {
+			return "", why, false
+		}
+		return own.id, "", false
 	case why != "":
 		return "", why, elsewhere
 	case own.current() == nil || own.hosts(): // the broker waits until it is ready
@@ -53,6 +58,8 @@ func (w *where) Of(k home.SessionKey) (id home.ID, why string, elsewhere bool) {
 		return "", own.reason(), own.elsewhere()
 	}
 }
+
+func (w *where) roams() bool { return w.a.roaming != nil && w.a.roaming.on() }
 
 // elsewhere says that another region is known to serve the home.
 func (h *homeService) elsewhere() bool {
