@@ -414,7 +414,7 @@ func (s *State) Drained(peer ID, upTo Seq) bool {
 		return true
 	}
 	for _, sp := range p.spools {
-		if len(sp.runs) > 0 && sp.runs[0].first <= upTo || len(sp.refs) > 0 && sp.refs[0].seq <= upTo {
+		if sp.start < upTo && (len(sp.runs) > 0 && sp.runs[0].first <= upTo || len(sp.refs) > 0 && sp.refs[0].seq <= upTo) {
 			return false
 		}
 	}
