@@ -57,15 +57,37 @@ func (l *listener) serve() {
 		return
 	}
 	for {
-		sock, err := l.Accept()
+		for l.s.admission.full() {
+			if !l.sleep(firstBackOff) {
+				return
+			}
+		}
+		sock, err := l.next()
 		if err != nil {
 			return
 		}
+		l.arrive(sock)
+	}
+}
+
+// arrive has a connection wait for its turn, before TLS.
+func (l *listener) arrive(sock net.Conn) {
+	began := l.s.now()
+	let := func() {
+		l.s.stage(StageQueue, began)
 		nc := sock
 		if l.Transport == TLS {
 			nc = tls.Server(sock, l.TLS)
 		}
 		_ = l.s.begin(l, nc, sock)
+	}
+	drop := func() {
+		l.stats.Connects[ConnectGone].Add(1)
+		_ = sock.Close()
+		l.closed()
+	}
+	if !l.s.admission.enter(l.Namespace, false, &arrival{let: let, gone: func() bool { return hungUp(sock) }, drop: drop}) {
+		let()
 	}
 }
 
@@ -74,12 +96,20 @@ const (
 	lastBackOff  = time.Second
 )
 
-// Accept returns the next connection under the listener's bounds. Its only error is that the listener is closed: one
-// that ends at the first EMFILE takes the whole node out, and every device with it.
+// Accept is for net/http: it returns the next connection when it is its turn.
 func (l *listener) Accept() (net.Conn, error) {
+	if !l.s.admission.wait(l.Namespace, false, l.s.stopping) {
+		return nil, net.ErrClosed
+	}
+	return l.next()
+}
+
+// next returns the next connection under the listener's bounds. Its only error is that the listener is closed: one
+// that ends at the first EMFILE takes the whole node out, and every device with it.
+func (l *listener) next() (net.Conn, error) {
 	backOff := firstBackOff
 	for {
-		if !l.sleep(l.pace.wait(time.Now())) || !l.s.admission.wait(l.Namespace, l.s.stopping) {
+		if !l.sleep(l.pace.wait(time.Now())) {
 			return nil, net.ErrClosed
 		}
 		nc, err := l.ln.Accept()

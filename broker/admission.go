@@ -1,22 +1,72 @@
 package broker
 
 import (
+	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// admission paces CONNECTs before TLS while a fleet comes back: so many a second over all listeners, by turns between
-// namespaces. A namespace that has few devices does not wait for one that has many, and who is connected already shares
-// the node with no more newcomers than that.
+// admission lets connections in before TLS: so many a second over all listeners, by turns between namespaces. A namespace
+// that has few devices does not wait for one that has many, and who is connected already shares the node with no more
+// newcomers than that. Who waits costs a socket and no goroutine; who has hung up meanwhile takes no turn.
+//
+//	accepted ── no pace: at once ──────────────▶ TLS, CONNECT, attach
+//	       └── the queue of its namespace ── its turn ──┘
+//	                                       └─ it has hung up, or the server stops: closed
 type admission struct {
 	mu       sync.Mutex
-	interval time.Duration // between two
-	until    time.Time     // paced so long; zero: not at all
-	next     time.Time     // when the next one may come in
-	waiting  map[string][]chan struct{}
+	usual    time.Duration // between two, always; 0: they come as they come
+	interval time.Duration // in its place until a time; 0: none
+	until    time.Time
+	next     time.Time // when the next one may come in
+	waiting  map[string]*line
+	count    int      // of all that wait
 	turns    []string // namespaces of who waits; the first is next
 	letting  bool     // a goroutine lets in who waits
+	closed   bool
+}
+
+// line is who waits of a namespace: those that were parked are further than those that were accepted, so they go first.
+type line struct{ parked, accepted []*arrival }
+
+func (l *line) len() int { return len(l.parked) + len(l.accepted) }
+
+func (l *line) take() (w *arrival) {
+	from := &l.parked
+	if len(*from) == 0 {
+		from = &l.accepted
+	}
+	w, (*from)[0] = (*from)[0], nil
+	*from = (*from)[1:]
+	return w
+}
+
+// arrival is a connection that waits. One of let and drop is called, once, without a lock.
+type arrival struct {
+	let  func()
+	gone func() bool // it left
+	drop func()      // it left, or the server stops
+}
+
+// mostArrivals bounds those that wait; more wait in the kernel, where they are not told apart by namespace.
+const mostArrivals = 200_000
+
+// Admission is how connections are let in.
+type Admission struct {
+	PerSecond float64       // 0: as they come
+	Until     time.Time     // of a pace for a time; zero: none
+	Waiting   int           // before TLS
+	ByName    []InNamespace // of those
+	Drain     time.Duration // until all who wait are in, at this pace
+	Parked    int           // CONNECTs that wait for their home
+}
+
+// InNamespace counts connections of a namespace.
+type InNamespace struct {
+	Namespace string
+	Count     int
 }
 
 // PaceConnects lets in at most so many connections a second for a time from now, over all listeners, and as many of those
@@ -25,83 +75,184 @@ func (s *Server) PaceConnects(perSecond float64, d time.Duration) {
 	a := &s.admission
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.interval, a.until = time.Duration(float64(time.Second)/perSecond), time.Now().Add(d)
+	a.interval, a.until = between(perSecond), time.Now().Add(d)
 }
 
-// wait returns when a connection of a namespace may come in; false: stop was closed first.
-func (a *admission) wait(namespace string, stop <-chan struct{}) bool {
-	turn := a.queue(namespace)
-	if turn == nil {
+// SetAdmission lets in at most so many connections a second from now on, 0 for no bound. It ends a pace for a time.
+func (s *Server) SetAdmission(perSecond float64) {
+	a := &s.admission
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.usual, a.interval, a.until = between(perSecond), 0, time.Time{}
+}
+
+// Admission says how connections are let in now.
+func (s *Server) Admission() Admission {
+	a := &s.admission
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := Admission{Waiting: a.count, Parked: int(s.stats.Parked.Load())}
+	if now := time.Now(); now.Before(a.until) {
+		out.Until = a.until
+	}
+	if every := a.pace(time.Now()); every > 0 {
+		out.PerSecond = float64(time.Second) / float64(every)
+		out.Drain = time.Duration(a.count) * every
+	}
+	for _, ns := range slices.Sorted(maps.Keys(a.waiting)) {
+		out.ByName = append(out.ByName, InNamespace{ns, a.waiting[ns].len()})
+	}
+	return out
+}
+
+func between(perSecond float64) time.Duration {
+	if perSecond <= 0 {
+		return 0
+	}
+	return time.Duration(float64(time.Second) / perSecond)
+}
+
+// pace is the time between two now. Guarded by mu.
+func (a *admission) pace(now time.Time) time.Duration {
+	if now.Before(a.until) {
+		return a.interval
+	}
+	return a.usual
+}
+
+// wait returns when a connection of a namespace may come in, or one that was parked may go on; false: stop was closed first.
+func (a *admission) wait(namespace string, parked bool, stop <-chan struct{}) bool {
+	var left atomic.Bool
+	turn, dropped := make(chan struct{}), make(chan struct{})
+	if !a.enter(namespace, parked, &arrival{let: func() { close(turn) }, gone: left.Load, drop: func() { close(dropped) }}) {
 		return true
 	}
 	select {
 	case <-turn:
 		return true
+	case <-dropped:
 	case <-stop:
-		return false
+		left.Store(true)
 	}
+	return false
 }
 
-// queue puts a connection into the queue of its namespace; nil: it need not wait.
-func (a *admission) queue(namespace string) chan struct{} {
+// enter puts a connection into the queue of its namespace. It reports false for one that need not wait; nothing is called then.
+func (a *admission) enter(namespace string, parked bool, w *arrival) bool {
 	a.mu.Lock()
+	now := time.Now()
+	switch {
+	case a.closed:
+		a.mu.Unlock()
+		w.drop()
+		return true
+	case a.count == 0 && (a.pace(now) == 0 || !now.Before(a.next)):
+		a.pass(now)
+		a.mu.Unlock()
+		return false
+	}
 	defer a.mu.Unlock()
-	if len(a.turns) == 0 && !time.Now().Before(a.until) {
-		return nil
-	}
 	if a.waiting == nil {
-		a.waiting = map[string][]chan struct{}{}
+		a.waiting = map[string]*line{}
 	}
-	if len(a.waiting[namespace]) == 0 {
+	l := a.waiting[namespace]
+	if l == nil {
+		l = &line{}
+		a.waiting[namespace] = l
 		a.turns = append(a.turns, namespace)
 	}
-	turn := make(chan struct{})
-	a.waiting[namespace] = append(a.waiting[namespace], turn)
-	if !a.letting {
+	if parked {
+		l.parked = append(l.parked, w)
+	} else {
+		l.accepted = append(l.accepted, w)
+	}
+	if a.count++; !a.letting {
 		a.letting = true
 		go a.letIn()
 	}
-	return turn
+	return true
+}
+
+// full says that as many wait as may.
+func (a *admission) full() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.count >= mostArrivals
 }
 
 // letIn lets in who waits, and ends when nobody does.
 func (a *admission) letIn() {
 	for {
-		wait, more := a.one()
-		if !more {
+		w, wait := a.first()
+		switch {
+		case w == nil && wait == 0:
 			return
+		case w == nil:
+			time.Sleep(wait)
+		case w.gone != nil && w.gone():
+			w.drop()
+		default:
+			a.passed()
+			w.let()
 		}
-		time.Sleep(wait)
 	}
 }
 
-// one lets in the next one if it is time, and returns how long that still takes. It reports false when nobody waits.
-func (a *admission) one() (time.Duration, bool) {
+// lookAgain is how soon a changed pace is noticed.
+const lookAgain = 100 * time.Millisecond
+
+// first takes the next one out of the queue if it is time, or returns how long that still takes; neither: nobody waits.
+func (a *admission) first() (*arrival, time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.turns) == 0 {
 		a.letting = false
-		return 0, false
+		return nil, 0
 	}
 	now := time.Now()
-	if now.Before(a.until) && now.Before(a.next) {
-		return min(a.next.Sub(now), a.until.Sub(now)), true
+	if a.pace(now) > 0 && now.Before(a.next) {
+		return nil, min(a.next.Sub(now), lookAgain)
 	}
 	namespace := a.turns[0]
-	queue := a.waiting[namespace]
-	close(queue[0])
-	a.waiting[namespace] = queue[1:]
+	l := a.waiting[namespace]
+	w := l.take()
+	a.count--
 	a.turns = slices.Delete(a.turns, 0, 1)
-	if len(queue) > 1 {
+	if l.len() > 0 {
 		a.turns = append(a.turns, namespace)
 	} else {
 		delete(a.waiting, namespace)
 	}
+	return w, 0
+}
+
+// passed notes that one was let in.
+func (a *admission) passed() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pass(time.Now())
+}
+
+// pass takes a turn. Guarded by mu.
+func (a *admission) pass(now time.Time) {
 	if floor := now.Add(-burst); a.next.Before(floor) {
 		a.next = floor
 	}
-	a.next = a.next.Add(a.interval)
-	return 0, true
+	a.next = a.next.Add(a.pace(now))
+}
+
+// close drops all who wait, and whoever comes.
+func (a *admission) close() {
+	a.mu.Lock()
+	a.closed = true
+	all := a.waiting
+	a.waiting, a.turns, a.count = nil, nil, 0
+	a.mu.Unlock()
+	for _, l := range all {
+		for l.len() > 0 {
+			l.take().drop()
+		}
+	}
 }
 
 // burst is how much of a second's rate may come at once after a silence: timers are not finer than this on a busy

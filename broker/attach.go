@@ -37,7 +37,7 @@ func (k *connecting) attach(c *conn, p *packet.Connect) (home.Outcome, *refusal)
 	defer s.stats.Parked.Add(-1)
 	parkedOut := &refusal{result: ConnectParkedOut, reason: "the home did not serve it in time"}
 	house, waited, err := s.houseOf(ctx, c.key, p.CleanStart)
-	if err != nil || waited && !s.admission.wait(c.key.Namespace, ctx.Done()) {
+	if err != nil || waited && !s.admission.wait(c.key.Namespace, true, ctx.Done()) {
 		return home.Outcome{}, parkedOut
 	}
 	if waited && hungUp(k.sock) {

@@ -76,6 +76,7 @@ func (k *connecting) connect() (c *conn, refused *refusal) {
 		}
 	}()
 	_ = k.sock.SetDeadline(k.deadline)
+	at := k.s.now()
 	if refused := k.readProxy(); refused != nil {
 		return nil, refused
 	}
@@ -87,10 +88,12 @@ func (k *connecting) connect() (c *conn, refused *refusal) {
 			return nil, k.gone("TLS", err)
 		}
 	}
+	at = k.s.stage(StageTLS, at)
 	p, refused := k.readConnect()
 	if refused != nil {
 		return nil, refused
 	}
+	at = k.s.stage(StageConnect, at)
 	k.hello = p
 	c = k.newConn(p)
 	assigned, refused := k.admit(c, p)
@@ -103,12 +106,14 @@ func (k *connecting) connect() (c *conn, refused *refusal) {
 		refused.most = p.MaximumPacketSize
 		return nil, refused
 	}
+	at = k.s.stage(StageAuth, at)
 	out, refused := k.attach(c, p)
 	leave()
 	if refused != nil {
 		refused.most = p.MaximumPacketSize
 		return nil, refused
 	}
+	k.s.stage(StageAttach, at)
 	c.welcome(p, out, assigned)
 	k.s.opt.Watcher.Connected(c.info(), out.SessionPresent, c.tookOver || len(out.Formers) > 0)
 	return c, nil

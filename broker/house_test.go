@@ -238,7 +238,7 @@ func TestAdmission_FairBetweenNamespaces(t *testing.T) {
 		began := time.Now()
 		enter := func(ns string) {
 			all.Go(func() {
-				if s.admission.wait(ns, nil) {
+				if s.admission.wait(ns, false, nil) {
 					mu.Lock()
 					in[ns] = append(in[ns], time.Since(began))
 					mu.Unlock()
@@ -266,6 +266,60 @@ func TestAdmission_FairBetweenNamespaces(t *testing.T) {
 	})
 }
 
+// A storm of one namespace keeps nobody of another waiting, who left takes no turn, and the queue says how long it is.
+func TestAdmission_StormOfOneNamespace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{stats: newStats(nil)}
+		s.SetAdmission(100)
+		began := time.Now()
+		in := map[string][]time.Duration{}
+		dropped := 0
+		var mu sync.Mutex
+		enter := func(ns string, gone bool) {
+			note := func(f func()) func() { return func() { mu.Lock(); defer mu.Unlock(); f() } }
+			w := &arrival{let: note(func() { in[ns] = append(in[ns], time.Since(began)) }), gone: func() bool { return gone }, drop: note(func() { dropped++ })}
+			if !s.admission.enter(ns, false, w) {
+				w.let()
+			}
+		}
+		for i := range 2000 {
+			enter("cars", i > 100 && i%2 == 1) // of those that wait every other one gives up
+		}
+		a := s.Admission()
+		if a.Waiting < 1990 || a.PerSecond != 100 || a.Drain != time.Duration(a.Waiting)*10*time.Millisecond || len(a.ByName) != 1 || a.ByName[0] != (InNamespace{"cars", a.Waiting}) { // a few are in already
+			t.Errorf("the queue says %+v", a)
+		}
+		time.Sleep(time.Second)
+		for range 20 {
+			enter("plants", false)
+		}
+		time.Sleep(time.Second)
+		mu.Lock()
+		if n := len(in["plants"]); n != 20 {
+			t.Errorf("%d of 20 of the quiet namespace are in after a second of a storm of another", n)
+		}
+		mu.Unlock()
+		time.Sleep(20 * time.Second)
+		mu.Lock()
+		if n := len(in["cars"]); n != 1050 || dropped != 950 {
+			t.Errorf("%d let in, %d dropped, want 1050 and 950", n, dropped)
+		} else if last := in["cars"][n-1]; last > 10800*time.Millisecond {
+			t.Errorf("the last was let in after %v: those that left took turns", last)
+		}
+		dropped = 0
+		mu.Unlock()
+		for range 1000 {
+			enter("cars", false)
+		}
+		s.admission.close()
+		enter("cars", false)
+		time.Sleep(time.Second)
+		if a := s.Admission(); a.Waiting != 0 || dropped < 990 {
+			t.Errorf("after the stop %d wait and %d were dropped", a.Waiting, dropped)
+		}
+	})
+}
+
 // Who waits when the time of pacing is over is let in, and nobody waits after it.
 func TestAdmission_Ends(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -274,18 +328,18 @@ func TestAdmission_Ends(t *testing.T) {
 		began := time.Now()
 		var all sync.WaitGroup
 		for range 100 {
-			all.Go(func() { s.admission.wait("ns", nil) })
+			all.Go(func() { s.admission.wait("ns", false, nil) })
 		}
 		all.Wait()
 		if took := time.Since(began); took > 3100*time.Millisecond {
 			t.Errorf("took %v", took)
 		}
-		s.admission.wait("ns", nil)
+		s.admission.wait("ns", false, nil)
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		s.PaceConnects(1, time.Hour)
-		s.admission.wait("ns", nil)
-		if s.admission.wait("ns", ended.Done()) {
+		s.admission.wait("ns", false, nil)
+		if s.admission.wait("ns", false, ended.Done()) {
 			t.Error("let in at once")
 		}
 		time.Sleep(5 * time.Second)

@@ -82,6 +82,8 @@ type Options struct {
 	// AckLatency, when set, hears how long a publisher waited for PUBACK or PUBREC. It is called from the home's apply
 	// goroutine and must not block.
 	AckLatency func(policy home.Policy, qos byte, d time.Duration)
+	// ConnectStage, when set, hears how long a connection that goes on took for a stage of its beginning. It must not block.
+	ConnectStage func(stage Stage, d time.Duration)
 }
 
 // Listener is one way in.

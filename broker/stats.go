@@ -2,6 +2,7 @@ package broker
 
 import (
 	"sync/atomic"
+	"time"
 
 	"causeway/broker/packet"
 )
@@ -75,6 +76,31 @@ const (
 func (r ConnectResult) String() string {
 	return [...]string{"ok", "over_limit", "timeout", "gone", "malformed", "unsupported", "bad_login", "not_authorized",
 		"quota", "parked_out", "internal", "evacuating", "namespace_quota", "banned"}[r]
+}
+
+// Stage is a part of what a connection goes through until its CONNACK.
+type Stage uint8
+
+// The stages.
+const (
+	StageQueue   Stage = iota // accepted, until its turn
+	StageTLS                  // the PROXY header, if there is one, and the handshake
+	StageConnect              // the CONNECT packet comes
+	StageAuth                 // who it is and what it may
+	StageAttach               // its home is found, and has attached the session
+	Stages       int   = iota
+)
+
+// String is the stage as a metric label.
+func (s Stage) String() string { return [...]string{"queue", "tls", "connect", "auth", "attach"}[s] }
+
+// stage tells how long a stage took that began at a time.
+func (s *Server) stage(stage Stage, began instant) instant {
+	now := s.now()
+	if s.opt.ConnectStage != nil {
+		s.opt.ConnectStage(stage, time.Duration(now-began))
+	}
+	return now
 }
 
 // Takeover is where a session was taken from, and how that went.

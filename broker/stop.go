@@ -25,6 +25,7 @@ func (s *Server) stop() {
 		_ = sock.Close()
 	}
 	s.mu.Unlock()
+	s.admission.close()
 	gone := make(chan struct{})
 	go func() {
 		s.conns.Wait()

@@ -82,6 +82,7 @@ func status() admin.Status {
 		Homes: []admin.Home{{ID: "eu", Epoch: 3, Host: "eu", Leader: "eu-1", Leading: true, Seq: 900, Filters: 5, Retained: 2,
 			Queued: 4, QueuedBytes: 4096, Role: admin.RoleHome,
 			Standbys: []admin.HomeStandby{{Region: "us", Connected: true, State: "follows", Since: noon, LagRecords: 7, LagMessages: 5, LagBytes: 900, LagSeconds: 0.5}}}},
+		Admission: admin.Admission{Namespaces: []admin.QueueCount{}},
 		Listeners: []admin.Listener{
 			{Name: "cars", Type: "mqtts", Address: ":8883", Namespace: "cars", Open: true, Connections: 3, MaxConnections: 100},
 			{Name: "plant", Type: "mqtt", Address: "127.0.0.1:1883", Namespace: "plants", Error: "address already in use"}},

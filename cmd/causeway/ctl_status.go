@@ -97,6 +97,9 @@ func (c *ctl) printStatus(w io.Writer, s admin.Status) {
 	pairs = append(pairs,
 		"devices", fmt.Sprintf("%d connected; %d sessions, %d attached", t.Connections, t.Sessions, t.SessionsAttached),
 		"messages", fmt.Sprintf("%d received, %d sent, %d dropped", t.Received, t.Sent, t.Dropped))
+	if line := admissionLine(s.Admission); line != "" {
+		pairs = append(pairs, "connecting", line)
+	}
 	for _, d := range s.Stores {
 		pairs = append(pairs, "disk", fmt.Sprintf("%s: %s used, %s free (%s)", d.Name, admin.FormatBytes(d.Bytes), admin.FormatBytes(d.FreeBytes), d.Path))
 		pairs = append(pairs, spoolSpace(d)...)
@@ -157,6 +160,22 @@ func homeLine(h admin.Home, node string) string {
 	}
 	return fmt.Sprintf("%s at epoch %d, hosted by %s, %s, %s; %d filters, %d retained, %d queued (%s)",
 		h.ID, h.Epoch, h.Host, role, leader, h.Filters, h.Retained, h.Queued, admin.FormatBytes(h.QueuedBytes))
+}
+
+// admissionLine says who waits to be let in; "" if nobody does.
+func admissionLine(a admin.Admission) string {
+	var parts []string
+	if a.Waiting > 0 {
+		line := fmt.Sprintf("%d wait for their turn", a.Waiting)
+		if a.PerSecond > 0 {
+			line += fmt.Sprintf(", %.0f a second are let in: %s until all are", a.PerSecond, admin.FormatDuration(time.Duration(a.DrainSeconds*float64(time.Second))))
+		}
+		parts = append(parts, line)
+	}
+	if a.Parked > 0 {
+		parts = append(parts, fmt.Sprintf("%d wait for the home of their session", a.Parked))
+	}
+	return strings.Join(parts, "; ")
 }
 
 func (c *ctl) printListeners(w io.Writer, listeners []admin.Listener) {

@@ -184,6 +184,7 @@ func newFake() *fake {
 		st: Status{Region: "eu", Node: "eu-1", StartedAt: noon,
 			Homes: []Home{{ID: "eu", Epoch: 3, Host: "eu", Leader: "eu-1", Leading: true, Seq: 900, Filters: 5, Retained: 2, Queued: 4, QueuedBytes: 4096, Role: RoleHome,
 				Standbys: []HomeStandby{{Region: "us", Connected: true, State: "follows", Since: noon, LagRecords: 7, LagMessages: 5, LagBytes: 900, LagSeconds: 0.5}}}},
+			Admission:   Admission{Namespaces: []QueueCount{}},
 			Listeners:   []Listener{{Name: "cars", Type: "mqtts", Address: ":8883", Namespace: "cars", Open: true, Connections: 3, MaxConnections: 100}},
 			Connections: []ConnectionCount{{Listener: "cars", Protocol: "5", Namespace: "cars", Count: 2}, {Listener: "cars", Protocol: "3.1.1", Namespace: "cars", Count: 1}},
 			Sessions:    []SessionCount{{Home: "eu", Namespace: "cars", State: "attached", Count: 3}, {Home: "eu", Namespace: "cars", State: "detached", Count: 9}},

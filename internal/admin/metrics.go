@@ -25,6 +25,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 	page     http.Handler
 	ack      *prometheus.HistogramVec
+	connect  *prometheus.HistogramVec
 
 	auditFailed prometheus.Counter
 
@@ -39,12 +40,14 @@ func NewMetrics(b Build) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), dropped: map[[2]string]int64{}}
 	m.ack = histogram("causeway_publish_ack_seconds", "From a PUBLISH to its PUBACK or PUBREC, by ack policy and QoS.",
 		prometheus.ExponentialBuckets(0.0002, 2, 17), "policy", "qos")
+	m.connect = histogram("causeway_connect_duration_seconds", "Of connections, from accept to CONNACK, by stage: the queue before TLS, TLS, CONNECT, authentication, attaching the session.",
+		prometheus.ExponentialBuckets(0.0002, 2, 18), "stage")
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "causeway_build_info", Help: "Always 1; the labels name the build.",
 		ConstLabels: prometheus.Labels{"version": b.Version, "revision": b.Revision, "goversion": runtime.Version()}})
 	build.Set(1)
 	m.auditFailed = prometheus.NewCounter(prometheus.CounterOpts{Name: "causeway_audit_failures_total",
 		Help: "Records that could not be written to the audit log."})
-	m.registry.MustRegister(m.ack, m.auditFailed, build, collectors.NewGoCollector(),
+	m.registry.MustRegister(m.ack, m.connect, m.auditFailed, build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.page = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4, Timeout: 10 * time.Second,
@@ -66,6 +69,9 @@ func observer(h *prometheus.HistogramVec, labels ...string) Observe {
 func (m *Metrics) PublishAck(policy string, qos byte) Observe {
 	return observer(m.ack, policy, strconv.Itoa(int(qos)))
 }
+
+// ConnectStage returns the observer of how long a stage of a connection's beginning took. Callers keep it.
+func (m *Metrics) ConnectStage(stage string) Observe { return observer(m.connect, stage) }
 
 // Dropped counts n messages that were dropped, for a caller that keeps no count of its own; what
 // Node.Counts reports is added. It never blocks for long, so a home may call it while it applies.

@@ -41,6 +41,9 @@ var (
 	descLinkSpoolFull = desc("link_spool_full_in_seconds", "When the spool is full at the pace since its oldest message; absent if that cannot be said.", "peer")
 
 	descConnections = desc("connections", "Connected devices.", "listener", "protocol", "namespace")
+	descWaiting     = desc("connect_queue_length", "Accepted connections that wait for their turn before TLS.")
+	descParked      = desc("connects_parked", "CONNECTs that wait for the home of their session.")
+	descAdmission   = desc("connect_rate_limit", "Connections let in a second at most; 0 is no bound.")
 	descConnects    = desc("connects_total", "What became of accepted connections.", "listener", "result")
 	descDisconnects = desc("disconnects_total", "Connections with a session that ended.", "reason")
 	descSessions    = desc("sessions", "Sessions of the home.", "state", "home", "namespace")
@@ -102,7 +105,7 @@ func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 		descLinkPaused, descLinkThrottled, descLinkSlowed, descReady, descBlocker,
 		descLinkRTT, descLinkConns, descLinkCanary, descLinkCanaryRTT, descLinkTunnels, descLinkDials, descLinkProbes,
 		descRelayedBytes, descRelayedTuns, descRelayedOpen, descRelayRefused,
-		descConnections, descConnects, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
+		descConnections, descConnects, descWaiting, descParked, descAdmission, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
 		descQueueBytes, descQueued, descGroupLag, descGroupBytes, descGroupOldest, descGroupDiffer, descRetained, descEpoch, descRegionState, descRPO, descRPOMessages, descLeader, descState, descRestarts, descFree, descUsed, descSpools, descSpoolLimit, descCommit, descFsync,
 		descNodes, descVotes, descVotesWant, descTerm, descStale, descBehind, descFetched, descFetchSize, descLag, descNodeDowns, descSwitches, descBodies, descMismatch,
 		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
@@ -192,6 +195,9 @@ func (s *samples) node(st Status) {
 	for _, state := range health.States() {
 		s.add(descState, oneIf(string(state) == st.State.State), string(state))
 	}
+	s.add(descWaiting, float64(st.Admission.Waiting))
+	s.add(descParked, float64(st.Admission.Parked))
+	s.add(descAdmission, st.Admission.PerSecond)
 	for _, c := range st.Connections {
 		s.add(descConnections, float64(c.Count), c.Listener, c.Protocol, c.Namespace)
 	}

@@ -23,6 +23,7 @@ func (s *Server) status() Status {
 		st.Homes[i].Standbys = list(st.Homes[i].Standbys)
 	}
 	st.Homes, st.Listeners, st.Stores = list(st.Homes), list(st.Listeners), list(st.Stores)
+	st.Admission.Namespaces = list(st.Admission.Namespaces)
 	st.Connections, st.Sessions, st.Links = list(st.Connections), list(st.Sessions), linkList(st.Links)
 	st.Totals = totals(st, s.node.Counts(), s.metrics.droppedCounts())
 	st.Conditions = conditions(st)

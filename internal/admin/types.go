@@ -49,12 +49,29 @@ type Status struct {
 	Totals      Totals            `json:"totals"`
 	Homes       []Home            `json:"homes"`
 	Listeners   []Listener        `json:"listeners"`
+	Admission   Admission         `json:"admission"`
 	Connections []ConnectionCount `json:"connections"`
 	Sessions    []SessionCount    `json:"sessions"`
 	Links       []Link            `json:"links"`
 	Stores      []Store           `json:"stores"`
 	Services    []Service         `json:"services"`
 	Conditions  []Condition       `json:"conditions"` // all that is not well of what is watched by degrees
+}
+
+// Admission is how a node lets connections in.
+type Admission struct {
+	PerSecond    float64      `json:"per_second"` // 0: as they come
+	Until        *time.Time   `json:"until"`      // of a pace for a time; null: there is none
+	Waiting      int          `json:"waiting"`    // accepted, before TLS
+	Parked       int          `json:"parked"`     // CONNECTs that wait for the home of their session
+	DrainSeconds float64      `json:"drain_seconds"`
+	Namespaces   []QueueCount `json:"namespaces"` // of those that wait before TLS
+}
+
+// QueueCount counts connections of a namespace that wait.
+type QueueCount struct {
+	Namespace string `json:"namespace"`
+	Count     int    `json:"count"`
 }
 
 // State is what the node is, and why.

@@ -274,10 +274,9 @@ func (a *App) newBroker() (err error) {
 		return err
 	}
 	l := &a.cfg.Limits
-	o := broker.Options{Where: a.where, Claims: a.roaming, Authenticator: a.auth, Logger: a.log.With("component", "broker"),
-	o := broker.Options{Where: a.where, Gate: a.watching, Watcher: a.watching, Authenticator: a.auth, Logger: a.log.With("component", "broker"),
+	o := broker.Options{Where: a.where, Claims: a.roaming, Gate: a.watching, Watcher: a.watching, Authenticator: a.auth, Logger: a.log.With("component", "broker"),
 		PacketMax: int(l.Packet), ReceiveMaximum: l.ReceiveMaximum, Inflight: l.Inflight, TopicAliasMax: l.TopicAliasMax,
-		KeepAliveMax: l.KeepaliveMax, AckLatency: a.ackLatency()}
+		KeepAliveMax: l.KeepaliveMax, AckLatency: a.ackLatency(), ConnectStage: a.connectStage()}
 	if l.TopicAliasMax == 0 {
 		o.TopicAliasMax = -1
 	}
@@ -294,6 +293,7 @@ func (a *App) newBroker() (err error) {
 	if a.broker, err = broker.New(o); err != nil {
 		return err
 	}
+	a.broker.SetAdmission(float64(a.cfg.Takeover.Admission)) // always: a fleet also comes before a promotion, or without one
 	for _, h := range a.homes {
 		h.house = a.broker.House(h.id)
 	}
@@ -343,6 +343,15 @@ func (a *App) ackLatency() func(home.Policy, byte, time.Duration) {
 			by[p][q](d)
 		}
 	}
+}
+
+// connectStage makes the observers once, as ackLatency does.
+func (a *App) connectStage() func(broker.Stage, time.Duration) {
+	var by [broker.Stages]admin.Observe
+	for i := range by {
+		by[i] = a.metrics.ConnectStage(broker.Stage(i).String())
+	}
+	return func(s broker.Stage, d time.Duration) { by[s](d) }
 }
 
 func policyName(p home.Policy) string {

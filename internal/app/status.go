@@ -22,7 +22,7 @@ import (
 
 func (n node) Status() admin.Status {
 	a := n.a
-	st := admin.Status{Region: a.cfg.Region, Node: a.cfg.Node, StartedAt: a.started.UTC(), Links: n.Links(), Listeners: n.listeners(), Connections: n.connections()}
+	st := admin.Status{Region: a.cfg.Region, Node: a.cfg.Node, StartedAt: a.started.UTC(), Links: n.Links(), Listeners: n.listeners(), Connections: n.connections(), Admission: n.admission()}
 	for _, h := range a.homes {
 		if r := h.current(); r != nil {
 			st.Homes = append(st.Homes, h.status(r))
@@ -33,6 +33,19 @@ func (n node) Status() admin.Status {
 		st.Stores = []admin.Store{n.spoolSpace(admin.Store{Name: "data", Path: a.cfg.DataDir, Bytes: n.storeBytes(), FreeBytes: int64(free)})}
 	}
 	return st
+}
+
+func (n node) admission() admin.Admission {
+	a := n.a.broker.Admission()
+	out := admin.Admission{PerSecond: a.PerSecond, Waiting: a.Waiting, Parked: a.Parked, DrainSeconds: a.Drain.Seconds(), Namespaces: []admin.QueueCount{}}
+	if !a.Until.IsZero() {
+		until := a.Until.UTC()
+		out.Until = &until
+	}
+	for _, q := range a.ByName {
+		out.Namespaces = append(out.Namespaces, admin.QueueCount{Namespace: q.Namespace, Count: q.Count})
+	}
+	return out
 }
 
 func (n node) storeBytes() int64 {

@@ -71,7 +71,8 @@ type Takeover struct {
 	StandbyAway StandbyAway `mapstructure:"standby_away"`
 	// WillGrace is for how long wills wait after a promotion for devices to come. Default 30s.
 	WillGrace time.Duration `mapstructure:"will_grace"`
-	// Admission is how many CONNECTs a node lets in a second after a promotion. Default 5000/s.
+	// Admission is how many CONNECTs a node lets in a second, over all listeners, before TLS and by turns between
+	// namespaces. Default 5000/s; 0: no bound.
 	Admission Rate `mapstructure:"admission"`
 	// Sessions is how many sessions this region can serve in all, its own among them; a promotion
 	// beyond that is refused. Default 0: no bound.
