@@ -7,7 +7,7 @@ GO      := go
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test check fmt vet lint arch unit sim e2e deps soak lab deploy release bench bench-region bench-link bench-failover fuzz clean
+.PHONY: help up build test check fmt vet lint arch unit sim e2e deps soak lab deploy release bench bench-region bench-link bench-failover bench-storm fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ bench-failover: build ## a region lost under 500 devices, taken over and back, s
 drill: build ## every scenario of drills against three regions on this machine, with their reports, and one with promotion delayed by 3 s (ARGS='-run lose', ARGS=-help)
 	@$(GO) build -trimpath -ldflags "$(LDFLAGS) -X causeway/internal/takeover/agent.plantedDelay=3s" -o bin/causeway-delayed ./cmd/causeway
 	@$(GO) build -o bin/drill ./test/drill && exec bin/drill -delayed bin/causeway-delayed $(ARGS)
+
+bench-storm: build ## 15,000 sessions lose their region and come to its standby; attaches a second: figures against the goals
+	$(GO) run ./test/bench -nats - -run '^(storm|fleet)$$' $(ARGS)
 
 fuzz: ## every fuzz target for FUZZTIME (default 20s)
 	@scripts/fuzz $${FUZZTIME:-20s}

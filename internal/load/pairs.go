@@ -292,6 +292,23 @@ func (f *Fleet) settled() bool {
 	return true
 }
 
+// MeasureFrom drops the latencies so far, and those of what was due before.
+func (f *Fleet) MeasureFrom(t time.Time) {
+	for _, d := range f.devices() {
+		d.measureFrom(t)
+	}
+}
+
+// Latency is from when messages were due to their arrival, as of now.
+func (f *Fleet) Latency() (h Histogram) {
+	for _, d := range f.devices() {
+		d.mu.Lock()
+		h.Merge(&d.lat)
+		d.mu.Unlock()
+	}
+	return h
+}
+
 // Result stops the devices and adds up what they know.
 func (f *Fleet) Result() *Result {
 	f.Stop()

@@ -61,6 +61,7 @@ var cases = []benchCase{
 	{"outage", "a region of three nodes lost under 500 devices, its standby takes over, and the way back", (*bench).outage},
 	{"switchover", "a home goes to another region and back under 500 devices", (*bench).switchover},
 	{"shipping", "CPU of two regions without and with a standby", (*bench).shipping},
+	{"fleet", "15,000 sessions lose their region and come to its standby", (*bench).fleet},
 	{"rolling", "200 devices while all nodes are restarted in turn, without and with a fourth", (*bench).rolling},
 }
 

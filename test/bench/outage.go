@@ -31,11 +31,11 @@ const (
 )
 
 // withStandby lays out and starts the regions. More than three nodes a region are none: a standby is as large.
-func (b *bench) withStandby(ctx context.Context, o trial.Options) (*standby, error) {
-	if !trial.Balancer() {
+func (b *bench) withStandby(ctx context.Context, o trial.Options, balance bool) (*standby, error) {
+	if balance && !trial.Balancer() {
 		return nil, errors.New("haproxy is missing: run make deps")
 	}
-	o.Dir, o.Binary, o.Regions, o.Nodes, o.Balance = filepath.Join(b.dir, b.name()), b.binary, []string{"eu", "us"}, 3, true
+	o.Dir, o.Binary, o.Regions, o.Nodes, o.Balance = filepath.Join(b.dir, b.name()), b.binary, []string{"eu", "us"}, 3, balance
 	o.Ports, o.Front = fixedPorts, func(region int) int { return fixedPorts(region, frontPort).MQTT }
 	if o.Takeover == nil {
 		o.Takeover = &trial.Takeover{Witnesses: []string{"w1"}, Section: "mode: auto, down_after: 5s"}
@@ -78,6 +78,9 @@ func (s *standby) start(ctx context.Context) error {
 	}
 	if err := s.await(ctx, "us", "be a complete copy", func(h *trial.Home) bool { return h.Role == "standby" }); err != nil {
 		return err
+	}
+	if len(s.trial.Fronts) == 0 {
+		return nil
 	}
 	return s.untilUp(ctx, "eu", "us")
 }
@@ -137,7 +140,7 @@ func order(ctx context.Context, n *trial.Node, binary string, args ...string) er
 
 // outage kills all of eu under load, lets us take over by votes, lets eu come back, reconciles, and fails back.
 func (b *bench) outage(ctx context.Context) error {
-	s, err := b.withStandby(ctx, trial.Options{})
+	s, err := b.withStandby(ctx, trial.Options{}, true)
 	if err != nil {
 		return err
 	}
@@ -301,7 +304,7 @@ func (s *standby) move(ctx context.Context, what, from, to string) error {
 
 // switchover moves a home there and back under load.
 func (b *bench) switchover(ctx context.Context) error {
-	s, err := b.withStandby(ctx, trial.Options{})
+	s, err := b.withStandby(ctx, trial.Options{}, true)
 	if err != nil {
 		return err
 	}
@@ -429,7 +432,7 @@ func (b *bench) shippingRound(ctx context.Context, ship bool) (shares, error) {
 // shippingRegions are two linked regions, of which the second has a copy of the first's home or has none.
 func (b *bench) shippingRegions(ctx context.Context, o trial.Options, ship bool) (*standby, error) {
 	if ship {
-		return b.withStandby(ctx, o)
+		return b.withStandby(ctx, o, true)
 	}
 	o.Ports, o.Front = fixedPorts, func(region int) int { return fixedPorts(region, frontPort).MQTT }
 	o.Dir, o.Binary, o.Regions, o.Nodes, o.Balance, o.Takeover = filepath.Join(b.dir, b.name()), b.binary, []string{"eu", "us"}, 3, true, nil
