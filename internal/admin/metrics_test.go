@@ -21,12 +21,15 @@ func page(t *testing.T, s *Server) string {
 func TestMetrics_Page(t *testing.T) {
 	f := newFake()
 	f.st.Links = f.Links()
+	f.counts.Objects = ObjectsCounts{Revision: 9, Trying: true, Denials: []RuleDenials{{"cars", 9, 4, 2}}, DeniedSubscribes: 2, Throttled: 1}
 	s := fixture(t, f)
 	s.metrics.PublishAck("region", 1)(3 * time.Millisecond)
 	s.metrics.Dropped("queue", "queue_full", 6)
 	s.metrics.Dropped("memory", "memory_full", 1)
 	text := page(t, s)
 	for _, want := range []string{
+		`causeway_objects_revision 9`, `causeway_objects_trying 1`, `causeway_objects_problem 0`, `causeway_subscribes_denied_total 2`,
+		`causeway_acl_denied_total{act="publish",revision="9",rule="cars"} 4`, `causeway_publishes_throttled_total 1`,
 		`causeway_link_up{peer="us",reason="",transport="udp"} 1`,
 		`causeway_link_tunnels_total{peer="us",transport="tcp"} 2`,
 		`causeway_link_udp_probes_total{peer="us"} 5`,

@@ -111,6 +111,9 @@ func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
 		ch <- d
 	}
+	for _, d := range objectsDescs {
+		ch <- d
+	}
 }
 
 // Collect asks the node.
@@ -121,6 +124,7 @@ func (c *scraper) Collect(ch chan<- prometheus.Metric) {
 	g.node(st)
 	g.links(st.Links)
 	g.region(counts)
+	g.objects(&counts.Objects)
 	g.readiness(c.s.ready.Report())
 	// Without a home there are none to tell of.
 	if groups, err := c.s.node.SharedGroups("", maxGroupSeries); err == nil {
@@ -379,6 +383,7 @@ func (s *samples) counts(c Counts) {
 		}
 		s.add(d, float64(n.Count), strconv.Itoa(n.QoS), n.Namespace)
 	}
+	s.denials(&c.Objects)
 	for _, n := range c.Dropped {
 		s.add(descDropped, float64(n.Count), n.Place, n.Reason)
 	}

@@ -560,6 +560,7 @@ type Counts struct {
 	Nodes       []NodesCount
 	Homes       []HomeCounts
 	Siblings    []SiblingCounts
+	Objects     ObjectsCounts
 }
 
 // NodesCount counts the nodes of the region that gossip has told of.

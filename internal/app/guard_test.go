@@ -69,3 +69,18 @@ func TestGuard_UsualIsWithoutAStorm(t *testing.T) {
 		t.Error("the next storm is no harm")
 	}
 }
+
+// A node that has just begun, and tries a file at once, knows of nothing usual: what it refuses from then on is harm.
+func TestGuard_HarmAtOnceIsNotUsual(t *testing.T) {
+	var g guard
+	began := time.Now()
+	inForce := began.Add(guardEvery / 2)
+	for i := range 4 {
+		g.note(guardSample{at: began.Add(time.Duration(i) * guardEvery), counts: map[string]int64{guardPublishes: int64(i) * 1500}, connections: 8})
+	}
+	before := g.usual(inForce.Add(-guardWindow), inForce)
+	now := g.between(inForce.Add(-guardEvery), began.Add(3*guardEvery))
+	if len(judge(before, now, nil, usualTerms)) == 0 {
+		t.Errorf("before %+v, now %+v", before, now)
+	}
+}

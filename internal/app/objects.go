@@ -35,6 +35,7 @@ type inForce struct {
 	objects  *config.Objects // nil: there are none
 	revision uint64          // of the document they come from; 0: the node file holds
 	trying   bool            // they are a candidate
+	at       time.Time       // since when they are in force here
 	problem  string          // why a newer document is not in force here; "" when it is
 	refused  uint64          // the revision of that document
 }
@@ -114,7 +115,7 @@ func (o *objects) build(base *config.Config, doc home.Document, trying bool, hav
 	if parsed == nil { // of another region, and of a newer build
 		return have
 	}
-	return &inForce{base: base, cfg: cfg, objects: parsed, revision: doc.Revision, trying: trying}
+	return &inForce{base: base, cfg: cfg, objects: parsed, revision: doc.Revision, trying: trying, at: o.now()}
 }
 
 func (o *objects) replace(next *inForce) {
@@ -352,8 +353,8 @@ func (a *App) stepRollout(ctx context.Context, ro *rollout) error {
 	}
 	if f.trying && f.revision == ro.Candidate {
 		if a.tried.candidate != ro.Candidate {
-			at := time.Now()
-			a.tried = tried{ro.Candidate, at, a.guard.usual(at.Add(-guardWindow), at)}
+			// Not a moment later: what it did meanwhile would count as usual.
+			a.tried = tried{ro.Candidate, f.at, a.guard.usual(f.at.Add(-guardWindow), f.at)}
 		}
 		if harms := a.harmSince(ctx, ro); len(harms) > 0 {
 			return a.endRollout(ctx, ro, "harm on node "+a.cfg.Node+": "+harms[0].String(), harms)
@@ -376,7 +377,7 @@ func (a *App) stepRollout(ctx context.Context, ro *rollout) error {
 
 // harmSince is what got worse here since the candidate is in force.
 func (a *App) harmSince(ctx context.Context, ro *rollout) []harm {
-	now := a.guard.between(a.tried.since, time.Now())
+	now := a.guard.between(a.tried.since.Add(-guardEvery), time.Now()) // from the last sample before
 	if len(judge(a.tried.before, now, nil, usualTerms)) == 0 {
 		return nil
 	}

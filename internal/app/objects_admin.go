@@ -446,3 +446,22 @@ func (n node) TestACL(q admin.ACLQuestion) (out admin.ACLAnswer, err error) {
 	}
 	return out, nil
 }
+
+// objectsCounts are totals for metrics. Rules of one name, of several homes, are added up.
+func (n node) objectsCounts(stats *broker.Stats) admin.ObjectsCounts {
+	f := n.a.home.objects.inForce()
+	c := admin.ObjectsCounts{Revision: f.revision, Trying: f.trying, Problem: f.problem != "", DeniedSubscribes: stats.DeniedSubscribes.Load(), Throttled: stats.Throttled.Load()}
+	at := map[string]int{}
+	for _, d := range n.a.auth.Denials() {
+		key := fmt.Sprint(d.Revision, " ", d.Rule)
+		i, known := at[key]
+		if !known {
+			i = len(c.Denials)
+			at[key] = i
+			c.Denials = append(c.Denials, admin.RuleDenials{Rule: d.Rule, Revision: d.Revision})
+		}
+		c.Denials[i].Publishes += d.Publishes
+		c.Denials[i].Subscribes += d.Subscribes
+	}
+	return c
+}

@@ -442,7 +442,8 @@ func (a *App) digests() (list []admin.FactDigest) {
 		sum := sha256.Sum256(b)
 		list = append(list, admin.FactDigest{Name: name, SHA256: hex.EncodeToString(sum[:])})
 	}
-	t := a.cfg.Takeover
+	in := a.region()
+	t := in.Takeover
 	t.Hooks, t.Sessions, t.Isolation, t.Admission = config.Hooks{}, 0, "", 0
 	regions := slices.Clone(a.cfg.Regions)
 	for i := range regions {
@@ -450,10 +451,10 @@ func (a *App) digests() (list []admin.FactDigest) {
 	}
 	add("regions", regions)
 	add("takeover", t)
-	add("ack", a.cfg.Ack)
-	add("limits", a.cfg.Limits)
-	add("residency", a.cfg.Residency)
-	add("shared", a.cfg.Shared)
+	add("ack", in.Ack)
+	add("limits", in.Limits)
+	add("residency", in.Residency)
+	add("shared", in.Shared)
 	for name, file := range map[string]string{"users": a.cfg.Auth.PasswordFile, "acl": a.cfg.Auth.ACLFile} {
 		b, err := os.ReadFile(file)
 		if file == "" || err != nil {

@@ -118,6 +118,7 @@ func (n node) Counts() (c admin.Counts) {
 		c.Takeovers = append(c.Takeovers, admin.TakeoversCount{Scope: t.Scope(), Result: t.String(), Count: stats.Takeovers[r].Load()})
 	}
 	n.regionCounts(&c)
+	c.Objects = n.objectsCounts(stats)
 	for _, h := range n.a.homes {
 		if h.links == nil {
 			continue
