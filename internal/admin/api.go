@@ -25,6 +25,7 @@ const APIVersion = "v1"
 // given another meaning.
 func Features() []string {
 	return []string{
+		"admission",
 		"audit",
 		"backups",
 		"bans",

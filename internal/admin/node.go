@@ -32,6 +32,7 @@ type Node interface {
 	Backups
 	Devices
 	Upgrades
+	Admissions
 }
 
 // Overview tells how the node is.

@@ -74,6 +74,8 @@ func (a *api) routes() []route {
 		{method: del, path: "/v1/bans/{id}", role: RoleOperator, params: []string{"dry_run"}, handle: a.deleteBan},
 		{method: get, path: "/v1/flapping", role: RoleViewer, handle: a.getFlapping},
 		{method: post, path: "/v1/flapping", role: RoleOperator, params: []string{"dry_run", "connects", "within", "jail", "off"}, handle: a.setFlapping},
+		{method: get, path: "/v1/admission", role: RoleViewer, handle: a.getAdmission},
+		{method: post, path: "/v1/admission", role: RoleOperator, params: []string{"dry_run", "per_second", "for", "reason", "off"}, handle: a.setAdmission},
 		{method: get, path: "/v1/evacuations", role: RoleViewer, handle: a.listEvacuations},
 		{method: get, path: "/v1/evacuations/{node}", role: RoleViewer, handle: a.getEvacuation},
 		{method: post, path: "/v1/evacuations/{node}/start", role: RoleOperator, params: evacuationParams, handle: a.startEvacuation},

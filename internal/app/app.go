@@ -184,6 +184,7 @@ func (a *App) supervise() error {
 		service{"foreign links", a.runForeign, a.foreign != nil},
 		service{"broker", a.broker.Run, true},
 		service{"devices", a.watching.work, true},
+		service{"admission", a.followAdmission, true},
 		service{"evacuation", a.evacuating.work, true})
 	for _, s := range services {
 		if !s.on {

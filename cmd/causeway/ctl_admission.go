@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	"causeway/internal/admin"
+
+	"github.com/spf13/cobra"
+)
+
+const featureAdmission = "admission"
+
+func (c *ctl) admissionCommand() *cobra.Command {
+	return group("admission", "How many connections the nodes let in a second",
+		`While a fleet comes back each node lets connections in at a pace, before TLS and by
+turns between namespaces; devices that are connected are not slowed. A promotion
+sets that by itself (takeover.admission). Here an operator does, for a time or
+until it is taken back. Rates of listeners hold beside it.`,
+		`  causeway ctl admission show
+  causeway ctl admission set --rate 2000 --for 30m --reason storm
+  causeway ctl admission set --off`,
+		leaf("show", "The rate that is set", func(cmd *cobra.Command, _ []string) error {
+			return get(c, cmd, featureAdmission, admin.Path("admission"), nil, c.printAdmission)
+		}),
+		c.admissionSet())
+}
+
+func (c *ctl) admissionSet() *cobra.Command {
+	rate, off, howLong, reason := 0, false, "", ""
+	cmd := c.changing(leaf("set", "Let in so many a second at each node, or as they come", func(cmd *cobra.Command, _ []string) error {
+		if off == cmd.Flags().Changed("rate") {
+			return usageError(cmd, errors.New("give --rate or --off"))
+		}
+		p := url.Values{}
+		if off {
+			p.Set("off", "true")
+		} else {
+			p.Set("per_second", fmt.Sprint(rate))
+		}
+		setParam(p, "for", howLong)
+		setParam(p, "reason", reason)
+		return c.change(cmd, change{method: http.MethodPost, feature: featureAdmission, path: admin.Path("admission"), params: p})
+	}))
+	cmd.Flags().IntVar(&rate, "rate", 0, "connections a second, each node")
+	cmd.Flags().BoolVar(&off, "off", false, "let them in as they come")
+	cmd.Flags().StringVar(&howLong, "for", "", "for how long, as 30m (default: until it is taken back)")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for others to read")
+	return cmd
+}
+
+func (c *ctl) printAdmission(w io.Writer, r admin.AdmissionRule) {
+	if r.PerSecond == 0 {
+		fmt.Fprintln(w, "no rate is set: connections come in as they come, but for rates of listeners and the pace of a promotion")
+		return
+	}
+	left := "until it is taken back"
+	if r.Until != nil {
+		left = "for another " + until(c.now(), r.Until)
+	}
+	facts(w, "rate", fmt.Sprintf("%d a second at each node, %s", r.PerSecond, left), "by", r.By, "reason", r.Reason)
+}
