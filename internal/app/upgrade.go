@@ -31,15 +31,17 @@ type builds struct {
 func (a *App) builds() (b builds) {
 	b.Level = home.MaxLevel
 	versions := map[string]bool{}
-	for _, m := range a.members() {
+	members := a.members()
+	if c, err := (node{a}).Cluster(); err == nil {
+		members = concerned(members, &c)
+	}
+	for _, m := range members {
 		versions[m.Software] = true
 		level := uint32(min(m.Features, 1<<31))
 		if a.cluster == nil {
 			level = home.MaxLevel
 		}
-		if m.Alive || m.Role == cluster.Core {
-			b.Level = min(b.Level, level)
-		}
+		b.Level = min(b.Level, level)
 	}
 	if len(versions) == 1 {
 		for v := range versions {
@@ -93,15 +95,28 @@ func (n node) Upgrade(ctx context.Context, to string) (admin.Upgrade, error) {
 	if r == nil {
 		return admin.Upgrade{}, fmt.Errorf("%w: %s", admin.ErrUnavailable, a.home.reason())
 	}
-	u := admin.Upgrade{To: to, Level: r.State().Level(), Supports: home.MaxLevel, Steps: a.standbyBuilds(ctx)}
-	leader, _ := r.Leader()
-	u.Steps = append(u.Steps, nodeSteps(a.members(), string(leader), a.cluster == nil)...)
 	c, err := n.Cluster()
 	if err != nil {
-		return u, err
+		return admin.Upgrade{}, err
 	}
+	u := admin.Upgrade{To: to, Level: r.State().Level(), Supports: home.MaxLevel, Steps: a.standbyBuilds(ctx)}
+	leader, _ := r.Leader()
+	u.Steps = append(u.Steps, nodeSteps(concerned(a.members(), &c), string(leader), a.cluster == nil)...)
 	planUpgrade(&u, &c)
 	return u, nil
+}
+
+// concerned are the nodes that are there, and those that are missed: a node that was taken out is neither.
+func concerned(members []cluster.Member, c *admin.Cluster) (list []cluster.Member) {
+	for _, m := range members {
+		held := slices.ContainsFunc(c.Nodes, func(x admin.ClusterNode) bool {
+			return x.Node == m.Node && (x.State == "voter" || x.State == "learner" || x.State == "leader")
+		})
+		if m.Alive || held {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 // nodeSteps orders the nodes of a region: replicants and followers first, the leader last, so that

@@ -13,7 +13,7 @@ import (
 )
 
 // runbooks in the order in which they build on each other.
-var runbooks = []string{"README", "first-region", "second-cloud", "nodes", "leaf", "rotate-ca"}
+var runbooks = []string{"README", "first-region", "second-cloud", "nodes", "leaf", "rotate-ca", "upgrade", "restore", "lose-a-region"}
 
 // Each block of commands of the runbooks, as it stands there, in one shell of an operator who reaches the machines by ssh.
 func TestRunbooks(t *testing.T) {
@@ -35,7 +35,7 @@ func TestRunbooks(t *testing.T) {
 		}
 	}
 	tools := shims(t, office)
-	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nsenter", "--net="+nsPath(l.ns), "bash", "-euo", "pipefail", "-c", script(t))
 	cmd.Dir = office
