@@ -17,6 +17,7 @@ module "core" {
   hook         = var.hook
   settings     = var.settings
   backup       = var.backup
+  place        = one([for b in aws_s3_bucket.backup : "s3://${b.bucket}/${var.name}"])
 
   store = file("${path.module}/store.sh")
   # Attached by a name that the instance sees: nvme-Amazon_Elastic_Block_Store_vol0123….

@@ -37,6 +37,13 @@ data "aws_iam_policy_document" "node" {
       resources = ["${statement.value.arn}/*"]
     }
   }
+  dynamic "statement" {
+    for_each = aws_s3_bucket.backup
+    content {
+      actions   = ["s3:ListBucket"]
+      resources = [statement.value.arn]
+    }
+  }
 }
 
 resource "aws_iam_role" "node" {

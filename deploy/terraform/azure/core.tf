@@ -17,6 +17,7 @@ module "core" {
   hook         = var.hook
   settings     = var.settings
   backup       = var.backup
+  place        = one([for a in azurerm_storage_account.backup : "azblob://${a.name}/backup/${var.name}"])
 
   store = templatefile("${path.module}/store.sh.tftpl", { vault = trimsuffix(azurerm_key_vault.region.vault_uri, "/") })
   disks = [for name in local.names : "/dev/disk/azure/scsi1/lun0"]

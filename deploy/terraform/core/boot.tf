@@ -11,5 +11,6 @@ locals {
     store   = var.store
     fetch   = file("${path.module}/fetch.sh")
     mount   = file("${path.module}/mount.sh")
+    backup  = var.backup && !local.witness
   }) }
 }

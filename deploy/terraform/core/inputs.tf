@@ -19,3 +19,9 @@ variable "limit" {
   description = "How many bytes a secret of the store may have."
   type        = number
 }
+
+variable "place" {
+  description = "URL of the bucket that nodes write backups to; null without one."
+  type        = string
+  default     = null
+}

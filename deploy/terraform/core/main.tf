@@ -66,6 +66,8 @@ locals {
       links   = local.links
       cluster = merge(local.cluster, { voters = 3, advertise = n.address })
     }) : key => value if !local.witness },
+    # Old ones go by the bucket's own rules: nodes may not remove any.
+    { for key, value in { backup = { to = var.place, every = "6h", keep = 0 } } : key => value if var.backup && !local.witness },
   var.takeover, var.settings) }
   # A replicant's name and address are its machine's; fetch.sh fills them in.
   replicant_file = { for name in local.replicants ? [var.name] : [] : name => merge(local.common, local.serving, {

@@ -17,6 +17,7 @@ module "core" {
   hook         = var.hook
   settings     = var.settings
   backup       = var.backup
+  place        = one([for b in google_storage_bucket.backup : "gs://${b.name}/${var.name}"])
 
   store = file("${path.module}/store.sh")
   disks = [for name in local.names : "/dev/disk/by-id/google-data"]

@@ -61,7 +61,7 @@ func (r *region) mosquitto(t *testing.T, program string, args ...string) string 
 func (r *region) takeover(t *testing.T) {
 	out := render(t, r.files, strings.Repeat("0", 64), "", []string{"", "", ""}, map[string]any{
 		"peers":  map[string]any{"us": map[string]any{"dial": []string{"udp://192.0.2.1:7444"}, "never": []string{"pii/#"}, "prefix": "us/"}},
-		"backup": true,
+		"backup": true, "place": "s3://bucket/eu",
 		"takeover": map[string]any{
 			"regions": []any{map[string]any{"name": "eu"}, map[string]any{"name": "us", "standby_of": []string{"eu"}},
 				map[string]any{"name": "w1", "witness": true, "dial": []string{"udp://192.0.2.2:7444"}}},
