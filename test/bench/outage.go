@@ -277,6 +277,9 @@ func (s *standby) move(ctx context.Context, what, from, to string) error {
 	if err := s.follows(ctx, to, from); err != nil {
 		return err
 	}
+	if err := s.ready(ctx, from, to); err != nil {
+		return err
+	}
 	before := s.fleet.Sums(nil)
 	s.fleet.Loss()
 	s.fleet.Point(s.trial.Front(to).MQTT) // as a hook has DNS do it
@@ -300,6 +303,21 @@ func (s *standby) move(ctx context.Context, what, from, to string) error {
 	s.add(what+"missing", "", float64(missing))
 	s.add(what+"doubled", "", float64(after.Doubled-before.Doubled))
 	return nil
+}
+
+// ready waits until a switchover would not be refused: on a busy machine the other region may be without a leader now.
+func (s *standby) ready(ctx context.Context, from, to string) error {
+	ctx, cancel := context.WithTimeout(ctx, outageIn)
+	defer cancel()
+	for {
+		err := order(ctx, s.trial.Node(from), s.binary, "region", "switchover", "eu", "--to", to, "--dry-run")
+		if err == nil {
+			return nil
+		}
+		if !wait(ctx, 500*time.Millisecond) {
+			return err
+		}
+	}
 }
 
 // switchover moves a home there and back under load.
