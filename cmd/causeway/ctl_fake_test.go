@@ -76,6 +76,7 @@ func link() admin.Link {
 
 func status() admin.Status {
 	return admin.Status{
+		Readiness: 100, Blockers: []string{},
 		Version: "v0.1.0", Region: "eu", Node: "eu-1", StartedAt: noon.Add(-3*time.Hour - 5*time.Second), Now: noon,
 		State:  admin.State{State: "ready", Since: noon.Add(-3 * time.Hour), Parts: []admin.StatePart{}},
 		Totals: admin.Totals{Connections: 3, Sessions: 12, SessionsAttached: 3, Received: 100, Sent: 77, Dropped: 10},

@@ -104,6 +104,13 @@ func (c *ctl) printStatus(w io.Writer, s admin.Status) {
 		pairs = append(pairs, "disk", fmt.Sprintf("%s: %s used, %s free (%s)", d.Name, admin.FormatBytes(d.Bytes), admin.FormatBytes(d.FreeBytes), d.Path))
 		pairs = append(pairs, spoolSpace(d)...)
 	}
+	if len(s.Blockers) > 0 || s.Readiness < 100 {
+		ready := fmt.Sprintf("%d of 100", s.Readiness)
+		if len(s.Blockers) > 0 {
+			ready += ", blocked by " + strings.Join(s.Blockers, ", ")
+		}
+		pairs = append(pairs, "readiness", ready+"; causeway ctl readiness")
+	}
 	for _, x := range s.Conditions {
 		pairs = append(pairs, x.Level, x.Summary+"; "+x.Next)
 	}

@@ -35,6 +35,7 @@ func Features() []string {
 		"devices",
 		"drills",
 		"evacuations",
+		"events",
 		"link_control",
 		"link_test",
 		"links",
@@ -148,6 +149,7 @@ func (a *api) serve(rt route) http.HandlerFunc {
 		}
 		answer, err := handle(r)
 		if change, ok := changed(answer); ok && err == nil {
+			a.events.Emit("change", change.Target, change.Action+" by "+who.name)
 			a.log.Info("admin change", "by", who.name, "action", change.Action, "target", change.Target)
 		}
 		a.reply(w, r, answer, err)

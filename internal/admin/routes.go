@@ -89,6 +89,7 @@ func (a *api) routes() []route {
 		{method: post, path: "/v1/backups", role: RoleAdmin, params: []string{"dry_run", "place", "home"}, handle: a.backupAct(BackupCreate)},
 		{method: get, path: "/v1/backups/jobs", role: RoleViewer, handle: a.listBackupJobs},
 		{method: post, path: "/v1/backups/{name}/verify", role: RoleAdmin, params: []string{"dry_run", "place"}, handle: a.backupAct(BackupVerify)},
+		{method: get, path: "/v1/events", role: RoleViewer, params: []string{"after"}, raw: a.serveEvents},
 		{method: get, path: "/v1/drills", role: RoleViewer, handle: a.listDrills},
 		{method: get, path: "/v1/drills/{id}", role: RoleViewer, handle: a.getDrill},
 		{method: http.MethodPut, path: "/v1/drills/{id}", role: RoleAdmin, handle: a.putDrill},

@@ -53,6 +53,8 @@ type Options struct {
 	Readiness *readiness.Registry
 	// Facts are what other nodes compare with theirs; nil is none.
 	Facts func() ReadinessFacts
+	// Events takes what the node's parts tell; nil: only what the server sees itself.
+	Events *Events
 	// MetricsListen is the host:port of /metrics, /healthz and /readyz without tokens; "" is none.
 	MetricsListen string
 }
@@ -72,6 +74,7 @@ type Server struct {
 	tokens     *tokens    // nil without TCP
 	glass      *glass     // nil: none
 	ready      *readiness.Registry
+	events     *Events
 	facts      func() ReadinessFacts
 	log        *slog.Logger
 	endpoints  []*endpoint
@@ -102,6 +105,9 @@ func New(o Options) (*Server, error) {
 	s := &Server{node: o.Node, name: o.Name, peers: o.Peers, health: o.Health, metrics: o.Metrics, supervised: o.Services, build: o.Build, audit: o.Audit, ready: o.Readiness, facts: o.Facts, log: o.Logger}
 	if s.ready == nil {
 		s.ready = &readiness.Registry{}
+	}
+	if s.events = o.Events; s.events == nil {
+		s.events = &Events{}
 	}
 	if s.facts == nil {
 		s.facts = func() ReadinessFacts { return ReadinessFacts{} }
@@ -266,11 +272,15 @@ func (s *Server) Run(ctx context.Context) error {
 		servers = append(servers, srv)
 		running.Go(func() { failed <- fmt.Errorf("serve %s: %w", e.name, srv.Serve(e.open)) })
 	}
+	watching, end := context.WithCancel(ctx)
+	running.Go(func() { s.watchEvents(watching) })
 	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
+	end()
+	s.events.close()
 	s.shutdown(servers)
 	running.Wait()
 	if e := s.Close(); e != nil && !errors.Is(e, net.ErrClosed) {

@@ -26,8 +26,16 @@ func (s *Server) status() Status {
 	st.Admission.Namespaces = list(st.Admission.Namespaces)
 	st.Connections, st.Sessions, st.Links = list(st.Connections), list(st.Sessions), linkList(st.Links)
 	st.Totals = totals(st, s.node.Counts(), s.metrics.droppedCounts())
-	st.Conditions = conditions(st)
+	st.Conditions = append(conditions(st), s.drillConditions()...)
+	ready := s.ready.Report()
+	st.Readiness, st.Blockers = ready.Score, list(ready.Blockers)
 	st.Trouble = diagnose(st)
+	if t := s.regionTrouble(st.Now); t != nil { // the loss of a region comes before everything
+		st.Trouble = t
+	}
+	if st.Trouble == nil {
+		st.Trouble = blockerTrouble(ready)
+	}
 	return st
 }
 

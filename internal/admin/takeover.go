@@ -78,8 +78,9 @@ type RegionHome struct {
 	QueuedBytes      int64           `json:"queued_bytes"`
 	LeaseSeconds     float64         `json:"lease_seconds"` // left; below 0: it needs none, or has none
 	DownAfterSeconds float64         `json:"down_after_seconds"`
-	Short            bool            `json:"short"` // what is acknowledged is on no standby
-	Held             bool            `json:"held"`  // an operator stopped it here
+	FleetSeconds     float64         `json:"fleet_seconds"` // until its devices are let in, should this region take it over now
+	Short            bool            `json:"short"`         // what is acknowledged is on no standby
+	Held             bool            `json:"held"`          // an operator stopped it here
 	Standbys         []RegionStandby `json:"standbys"`
 	Voters           []RegionVoter   `json:"voters"`
 	Act              *RegionAct      `json:"act"` // the last order or the present one

@@ -55,6 +55,8 @@ type Status struct {
 	Links       []Link            `json:"links"`
 	Stores      []Store           `json:"stores"`
 	Services    []Service         `json:"services"`
+	Readiness   int               `json:"readiness"`  // score of this node's checks, 0 to 100
+	Blockers    []string          `json:"blockers"`   // checks that fail
 	Conditions  []Condition       `json:"conditions"` // all that is not well of what is watched by degrees
 }
 

@@ -37,7 +37,7 @@ func (a *App) newAdmin() (err error) {
 	if o.Listen != "" {
 		o.Tokens, o.BreakGlass = a.cfg.Admin.Tokens.Path(), a.cfg.Admin.BreakGlass.Path()
 	}
-	o.Name, o.Readiness, o.Facts = a.cfg.Node, a.ready, a.facts
+	o.Name, o.Readiness, o.Facts, o.Events = a.cfg.Node, a.ready, a.facts, a.events
 	if a.cluster != nil {
 		o.Peers = peers{a}
 	}

@@ -62,6 +62,7 @@ type App struct {
 	admin    *admin.Server
 	audit    *audit.Log // nil without an admin API
 	ready    *readiness.Registry
+	events   *admin.Events // what parts of the node tell operators who listen
 	broker   *broker.Server
 	endpoint *link.Endpoint   // nil without links to regions
 	foreign  *foreign.Manager // nil without links to foreign brokers
@@ -128,6 +129,7 @@ func New(o Options) (_ *App, err error) {
 	if takeoverConfigured(o.Config) && !a.replicant() {
 		a.book = &book{a: a, turn: newTurn()}
 	}
+	a.events = &admin.Events{}
 	a.newReadiness()
 	a.tree = supervise.New(supervise.Options{Logger: a.log, StopTimeout: 30 * time.Second})
 	for _, part := range []func() error{a.newIdentities, a.newCluster, a.newAgent, a.newLinks, a.newForeign, a.newBroker, a.newAdmin, a.supervise} {

@@ -413,8 +413,8 @@ func (a *App) certificates() (list []admin.Certificate) {
 			return
 		}
 		i := infos[0]
-		for _, o := range infos { // of a bundle the one that ends last: it is what a rotation adds
-			if o.NotAfter.After(i.NotAfter) && o.Authority {
+		for _, o := range infos { // of a bundle of authorities the one that ends last: it is what a rotation adds
+			if i.Authority && o.NotAfter.After(i.NotAfter) {
 				i = o
 			}
 		}

@@ -77,7 +77,7 @@ func (n node) regionHome(h *agent.HomeStatus) admin.RegionHome {
 	r := admin.RegionHome{Home: string(h.Home), Region: n.a.cfg.Region, Node: n.a.cfg.Node, Role: h.Role, Standing: h.Standing, Reason: h.Reason,
 		Epoch: c.Epoch.Number, Host: c.Epoch.Host, InForceEpoch: h.InForce.Number, InForceHost: h.InForce.Host, HandedTo: c.Handed, Mode: "manual", Isolation: "serve",
 		Records: c.Records, Sessions: c.Size.Sessions, QueuedBytes: c.Size.Queued, LeaseSeconds: h.Lease.Seconds(), DownAfterSeconds: s.DownAfter.Seconds(),
-		Short: h.Short, Held: h.Held, Act: regionAct(h.Act)}
+		FleetSeconds: n.fleetSeconds(c.Size.Sessions), Short: h.Short, Held: h.Held, Act: regionAct(h.Act)}
 	if s.Mode == takeover.Auto {
 		r.Mode = "auto"
 	}
@@ -183,4 +183,19 @@ func (a *App) auditTakeover(action, target, outcome, detail string) {
 	if _, err := a.audit.Add(act); err != nil {
 		a.log.Error("the audit log cannot be written", "who", act.Who, "action", action, "target", target, "error", err)
 	}
+}
+
+// fleetSeconds is how long the devices of a home take to be let in: at the pace of admission, on all
+// nodes of the region.
+func (n node) fleetSeconds(sessions int) float64 {
+	nodes := 0
+	for _, m := range n.a.members() {
+		if m.Alive {
+			nodes++
+		}
+	}
+	if rate := float64(n.a.cfg.Takeover.Admission) * float64(max(nodes, 1)); rate > 0 {
+		return float64(sessions) / rate
+	}
+	return 0
 }

@@ -202,7 +202,7 @@ func (rep *Report) phases(r *Run, v Verdict, last []Summary) (missed bool) {
 			}
 			if g, ok := d.Goals[m.Name]; ok {
 				row.Goal = g
-				row.Met = row.Measured <= g && (row.Measured >= 0 || !m.Seconds || !p.Whole || !d.Measures)
+				row.Met = !p.Whole && m.Name == "away" || row.Measured <= g && (row.Measured >= 0 || !m.Seconds || !p.Whole || !d.Measures)
 			}
 			for _, l := range last[:min(4, len(last))] {
 				x, ok := l.Phases[d.Name][m.Name]
