@@ -20,7 +20,15 @@ func (f *fake) StartEvacuation(_ context.Context, o EvacuationOrder, dryRun bool
 		return EvacuationChange{}, f.refuse
 	}
 	if !dryRun {
-		f.do("evacuate %s rate=%d health=%s by=%s reason=%s", o.Node, *o.ConnEvictRate, *o.WaitHealthCheck, o.By, o.Reason)
+		var rate int // what may be left out
+		var health time.Duration
+		if o.ConnEvictRate != nil {
+			rate = *o.ConnEvictRate
+		}
+		if o.WaitHealthCheck != nil {
+			health = *o.WaitHealthCheck
+		}
+		f.do("evacuate %s rate=%d health=%s by=%s reason=%s", o.Node, rate, health, o.By, o.Reason)
 	}
 	return EvacuationChange{Connections: 1000, ExpectedSeconds: 122}, f.down
 }
