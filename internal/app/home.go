@@ -441,6 +441,11 @@ func (h *homeService) catchingUp(c *health.Condition, p replica.CatchUp) {
 // region: as operations, since apply reads no node's configuration. [A8] Of another region's
 // home only what its objects say: the rest is as its own region has left it.
 func (h *homeService) configure(ctx context.Context, r *replica.Replica) error {
+	for r.State().ID() == "" { // not founded yet
+		if !wait(ctx, officeEvery) || !r.Leads() {
+			return ctx.Err()
+		}
+	}
 	// A new home gets its feature level first: afterwards only an operator raises it.
 	for end := time.Now().Add(raisedIn); !r.Raised() && time.Now().Before(end); {
 		if !wait(ctx, officeEvery) || !r.Leads() {
