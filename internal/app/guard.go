@@ -32,6 +32,7 @@ type guardSample struct {
 	at          time.Time
 	counts      map[string]int64
 	connections int64
+	trying      bool // a file was tried here: nothing of it is usual
 }
 
 // guardRates are events a second, and how many connections there are.
@@ -90,22 +91,25 @@ func ratesOf(first, last *guardSample) guardRates {
 	return r
 }
 
-// usual are the rates of a stretch of time as they usually were: of each second the median, so that a short storm in it,
-// of a file that was tried before for example, does not hide the next one.
+// usual are the rates of a stretch of time as they usually were: of each second the median, so that a short storm in it
+// does not hide the next one. Seconds in which a file was tried do not count.
 func (g *guard) usual(from, to time.Time) guardRates {
 	r := g.between(from, to)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, k := range guardKinds {
-		var each []float64
+		each := []float64{}
 		for i := 1; i < len(g.samples); i++ {
 			a, b := &g.samples[i-1], &g.samples[i]
-			if d := b.at.Sub(a.at).Seconds(); d > 0 && !a.at.Before(from) && !b.at.After(to) {
+			if d := b.at.Sub(a.at).Seconds(); d > 0 && !a.trying && !b.trying && !a.at.Before(from) && !b.at.After(to) {
 				each = append(each, float64(b.counts[k]-a.counts[k])/d)
 			}
 		}
-		if len(each) > 0 {
-			slices.Sort(each)
+		if len(each) == 0 {
+			each = append(each, 0)
+		}
+		slices.Sort(each)
+		if r.PerSecond != nil {
 			r.PerSecond[k] = each[(len(each)-1)/2]
 		}
 	}

@@ -58,7 +58,11 @@ func TestGuard_UsualIsWithoutAStorm(t *testing.T) {
 		if n += 2; i >= 10 && i < 15 {
 			n += 1000
 		}
-		g.note(guardSample{at: began.Add(time.Duration(i) * guardEvery), counts: map[string]int64{guardPublishes: n}, connections: 3})
+		trying := i >= 15 && i < 19 // longer than anything usual
+		if trying {
+			n += 5000
+		}
+		g.note(guardSample{at: began.Add(time.Duration(i) * guardEvery), counts: map[string]int64{guardPublishes: n}, connections: 3, trying: trying})
 	}
 	last := began.Add(19 * guardEvery)
 	usual := g.usual(last.Add(-guardWindow), last)

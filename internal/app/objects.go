@@ -325,7 +325,9 @@ func (a *App) editRollout(ctx context.Context, began home.Time, change func(*rol
 // runRollout does this node's part of a rollout until ctx ends.
 func (a *App) runRollout(ctx context.Context) error {
 	for wait(ctx, guardEvery) {
-		a.guard.note(a.guardNow())
+		s := a.guardNow()
+		s.trying = a.home.objects.inForce().trying
+		a.guard.note(s)
 		ro, ok := readRollout(a.documents)
 		if !ok || ro.State != rolloutWatching {
 			a.tried = tried{}
