@@ -89,9 +89,13 @@ func (h *homeService) leased() bool {
 	return !h.draining.Load() && (h.a.deciding == nil || h.a.deciding.LeasedFor(h.id, replica.FreshFor))
 }
 
-// founding says that the region's own home is empty, and that others may have a copy of it.
+// founding says that the region's own home is empty, that others may have a copy of it, and that
+// this can be found out: regions whose homes are both empty have no tunnel to ask each other
+// through, but witnesses are always there to be asked.
 func (h *homeService) founding(r *replica.Replica) bool {
-	return r != nil && h.own() && h.a.deciding != nil && r.State().ID() == "" && len(h.a.cfg.Standbys(string(h.id))) > 0
+	cfg := h.a.cfg
+	return r != nil && h.own() && h.a.deciding != nil && r.State().ID() == "" && len(cfg.Standbys(string(h.id))) > 0 &&
+		cfg.HasVote() && 1+len(cfg.Witnesses()) >= takeover.Majority(len(cfg.Voters()))
 }
 
 // regionCopy is the region's copy of a home as the agent acts on it. It implements
