@@ -112,7 +112,7 @@ func (s *Server) houseOf(ctx context.Context, k home.SessionKey, clean bool) (h 
 			return nil, waited, fmt.Errorf("parked for %v: %s", s.opt.ParkElsewhere, why)
 		}
 		var look <-chan time.Time // nobody says when another region begins or ceases to be heard
-		if impatient {
+		if impatient || claimed != nil {
 			look = time.After(lookElsewhere)
 		}
 		select {

@@ -63,9 +63,10 @@ func (m *roaming) Roamed(k home.SessionKey) {
 }
 
 const (
-	wishFor    = 8 * time.Second // as long as a CONNECT is parked
-	wishAgain  = 2 * time.Second
-	createAway = 2 * time.Second // for how long a home does not answer before a session is created beside it, where that is wanted
+	wishFor    = 8 * time.Second        // as long as a CONNECT is parked
+	wishAgain  = 2 * time.Second        // then it lasts longer
+	wishLost   = 100 * time.Millisecond // it was void, or is over
+	createAway = 2 * time.Second        // for how long a home does not answer before a session is created beside it, where that is wanted
 )
 
 // of says why a session that is not here cannot be created here; "": it can.
@@ -126,7 +127,8 @@ func (m *roaming) Claim(k home.SessionKey, clean bool) <-chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.waitLocked(k, clean)
-	if now := time.Now(); now.Sub(p.asked) > wishAgain {
+	_, asked := r.State().ArrivalOf(k)
+	if now := time.Now(); now.Sub(p.asked) > wishAgain || !asked && now.Sub(p.asked) > wishLost {
 		p.asked = now
 		_ = r.Propose(&home.Adopt{Step: home.AdoptWish, Session: k, From: from, For: wishFor}, func(home.Outcome, error) {})
 	}
