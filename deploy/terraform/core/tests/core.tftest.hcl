@@ -152,3 +152,23 @@ run "more_than_the_store_takes_is_refused" {
   variables { limit = 100 }
   expect_failures = [output.secret]
 }
+
+run "backups" {
+  command = plan
+  variables {
+    backup = true
+    place  = "s3://bucket/eu"
+  }
+  assert {
+    condition     = yamldecode(jsondecode(output.secret["eu-1"])["causeway.yaml"]).backup.to == "s3://bucket/eu" && strcontains(output.boot["eu-1"], "rclone")
+    error_message = "nodes back up to the bucket, with a tool that reaches it"
+  }
+}
+
+run "no_backups_unless_asked_for" {
+  command = plan
+  assert {
+    condition     = !can(yamldecode(jsondecode(output.secret["eu-1"])["causeway.yaml"]).backup) && !strcontains(output.boot["eu-1"], "rclone")
+    error_message = "nothing of backups without a bucket"
+  }
+}
