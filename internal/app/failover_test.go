@@ -64,9 +64,13 @@ func session(t *testing.T, r *region, id string, got chan string) (c mqtt.Client
 // order has a region's agent do something and waits until holds.
 func order(t *testing.T, r *region, a agent.Action, o agent.Order, holds func() bool) {
 	t.Helper()
-	if _, err := r.Decider().Begin(context.Background(), a, o); err != nil {
-		t.Fatalf("%s: %v", a, err)
-	}
+	await(t, string(a)+" to be begun", func() bool {
+		_, err := r.Decider().Begin(context.Background(), a, o)
+		if err != nil && !agent.IsElsewhere(err) { // the node has only begun and leads nothing yet
+			t.Fatalf("%s: %v", a, err)
+		}
+		return err == nil
+	})
 	await(t, string(a), holds)
 }
 

@@ -26,6 +26,9 @@ func runs(t *testing.T, devices ...*device) {
 // A device that has a thousand messages of QoS 2 waiting comes to another region while both live: it
 // gets each of them once, in order, from its session there.
 func TestRoam_QueueFollowsItsDevice(t *testing.T) {
+	if !*wholeLab {
+		t.Skip("hand-over of sessions is not finished and off by default (docs/handover.md): run with -lab")
+	}
 	t.Parallel()
 	tr := start(t, trial.Options{Extra: handedOver})
 	eu, us := tr.Node("eu"), tr.Node("us")
