@@ -137,7 +137,7 @@ variable "takeover" {
 }
 
 variable "hook" {
-  description = "Text of a program that nodes get as /etc/causeway/dns-hook, for takeover.hooks.promote: the output hook of dns/aws."
+  description = "Text of a program that nodes get as /etc/causeway/dns-hook, for takeover.hooks.promote: the output hook of dns/aws, dns/gcp or dns/azure."
   type        = string
   default     = null
 }

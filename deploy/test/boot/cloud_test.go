@@ -1,14 +1,20 @@
 package boot
 
 import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -56,7 +62,7 @@ func cloud(dir string) http.Handler {
 	aws(mux, secret)
 	gcp(mux, secret)
 	azure(mux, secret)
-	route53(mux, dir)
+	names(mux, dir)
 	return mux
 }
 
@@ -97,18 +103,82 @@ func aws(mux *http.ServeMux, secret tell) {
 		}))))
 }
 
-// route53 notes what it is asked about a health check, signed by the machine's role, in the file route53.
-func route53(mux *http.ServeMux, dir string) {
-	mux.HandleFunc("/route53/2013-04-01/healthcheck/{id}", want("Authorization", "AWS4-HMAC-SHA256 Credential=AKID/", want("X-Amz-Security-Token", "session==",
-		func(w http.ResponseWriter, r *http.Request) {
-			body, err := io.ReadAll(r.Body)
-			if err == nil {
-				err = os.WriteFile(filepath.Join(dir, "route53"), fmt.Appendf(nil, "%s %s %s", r.Method, r.PathValue("id"), body), 0o600)
+// names notes what it is asked about the devices' name by whom, in the file names: Route 53's health checks, signed by the
+// machine's role, Cloud DNS's record set, and the endpoints of Traffic Manager.
+func names(mux *http.ServeMux, dir string) {
+	var mu sync.Mutex
+	note := func(w http.ResponseWriter, r *http.Request, line string) (body []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		body, err := io.ReadAll(r.Body)
+		if err == nil {
+			var f *os.File
+			if f, err = os.OpenFile(filepath.Join(dir, "names"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
+				_, err = fmt.Fprintf(f, "%s %s%s\n", r.Method, line, body)
+				err = errors.Join(err, f.Close())
 			}
-			if err != nil {
-				http.Error(w, err.Error(), http.StatusInternalServerError)
-			}
-		})))
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+		return body
+	}
+	who := func(r *http.Request) string { return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") }
+	mux.HandleFunc("/names/aws/2013-04-01/healthcheck/{id}", want("Authorization", "AWS4-HMAC-SHA256 Credential=AKID/", want("X-Amz-Security-Token", "session==",
+		func(w http.ResponseWriter, r *http.Request) { note(w, r, r.PathValue("id")+" ") })))
+	set := `{"name":"mqtt.example.com.","type":"A","ttl":30,"routingPolicy":{"geo":{"items":[{"location":"us-east1"},{"location":"europe-west3"}]}}}`
+	mux.HandleFunc("GET /names/gcp/dns/v1/projects/example/managedZones/devices/rrsets/{name}/A", want("Authorization", "Bearer ", func(w http.ResponseWriter, r *http.Request) {
+		note(w, r, r.PathValue("name")+" "+who(r))
+		fmt.Fprint(w, set)
+	}))
+	mux.HandleFunc("POST /names/gcp/dns/v1/projects/example/managedZones/devices/changes", want("Authorization", "Bearer ", func(w http.ResponseWriter, r *http.Request) {
+		body := note(w, r, "")
+		var change struct{ Deletions, Additions []json.RawMessage }
+		if err := json.Unmarshal(body, &change); err != nil || len(change.Additions) != 1 || string(change.Deletions[0]) != set {
+			http.Error(w, "the record set is another one", http.StatusPreconditionFailed)
+			return
+		}
+		set = string(change.Additions[0])
+	}))
+	mux.HandleFunc("/names/azure/profile/{id}", want("Authorization", "Bearer ", func(w http.ResponseWriter, r *http.Request) {
+		note(w, r, r.PathValue("id")+" "+who(r)+" ")
+	}))
+	mux.HandleFunc("POST /login/tenant/oauth2/v2.0/token", func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("client_id") != "client" || r.FormValue("client_secret") != "s3cret" || r.FormValue("grant_type") != "client_credentials" {
+			http.Error(w, "no such application", http.StatusUnauthorized)
+			return
+		}
+		fmt.Fprint(w, `{"access_token":"application"}`)
+	})
+	mux.HandleFunc("POST /login/google", func(w http.ResponseWriter, r *http.Request) {
+		der, err := os.ReadFile(filepath.Join(dir, accountKey))
+		if err == nil {
+			err = signedBy(der, r.FormValue("assertion"))
+		}
+		if err != nil {
+			http.Error(w, "not signed by the account: "+err.Error(), http.StatusUnauthorized)
+			return
+		}
+		fmt.Fprint(w, `{"access_token":"account"}`)
+	})
+}
+
+// accountKey is the file with the public key of a service account.
+const accountKey = "account.der"
+
+// signedBy checks a JSON Web Token that is signed with RS256.
+func signedBy(der []byte, jwt string) error {
+	key, err := x509.ParsePKCS1PublicKey(der)
+	if err != nil {
+		return err
+	}
+	dot := max(0, strings.LastIndexByte(jwt, '.'))
+	signature, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(jwt[dot:], "."))
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256([]byte(jwt[:dot]))
+	return rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], signature)
 }
 
 // gcp: a token of the service account and the newest version's payload.

@@ -1,7 +1,11 @@
 package boot
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"os/exec"
@@ -101,30 +105,82 @@ func (r *region) witness(t *testing.T) {
 	m.run("systemctl", "stop", "causeway-witness.service")
 }
 
-// hook: the program for takeover.hooks.promote, by the node's user, takes a region out of the name and puts it back.
+// hook: each cloud's program for takeover.hooks.promote, by the node's user, takes a region out of the name and puts it back.
 func (r *region) hook(t *testing.T) {
-	text, err := os.ReadFile("../../terraform/dns/aws/hook.sh.tftpl")
+	const (
+		dry  = `{"event":"promote","home":"us","region":"eu","host":"eu","epoch":2,"dry_run":true}`
+		away = `{"event":"promote","home":"us","region":"eu","host":"eu","epoch":2,"dry_run":false}`
+		back = `{"event":"promote","home":"us","region":"us","host":"us","epoch":3,"dry_run":false}`
+		none = `{"event":"promote","home":"ap","region":"eu","host":"eu","epoch":2,"dry_run":false}`
+	)
+	loop := regexp.MustCompile(`(?s)%{ for .* endfor ~}\n`)
+	m := r.machines["eu-1"]
+	said := filepath.Join(r.cloud, "names")
+	for _, c := range []struct {
+		cloud, known     string // what its case knows of region us
+		dry, away, back  string // what is asked of the cloud
+		login, loggedOut string // files/dns-login of a machine elsewhere, and what is asked then
+	}{
+		{cloud: "aws", known: "check=check-us", dry: "GET check-us ",
+			away: "<Inverted>true</Inverted><Disabled>true</Disabled>", back: "<Inverted>false</Inverted><Disabled>false</Disabled>"},
+		{cloud: "gcp", known: `item='{"location":"us-east1","healthCheckedTargets":{"externalEndpoints":["192.0.2.3"]}}'`, dry: "GET mqtt.example.com. google\n",
+			away:  `"additions":[{"name":"mqtt.example.com.","type":"A","ttl":30,"routingPolicy":{"geo":{"items":[{"location":"europe-west3"}]}}}]`,
+			back:  `"additions":[{"name":"mqtt.example.com.","type":"A","ttl":30,"routingPolicy":{"geo":{"items":[{"location":"europe-west3"},{"location":"us-east1","healthCheckedTargets":{"externalEndpoints":["192.0.2.3"]}}]}}}]`,
+			login: r.serviceAccount(t), loggedOut: "GET mqtt.example.com. account\n"},
+		{cloud: "azure", known: "ids='/profile/us-0 /profile/us-1'", dry: "GET us-0 azure \nGET us-1 azure \n",
+			away: `PATCH us-1 azure {"properties":{"endpointStatus":"Disabled"}}`, back: `PATCH us-0 azure {"properties":{"endpointStatus":"Enabled"}}`,
+			login: "tenant:client:s3cret\n", loggedOut: "GET us-0 application \n"},
+	} {
+		text, err := os.ReadFile("../../terraform/dns/" + c.cloud + "/hook.sh.tftpl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := "http://" + metadata
+		script := strings.NewReplacer("${endpoint}", at+"/names/"+c.cloud, "${login}", at+"/login", "${project}", "example", "${zone}", "devices",
+			"${name}", "mqtt.example.com.").Replace(loop.ReplaceAllString(string(text), "us) "+c.known+" ;;\n"))
+		m.write("/etc/causeway/dns-hook", script)
+		m.run("sh", "-c", "chown causeway: /etc/causeway/dns-hook && chmod 700 /etc/causeway/dns-hook")
+		ask := func(event, says, asks string) {
+			t.Helper()
+			_ = os.Remove(said)
+			out := m.run("runuser", "-u", "causeway", "--", "sh", "-c", "echo '"+event+"' | /etc/causeway/dns-hook")
+			asked, _ := os.ReadFile(said)
+			if !strings.Contains(out, says) || !strings.Contains(string(asked), asks) || (asks == "") != (len(asked) == 0) {
+				t.Errorf("%s: %s: it says %q and asked %q", c.cloud, event, out, asked)
+			}
+		}
+		ask(dry, "would take us out of the name: true", c.dry)
+		ask(away, "us is out of the name: true", c.away)
+		ask(back, "us is out of the name: false", c.back)
+		ask(none, "not in the name", "")
+		if c.login != "" {
+			m.write("/etc/causeway/dns-login", c.login)
+			m.run("sh", "-c", "chown causeway: /etc/causeway/dns-login && chmod 600 /etc/causeway/dns-login")
+			ask(dry, "would take us out of the name: true", c.loggedOut)
+			m.run("rm", "/etc/causeway/dns-login")
+		}
+	}
+}
+
+// serviceAccount is the key of a service account of Google's, as its file has it. The clouds know it, too.
+func (r *region) serviceAccount(t *testing.T) string {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
 	}
-	loop := regexp.MustCompile(`(?s)%{ for .* endfor ~}\n`)
-	script := strings.NewReplacer("${endpoint}", "http://"+metadata+"/route53").Replace(loop.ReplaceAllString(string(text), "us) check=check-us ;;\n"))
-	m := r.machines["eu-1"]
-	m.write("/etc/causeway/dns-hook", script)
-	m.run("sh", "-c", "chown causeway: /etc/causeway/dns-hook && chmod 700 /etc/causeway/dns-hook")
-	for _, tc := range []struct{ event, says, got string }{
-		{`{"event":"promote","home":"us","region":"eu","host":"eu","epoch":2,"dry_run":true}`, "would take us out", "GET check-us "},
-		{`{"event":"promote","home":"us","region":"eu","host":"eu","epoch":2,"dry_run":false}`, "us is out of the name: true", "<Inverted>true</Inverted><Disabled>true</Disabled>"},
-		{`{"event":"promote","home":"us","region":"us","host":"us","epoch":3,"dry_run":false}`, "us is out of the name: false", "<Inverted>false</Inverted><Disabled>false</Disabled>"},
-		{`{"event":"promote","home":"ap","region":"eu","host":"eu","epoch":2,"dry_run":false}`, "not in the name", ""},
-	} {
-		_ = os.Remove(filepath.Join(r.cloud, "route53"))
-		out := m.run("runuser", "-u", "causeway", "--", "sh", "-c", "echo '"+tc.event+"' | /etc/causeway/dns-hook")
-		asked, _ := os.ReadFile(filepath.Join(r.cloud, "route53"))
-		if !strings.Contains(out, tc.says) || !strings.Contains(string(asked), tc.got) || (tc.got == "") != (len(asked) == 0) {
-			t.Errorf("%s: it says %q and asked %q", tc.event, out, asked)
-		}
+	if err := os.WriteFile(filepath.Join(r.cloud, accountKey), x509.MarshalPKCS1PublicKey(&key.PublicKey), 0o600); err != nil {
+		t.Fatal(err)
 	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(map[string]string{"client_email": "dns@example.com", "token_uri": "http://" + metadata + "/login/google",
+		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // renewal: a certificate that is new in the store is at the node after the timer's next run, without a restart.
