@@ -112,7 +112,8 @@ func (k *connecting) seat(c *conn, v packet.Version) (leave func(), refused *ref
 }
 
 // overRate is what becomes of a message that is beyond the rate of its namespace: QoS 0 is dropped, MQTT 5 is told, and
-// MQTT 3.x, which cannot be told, is not read for a moment. over says that the message is done with.
+// MQTT 3.x, which cannot be told, is not read for a moment. Nor is a device that sends QoS 2: the message may be one that
+// was taken before its PUBREC was lost, and only the home knows. over says that the message is done with.
 func (c *conn) overRate(p *packet.Publish) (over bool, err error) {
 	if _, bounded := c.s.limits.Load().Quotas[c.key.Namespace]; !bounded {
 		return false, nil
@@ -126,7 +127,7 @@ func (c *conn) overRate(p *packet.Publish) (over bool, err error) {
 	if wait == 0 {
 		return false, nil
 	}
-	if p.QoS > 0 && c.v != packet.V5 {
+	if p.QoS == 2 || p.QoS > 0 && c.v != packet.V5 {
 		c.s.stats.Throttled.Add(1)
 		return false, c.hold(min(wait, mostHeld))
 	}

@@ -80,3 +80,25 @@ func TestTenant_Rate(t *testing.T) {
 		t.Error("no rate is a bound")
 	}
 }
+
+// A message at QoS 2 that was taken, and whose PUBREC was lost, is not refused when it comes again while its namespace is
+// over its rate: the device would use the id for another message, and the home take that for the first.
+func TestQuota_KnowsWhatWasTaken(t *testing.T) {
+	l := newLab(t)
+	sub := l.connect(packet.V5, "sub")
+	sub.subscribe(2, "t")
+	d := l.connect(packet.V5, "one")
+	d.publish(pub("t", "first", 2, 2))
+	d.ack(packet.PUBREC, 2)
+	l.s.SetLimits(Limits{Quotas: map[string]Quota{"ns": {Publish: 1}}})
+	for i := uint16(10); d.publish1("other", "x", i) != packet.QuotaExceeded; i++ {
+	}
+	d.publish(pub("t", "first", 2, 2))
+	if code := d.ack(packet.PUBREC, 2); code.Failed() {
+		t.Errorf("PUBREC %s for a message that was taken", code)
+	}
+	if m := sub.message(); string(m.Payload) != "first" {
+		t.Errorf("got %q", m.Payload)
+	}
+	sub.silent()
+}

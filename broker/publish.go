@@ -88,11 +88,27 @@ func (c *conn) mayPublish(topic string) bool {
 // it and allows a positive one [MQTT-3.3.5-2 of 3.1.1]: closing would make the device send it for ever.
 func (c *conn) refusePublish(p *packet.Publish) error {
 	c.s.stats.drop(DropDenied, 1)
+	if p.QoS == 2 && c.v == packet.V5 {
+		return c.refuseExactlyOnce(p.PacketID, packet.NotAuthorized)
+	}
 	if err := c.waitForReader(); err != nil {
 		return err
 	}
 	c.answerNow(p.PacketID, p.QoS, packet.NotAuthorized)
 	return nil
+}
+
+// refuseExactlyOnce refuses a message once its id is free: it may have been taken before its PUBREC was lost, and a device
+// that hears of an error sends no PUBREL. The home would take the next message of that id for this one. [MQTT-4.3.3]
+func (c *conn) refuseExactlyOnce(id uint16, code packet.Code) error {
+	const size = 64
+	if err := c.reserve(size); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	number := c.expect(id, 2)
+	c.mu.Unlock()
+	return c.proposeFor(size, &home.Release{Session: c.key, Epoch: c.epoch, PacketID: id}, false, func(home.Outcome) { c.decide(number, code) })
 }
 
 // direct says whether a message goes past the log: QoS 0, and QoS 1 under the policy memory. While an earlier message

@@ -352,3 +352,25 @@ func TestPublish_FromPeerIsNotForwarded(t *testing.T) {
 		t.Error("forwarded")
 	}
 }
+
+// The id of a message at QoS 2 that is refused is free, also if the home took a message of that id before: it may have been
+// this one, whose PUBREC was lost, and the device sends no PUBREL after an error. [MQTT-4.3.3]
+func TestPublish_RefusedIDIsFree(t *testing.T) {
+	l := newLab(t)
+	sub := l.connect(packet.V5, "sub")
+	sub.subscribe(0, "t")
+	d := l.connect(packet.V5, "dev")
+	d.publish(pub("t", "first", 2, 2))
+	d.ack(packet.PUBREC, 2)
+	d.publish(pub("$SYS/x", "", 2, 2))
+	if code := d.ack(packet.PUBREC, 2); code != packet.NotAuthorized {
+		t.Errorf("PUBREC %s", code)
+	}
+	d.publish(pub("t", "second", 2, 2))
+	d.ack(packet.PUBREC, 2)
+	for _, want := range []string{"first", "second"} {
+		if m := sub.message(); string(m.Payload) != want {
+			t.Errorf("got %q, want %q", m.Payload, want)
+		}
+	}
+}
