@@ -18,7 +18,9 @@ import (
 type admission struct {
 	mu       sync.Mutex
 	usual    time.Duration // between two, always; 0: they come as they come
-	interval time.Duration // in its place until a time; 0: none
+	rule     time.Duration // in its place until a time, by an operator's word; 0: they come as they come
+	ruled    time.Time
+	interval time.Duration // in place of both until a time; 0: they come as they come
 	until    time.Time
 	next     time.Time // when the next one may come in
 	waiting  map[string]*line
@@ -78,6 +80,15 @@ func (s *Server) PaceConnects(perSecond float64, d time.Duration) {
 	a.interval, a.until = between(perSecond), time.Now().Add(d)
 }
 
+// RuleConnects is PaceConnects for an operator's word: it holds on when a pace for a time that began later is over.
+func (s *Server) RuleConnects(perSecond float64, d time.Duration) {
+	a := &s.admission
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rule, a.ruled = between(perSecond), time.Now().Add(d)
+	a.interval, a.until = 0, time.Time{}
+}
+
 // SetAdmission lets in at most so many connections a second from now on, 0 for no bound. It ends a pace for a time.
 func (s *Server) SetAdmission(perSecond float64) {
 	a := &s.admission
@@ -92,8 +103,11 @@ func (s *Server) Admission() Admission {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out := Admission{Waiting: a.count, Parked: int(s.stats.Parked.Load())}
-	if now := time.Now(); now.Before(a.until) {
+	switch now := time.Now(); {
+	case now.Before(a.until):
 		out.Until = a.until
+	case now.Before(a.ruled):
+		out.Until = a.ruled
 	}
 	if every := a.pace(time.Now()); every > 0 {
 		out.PerSecond = float64(time.Second) / float64(every)
@@ -114,8 +128,11 @@ func between(perSecond float64) time.Duration {
 
 // pace is the time between two now. Guarded by mu.
 func (a *admission) pace(now time.Time) time.Duration {
-	if now.Before(a.until) {
+	switch {
+	case now.Before(a.until):
 		return a.interval
+	case now.Before(a.ruled):
+		return a.rule
 	}
 	return a.usual
 }

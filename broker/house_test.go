@@ -345,3 +345,24 @@ func TestAdmission_Ends(t *testing.T) {
 		time.Sleep(5 * time.Second)
 	})
 }
+
+// What an operator set holds on when the pace of a promotion is over.
+func TestAdmission_RuleOutlivesAPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{stats: &Stats{}}
+		s.SetAdmission(5000)
+		s.RuleConnects(10, time.Hour)
+		s.PaceConnects(5000, time.Minute)
+		if n := s.Admission().PerSecond; n != 5000 {
+			t.Errorf("%v a second during a promotion's pace", n)
+		}
+		time.Sleep(2 * time.Minute)
+		if a := s.Admission(); a.PerSecond != 10 || a.Until.IsZero() {
+			t.Errorf("%v a second until %v, and 10 were set for an hour", a.PerSecond, a.Until)
+		}
+		s.RuleConnects(0, 0)
+		if n := s.Admission().PerSecond; n != 5000 {
+			t.Errorf("%v a second once the rule was taken back", n)
+		}
+	})
+}

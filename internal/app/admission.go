@@ -30,11 +30,11 @@ func (a *App) followAdmission(ctx context.Context) error {
 		}
 		if left := ruleLeft(rule, time.Now()); left > 0 {
 			set = true
-			a.broker.PaceConnects(float64(rule.PerSecond), left)
+			a.broker.RuleConnects(float64(rule.PerSecond), left)
 			a.log.Info("connections are let in at the rate that was set", "per_second", rule.PerSecond, "by", rule.By, "for", left.Round(time.Second))
 		} else if set {
 			set = false
-			a.broker.PaceConnects(1, 0)
+			a.broker.RuleConnects(0, 0)
 			a.log.Info("connections are let in as they come again")
 		}
 	})
