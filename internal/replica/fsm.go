@@ -159,7 +159,7 @@ func (f *fsm) applyState(rec *home.Record) (err error) {
 		}
 	}()
 	if !f.r.hosting.Load() {
-		return f.state.Apply(rec, quiet{}, f.watch)
+		return f.state.Apply(rec, quiet{f.r.opts.Sink}, f.watch)
 	}
 	return f.state.Apply(rec, f.r.opts.Sink, f.collect)
 }
@@ -178,8 +178,15 @@ func (f *fsm) watch(e *home.Entry, i int, o home.Outcome) {
 	}
 }
 
-// quiet is the sink of a copy that stands by: its sessions are other regions'.
-type quiet struct{}
+// quiet is the sink of a copy that stands by: its sessions are other regions', its documents are for all.
+type quiet struct{ sink home.Sink }
+
+// Documented implements home.DocumentSink.
+func (q quiet) Documented(name string) {
+	if d, ok := q.sink.(home.DocumentSink); ok {
+		d.Documented(name)
+	}
+}
 
 func (quiet) Deliver(home.Delivery)                                                {}
 func (quiet) Queued(home.SessionKey, home.SessionEpoch, home.Owner)                {}
