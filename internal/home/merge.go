@@ -16,10 +16,6 @@ func (s *State) reconcile(op *Reconcile) Outcome {
 	sum := s.reconciled[key]
 	if sum == nil {
 		sum = &Reconciliation{}
-		if s.reconciled == nil {
-			s.reconciled = map[copyKey]*Reconciliation{}
-		}
-		s.reconciled[key] = sum
 	}
 	switch {
 	case op.Part <= sum.Part:
@@ -27,6 +23,10 @@ func (s *State) reconcile(op *Reconcile) Outcome {
 	case op.Part > sum.Part+1 || sum.Done || op.Fork.From.Compare(s.currentEpoch()) >= 0:
 		return Outcome{Code: CodeGap, Seq: Seq(sum.Part)}
 	}
+	if s.reconciled == nil {
+		s.reconciled = map[copyKey]*Reconciliation{}
+	}
+	s.reconciled[key] = sum
 	m := merging{s, op, key, s.spanAt(op.Fork), sum}
 	before := sum.Delivered
 	if op.Copy != "" {

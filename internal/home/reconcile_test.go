@@ -425,3 +425,12 @@ func (f *fleet) once() {
 		f.r.pub([]string{"a/b", "b/c", "c"}[f.rnd.IntN(3)], fmt.Sprint(f.tag, *f.n), byte(1+f.rnd.IntN(2)), false)
 	}
 }
+
+// A part that does not follow leaves nothing behind: what is kept of copies without a name goes by the epoch alone.
+func TestReconcile_APartThatDoesNotFollow(t *testing.T) {
+	s := New()
+	o := s.reconcile(&Reconcile{Fork: Fork{From: Epoch{Number: 1, Host: "eu"}}, Part: 2, Copy: "us"})
+	if o.Code != CodeGap || len(s.reconciled) > 0 {
+		t.Errorf("%+v, kept of %v", o, s.copies(false))
+	}
+}
