@@ -75,6 +75,7 @@ func (k *keeper) begin(kept Kept) {
 	k.began, k.word = k.a.now(), request{}
 	k.host = takeover.Host{InForce: kept.InForce}
 	clear(k.views)
+	k.founds.Store(false) // what was heard in an earlier run may be over
 	k.observe(k.c.State())
 }
 
