@@ -39,7 +39,7 @@ region whose disks are lost is founded from one by causeway restore.`,
 		`  causeway ctl backup create
   causeway ctl backup create --to /mnt/usb/eu
   causeway ctl backup list
-  causeway ctl backup verify eu-20260301T120000Z-48211`,
+  causeway ctl backup verify eu-20260301T120000Z-48211-9b3f0c`,
 		c.backupCreate(), list, c.backupVerify(), jobs))
 }
 

@@ -161,7 +161,7 @@ func newBackup() *cobra.Command {
 	return group("backup", "Look at backups where no node runs",
 		"Lists and checks backups of a directory, as a node does with causeway ctl backup, and makes\nkeys.", `  causeway backup key --out /root/backup.key
   causeway backup list --from /mnt/usb/eu
-  causeway backup verify eu-20260301T120000Z-48211 --from /mnt/usb/eu --key /root/backup.key`, newBackupKey(), newBackupList(), newBackupVerify())
+  causeway backup verify eu-20260301T120000Z-48211-9b3f0c --from /mnt/usb/eu --key /root/backup.key`, newBackupKey(), newBackupList(), newBackupVerify())
 }
 
 func fromFlag(cmd *cobra.Command) *string {

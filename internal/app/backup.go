@@ -312,6 +312,8 @@ func (b *backups) prune(ctx context.Context, place backup.Place, id string) []st
 	removed, err := backup.Prune(ctx, place, id, b.a.cfg.Backup.Keep)
 	if dir, ok := place.(backup.Dir); ok {
 		err = errors.Join(err, dir.Tidy(time.Now()))
+	} else {
+		err = errors.Join(err, backup.Dir(tempDir(b.a.cfg)).Tidy(time.Now()))
 	}
 	if err != nil {
 		b.a.log.Warn("remove old backups", "place", place.String(), "error", err)

@@ -332,6 +332,36 @@ func TestPrune_KeepsTheNewest(t *testing.T) {
 	}
 }
 
+// Two backups of an idle home within a second do not touch each other.
+func TestWrite_TwiceInASecond(t *testing.T) {
+	dir := Dir(t.TempDir())
+	for range 2 {
+		write(t, keep(t, 20), dir, Key{})
+	}
+	list, err := List(t.Context(), dir, "eu")
+	if err != nil || len(list) != 2 || list[0].Name == list[1].Name {
+		t.Fatalf("%d backups, %v", len(list), err)
+	}
+	for i := range list {
+		if _, err := Verify(t.Context(), dir, &list[i], Key{}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A backup of a node whose clock was years ahead does not keep others from being made.
+func TestNewest_NotOfAWrongClock(t *testing.T) {
+	dir := Dir(t.TempDir())
+	m := write(t, keep(t, 20), dir, Key{})
+	ahead := nameOf("eu", m.Time.AddDate(5, 0, 0), m.Record)
+	if err := os.CopyFS(filepath.Join(string(dir), ahead), os.DirFS(filepath.Join(string(dir), m.Name))); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := Newest(t.Context(), dir, "eu"); err != nil || !at.Equal(m.Time) {
+		t.Fatalf("newest of %v, %v; want %v", at, err, m.Time)
+	}
+}
+
 func TestValidName(t *testing.T) {
 	for name, ok := range map[string]bool{"eu-20260301T120000Z-1": true, "": false, ".": false, "..": false, "a/b": false, "../x": false, "-rf": false, ".writing-1": false,
 		strings.Repeat("x", 301): false, "a\x00b": false, "a b": false} {

@@ -5,7 +5,7 @@
 // the form of Copier's chunks, compressed (zstd) and, with a key, encrypted (age). The manifest has size and
 // SHA-256 of each part and is written last: a folder without one is no backup, whatever else is in it.
 //
-//	eu-20260301T120000Z-48211/
+//	eu-20260301T120000Z-48211-9b3f0c/
 //	    part-00001 ...
 //	    MANIFEST.json
 //

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -150,9 +151,12 @@ func partName(i int) string { return fmt.Sprintf("part-%05d", i+1) }
 // nameTime is how the time stands in a backup's name.
 const nameTime = "20060102T150405Z"
 
-// nameOf names a backup: those of a home are in order of time.
+// nameOf names a backup: those of a home are in order of time. Two that were begun within a second at the same record
+// are two all the same: the later one must not write into the other, or remove it when it fails.
 func nameOf(id home.ID, at time.Time, record uint64) string {
-	return fmt.Sprintf("%s-%s-%d", id, at.UTC().Format(nameTime), record)
+	var tell [3]byte
+	_, _ = rand.Read(tell[:]) // never fails
+	return fmt.Sprintf("%s-%s-%d-%x", id, at.UTC().Format(nameTime), record, tell)
 }
 
 // ValidName says whether a backup may be called so: a name is a folder's, and comes from outside.

@@ -172,16 +172,21 @@ func List(ctx context.Context, from Place, id string) (list []Manifest, err erro
 	return list, errors.Join(errs...)
 }
 
-// Newest is when the last backup of a home was begun, by its name; zero if there is none.
+// wrongClock is how far ahead of this clock another may be.
+const wrongClock = time.Hour
+
+// Newest is when the last backup of a home was begun, by its name; zero if there is none. One of a clock that is far
+// ahead does not count: until its time has come there would be no other.
 func Newest(ctx context.Context, in Place, id home.ID) (at time.Time, err error) {
 	names, err := in.Names(ctx)
+	latest := time.Now().Add(wrongClock)
 	for _, name := range names {
 		rest, ok := strings.CutPrefix(name, string(id)+"-")
 		when, _, cut := strings.Cut(rest, "-")
 		if !ok || !cut {
 			continue
 		}
-		if t, err := time.Parse(nameTime, when); err == nil && t.After(at) {
+		if t, err := time.Parse(nameTime, when); err == nil && t.After(at) && t.Before(latest) {
 			at = t
 		}
 	}
