@@ -30,6 +30,7 @@ func TestBackupHook(t *testing.T) {
 		"not there":       {`{"call":"get","to":"s3://b","name":"gone/part","file":"/tmp/x"}`, "gone/part", "", 3},
 		"it fails":        {`{"call":"get","to":"s3://b","name":"broken/part","file":"/tmp/x"}`, "broken/part", "", 1},
 		"another place":   {`{"call":"put","to":"ftp://b","name":"x","file":"/x"}`, "", "no place of this hook", 1},
+		"options":         {`{"call":"list","to":"azblob://acc,endpoint=x.example/b","name":"","file":""}`, "", "no place of this hook", 1},
 		"another call":    {`{"call":"sing","to":"s3://b","name":"x","file":"/x"}`, "", "not known", 1},
 	} {
 		_ = os.Remove(called)
