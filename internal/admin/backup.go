@@ -74,6 +74,11 @@ type BackupJob struct {
 
 func (a *api) listBackups(r *http.Request, q *query) (any, error) {
 	place := q.text("place")
+	if who, _ := r.Context().Value(callerKey{}).(admitted); place != "" { // the node goes there with its own rights
+		if p := authorize(who, RoleAdmin); p != nil {
+			return nil, p
+		}
+	}
 	all, err := a.node.Backups(r.Context(), place)
 	if err != nil {
 		return nil, fmt.Errorf("backups: %w", err)

@@ -233,6 +233,24 @@ func TestTCP_PayloadsNeedTheOperator(t *testing.T) {
 	}
 }
 
+// The node lists a place that is named with its own rights, to whatever machine a URL leads: that is the admin's.
+func TestTCP_OtherPlacesOfBackupsNeedTheAdmin(t *testing.T) {
+	path, tokens := tokenFile(t)
+	s := fixture(t, newFake(), func(o *Options) { o.Listen, o.Tokens = "127.0.0.1:0", path })
+	running(t, s)
+	for role, status := range map[string]int{"operator": 403, "admin": 0} {
+		r := remote(t, Address{URL: "http://" + s.Addr(EndpointTCP).String(), Token: tokens[role]})
+		if _, err := r.Call(t.Context(), "GET", "backups", Path("backups"), nil, nil); err != nil {
+			t.Errorf("%s, the configured place: %v", role, err)
+		}
+		_, err := r.Call(t.Context(), "GET", "backups", Path("backups"), map[string][]string{"place": {"/etc"}}, nil)
+		var p *Problem
+		if errors.As(err, &p) != (status != 0) || p != nil && p.Status != status {
+			t.Errorf("%s: %v", role, err)
+		}
+	}
+}
+
 // Removing a line revokes the token with the next call; a file that cannot be read admits nobody.
 func TestTokens_AreReadAgain(t *testing.T) {
 	path, by := tokenFile(t)
