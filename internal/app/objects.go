@@ -174,6 +174,9 @@ func (h *homeService) homeNow() home.Time {
 func (a *App) follow() {
 	a.followed.mu.Lock()
 	defer a.followed.mu.Unlock()
+	if a.followed.key == "" && !slices.ContainsFunc(a.homes, (*homeService).tells) {
+		return // to say that there are no users and no rules would refuse devices that are known
+	}
 	cfg := a.region()
 	nodes := 0
 	for _, m := range a.members() {
@@ -213,6 +216,9 @@ func (a *App) follow() {
 	a.broker.SetLimits(limits)
 	a.auth.SetRegions(regions)
 }
+
+// tells says that it can be known who the devices of a home are, and that they are served here.
+func (h *homeService) tells() bool { return h.opened.Load() != nil && (h.own() || h.hosts()) }
 
 // followed is what the broker was given last.
 type followed struct {
