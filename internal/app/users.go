@@ -41,6 +41,9 @@ type loginUsers struct {
 func (h *homeService) users() map[string]string {
 	h.usersMu.Lock()
 	defer h.usersMu.Unlock()
+	if h.opened.Load() == nil {
+		return h.usersOf // who was known stays known while the home is closed
+	}
 	at := h.documents.state().Documented()
 	if h.usersOf != nil && h.usersAt == at {
 		return h.usersOf
@@ -192,7 +195,7 @@ func documentError(err error) error {
 	case errors.Is(err, errDocumentLevel):
 		return admin.Refuse("feature_level", err.Error(), "causeway ctl upgrade status")
 	case errors.Is(err, errNotHosted), isStandby(err):
-		return admin.Refuse("standby", "another region serves this region's home", "send it to a node of that region with --home, or fail back first")
+		return admin.Refuse("standby", "another region serves this region's home", "do it in that region (causeway ctl region status says which), or fail back first")
 	case errors.Is(err, errNoHome):
 		return fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
 	}
