@@ -308,7 +308,10 @@ func (n node) RollBackObjects(ctx context.Context, revision uint64, by string, d
 	if _, err := n.state(); err != nil {
 		return c, err
 	}
-	if ro, ok := readRollout(n.a.documents); ok && revision == 0 && (ro.State == rolloutWatching || ro.State == rolloutStopped) {
+	if ro, ok := readRollout(n.a.documents); ok && (ro.State == rolloutWatching || ro.State == rolloutStopped) {
+		if revision != 0 { // where it is tried the file would stay in force, whatever is applied
+			return c, admin.Refuse("rollout", "a file is being tried, and is in force where it is", "take it back with causeway ctl rollback, then name the revision")
+		}
 		return n.takeBack(ctx, ro, by, dryRun)
 	}
 	history := n.a.documents.history(objectsDoc)
