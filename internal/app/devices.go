@@ -356,7 +356,19 @@ func (n node) AddBan(ctx context.Context, x admin.Ban, dryRun bool) (admin.Ban, 
 	if dryRun {
 		return x, effects, nil
 	}
-	return x, effects, banProblem(n.a.watching.edit(ctx, x.By, "ban", time.Now(), func(list []devices.Ban) ([]devices.Ban, error) { return withBan(list, b), nil }))
+	return x, effects, banProblem(n.a.watching.edit(ctx, x.By, "ban", time.Now(), func(list []devices.Ban) ([]devices.Ban, error) { return makeRoom(withBan(list, b)), nil }))
+}
+
+// makeRoom lets jailed devices go, the oldest first, before an operator's ban is refused: who flaps is jailed again.
+func makeRoom(list []devices.Ban) []devices.Ban {
+	for len(list) > bansMost {
+		at := slices.IndexFunc(list, func(b devices.Ban) bool { return b.Jail })
+		if at < 0 {
+			break
+		}
+		list = slices.Delete(list, at, at+1)
+	}
+	return list
 }
 
 // DeleteBan implements admin.Devices.

@@ -42,6 +42,12 @@ func (b *Ban) Over(now time.Time) bool { return !b.Until.IsZero() && !now.Before
 // maxBanValue bounds what is banned; a client id of that length is no device's.
 const maxBanValue = 1024
 
+// leastPrefix bounds how many addresses one ban is about: all of them is a fleet.
+const (
+	leastPrefix4 = 8
+	leastPrefix6 = 16
+)
+
 // Check brings a ban into its form, or says what is wrong.
 func (b *Ban) Check() error {
 	switch {
@@ -64,6 +70,12 @@ func (b *Ban) Check() error {
 			return fmt.Errorf("%q is no address: use 10.1.2.3, 10.1.0.0/16 or 2001:db8::/32", b.Value)
 		}
 		p = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen())
+	}
+	if p.Addr().Is4In6() {
+		return fmt.Errorf("%q is an IPv4 prefix in the form of IPv6: use the one of IPv4", b.Value)
+	}
+	if least := map[bool]int{true: leastPrefix4, false: leastPrefix6}[p.Addr().Is4()]; p.Bits() < least {
+		return fmt.Errorf("%q would keep out far more than a network: a prefix has at least %d bits", b.Value, least)
 	}
 	b.Value, b.Namespace = p.Masked().String(), ""
 	return nil

@@ -134,6 +134,9 @@ func TestBan_Check(t *testing.T) {
 	}{
 		{Ban{Kind: BanAddress, Value: "10.1.2.3"}, "10.1.2.3/32"},
 		{Ban{Kind: BanAddress, Value: "10.1.2.3/8"}, "10.0.0.0/8"},
+		{Ban{Kind: BanAddress, Value: "0.0.0.0/0"}, ""},
+		{Ban{Kind: BanAddress, Value: "::/0"}, ""},
+		{Ban{Kind: BanAddress, Value: "::ffff:10.0.0.0/104"}, ""},
 		{Ban{Kind: BanAddress, Value: "10.1.2.300"}, "is no address"},
 		{Ban{Kind: BanAddress, Value: "fe80::1%eth0"}, "is no address"},
 		{Ban{Kind: BanClient, Namespace: "ns", Value: "a b"}, "a b"},
