@@ -151,10 +151,10 @@ func NewAuth(opt AuthOptions) (*Auth, error) {
 
 // ReloadFiles is Reload of other files.
 func (a *Auth) ReloadFiles(password, acl string) error {
-	was := a.opt
+	oldPassword, oldACL := a.opt.PasswordFile, a.opt.ACLFile // the rest is read at each CONNECT, and not written
 	a.opt.PasswordFile, a.opt.ACLFile = password, acl
 	if err := a.Reload(); err != nil {
-		a.opt = was
+		a.opt.PasswordFile, a.opt.ACLFile = oldPassword, oldACL
 		return err
 	}
 	return nil
