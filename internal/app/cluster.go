@@ -206,20 +206,46 @@ const (
 )
 
 // watchIsolation closes the connections of a node that has been cut off from its
-// region, or whose home has been closed for as long: it may be opened again soon,
-// or never, and a device that only listens would not notice.
+// region, whose region has had no lease, or whose home has been closed for as long: it
+// may be opened again soon, or never, and a device that only listens would not notice.
 func (h *homeService) watchIsolation(ctx context.Context) error {
 	var i isolation
 	for wait(ctx, isolationEvery) {
 		if !i.begins(h.Fresh(), time.Now()) {
 			continue
 		}
-		if n := h.house.CloseAll(); n > 0 {
-			_, why := h.Ready()
+		_, why := h.Ready()
+		if n := h.closeStale(ctx); n > 0 {
 			h.a.log.Warn("this node is isolated: its connections are closed, so that their devices go elsewhere", "home", string(h.id), "connections", n, "reason", why)
 		}
 	}
 	return nil
+}
+
+// stalePoll is how soon the closing of connections ends once the node is fresh again.
+const stalePoll = 20 * time.Millisecond
+
+// closeStale closes the home's connections at a pace until there are none or the node is
+// fresh again: the devices of a whole region may be on their way to another.
+func (h *homeService) closeStale(ctx context.Context) int {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	closed := make(chan int, 1)
+	go func() { closed <- h.house.CloseAtPace(ctx, departRate) }()
+	for t := time.NewTicker(stalePoll); ; {
+		select {
+		case n := <-closed:
+			t.Stop()
+			if !h.Fresh() {
+				h.house.CloseAll() // those that were closing, and whose reader waits for the home
+			}
+			return n
+		case <-t.C:
+			if h.Fresh() {
+				stop()
+			}
+		}
+	}
 }
 
 // isolation is that a node has not been fresh for isolatedAfter.

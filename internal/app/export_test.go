@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"causeway/internal/health"
 	"causeway/internal/home"
 )
 
@@ -44,3 +45,6 @@ var (
 	ErrDocumentChanged = errDocumentChanged
 	ErrDocumentFull    = errDocumentFull
 )
+
+// Health is the state of the node.
+func (a *App) Health() health.State { return a.health.Report().State }

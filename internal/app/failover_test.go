@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"causeway/internal/app"
+	"causeway/internal/health"
 	"causeway/internal/home"
 	"causeway/internal/takeover/agent"
 	meshtls "causeway/tls"
@@ -92,6 +94,37 @@ func TestReady_NotBeforeTheFirstLease(t *testing.T) {
 		t.Error("ready without a lease")
 	}
 	eu.stop()
+}
+
+// A region of one node loses its lease: it tells load balancers, and its devices, of which one only listens, do not stay
+// with it while another region may serve them. The lease comes back, and they are served again.
+func TestIsolated_ARegionOfOneNodeLetsItsDevicesGo(t *testing.T) {
+	euFile, usFile := pair(t)
+	fenced := func(yaml string) string {
+		return strings.Replace(yaml, "mode: manual,", "mode: manual, isolation: self-fence,", 1)
+	}
+	us := startFollower(t, fenced(usFile))
+	await(t, "the link's socket", func() bool { return us.Links().Endpoint().Addr() != nil })
+	address := us.Links().Endpoint().Addr().String()
+	eu := start(t, fmt.Sprintf(fenced(euFile), address), app.Options{})
+	got := make(chan string, 100)
+	dev, _ := session(t, eu, "dev", got)
+	if tok := dev.Subscribe("q/#", 1, nil); !tok.WaitTimeout(patience) || tok.Error() != nil {
+		t.Fatal(tok.Error())
+	}
+	us.stop() // and with it eu's majority
+	await(t, "the node to say that it is isolated", func() bool { return eu.Health() == health.Isolated })
+	await(t, "the device to be let go", func() bool { return !dev.IsConnectionOpen() })
+
+	startFollower(t, strings.Replace(fenced(usFile), `link: { listen: "127.0.0.1:0"`, fmt.Sprintf("link: { listen: %q", address), 1))
+	await(t, "the region to be ready again", func() bool { ok, _ := eu.Ready(); return ok })
+	dev, present := session(t, eu, "dev", got)
+	if !present {
+		t.Error("the session was not there")
+	}
+	publish(t, eu, "q/a", "again")
+	want(t, got, "again")
+	dev.Disconnect(0)
 }
 
 // A region stops and its standby serves its sessions: a device finds its session and what was queued, devices of both

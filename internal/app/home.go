@@ -98,7 +98,7 @@ func (h *homeService) services() []service {
 		{name("home"), h.run, true},
 		{name("objects"), h.runObjects, true},
 		{name("siblings"), h.runSiblings, h.siblings != nil},
-		{name("isolation"), h.watchIsolation, h.siblings != nil},
+		{name("isolation"), h.watchIsolation, h.siblings != nil || takeoverConfigured(h.a.cfg)},
 		{"link port", h.a.runEndpoint, h.own() && h.a.shared()},
 		{name("links"), h.runLinks, h.links != nil},
 		{"handover", h.a.roaming.run, h.own() && h.a.roaming.on() && !h.a.replicant()},
@@ -412,6 +412,9 @@ func (h *homeService) check() health.Condition {
 	case h.a.cluster != nil && r.CatchingUp():
 		_, c.Reason = r.Ready()
 		h.catchingUp(&c, p)
+	case h.served.Load() && !r.Fresh() && !h.leased(): // one that is founded waits for its first lease
+		_, c.Reason = r.Ready()
+		c.State, c.Next = health.Isolated, "look at the network to the other regions and witnesses: causeway ctl region status"
 	case h.a.cluster != nil && !r.Fresh():
 		_, c.Reason = r.Ready()
 		c.State, c.Next = health.Isolated, "look at the other nodes and the network between them: causeway ctl cluster status"

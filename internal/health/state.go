@@ -15,7 +15,7 @@ const (
 	Stopping   State = "stopping"    // asked to end
 	Fenced     State = "fenced"      // a newer epoch of the home is served elsewhere
 	Standby    State = "standby"     // the region's homes were handed over, and are followed here
-	Isolated   State = "isolated"    // does not hear enough of its region to answer for sessions
+	Isolated   State = "isolated"    // does not hear enough of its region, or of others, to answer for sessions
 	Starting   State = "starting"    // parts are not up yet
 	CatchingUp State = "catching_up" // up, but behind the log
 	Evacuating State = "evacuating"  // serves, and sends its devices elsewhere at a pace
