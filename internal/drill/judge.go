@@ -231,27 +231,39 @@ func wasLate(late []map[uint64]bool, n uint64) bool {
 
 // late are the messages that were sent before a span, acknowledged, and not there when something
 // came that was sent after it began: they did not come in order, so they were not available.
+//
+// A region that is cut off serves its devices until its lease ends: what it acknowledged in the
+// span, before the publisher lost it, is judged likewise by what was sent afterwards.
 func (s *stream) late(p *Span, i int, spans []Span) map[uint64]bool {
 	begin, from := p.Begin.UnixNano(), int64(math.MinInt64)
 	if i > 0 {
 		from = spans[i-1].End.UnixNano()
 	}
+	out := map[uint64]bool{}
+	s.passed(begin, func(m *message) bool { return m.sent <= begin && m.sent > from }, out)
+	if lost := s.pub.lostSince(begin, p.End.UnixNano()); p.Moves && !p.Planned && lost > begin {
+		s.passed(lost, func(m *message) bool { return m.sent > begin && m.acked <= lost }, out)
+	}
+	return out
+}
+
+// passed adds those messages, acknowledged, that were not there when something came that was sent
+// after a moment.
+func (s *stream) passed(after int64, of func(*message) bool, out map[uint64]bool) {
 	passed := int64(math.MaxInt64)
 	for _, m := range s.messages {
-		if m.sent > begin && len(m.arrivals) > 0 {
+		if m.sent > after && len(m.arrivals) > 0 {
 			passed = min(passed, m.arrivals[0])
 		}
 	}
-	out := map[uint64]bool{}
 	if passed == math.MaxInt64 {
-		return out // nothing came: what is missing is judged at the end
+		return // nothing came: what is missing is judged at the end
 	}
 	for n, m := range s.messages {
-		if m.sent <= begin && m.sent > from && m.acked != 0 && (len(m.arrivals) == 0 || m.arrivals[0] > passed) {
+		if m.acked != 0 && of(m) && (len(m.arrivals) == 0 || m.arrivals[0] > passed) {
 			out[n] = true
 		}
 	}
-	return out
 }
 
 // why is the reason for which an acknowledged message did not come, as far as it shows from outside.

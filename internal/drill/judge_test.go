@@ -80,6 +80,37 @@ func TestJudge_UnavailableUntilReconcile(t *testing.T) {
 	}
 }
 
+// A region is cut off at 1 and has its lease until 3: message 1, which it acknowledged, comes with the reconciliation.
+// Message 2 it did not acknowledge; the next host did, and that it comes after 3 is a breach of order.
+func TestJudge_WhatAnIsolatedHostAcknowledged(t *testing.T) {
+	const text = `
+0.0 pub c 1
+0.0 sub c 1
+0.1 pub s 0
+0.2 pub a 0
+0.3 sub r 0
+1.5 pub s 1
+1.6 pub a 1
+3.5 pub s 2
+5.0 pub x 0
+6.0 pub c 1
+6.1 pub a 2
+6.2 pub s 3
+6.3 pub a 3
+6.4 sub r 3
+8.0 sub r 2
+8.1 sub r 1
+`
+	for planned, unavailable := range map[bool]float64{false: 1, true: 0} {
+		p := span(1, 10)
+		p.Planned = planned
+		m := script(t, 1, text).Verdict([]Span{p}).Phases[0]
+		if reordered := 2 - unavailable; m["unavailable"] != unavailable || m["reordered"] != reordered || m["lost"] != 0 {
+			t.Errorf("planned %v: %g unavailable, %g reordered, %g lost, want %g, %g, 0", planned, m["unavailable"], m["reordered"], m["lost"], unavailable, reordered)
+		}
+	}
+}
+
 func TestJudge_WhatGoesWrong(t *testing.T) {
 	for _, c := range []struct {
 		name, from, to, metric string
