@@ -47,11 +47,11 @@ sim: ## 2,000 seeds of the deterministic simulator, and the model of who may hos
 	$(GO) test -timeout 10m ./internal/sim ./internal/takeover
 
 e2e: build ## real processes, real clients
-	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 20m ./test/...
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 45m ./test/...
 
 deploy: build ## units, Debian package, release and Terraform, and what they render run for real (root; terraform and npm)
 	$(GO) -C deploy/test/schema vet . && $(GO) -C deploy/test/schema test .
-	$(GO) test -count=1 -timeout 20m ./deploy/test/...
+	$(GO) test -count=1 -timeout 40m ./deploy/test/...
 
 release: ## binaries, Debian packages, what they were built from and checksums in dist/ (VERSION=v1.2.3)
 	@scripts/release dist
@@ -64,7 +64,7 @@ soak: ## many more seeds of both simulators and of the replicas (SOAK_SEEDS, def
 
 lab: build ## regions over an emulated wide-area network: NATs, a VPN, blocked UDP, outages, kills; the long cases (root, about 25 minutes)
 	CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout 30m ./test/lab
-	CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout 45m ./test/e2e -run 'TestLab|OverAnOutage' -lab
+	CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout 45m ./test/e2e -run 'TestLab|OverAnOutage|ManyConnections|TestRoam' -lab
 
 bench: ## benchmarks of the parts
 	$(GO) test -run '^$$' -bench . -benchmem ./...
