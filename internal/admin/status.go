@@ -19,6 +19,7 @@ func (s *Server) status() Status {
 	st.Version, st.Now = s.build.Version, time.Now()
 	st.State = stateOf(s.health.Report())
 	st.Services = list(s.services())
+	st.Homes = slices.Clone(st.Homes)
 	for i := range st.Homes {
 		st.Homes[i].Standbys = list(st.Homes[i].Standbys)
 	}

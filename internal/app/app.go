@@ -121,6 +121,9 @@ func New(o Options) (_ *App, err error) {
 	for _, region := range o.Config.StandbyOf() {
 		a.homes = append(a.homes, newHomeService(a, home.ID(region)))
 	}
+	for _, h := range a.homes { // before any other part says that it is well
+		a.health.Register(h.part(), h.check)
+	}
 	a.where = &where{a: a}
 	a.roaming = newRoaming(a)
 	a.evacuating = newEvacuating(a)

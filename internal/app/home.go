@@ -111,7 +111,6 @@ func (h *homeService) services() []service {
 // the node's first start ends the node: the operator is looking. Later failures
 // are repaired by opening it again.
 func (h *homeService) run(ctx context.Context) error {
-	h.a.health.Register(h.part(), h.check)
 	err := h.serve(ctx)
 	for errors.Is(err, replica.ErrAdopted) && ctx.Err() == nil { // another copy has come in; it is in place now
 		err = h.serve(ctx)
