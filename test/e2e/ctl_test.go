@@ -26,7 +26,7 @@ func TestCtl_ShowsWhatIsThere(t *testing.T) {
 		want string
 	}{
 		{eu, []string{"status"}, `node +eu-1 in region eu(?s:.*)state +ready(?s:.*)trouble +(none|not ready for a disaster)(?s:.*)us +up`},
-		{us, []string{"sessions", "list"}, `lamp +eu +detached +- +1 `},
+		{us, []string{"sessions", "list"}, `lamp +us +detached +- +1 `},
 		{eu, []string{"link", "show", "us"}, `up(?s:.*)` + regexp.QuoteMeta(us.Link)},
 		{eu, []string{"routes", "test", "home/lamp"}, `sessions 0, shared groups 0, peers 1(?s:.*)peer +us +yes`},
 	} {
