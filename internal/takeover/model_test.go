@@ -53,7 +53,8 @@ type site struct {
 	promised epoch
 	epoch    epoch // of the copy
 	handed   bool
-	log      [4]uint8 // messages, 1 and up; 0 is none
+	log      [sites * 3]uint8 // messages, 1 and up; 0 is none
+	taken    [sites]epoch     // by region: of which epoch its copy was taken in last; part of what is shipped
 
 	// of this run
 	left      int8 // of the voter's promise
@@ -66,9 +67,9 @@ type site struct {
 
 type state struct {
 	sites   [sites]site
-	acked   uint8 // messages, as bits
+	acked   uint16 // messages, as bits
 	crashes uint8
-	forced  bool
+	forced  uint8 // times
 }
 
 // world is the bounds of a search and the mistakes that are planted in it.
@@ -77,9 +78,11 @@ type world struct {
 	crashes uint8
 	number  uint8 // of the highest epoch
 	sent    uint8 // messages
-	force   bool
+	force   uint8 // times that an operator forces a failover, to whichever copy
 	hand    bool
-	back    bool // fenced copies are taken in and stand by
+	back    bool // fenced copies, and those of standbys that went another way, are taken in and stand by
+
+	still bool // nobody asks for promises: all is by the operator's word
 
 	forgetful bool // voters forget promises in a crash
 	hasty     bool // voters that were restarted promise at once
@@ -87,6 +90,7 @@ type world struct {
 	deaf      bool // who handed the home over goes on
 	sure      bool // a majority decides although the host does not need one
 	careless  bool // a fenced copy is overwritten by the one in force
+	oneCopy   bool // of the copies of an epoch one is taken in
 }
 
 func (w *world) first() state {
@@ -96,7 +100,7 @@ func (w *world) first() state {
 		x.epoch, x.promised = epoch{1, 0}, epoch{1, 0}
 		x.unask()
 	}
-	s.sites[0].hosts = true
+	s.sites[0].hosts, s.sites[0].confirmed = true, w.still
 	return s
 }
 
@@ -158,7 +162,9 @@ func (w *world) next(s state, visit func(string, state)) {
 	for i := range n.sites {
 		n.sites[i].age()
 	}
-	visit("a second passes", n)
+	if !w.still {
+		visit("a second passes", n)
+	}
 	for i := range sites {
 		w.alone(s, i, visit)
 		for j := range sites {
@@ -209,9 +215,9 @@ func (w *world) alone(s state, i int, visit func(string, state)) {
 				y.unask()
 				visit(fmt.Sprintf("%s stands for %v", names[i], e.real()), n)
 			}
-			if w.force && !s.forced {
+			if s.forced < w.force {
 				n := s
-				n.forced = true
+				n.forced++
 				y := &n.sites[i]
 				y.promote(e)
 				y.confirmed = true
@@ -237,7 +243,7 @@ func (w *world) crash(s *state, i int) {
 	if !w.hasty {
 		v.Resume(now, terms)
 	}
-	*x = site{promised: x.promised, epoch: x.epoch, handed: x.handed, log: x.log, hosts: x.hosts}
+	*x = site{promised: x.promised, epoch: x.epoch, handed: x.handed, log: x.log, taken: x.taken, hosts: x.hosts}
 	x.keep(v)
 	x.unask()
 	if w.hasty {
@@ -251,7 +257,7 @@ func (w *world) crash(s *state, i int) {
 // between is what i does to j.
 func (w *world) between(s state, i, j int, visit func(string, state)) {
 	x, y := &s.sites[i], &s.sites[j]
-	if x.stands != (epoch{}) || x.hosts && !x.handed && x.inForce.real().Compare(x.epoch.real()) <= 0 {
+	if !w.still && (x.stands != (epoch{}) || x.hosts && !x.handed && x.inForce.real().Compare(x.epoch.real()) <= 0) {
 		w.ask(s, i, j, visit)
 	}
 	if i == j {
@@ -264,12 +270,12 @@ func (w *world) between(s state, i, j int, visit func(string, state)) {
 		n.sites[j].inForce = modelled(h.InForce)
 		visit(fmt.Sprintf("%s hears that %s serves at %v", names[j], names[i], x.epoch.real()), n)
 	}
-	if w.back && w.serving(&s, i) && w.fenced(y) && y.epoch.real().Compare(x.epoch.real()) < 0 {
+	if w.back && w.serving(&s, i) && (w.fenced(y) || !y.hosts && !x.follows(y)) && y.epoch.real().Compare(x.epoch.real()) < 0 {
 		w.takeIn(s, i, j, visit)
 	}
 	if x.hosts && !y.hosts && !x.handed && x.follows(y) {
 		n := s
-		n.sites[j].log, n.sites[j].epoch = x.log, x.epoch
+		n.sites[j].log, n.sites[j].taken, n.sites[j].epoch = x.log, x.taken, x.epoch
 		visit(fmt.Sprintf("%s ships to %s", names[i], names[j]), n)
 		if w.hand && y.log == x.log && y.epoch == x.epoch && w.serving(&s, i) && x.epoch.n < w.number {
 			w.handOver(s, i, j, visit)
@@ -291,13 +297,15 @@ func (w *world) fenced(x *site) bool {
 func (w *world) takeIn(s state, i, j int, visit func(string, state)) {
 	x, y := &s.sites[i], &s.sites[j]
 	n := x.length()
+	known := x.taken[j] == y.epoch || w.oneCopy && slices.Contains(x.taken[:], y.epoch)
 	for _, id := range y.log {
-		if id != 0 && !slices.Contains(x.log[:n], id) && !w.careless && int(n) < len(x.log) {
+		if id != 0 && !known && !slices.Contains(x.log[:n], id) && !w.careless {
 			x.log[n] = id
 			n++
 		}
 	}
-	y.log, y.epoch, y.handed, y.hosts = x.log, x.epoch, false, false
+	x.taken[j] = y.epoch
+	y.log, y.taken, y.epoch, y.handed, y.hosts, y.stands = x.log, x.taken, x.epoch, false, false, epoch{}
 	y.unask()
 	visit(fmt.Sprintf("%s takes in what %s has, which stands by", names[i], names[j]), s)
 }
@@ -358,7 +366,7 @@ func (w *world) take(s *state, i, j int) {
 // check is what must hold in every state.
 func (w *world) check(s *state) error {
 	var serve []int
-	seen := uint8(0)
+	seen := uint16(0)
 	for i := range sites {
 		if w.serving(s, i) {
 			serve = append(serve, i)
@@ -374,7 +382,7 @@ func (w *world) check(s *state) error {
 			}
 		}
 	}
-	if len(serve) > 1 && !s.forced {
+	if len(serve) > 1 && s.forced == 0 {
 		return fmt.Errorf("%s and %s serve at once", names[serve[0]], names[serve[1]])
 	}
 	if s.acked&^seen != 0 {
@@ -438,9 +446,10 @@ func TestModel(t *testing.T) {
 		"auto":                  {policy: auto, number: 2},
 		"auto, a crash":         {policy: auto, number: 2, crashes: 1},
 		"auto, handed over":     {policy: auto, number: 2, sent: 1, hand: true},
-		"self-fence, forced":    {policy: fence, number: 2, sent: 1, force: true},
-		"manual, forced, crash": {policy: manual, number: 2, sent: 1, force: true, crashes: 1},
-		"manual, forced, back":  {policy: manual, number: 2, sent: 2, force: true, back: true},
+		"self-fence, forced":    {policy: fence, number: 2, sent: 1, force: 1},
+		"manual, forced, crash": {policy: manual, number: 2, sent: 1, force: 1, crashes: 1},
+		"manual, forced, back":  {policy: manual, number: 2, sent: 3, force: 1, back: true, still: true},
+		"manual, forced back":   {policy: manual, number: 3, sent: 3, force: 2, back: true, still: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n, err := w.explore()
@@ -460,7 +469,8 @@ func TestModel_PlantedMistakes(t *testing.T) {
 		"one voter is enough":                  {policy: auto, number: 2, minority: true},
 		"who handed over goes on":              {policy: auto, number: 2, sent: 1, hand: true, deaf: true},
 		"votes against a host without a lease": {policy: manual, number: 2, sure: true},
-		"a fenced copy is overwritten":         {policy: manual, number: 2, sent: 2, force: true, back: true, careless: true},
+		"a fenced copy is overwritten":         {policy: manual, number: 2, sent: 2, force: 1, back: true, still: true, careless: true},
+		"one copy of an epoch is taken in":     {policy: manual, number: 2, sent: 3, force: 1, back: true, still: true, oneCopy: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n, err := w.explore()
