@@ -98,6 +98,22 @@ func (h *homeService) founding(r *replica.Replica) bool {
 		cfg.HasVote() && 1+len(cfg.Witnesses()) >= takeover.Majority(len(cfg.Voters()))
 }
 
+// adopting says that the region's own home is served without standbys, and is to have some. Nobody else has a copy until its
+// log names them, so it is served meanwhile; and the log names them only once there is a lease. Otherwise a region whose nodes
+// are restarted one by one with standbys in their files would be fenced until the last of them, and a majority of voters,
+// had heard of it.
+func (h *homeService) adopting(r *replica.Replica) bool {
+	if r == nil || !h.own() || h.a.deciding == nil || !r.Hosting() {
+		return false
+	}
+	s := r.State()
+	return s.Config().Revision > 0 && len(s.Takeover().Standbys) == 0 && s.Level() >= home.LevelOf(home.KindSetTakeover) &&
+		len(h.a.region().Standbys(string(h.id))) > 0
+}
+
+// mayAdopt says that the log may name the standbys now.
+func (h *homeService) mayAdopt() bool { return h.a.deciding.LeasedFor(h.id, replica.FreshFor) }
+
 // regionCopy is the region's copy of a home as the agent acts on it. It implements
 // agent.Copy.
 type regionCopy struct{ h *homeService }
@@ -135,8 +151,11 @@ func (c regionCopy) State() agent.CopyState {
 		st.Quarantined = err.Error()
 	}
 	set := s.Takeover()
-	if h.founding(r) { // as the home will be told
+	switch { // as the home will be told
+	case h.founding(r):
 		set = *takeoverOp(h.a.cfg, string(h.id))
+	case h.adopting(r):
+		set = *takeoverOp(h.a.region(), string(h.id))
 	}
 	st.Settings = settingsOf(&set)
 	status := s.Status()

@@ -3,7 +3,9 @@ package app_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +96,51 @@ func TestReady_NotBeforeTheFirstLease(t *testing.T) {
 		t.Error("ready without a lease")
 	}
 	eu.stop()
+}
+
+// A region that serves gets standbys by its node file. Until they answer it goes on as before; then its log names them, and
+// there is no moment in which it is fenced.
+func TestAdopting_ServedUntilVotersAnswer(t *testing.T) {
+	euFile, usFile := pair(t)
+	us := startFollower(t, usFile)
+	await(t, "the link's socket", func() bool { return us.Links().Endpoint().Addr() != nil })
+	file := fmt.Sprintf(euFile, us.Links().Endpoint().Addr())
+	us.stop()
+	before := regexp.MustCompile(`(?m)^(regions|takeover):.*\n`).ReplaceAllString(file, "")
+	start(t, before, app.Options{}).stop()
+
+	eu := start(t, file, app.Options{})
+	await(t, "the agent to be at work", eu.Decider().AtWork)
+	got := make(chan string, 1)
+	dev, _ := session(t, eu, "dev", got)
+	defer dev.Disconnect(0)
+	if tok := dev.Subscribe("q/#", 1, nil); !tok.WaitTimeout(patience) || tok.Error() != nil {
+		t.Fatal(tok.Error())
+	}
+	publish(t, eu, "q/a", "alone")
+	want(t, got, "alone")
+	if n := len(eu.Copy("eu").Takeover().Standbys); n > 0 {
+		t.Errorf("%d standbys are named although no voter but this region answers", n)
+	}
+
+	us = startFollower(t, usFile)
+	defer us.stop()
+	var address net.Addr
+	await(t, "the link's socket", func() bool { address = us.Links().Endpoint().Addr(); return address != nil })
+	eu.stop()
+	eu = start(t, fmt.Sprintf(euFile, address), app.Options{})
+	defer eu.stop()
+	await(t, "the log to name the standby", func() bool {
+		if c := eu.Copy("eu"); c != nil && len(c.Takeover().Standbys) > 0 {
+			return true
+		}
+		if !eu.Replica().Fresh() {
+			t.Error("fenced before the log names a standby")
+		}
+		return false
+	})
+	await(t, "the lease", func() bool { ok, _ := eu.Ready(); return ok })
+	publish(t, eu, "q/a", "with a standby")
 }
 
 // A region of one node loses its lease: it tells load balancers, and its devices, of which one only listens, do not stay

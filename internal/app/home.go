@@ -278,7 +278,8 @@ func (h *homeService) watchOffice(ctx context.Context, r *replica.Replica) {
 }
 
 // waitOut waits until this node does not lead the home any more, or its region does
-// not host it, or its feature level is another one, or one of the channels is closed.
+// not host it, or its feature level is another one, or it may name standbys, or one of
+// the channels is closed.
 func (h *homeService) waitOut(ctx context.Context, r *replica.Replica, level uint32, changed, ours <-chan struct{}) error {
 	either, stop := context.WithCancel(ctx)
 	defer stop()
@@ -288,7 +289,7 @@ func (h *homeService) waitOut(ctx context.Context, r *replica.Replica, level uin
 	}()
 	go func() {
 		defer stop()
-		for level == r.State().Level() {
+		for level == r.State().Level() && !(h.adopting(r) && h.mayAdopt()) {
 			select {
 			case <-changed:
 				return

@@ -30,6 +30,11 @@ func (h *homeService) configureTakeover(ctx context.Context, r *replica.Replica)
 	if h.tooOld(r, op, "the home's standbys and voters") {
 		return nil
 	}
+	if h.adopting(r) && !h.mayAdopt() {
+		h.a.log.Warn("the home's standbys and voters are not in force yet", "home", string(h.id), "reason", "a majority of the voters does not answer this region's nodes yet",
+			"fix", "the same regions and takeover belong into the files of all nodes and regions: causeway ctl region status")
+		return nil
+	}
 	return proposeWait(ctx, r, op)
 }
 
