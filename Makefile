@@ -31,16 +31,11 @@ vet: ## go vet
 arch: ## who may import whom
 	$(GO) test ./internal/arch
 
-# These go through many schedules in search of a loss: one failure is a finding. Any other test that fails is run again by
-# itself, twice at most, and is reported as flaky, unless it was a data race or more than three failed.
+# These go through many schedules in search of a loss: one failure is a finding, and is not tried again.
 SEARCHES := ./internal/simlab ./internal/replica
 
 unit: ## unit tests with -race
-	@mkdir -p run && rm -f run/flaky.txt
-	CGO_ENABLED=1 $(GO) run gotest.tools/gotestsum@v1.13.0 --format standard-quiet --rerun-fails=2 --rerun-fails-max-failures=3 \
-		--rerun-fails-abort-on-data-race --rerun-fails-report run/flaky.txt \
-		--packages "$$($(GO) list ./... | grep -v -e /test/ -e /internal/sim$$ -e /internal/takeover$$ $(SEARCHES:./%=-e /%$$) | tr '\n' ' ')" -- -race -timeout 30m
-	@if [ -s run/flaky.txt ]; then echo 'flaky, mend them:'; cat run/flaky.txt; fi
+	@scripts/unit $$($(GO) list ./... | grep -v -e /test/ -e /internal/sim$$ -e /internal/takeover$$ $(SEARCHES:./%=-e /%$$))
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(SEARCHES)
 
 sim: ## 2,000 seeds of the deterministic simulator, and the model of who may host a home (one goroutine: -race has nothing to find)
