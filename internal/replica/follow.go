@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"causeway/internal/cluster"
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/internal/store"
 )
@@ -229,7 +230,7 @@ func (r *replicant) resume(ctx context.Context, last home.NodeID) *upstream {
 			r.fail(ErrBehind)
 			return nil
 		}
-		_ = pause(ctx, followAgain)
+		_ = group.Pause(ctx, followAgain)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -48,7 +49,7 @@ func (r *replicant) body(seq home.Seq) (home.Message, error) {
 				return home.Message{}, fmt.Errorf("message %d of home %s: %w", seq, r.opts.Home, ErrNoBody)
 			}
 		}
-		if r.failure() != nil || r.queue.refuses() != nil || pause(ctx, followAgain) != nil {
+		if r.failure() != nil || r.queue.refuses() != nil || group.Pause(ctx, followAgain) != nil {
 			return home.Message{}, fmt.Errorf("ask the cores for message %d of home %s: %w", seq, r.opts.Home, err)
 		}
 	}

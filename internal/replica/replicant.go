@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -98,7 +99,7 @@ func (r *replicant) takeNumber(ctx context.Context) error {
 			}
 			return err
 		}
-		if err := pause(ctx, seatEvery); err != nil {
+		if err := group.Pause(ctx, seatEvery); err != nil {
 			return fmt.Errorf("%s: %w", r.waits(), err)
 		}
 	}
@@ -114,20 +115,9 @@ func (r *replicant) firstCopy(ctx context.Context) (*upstream, *home.State, erro
 			}
 			r.wait(fmt.Sprintf("%s does not give a copy of the state: %v", core, err))
 		}
-		if err := pause(ctx, seatEvery); err != nil {
+		if err := group.Pause(ctx, seatEvery); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", r.waits(), err)
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 
@@ -135,7 +125,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // cores, which have the bodies that are dropped here for want of room.
 func (r *replicant) settle(ctx context.Context) {
 	put, del := func(_, _ []byte) {}, func([]byte) {}
-	for pause(ctx, r.opts.FlushEvery) == nil {
+	for group.Pause(ctx, r.opts.FlushEvery) == nil {
 		start := time.Now()
 		r.state.FlushAhead(put, del)
 		cut := time.Now()

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -55,7 +56,7 @@ func (p *pair) ship(from, to *region) (end func()) {
 			if err := p.shipOnce(ctx, from, to); err != nil {
 				p.refusals.Add(1)
 			}
-			_ = pause(ctx, 20*time.Millisecond)
+			_ = group.Pause(ctx, 20*time.Millisecond)
 		}
 	}()
 	end = sync.OnceFunc(func() {
@@ -130,7 +131,7 @@ func (p *pair) copy(ctx context.Context, src, dst *Replica) error {
 		if !errors.Is(err, errCut) {
 			return err
 		}
-		for p.cut.Load() && pause(ctx, 10*time.Millisecond) == nil {
+		for p.cut.Load() && group.Pause(ctx, 10*time.Millisecond) == nil {
 		}
 	}
 }

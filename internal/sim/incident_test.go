@@ -2,8 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,58 +13,20 @@ import (
 // Each file of testdata/copies is an incident of a home with copies in several regions: prose,
 // then commands and what came of them, as in testdata.
 func TestIncidents(t *testing.T) {
-	files, err := filepath.Glob("testdata/copies/*.txt")
-	if err != nil || len(files) < 5 {
-		t.Fatalf("%d incidents, %v", len(files), err)
-	}
-	for _, f := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) {
-			b, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := new(incident).play(t, string(b))
-			if got == string(b) {
-				return
-			}
-			if !*rewrite {
-				t.Errorf("%s says something else now (with -rewrite it is written there):\n%s", f, differ(string(b), got))
-			} else if err := os.WriteFile(f, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
+	playAll(t, "testdata/copies/*.txt", 5, func() player {
+		w := newCopies(CopiesOptions{Seed: 1, Scenario: true})
+		w.run(100 * time.Millisecond)
+		w.said = nil
+		return &incident{w}
+	})
 }
 
 type incident struct{ w *copies }
 
-func (s *incident) play(t *testing.T, text string) string {
-	var out []string
-	s.w = newCopies(CopiesOptions{Seed: 1, Scenario: true})
-	s.w.run(100 * time.Millisecond)
+func (s *incident) heard() ([]string, error) {
+	said := s.w.said
 	s.w.said = nil
-	for _, block := range strings.Split(strings.TrimRight(text, "\n"), "\n\n") {
-		commands, _, isBlock := strings.Cut(block, "\n----")
-		if !isBlock {
-			out = append(out, block)
-			continue
-		}
-		for _, c := range strings.Split(commands, "\n") {
-			if err := s.do(strings.Fields(c)); err != nil {
-				t.Fatalf("%s: %v", c, err)
-			}
-		}
-		if s.w.bad != nil {
-			t.Fatal(s.w.bad)
-		}
-		said := ""
-		for _, line := range s.w.said {
-			said += "\n" + line
-		}
-		s.w.said = nil
-		out = append(out, commands+"\n----"+said)
-	}
-	return strings.Join(out, "\n\n") + "\n"
+	return said, s.w.bad
 }
 
 // do does one command. A home "eu" is served at eu; us and ap stand by.

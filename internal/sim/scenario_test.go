@@ -20,9 +20,19 @@ var rewrite = flag.Bool("rewrite", false, "write what the scenarios say into the
 // Each file of testdata is an incident: prose, then commands and what came of them.
 // A block is commands, "----", and what was said while they ran.
 func TestScenarios(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) < 10 {
-		t.Fatalf("%d scenarios, %v", len(files), err)
+	playAll(t, "testdata/*.txt", 10, func() player { return new(scenario) })
+}
+
+// A player does the commands of a scenario.
+type player interface {
+	do(command []string) error
+	heard() ([]string, error) // what was said since it was asked last; what must not be
+}
+
+func playAll(t *testing.T, glob string, least int, begin func() player) {
+	files, err := filepath.Glob(glob)
+	if err != nil || len(files) < least {
+		t.Fatalf("%d files like %s, %v", len(files), glob, err)
 	}
 	for _, f := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) {
@@ -30,7 +40,7 @@ func TestScenarios(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := new(scenario).play(t, string(b))
+			got := enact(t, begin(), string(b))
 			if got == string(b) {
 				return
 			}
@@ -41,6 +51,28 @@ func TestScenarios(t *testing.T) {
 			}
 		})
 	}
+}
+
+func enact(t *testing.T, p player, text string) string {
+	var out []string
+	for _, block := range strings.Split(strings.TrimRight(text, "\n"), "\n\n") {
+		commands, _, isBlock := strings.Cut(block, "\n----")
+		if !isBlock {
+			out = append(out, block)
+			continue
+		}
+		for _, c := range strings.Split(commands, "\n") {
+			if err := p.do(strings.Fields(c)); err != nil {
+				t.Fatalf("%s: %v", c, err)
+			}
+		}
+		said, bad := p.heard()
+		if bad != nil {
+			t.Fatal(bad)
+		}
+		out = append(out, strings.Join(append([]string{commands + "\n----"}, said...), "\n"))
+	}
+	return strings.Join(out, "\n\n") + "\n"
 }
 
 // differ shows from where on two texts differ.
@@ -59,30 +91,10 @@ type scenario struct {
 	devices map[string]*device
 }
 
-func (s *scenario) play(t *testing.T, text string) string {
-	var out []string
-	for _, block := range strings.Split(strings.TrimRight(text, "\n"), "\n\n") {
-		commands, _, isBlock := strings.Cut(block, "\n----")
-		if !isBlock {
-			out = append(out, block)
-			continue
-		}
-		for _, c := range strings.Split(commands, "\n") {
-			if err := s.do(strings.Fields(c)); err != nil {
-				t.Fatalf("%s: %v", c, err)
-			}
-		}
-		if s.w.bad != nil {
-			t.Fatal(s.w.bad)
-		}
-		said := ""
-		for _, line := range s.w.said {
-			said += "\n" + line
-		}
-		s.w.said = nil
-		out = append(out, commands+"\n----"+said)
-	}
-	return strings.Join(out, "\n\n") + "\n"
+func (s *scenario) heard() ([]string, error) {
+	said := s.w.said
+	s.w.said = nil
+	return said, s.w.bad
 }
 
 // do does one command.

@@ -223,20 +223,7 @@ func (l *Lab) mayFailOver(x *disaster, to, id string) {
 // In three parts: all is well, with exact checks; regions are lost; all is well again, with
 // exact checks of what was sent then. Of what was sent meanwhile nothing is lost, but some of
 // it may be late, and twice.
-func (x *disaster) run() (err error) {
-	l, err := New(x.options)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		tail := l.log.last(logLines)
-		if stopped := l.Stop(); stopped != nil {
-			err = errors.Join(err, stopped)
-		}
-		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, tail)
-		}
-	}()
+func (x *disaster) run(l *Lab) error {
 	l.populate()
 	if err := l.Settle(settleIn); err != nil {
 		return err

@@ -18,7 +18,7 @@ func TestDisasters(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				x := newDisaster(seed)
-				if err := x.run(); err != nil {
+				if err := inLab(x.options, x.run); err != nil {
 					t.Errorf("seed %d (its faults come at the same times again: -run TestDisasters -simlab.disasters 1 -simlab.seed %d):\n%s\n%v", seed, seed, x, err)
 				}
 			})

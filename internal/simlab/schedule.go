@@ -92,21 +92,22 @@ func (l *Lab) start(n *Node) {
 // Wait for what must come after the faults; on the virtual clock.
 const settleIn, calmIn = time.Minute, 2 * time.Minute
 
-// run plays a seed's schedule and returns what the checker found.
-func run(s *schedule) (err error) {
-	l, err := New(s.options)
+// inLab calls f with a lab, and stops that; an error comes with the end of the lab's log.
+func inLab(o Options, f func(*Lab) error) error {
+	l, err := New(o)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		tail := l.log.last(logLines)
-		if stopped := l.Stop(); stopped != nil {
-			err = errors.Join(err, stopped)
-		}
-		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, tail)
-		}
-	}()
+	err = f(l)
+	tail := l.log.last(logLines)
+	if err = errors.Join(err, l.Stop()); err != nil {
+		return fmt.Errorf("%w\n%s", err, tail)
+	}
+	return nil
+}
+
+// run plays a seed's schedule and returns what the checker found.
+func (s *schedule) run(l *Lab) error {
 	l.Net.Disturb(s.loss, s.twice)
 	l.populate()
 	if err := l.Settle(settleIn); err != nil {

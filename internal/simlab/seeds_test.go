@@ -21,7 +21,7 @@ func TestSeeds(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newSchedule(seed)
-				if err := run(s); err != nil {
+				if err := inLab(s.options, s.run); err != nil {
 					t.Errorf("seed %d (its faults come at the same times again: -run TestSeeds -simlab.seeds 1 -simlab.seed %d):\n%s\n%v", seed, seed, s, err)
 				}
 			})
@@ -36,7 +36,7 @@ func TestSeeds_ALyingDiskIsFound(t *testing.T) {
 		synctest.Test(t, func(*testing.T) {
 			s := newSchedule(seed)
 			s.options.Lying = true
-			if err := run(s); err != nil {
+			if err := inLab(s.options, s.run); err != nil {
 				found, _, _ = strings.Cut(err.Error(), "\n")
 			}
 		})

@@ -11,6 +11,7 @@ import (
 
 	"causeway/internal/admin"
 	"causeway/internal/drill"
+	"causeway/internal/group"
 )
 
 // act does one action; done already, it is done.
@@ -77,7 +78,7 @@ func (c *conductor) switchover(ctx context.Context, to string, dry bool) (string
 		case host != nil && host.name == to:
 			return to + " serves it", nil
 		case host == nil:
-			if err := sleep(ctx, lookEvery); err != nil {
+			if err := group.Pause(ctx, lookEvery); err != nil {
 				return "", fmt.Errorf("no region says that it serves the home: %w", err)
 			}
 			continue
@@ -95,7 +96,7 @@ func (c *conductor) switchover(ctx context.Context, to string, dry bool) (string
 		case !isRefused(err) || time.Since(began) > refusedFor:
 			return "", err
 		}
-		if e := sleep(ctx, 200*time.Millisecond); e != nil {
+		if e := group.Pause(ctx, 200*time.Millisecond); e != nil {
 			return "", err
 		}
 	}
@@ -111,7 +112,7 @@ func (c *conductor) handed(ctx context.Context, host *region, before *admin.Regi
 			(h.Act.Outcome == "aborted" || h.Act.Outcome == "failed") && (before.Act == nil || h.Act.Began.After(before.Act.Began)) {
 			return "", fmt.Errorf("%s: %s", h.Act.Outcome, h.Act.Detail)
 		}
-		if err := sleep(ctx, lookEvery); err != nil {
+		if err := group.Pause(ctx, lookEvery); err != nil {
 			return "", fmt.Errorf("%s does not serve the home: %w", to, err)
 		}
 	}
@@ -143,7 +144,7 @@ func (c *conductor) failover(ctx context.Context, to string, dry bool) (string, 
 		if !isRefused(err) {
 			return "", err
 		}
-		if e := sleep(ctx, 200*time.Millisecond); e != nil {
+		if e := group.Pause(ctx, 200*time.Millisecond); e != nil {
 			return "", fmt.Errorf("%s refuses to take the home over: %w", to, err)
 		}
 	}
@@ -166,7 +167,7 @@ func (c *conductor) bringHome(ctx context.Context) (string, error) {
 		}
 		// What the region did alone keeps it from following.
 		_, _ = c.reconcile(ctx, own, "rules")
-		if err := sleep(ctx, time.Second); err != nil {
+		if err := group.Pause(ctx, time.Second); err != nil {
 			return "", fmt.Errorf("the home %s is not served by its own region: %w", own, err)
 		}
 	}
@@ -210,7 +211,7 @@ func (c *conductor) reconcile(ctx context.Context, name, replay string) (string,
 			if isNotFound(err) {
 				break // it is done meanwhile
 			}
-			if e := sleep(ctx, time.Second); e != nil {
+			if e := group.Pause(ctx, time.Second); e != nil {
 				return "", err
 			}
 		}
@@ -238,7 +239,7 @@ func (c *conductor) kick(ctx context.Context, name, prefix string) (string, erro
 				return "", err
 			}
 			n++
-			if err := sleep(ctx, 2*time.Millisecond); err != nil {
+			if err := group.Pause(ctx, 2*time.Millisecond); err != nil {
 				return "", err
 			}
 		}
@@ -277,7 +278,7 @@ func (c *conductor) await(ctx context.Context, s *drill.Step) (string, error) {
 		if s.Until.Until == drill.UntilBack || s.Until.Until == drill.UntilPassed {
 			pause = 300 * time.Millisecond // canaries speak twice a second
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := group.Pause(ctx, pause); err != nil {
 			return "", err
 		}
 	}

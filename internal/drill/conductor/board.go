@@ -10,6 +10,7 @@ import (
 
 	"causeway/internal/admin"
 	"causeway/internal/drill"
+	"causeway/internal/group"
 )
 
 // The regions are the board on which a drill under way is shown, and on which others write that
@@ -71,7 +72,7 @@ func (c *conductor) put(ctx context.Context, d admin.Drill) (kept int) {
 
 // publish shows how far the drill is, until ctx ends.
 func (c *conductor) publish(ctx context.Context) {
-	for sleep(ctx, time.Second) == nil {
+	for group.Pause(ctx, time.Second) == nil {
 		c.mu.Lock()
 		d := c.shown
 		c.mu.Unlock()

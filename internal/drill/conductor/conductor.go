@@ -14,6 +14,7 @@ import (
 
 	"causeway/internal/admin"
 	"causeway/internal/drill"
+	"causeway/internal/group"
 )
 
 // Options of a conductor.
@@ -348,7 +349,7 @@ func (c *conductor) do(ctx context.Context, s *drill.Step) (string, error) {
 	case drill.KindAwait:
 		return c.await(ctx, s)
 	case drill.KindWait:
-		return "", sleep(ctx, s.Wait)
+		return "", group.Pause(ctx, s.Wait)
 	case drill.KindCheck:
 		out, err := program(ctx, s.Check, s.Wait, c.context())
 		if err != nil {
@@ -454,7 +455,7 @@ func (c *conductor) mark(ctx context.Context) {
 						cancel()
 					}
 				}
-				if sleep(ctx, lookEvery) != nil {
+				if group.Pause(ctx, lookEvery) != nil {
 					return
 				}
 			}
@@ -473,7 +474,7 @@ func (c *conductor) watch(ctx context.Context) {
 	limit := time.NewTimer(c.plan.Limit)
 	defer limit.Stop()
 	fleet, baseline := c.fleet, 0
-	for sleep(ctx, 500*time.Millisecond) == nil {
+	for group.Pause(ctx, 500*time.Millisecond) == nil {
 		select {
 		case <-limit.C:
 			c.give(drill.Event{What: drill.EvTripped, Text: fmt.Sprintf("limit: the drill takes longer than %s", c.plan.Limit)})
@@ -516,7 +517,7 @@ func (c *conductor) count(ctx context.Context) {
 			c.devices = -1
 		}
 		c.mu.Unlock()
-		if sleep(ctx, 2*time.Second) != nil {
+		if group.Pause(ctx, 2*time.Second) != nil {
 			return
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"causeway/internal/drill"
 	"causeway/internal/drill/canary"
+	"causeway/internal/group"
 )
 
 // fleet is the canary processes.
@@ -218,7 +219,7 @@ func (f *fleet) end(ctx context.Context, patience time.Duration) error {
 		_, _ = io.WriteString(p.in, "settle\n") // one that is gone has ended by itself
 	}
 	for end := time.Now().Add(patience); time.Now().Before(end); {
-		if l, err := f.live(); l.Settled || err != nil || sleep(ctx, 200*time.Millisecond) != nil {
+		if l, err := f.live(); l.Settled || err != nil || group.Pause(ctx, 200*time.Millisecond) != nil {
 			break
 		}
 	}

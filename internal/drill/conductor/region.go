@@ -103,15 +103,3 @@ func (r *region) connected(ctx context.Context) (n int, err error) {
 	}
 	return n, nil
 }
-
-// sleep waits, or returns what ended ctx.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
