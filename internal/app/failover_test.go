@@ -52,6 +52,11 @@ stop_notice: 0s
 	return yaml("eu", "us", `, dial: ["udp://%s"]`), yaml("us", "eu", "")
 }
 
+// fenced has a region serve with a lease only.
+func fenced(yaml string) string {
+	return strings.Replace(yaml, "mode: manual,", "mode: manual, isolation: self-fence,", 1)
+}
+
 // session connects a device and says whether its session was there.
 func session(t *testing.T, r *region, id string, got chan string) (c mqtt.Client, present bool) {
 	t.Helper()
@@ -102,6 +107,7 @@ func TestReady_NotBeforeTheFirstLease(t *testing.T) {
 // there is no moment in which it is fenced.
 func TestAdopting_ServedUntilVotersAnswer(t *testing.T) {
 	euFile, usFile := pair(t)
+	euFile, usFile = fenced(euFile), fenced(usFile)
 	us := startFollower(t, usFile)
 	await(t, "the link's socket", func() bool { return us.Links().Endpoint().Addr() != nil })
 	file := fmt.Sprintf(euFile, us.Links().Endpoint().Addr())
@@ -147,9 +153,6 @@ func TestAdopting_ServedUntilVotersAnswer(t *testing.T) {
 // with it while another region may serve them. The lease comes back, and they are served again.
 func TestIsolated_ARegionOfOneNodeLetsItsDevicesGo(t *testing.T) {
 	euFile, usFile := pair(t)
-	fenced := func(yaml string) string {
-		return strings.Replace(yaml, "mode: manual,", "mode: manual, isolation: self-fence,", 1)
-	}
 	us := startFollower(t, fenced(usFile))
 	await(t, "the link's socket", func() bool { return us.Links().Endpoint().Addr() != nil })
 	address := us.Links().Endpoint().Addr().String()
