@@ -42,7 +42,7 @@ sim: ## 2,000 seeds of the deterministic simulator, and the model of who may hos
 	$(GO) test -timeout 10m ./internal/sim ./internal/takeover
 
 e2e: build ## real processes, real clients
-	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 45m ./test/...
+	@scripts/e2e ./test/...
 
 deploy: build ## units, Debian package, release and Terraform, and what they render run for real (root; terraform and npm)
 	$(GO) -C deploy/test/schema vet . && $(GO) -C deploy/test/schema test .
