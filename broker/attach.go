@@ -2,7 +2,7 @@ package broker
 
 import (
 	"context"
-	"io"
+	"errors"
 	"sync"
 	"time"
 
@@ -36,12 +36,12 @@ func (k *connecting) attach(c *conn, p *packet.Connect) (home.Outcome, *refusal)
 	s.stats.Parked.Add(1)
 	defer s.stats.Parked.Add(-1)
 	parkedOut := &refusal{result: ConnectParkedOut, reason: "the home did not serve it in time"}
-	house, waited, err := s.houseOf(ctx, c.key, p.CleanStart)
-	if err != nil || waited && !s.admission.wait(c.key.Namespace, true, ctx.Done()) {
+	house, err := s.houseOf(ctx, c.key, p.CleanStart, func() bool { return hungUp(k.sock) })
+	switch {
+	case errors.Is(err, errHungUp):
+		return home.Outcome{}, k.gone("answer to its CONNECT", err)
+	case err != nil:
 		return home.Outcome{}, parkedOut
-	}
-	if waited && hungUp(k.sock) {
-		return home.Outcome{}, k.gone("answer to its CONNECT", io.EOF)
 	}
 	c.house = house
 	c.who.Home = house.id

@@ -233,7 +233,7 @@ func (k *connecting) admit(c *conn, p *packet.Connect) (assigned string, refused
 	}
 	c.who, c.key = who, home.SessionKey{Namespace: who.Namespace, ClientID: who.ClientID}
 	if p.Will != nil {
-		c.who.Home, _, _ = k.s.opt.Where.Of(c.key)
+		c.who.Home, _ = k.s.opt.Where.Of(c.key)
 	}
 	if p.Will != nil && !c.mayPublish(p.Will.Topic) {
 		return refuse(ConnectNotAuthorized, packet.NotAuthorized, "the will's topic is not authorized")

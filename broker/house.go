@@ -2,8 +2,6 @@ package broker
 
 import (
 	"context"
-	"fmt"
-	"time"
 
 	"causeway/internal/home"
 )
@@ -19,7 +17,6 @@ type House struct {
 	siblings Siblings
 	sessions *sessions
 
-	ready     soon
 	freshness soon
 }
 
@@ -54,10 +51,10 @@ func (s *Server) each(f func(*conn)) {
 
 // Homes says where sessions live. Its methods may be called from any goroutine and must not block.
 type Homes interface {
-	// Of returns the home that serves a session, now. While that is not known, or nobody here may serve it, it returns ""
-	// and why: the CONNECT is parked. elsewhere says that another region is known to serve it now, so that waiting here
-	// is of little use.
-	Of(k home.SessionKey) (id home.ID, why string, elsewhere bool)
+	// Of returns the home that serves a session, now. While that is not known, or nobody here may serve it, it returns "":
+	// the CONNECT is parked. elsewhere says that another region is known to serve it now, so that waiting here is of little
+	// use. It is asked for each that is parked, again and again.
+	Of(k home.SessionKey) (id home.ID, elsewhere bool)
 	// Changed returns a channel that is closed when Of may have other answers than at the time of the call.
 	Changed() <-chan struct{}
 }
@@ -84,62 +81,8 @@ func (h *House) Silence(ctx context.Context, self home.Owner, formers []home.Own
 // oneHome is used by a node that serves one home.
 type oneHome home.ID
 
-func (o oneHome) Of(home.SessionKey) (home.ID, string, bool) { return home.ID(o), "", false }
-func (oneHome) Changed() <-chan struct{}                     { return nil }
-
-// houseOf waits until it is known which home has a session, and that home serves it. The error says what it waited for
-// when ctx ended or the server stopped, or when another region was known to serve it and a while had passed: the device
-// redials, and may be led there. waited says that it was not known at once.
-func (s *Server) houseOf(ctx context.Context, k home.SessionKey, clean bool) (h *House, waited bool, err error) {
-	patience := time.NewTimer(s.opt.ParkElsewhere)
-	defer patience.Stop()
-	impatient := false
-	for {
-		changed := s.opt.Where.Changed()
-		id, why, elsewhere := s.opt.Where.Of(k)
-		if h = s.houses[id]; h != nil {
-			var ok bool
-			if ok, why = h.home.Ready(); ok {
-				return h, waited, nil
-			}
-		}
-		waited = true
-		var claimed <-chan struct{}
-		if id == "" && s.opt.Claims != nil {
-			claimed = s.opt.Claims.Claim(k, clean)
-		}
-		if claimed == nil && elsewhere && impatient {
-			return nil, waited, fmt.Errorf("parked for %v: %s", s.opt.ParkElsewhere, why)
-		}
-		var look <-chan time.Time // nobody says when another region begins or ceases to be heard
-		if impatient || claimed != nil {
-			look = time.After(lookElsewhere)
-		}
-		select {
-		case <-patience.C:
-			impatient = true
-		case <-look:
-		case <-changed:
-		case <-claimed:
-		case <-h.whenReady():
-		case <-ctx.Done():
-			return nil, waited, fmt.Errorf("parked for as long as a client waits: %s", why)
-		case <-s.stopping:
-			return nil, waited, ErrStopped
-		}
-	}
-}
-
-// lookElsewhere is how often a parked CONNECT looks whether another region is known to serve its session.
-const lookElsewhere = 250 * time.Millisecond
-
-// whenReady is closed when the home serves sessions. Of no home there is nothing to wait for.
-func (h *House) whenReady() <-chan struct{} {
-	if h == nil {
-		return nil
-	}
-	return h.s.when(&h.ready, func() bool { ok, _ := h.home.Ready(); return ok })
-}
+func (o oneHome) Of(home.SessionKey) (home.ID, bool) { return home.ID(o), false }
+func (oneHome) Changed() <-chan struct{}             { return nil }
 
 // freshSoon is closed when the home is fresh.
 func (h *House) freshSoon() <-chan struct{} { return h.s.when(&h.freshness, h.home.Fresh) }

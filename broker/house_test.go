@@ -22,14 +22,14 @@ type where struct {
 	known   func() bool // another region serves it; nil: nobody knows of one
 }
 
-func (w *where) Of(k home.SessionKey) (home.ID, string, bool) {
+func (w *where) Of(k home.SessionKey) (home.ID, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	elsewhere := w.known != nil && w.known()
 	if id, ok := w.homes[k.ClientID]; ok {
-		return id, "not known yet", elsewhere
+		return id, elsewhere
 	}
-	return w.homes[""], "not known yet", elsewhere
+	return w.homes[""], elsewhere
 }
 
 func (w *where) Changed() <-chan struct{} {
@@ -170,7 +170,7 @@ func TestConnect_ParkedWhileAnotherRegionServes(t *testing.T) {
 				switch {
 				case c.want == 0 && (err != nil || f.h.Type != packet.CONNACK):
 					t.Errorf("got %v, %v after %v", f.h.Type, err, took)
-				case c.want > 0 && (err == nil || took < c.want || took > c.want+lookElsewhere):
+				case c.want > 0 && (err == nil || took < c.want || took > c.want+lookParked):
 					t.Errorf("got %v, %v after %v; want a closed connection after %v", f.h.Type, err, took, c.want)
 				}
 				l.stop()

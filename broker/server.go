@@ -22,6 +22,7 @@ type Server struct {
 	houses    map[home.ID]*House
 	listeners map[string]*listener
 	admission admission
+	parking   parking
 	limits    atomic.Pointer[Limits]
 	tenants   tenants
 	turning   atomic.Bool // new connections are turned away

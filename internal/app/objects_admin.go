@@ -424,7 +424,7 @@ func (n node) TestACL(q admin.ACLQuestion) (out admin.ACLAnswer, err error) {
 	}
 	who := broker.Identity{Namespace: k.Namespace, ClientID: q.Client, Username: q.Username, Home: home.ID(q.Home)}
 	if who.Home == "" {
-		if id, _, _ := n.a.where.Of(k); id != "" {
+		if id, _ := n.a.where.Of(k); id != "" {
 			who.Home = id
 		}
 	}

@@ -26,9 +26,10 @@ const openWithin = 30 * time.Second
 // it. If several have it, the one that attached it last counts. [E8]
 //
 // A copy that stands by while its host is heard tells so: the device is served there.
-func (w *where) Of(k home.SessionKey) (id home.ID, why string, elsewhere bool) {
+func (w *where) Of(k home.SessionKey) (id home.ID, elsewhere bool) {
 	var found *homeService
 	var at home.SessionEpoch
+	waits := false
 	for _, h := range w.a.homes {
 		e, has := h.State().EpochOf(k)
 		switch {
@@ -37,25 +38,25 @@ func (w *where) Of(k home.SessionKey) (id home.ID, why string, elsewhere bool) {
 				found, at = h, e
 			}
 		case has:
-			why, elsewhere = "the session lives in home "+string(h.id)+": "+h.reason(), h.elsewhere()
+			waits, elsewhere = true, h.elsewhere()
 		case h.current() == nil && !h.own() && h.shutFor() < openWithin:
-			why, elsewhere = "the session may live in home "+string(h.id)+": "+h.reason(), false
+			waits, elsewhere = true, false
 		}
 	}
 	switch own := w.a.home; {
 	case found != nil:
-		return found.id, "", false
+		return found.id, false
 	case w.roams() && own.hosts():
-		if why := w.a.roaming.of(k); why != "" {
-			return "", why, false
+		if w.a.roaming.of(k) != "" {
+			return "", false
 		}
-		return own.id, "", false
-	case why != "":
-		return "", why, elsewhere
+		return own.id, false
+	case waits:
+		return "", elsewhere
 	case own.current() == nil || own.hosts(): // the broker waits until it is ready
-		return own.id, "", false
+		return own.id, false
 	default:
-		return "", own.reason(), own.elsewhere()
+		return "", own.elsewhere()
 	}
 }
 

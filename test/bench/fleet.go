@@ -13,9 +13,8 @@ import (
 	"causeway/internal/trial"
 )
 
-// stormed is a fleet of devices with sessions to keep, and a subscription each, that loses its region at once.
+// A fleet of devices with sessions to keep, and a subscription each, loses its region at once.
 const (
-	stormed      = 15_000
 	stormRedial  = time.Second // as most clients do, without jitter
 	stormDialers = 128
 	// stormAdmission is what each of three nodes lets in here: half of what all of them attach a second on two cores.
@@ -81,7 +80,7 @@ func addressesOf(nodes []*trial.Node) (list []string) {
 
 // comeFirst makes the sessions, in eu. From then on the devices know where us is, too.
 func (b *bench) comeFirst(ctx context.Context, eu, us []string) ([]*load.Device, error) {
-	devices := make([]*load.Device, stormed)
+	devices := make([]*load.Device, b.devices)
 	name := b.name()
 	next := make(chan int)
 	var mu sync.Mutex

@@ -31,16 +31,17 @@ import (
 
 // bench is one run of the command.
 type bench struct {
-	binary string // causeway
-	nats   string // nats-server; "" without
-	dir    string
-	rounds int
-	length time.Duration  // of a measurement of throughput
-	which  *regexp.Regexp // of what is compared over a link, by name
-	loads  *regexp.Regexp // over a link, by name
-	keep   bool           // what regions wrote, logs too
-	report report
-	serial int // of client ids and topics
+	binary  string // causeway
+	nats    string // nats-server; "" without
+	dir     string
+	rounds  int
+	length  time.Duration  // of a measurement of throughput
+	which   *regexp.Regexp // of what is compared over a link, by name
+	loads   *regexp.Regexp // over a link, by name
+	devices int            // of a fleet that loses its region
+	keep    bool           // what regions wrote, logs too
+	report  report
+	serial  int // of client ids and topics
 }
 
 type benchCase struct {
@@ -84,6 +85,7 @@ func run(ctx context.Context) error {
 	flag.DurationVar(&b.length, "for", 8*time.Second, "length of a measurement under load")
 	which := flag.String("pairs", "", "compare only pairs whose name matches this `regexp` over a link")
 	loads := flag.String("loads", "", "cross a link only with loads whose name matches this `regexp`")
+	flag.IntVar(&b.devices, "devices", 15_000, "sessions of the fleet that loses its region")
 	flag.BoolVar(&b.keep, "keep", false, "leave what the regions of an outage wrote, with their logs, in -dir")
 	file := flag.String("json", "", "write the figures to this `file`, too")
 	flag.Parse()
