@@ -69,6 +69,9 @@ func (e *Endpoint) learn(id home.ID, epoch home.Epoch, from string) {
 	for _, m := range e.all() {
 		if m.id == id {
 			m.told(epoch, from)
+			if p := (*m.peers.Load())[linkKey{purpose: wire.PurposeShip, id: id}]; p != nil && higher {
+				group.Wake(p.changed) // our copy stands by, and its host is known now
+			}
 		}
 		if p := (*m.peers.Load())[linkTo(id)]; p != nil && higher {
 			p.superseded(epoch)

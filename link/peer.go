@@ -17,8 +17,12 @@ import (
 const (
 	dialLeast = 200 * time.Millisecond
 	dialMost  = 5 * time.Second
-	stableFor = 5 * time.Second // a tunnel that lived so long was a good one
-	provenFor = time.Minute     // UDP that worked so long is tried again soon when it was blocked
+	// A home that has just got another host, or ceased to be hosted here, is about to have one: for so long who asks for it is
+	// not left to wait longer than that.
+	rolesChange = 30 * time.Second
+	rolesMost   = 400 * time.Millisecond
+	stableFor   = 5 * time.Second // a tunnel that lived so long was a good one
+	provenFor   = time.Minute     // UDP that worked so long is tried again soon when it was blocked
 )
 
 // peer is a link to one region. It has at most one tunnel at a time:
@@ -42,6 +46,7 @@ type peer struct {
 	m      *Manager
 	key    linkKey
 	log    *slog.Logger
+	made   time.Time // when the configuration or our copy's role began to want it
 	cfg    atomic.Pointer[Peer]
 	counts counters
 
@@ -88,7 +93,7 @@ const notStarted = "not started"
 
 func newPeer(m *Manager, k linkKey, cfg Peer) *peer {
 	p := &peer{
-		m: m, key: k, log: k.logger(m, &cfg),
+		m: m, key: k, log: k.logger(m, &cfg), made: time.Now(),
 		wanted: make(chan struct{}, 1), changed: make(chan struct{}, 1), spooled: make(chan struct{}, 1),
 		state: Down, reason: notStarted, since: time.Now(),
 	}
@@ -178,11 +183,15 @@ func (p *peer) dialFailed(ctx context.Context, err error, wait *group.Backoff) {
 	if p.key.purpose == wire.PurposeDrain {
 		p.nothingThere(isRefused(err, wire.GoodbyeRole, wire.GoodbyeUnknownPeer))
 	}
-	timer := time.NewTimer(wait.Wait())
+	pause := wait.Wait()
+	if time.Since(p.made) < rolesChange && isRefused(err, wire.GoodbyeRole, wire.GoodbyeNotGateway, wire.GoodbyeUnknownPeer) {
+		pause = min(pause, rolesMost)
+	}
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-p.changed: // another address, or the peer dialled
+	case <-p.changed: // another address or host, or the peer dialled
 	case <-ctx.Done():
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,6 +125,37 @@ func TestShip_StandbyDials(t *testing.T) {
 		eu.home.publish(t, "events/a", 0, 100)
 		follows(t, eu, s, 10*time.Second)
 	})
+}
+
+// A home changes hands: its former host stands by and dials before the new one hosts it, again and again, and follows at once when
+// it does, however long that took.
+func TestShip_FormerHostIsBackAtOnce(t *testing.T) {
+	for _, promoted := range []time.Duration{700 * time.Millisecond, 4 * time.Second, 20 * time.Second} {
+		t.Run(promoted.String(), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t, 20*time.Millisecond)
+				us := w.tuned("us", func(o *tuning) {
+					standsBy("eu", "us")(o)
+					o.Addresses = func(region string) []string { return map[string][]string{"eu": {addrOf("eu")}}[region] }
+				})
+				s := newStandby("eu")
+				defer func() { w.close(); s.stop(); <-s.done }()
+				var role atomic.Int32
+				role.Store(int32(RoleStandby))
+				src := &testSource{}
+				eu := w.tuned("eu", func(o *tuning) {
+					standsBy("eu", "us")(o)
+					src.h = o.Home.(*testHome)
+					o.Source, o.Role = src, func() Role { return Role(role.Load()) }
+				})
+				us.also("eu", RoleStandby, Options{Home: standbyHome{s}, Standby: s})
+				eu.home.publish(t, "events/a", 0, 10)
+				time.Sleep(promoted)
+				role.Store(int32(RoleHost))
+				t.Logf("follows %v after the promotion", follows(t, eu, s, time.Second))
+			})
+		})
+	}
 }
 
 // Loss, packets twice, and cuts: the standby goes on where it was, and nothing is shipped
