@@ -10,7 +10,8 @@ import (
 
 // admission lets connections in before TLS: so many a second over all listeners, by turns between namespaces. A namespace
 // that has few devices does not wait for one that has many, and who is connected already shares the node with no more
-// newcomers than that. Who waits costs a socket and no goroutine; who has hung up meanwhile takes no turn.
+// newcomers than that, and with fewer when they strain it. Who waits costs a socket and no goroutine; who has hung up
+// meanwhile takes no turn.
 //
 //	accepted ── no pace: at once ──────────────▶ TLS, CONNECT, attach
 //	       └── the queue of its namespace ── its turn ──┘
@@ -27,6 +28,7 @@ type admission struct {
 	count    int      // of all that wait
 	turns    []string // namespaces of who waits; the first is next
 	letting  bool     // a goroutine lets in who waits
+	strain   strain
 	closed   bool
 }
 
@@ -128,13 +130,36 @@ func between(perSecond float64) time.Duration {
 
 // pace is the time between two now. Guarded by mu.
 func (a *admission) pace(now time.Time) time.Duration {
+	every := a.usual
 	switch {
 	case now.Before(a.until):
-		return a.interval
+		every = a.interval
 	case now.Before(a.ruled):
-		return a.rule
+		every = a.rule
 	}
-	return a.usual
+	return a.strain.longer(every)
+}
+
+// attaching notes that an Attach is under way; the function that it returns, that it is not any more.
+func (a *admission) attaching() (done func()) {
+	began := time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.strain.pending++
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.strain.attached(time.Since(began), a.count == 0)
+	}
+}
+
+// sleep waits, and notes by how much longer it was.
+func (a *admission) sleep(d time.Duration) {
+	due := time.Now().Add(d)
+	time.Sleep(d)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.strain.late.add(time.Since(due))
 }
 
 // wait returns when a connection of a namespace may come in, or one that was parked may go on; false: stop was closed first.
@@ -205,7 +230,7 @@ func (a *admission) letIn() {
 		case w == nil && wait == 0:
 			return
 		case w == nil:
-			time.Sleep(wait)
+			a.sleep(wait)
 		case w.gone != nil && w.gone():
 			w.drop()
 		default:
@@ -227,6 +252,7 @@ func (a *admission) first() (*arrival, time.Duration) {
 		return nil, 0
 	}
 	now := time.Now()
+	a.strain.judge(now, a.pace(now))
 	if a.pace(now) > 0 && now.Before(a.next) {
 		return nil, min(a.next.Sub(now), lookAgain)
 	}

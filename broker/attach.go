@@ -96,6 +96,7 @@ func (c *conn) created(ctx context.Context, p *packet.Connect, out home.Outcome)
 // any more.
 func attachOnce(ctx context.Context, c *conn, p *packet.Connect) (home.Outcome, error) {
 	h := c.house
+	defer c.s.admission.attaching()()
 	a := &attachment{c: c, ch: make(chan struct{})}
 	h.sessions.expect(c.key)
 	op := &home.Attach{

@@ -21,6 +21,7 @@ type testHome struct {
 	owner   home.Owner
 	start   time.Time
 	unready atomic.Bool
+	asked   atomic.Int64 // whether it is ready
 	stale   atomic.Bool
 	evict   atomic.Bool // Queue leaves bodies out, Body has them
 	badDisk atomic.Bool
@@ -256,7 +257,10 @@ func (h *testHome) ship(on bool) {
 	}
 }
 
-func (h *testHome) Ready() (bool, string) { return !h.unready.Load(), "starting" }
+func (h *testHome) Ready() (bool, string) {
+	h.asked.Add(1)
+	return !h.unready.Load(), "starting"
+}
 
 func (h *testHome) Fresh() bool { return !h.stale.Load() }
 
