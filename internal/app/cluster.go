@@ -211,7 +211,7 @@ const (
 func (h *homeService) watchIsolation(ctx context.Context) error {
 	var i isolation
 	for wait(ctx, isolationEvery) {
-		if !i.begins(h.Fresh(), time.Now()) {
+		if !i.begins(h.inTouch(), time.Now()) {
 			continue
 		}
 		_, why := h.Ready()
@@ -225,8 +225,18 @@ func (h *homeService) watchIsolation(ctx context.Context) error {
 // stalePoll is how soon the closing of connections ends once the node is fresh again.
 const stalePoll = 20 * time.Millisecond
 
+// inTouch says that this node may speak for its sessions, or does not since its leader wants nobody to: while the home is handed
+// over devices wait where they are, however long that takes.
+func (h *homeService) inTouch() bool {
+	if h.Fresh() {
+		return true
+	}
+	r := h.live.Load()
+	return r != nil && r.Hushed()
+}
+
 // closeStale closes the home's connections at a pace until there are none or the node is
-// fresh again: the devices of a whole region may be on their way to another.
+// in touch again: the devices of a whole region may be on their way to another.
 func (h *homeService) closeStale(ctx context.Context) int {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -236,12 +246,12 @@ func (h *homeService) closeStale(ctx context.Context) int {
 		select {
 		case n := <-closed:
 			t.Stop()
-			if !h.Fresh() {
+			if !h.inTouch() {
 				h.house.CloseAll() // those that were closing, and whose reader waits for the home
 			}
 			return n
 		case <-t.C:
-			if h.Fresh() {
+			if h.inTouch() {
 				stop()
 			}
 		}

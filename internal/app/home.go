@@ -399,7 +399,7 @@ func (h *homeService) check() health.Condition {
 	c := health.Condition{State: health.Starting, Reason: h.reason()}
 	p := h.progress.Load().Read()
 	switch r := h.live.Load(); {
-	case r != nil && h.served.Load() && !r.Fresh() && r.FreshWithin(pauseFor):
+	case r != nil && h.served.Load() && !r.Fresh() && (r.FreshWithin(pauseFor) || r.Hushed()):
 		return health.OK()
 	case r == nil && (p.From != "" || p.Applying):
 		h.catchingUp(&c, p)

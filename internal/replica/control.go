@@ -329,7 +329,7 @@ func (r *Replica) freshenOnce(ctx context.Context, a *asker) {
 	switch {
 	case !ok:
 	case leader == r.opts.Node && r.hushed():
-		r.fresh.lose()
+		r.fresh.hush(time.Now())
 	case leader == r.opts.Node:
 		if commit, held, ok := r.role.sure(time.Now()); ok {
 			r.fresh.hear(heard{at: held, commit: commit}, r.role.reached)
@@ -403,7 +403,7 @@ func (r *Replica) readAnswers(st *cluster.Stream) {
 		case answerElsewhere:
 			r.hearOther(asked.Add(freshFor))
 		case answerHush:
-			r.fresh.lose()
+			r.fresh.hush(asked)
 		case answerShipped:
 			r.shipped.set(binary.BigEndian.Uint64(b[9:]), binary.BigEndian.Uint64(b[:]) == 1)
 		}

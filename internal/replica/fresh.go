@@ -14,6 +14,7 @@ import (
 type freshness struct {
 	started time.Time
 	until   atomic.Int64  // nanoseconds since started
+	hushed  atomic.Int64  // likewise: until when the leader's word that nobody shall speak counts
 	newest  atomic.Uint64 // highest index heard to be committed
 
 	mu      sync.Mutex
@@ -75,6 +76,15 @@ func (f *freshness) settle(reached func(uint64) bool) {
 	}
 	f.waiting = append(f.waiting[:0], f.waiting[n:]...)
 }
+
+// hush ends the freshness by the word of a leader that was asked at the time.
+func (f *freshness) hush(at time.Time) {
+	f.lose()
+	f.hushed.Store(int64(at.Add(freshFor).Sub(f.started)))
+}
+
+// isHushed says that the node is not cut off: its leader said a moment ago that nobody shall speak.
+func (f *freshness) isHushed() bool { return int64(time.Since(f.started)) < f.hushed.Load() }
 
 // lose ends the freshness: what was heard counts for nothing any more.
 func (f *freshness) lose() {

@@ -173,8 +173,8 @@ func TestHush_SilencesEveryNodeAndTakesEntries(t *testing.T) {
 		time.Sleep(askEvery + beat + time.Millisecond)
 		for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 			for _, d := range rg.nodes {
-				if d.replica().Fresh() {
-					t.Fatalf("%s speaks for its sessions although the leader hushes", d.name)
+				if r := d.replica(); r.Fresh() || !r.Hushed() {
+					t.Fatalf("%s speaks for its sessions although the leader hushes, or takes itself for cut off: fresh %v", d.name, r.Fresh())
 				}
 			}
 			if o, err := rg.others(rg.leader())[0].propose(&home.Tick{}); err != nil || o.Code != home.CodeOK {
@@ -186,6 +186,12 @@ func TestHush_SilencesEveryNodeAndTakesEntries(t *testing.T) {
 		}
 		hush.Store(false)
 		rg.await("three ready nodes again", time.Second, rg.allReady())
+		time.Sleep(freshFor)
+		for _, d := range rg.nodes {
+			if d.replica().Hushed() {
+				t.Errorf("%s is hushed although nobody hushes", d.name)
+			}
+		}
 	})
 }
 

@@ -212,6 +212,10 @@ func (r *Replica) Ready() (ok bool, reason string) {
 // leader, sure of its office, said was committed a moment ago, and the region hosts the home. [C1]
 func (r *Replica) Fresh() bool { return r.hosting.Load() && r.fresh.now() }
 
+// Hushed says that this node does not speak for its sessions since its leader said so a moment ago, as while the home is handed
+// over: it is not cut off.
+func (r *Replica) Hushed() bool { return r.hosting.Load() && r.fresh.isHushed() }
+
 // Stale is for how long the node has not been fresh; 0 if it is.
 func (r *Replica) Stale() time.Duration { return r.fresh.age() }
 

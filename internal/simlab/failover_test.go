@@ -1,10 +1,12 @@
 package simlab
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"causeway/internal/config"
+	"causeway/internal/takeover/agent"
 )
 
 // pairOf are two regions, each other's standby, and a witness.
@@ -234,4 +236,37 @@ func TestRegionDies_AndReturns(t *testing.T) {
 		mended(t, l)
 		check(t, l)
 	})
+}
+
+// A switchover waits for a standby that was cut off in the moment in which it began, longer than a node may be cut off before it
+// closes its connections. It is given up, and the devices are where they were.
+func TestSwitchover_ThatWaitsClosesNobody(t *testing.T) {
+	in(t, pairOf(config.TakeoverManual), func(t *testing.T, l *Lab) {
+		pub, sub := heldBy(t, l)
+		before := []int{pub.connects(), sub.connects()}
+		if err := l.Region("eu").Order(agent.Switchover, agent.Order{Home: "eu", To: "us", By: "lab", Wait: 12 * time.Second}); err != nil {
+			t.Fatal(err)
+		}
+		l.Net.Cut("eu", "us")
+		publish(pub, 20, Message{Topic: "t/a", QoS: 1})
+		time.Sleep(11 * time.Second)
+		if act := l.homeAt("eu", "eu").Act; act == nil || act.Outcome != "" {
+			t.Fatalf("the switchover does not wait: %+v", act)
+		}
+		await(t, l, "the switchover to be given up", func() bool { return l.homeAt("eu", "eu").Act.Outcome == agent.Aborted })
+		l.Net.Heal("eu", "us")
+		publish(pub, 20, Message{Topic: "t/a", QoS: 1})
+		await(t, l, "acknowledgements", pub.Idle)
+		if after := []int{pub.connects(), sub.connects()}; !slices.Equal(before, after) {
+			t.Errorf("the devices connected %v times before the switchover and %v after it", before, after)
+		}
+		check(t, l)
+	})
+}
+
+// connects is how often the device was connected.
+func (d *Device) connects() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.conns)
 }
