@@ -247,11 +247,10 @@ func (r *core) answerAsks(st *cluster.Stream) error {
 		}
 		d := digest{index: binary.BigEndian.Uint64(q[8:]), sum: binary.BigEndian.Uint64(q[16:])}
 		what, commit := byte(answerNot), uint64(0)
+		r.silence.heard(home.NodeID(st.Peer.Node), time.Now()) // whatever the answer: a region that waits for a lease is not dead
 		if r.hushed() && r.inOffice() {
-			r.silence.heard(home.NodeID(st.Peer.Node), time.Now())
 			what = answerHush
 		} else if c, _, ok := r.sure(time.Now()); ok {
-			r.silence.heard(home.NodeID(st.Peer.Node), time.Now())
 			what, commit = answerIs, c
 			if r.digests.compare(home.NodeID(st.Peer.Node), d, st.Peer.Role == cluster.Core) {
 				what = answerDiverged
