@@ -79,7 +79,7 @@ func (t *Trial) Home(ctx context.Context, region, id string) (h Home, err error)
 
 // AwaitHome waits until a home is in a region as it shall be.
 func (t *Trial) AwaitHome(ctx context.Context, region, id, what string, ok func(*Home) bool) error {
-	every := time.NewTicker(10 * time.Millisecond)
+	every := time.NewTicker(25 * time.Millisecond) // nodes that do not decide ask the one that does
 	defer every.Stop()
 	for {
 		h, err := t.Home(ctx, region, id)
