@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -36,6 +37,7 @@ func (b *bench) fleet(ctx context.Context) error {
 	r := &b.report
 	r.above("15,000 sessions come back: 3,000 attaches a second", stormName+"attaches a second, from the promotion to 95 %", 3000)
 	r.below("15,000 sessions come back: p99 of established devices at most twice as before", stormName+"established devices' p99, times before", 2)
+	r.below("no leader of the surviving region changes", stormName+"leaderships that began in the surviving region", 0)
 	r.below("no session is forgotten", stormName+"sessions forgotten", 0)
 	return nil
 }
@@ -137,6 +139,10 @@ func (s *standby) storm(ctx context.Context, devices []*load.Device, calm *load.
 	if err != nil {
 		return err
 	}
+	offices, err := s.offices("us")
+	if err != nil {
+		return err
+	}
 	lost := time.Now()
 	calm.MeasureFrom(lost)
 	s.trial.Kill("eu")
@@ -165,6 +171,10 @@ func (s *standby) storm(ctx context.Context, devices []*load.Device, calm *load.
 	if err != nil {
 		return err
 	}
+	now, err := s.offices("us")
+	if err != nil {
+		return err
+	}
 	slices.Sort(back)
 	at := func(q float64) time.Duration { return back[int(q*float64(len(back)-1)+0.5)] }
 	promoted := w.Promoted.Sub(lost)
@@ -181,6 +191,7 @@ func (s *standby) storm(ctx context.Context, devices []*load.Device, calm *load.
 	add("most parked at a node", "", float64(most.Parked))
 	add("CPU of the surviving region", "s", (after.CPU - used.CPU).Seconds())
 	add("memory of the surviving region", "MiB", float64(after.RSS)/(1<<20))
+	add("leaderships that began in the surviving region", "", float64(now-offices))
 	forgotten := 0
 	for _, d := range devices {
 		_, n, _ := d.History()
@@ -190,6 +201,18 @@ func (s *standby) storm(ctx context.Context, devices []*load.Device, calm *load.
 	fmt.Fprintf(os.Stderr, "promoted after %s, devices back 50%% %s, 95%% %s, 99.9%% %s\n", promoted.Round(time.Millisecond), at(0.5).Round(time.Millisecond),
 		at(0.95).Round(time.Millisecond), at(0.999).Round(time.Millisecond))
 	return nil
+}
+
+// offices is how many leaderships began in a region, as its nodes say: of its homes, and of its votes.
+func (s *standby) offices(region string) (n int, err error) {
+	for _, node := range s.trial.Region(region) {
+		log, err := os.ReadFile(node.LogFile())
+		if err != nil {
+			return 0, err
+		}
+		n += bytes.Count(log, []byte("this node leads the home"))
+	}
+	return n, nil
 }
 
 func usage(pids []int) (sum load.Usage, err error) {
