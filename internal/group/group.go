@@ -2,9 +2,11 @@ package group
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // Group runs goroutines that end together: the first error cancels the context
@@ -40,12 +42,41 @@ func (g *Group) Wait() error {
 	return err
 }
 
+// Panic is what a function panicked with, as an error. Its text has no stack: that is for a log.
+type Panic struct {
+	Value any
+	Stack []byte
+}
+
+// Error is one line.
+func (p *Panic) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
+
+// Panicked returns the panic that an error comes from, or nil.
+func Panicked(err error) *Panic {
+	var p *Panic
+	errors.As(err, &p)
+	return p
+}
+
 // Protect turns a panic of fn into an error.
 func Protect(fn func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+			err = &Panic{Value: v, Stack: debug.Stack()}
 		}
 	}()
 	return fn()
+}
+
+// keepPause is how long Keep waits after a failure.
+const keepPause = 5 * time.Second
+
+// Keep runs a part again and again until ctx ends. It is what does so where there is no supervisor, who counts and waits
+// longer each time.
+func Keep(ctx context.Context, _ string, run func(context.Context) error) {
+	for ctx.Err() == nil {
+		if Protect(func() error { return run(ctx) }) != nil {
+			_ = Pause(ctx, keepPause)
+		}
+	}
 }

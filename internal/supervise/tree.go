@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/thejerf/suture/v4"
+
+	"causeway/internal/group"
 )
 
 // Service is something with a life. Run blocks until ctx ends or the service cannot go on, waits
@@ -59,11 +61,13 @@ type Tree struct {
 	backoff     Backoff
 	stopTimeout time.Duration
 
-	mu       sync.Mutex
-	entries  []*entry // in the order of Add
-	root     *suture.Supervisor
-	fatal    chan error // of the Run that is going on
-	stopping bool
+	mu        sync.Mutex
+	entries   []*entry // in the order of Add
+	parts     []*entry // of Keep
+	contained []*entry // of Crashed
+	root      *suture.Supervisor
+	fatal     chan error // of the Run that is going on
+	stopping  bool
 }
 
 // New returns an empty tree.
@@ -88,8 +92,7 @@ func (t *Tree) Add(name string, s Service) error {
 	if t.find(name) != nil {
 		return fmt.Errorf("start service %s: a service of that name is already there", name)
 	}
-	e := &entry{name: name, service: s, log: t.log.With("service", name), backoff: t.backoff}
-	e.status = Status{Name: name, State: StateWaiting, Since: time.Now()}
+	e := newEntry(t, name, s)
 	t.entries = append(t.entries, e)
 	if t.root != nil {
 		e.launch(t.root, t.fatal)
@@ -122,6 +125,60 @@ func (t *Tree) find(name string) *entry {
 	}
 	return t.entries[i]
 }
+
+// Keep runs a part of a service until ctx ends, or it returns ErrDone: it is started again as a
+// service is, and a failure of it, a Fatal too, is not the service's. The name is a label of metrics.
+// A part that is kept again goes on with its record, and one that never failed leaves none.
+func (t *Tree) Keep(ctx context.Context, name string, run Func) {
+	e := newEntry(t, name, run)
+	t.mu.Lock()
+	if i := slices.IndexFunc(t.parts, func(o *entry) bool { return o.name == name }); i < 0 {
+		t.parts = append(t.parts, e)
+	} else {
+		e.inherit(t.parts[i])
+		t.parts[i] = e
+	}
+	t.mu.Unlock()
+	e.keep(ctx)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e.fine() {
+		t.parts = slices.DeleteFunc(t.parts, func(o *entry) bool { return o == e })
+	}
+}
+
+// Crashed counts a panic in something that is not started again, such as a request or a connection:
+// it cost that. Its stack is logged here and nowhere else, and now and then only, since a stranger's
+// bytes may be the cause.
+func (t *Tree) Crashed(name string, p *group.Panic) {
+	t.mu.Lock()
+	i := slices.IndexFunc(t.contained, func(e *entry) bool { return e.name == name })
+	if i < 0 {
+		i = len(t.contained)
+		t.contained = append(t.contained, newEntry(t, name, nil))
+	}
+	e := t.contained[i]
+	t.mu.Unlock()
+	e.contain(p)
+}
+
+// Restart starts a service or a part that failed now, not after its pause.
+func (t *Tree) Restart(name string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range slices.Concat(t.entries, t.parts) {
+		if e.name == name {
+			return e.hurry()
+		}
+	}
+	return ErrUnknown
+}
+
+// Errors of Restart.
+var (
+	ErrUnknown    = errors.New("there is no service of that name")
+	ErrNotWaiting = errors.New("the service does not wait to be started again")
+)
 
 // Run starts the services and supervises them until ctx ends, which stops them and returns nil,
 // or until one of them returns a Fatal, which stops the others and is returned. A service that
@@ -188,14 +245,7 @@ func (t *Tree) stop() (stuck []string) {
 	return stuck
 }
 
-// spec is what every suture supervisor of the tree shares. Its threshold lies below one failure,
-// so each failure ends in a back-off whose length is ours; panics are caught before suture sees
-// them, and what suture would report is logged where it happens.
+// spec is that of the root. Its services never fail: an entry starts its own again.
 func spec() suture.Spec {
-	return suture.Spec{
-		EventHook:        func(suture.Event) {},
-		FailureThreshold: 0.5,
-		FailureBackoff:   time.Nanosecond,
-		Timeout:          time.Millisecond, // of the root, which ends after entry.stop waited
-	}
+	return suture.Spec{EventHook: func(suture.Event) {}, Timeout: time.Millisecond} // it ends after entry.stop waited
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"causeway/internal/group"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -70,7 +72,7 @@ func TestCrashLoop_BacksOffAlone(t *testing.T) {
 			t.Errorf("starts at %v, want %v", starts, want)
 		}
 		s := of(t, tree, "loop")
-		if s.State != StateBackoff || s.Restarts != 6 || s.LastError != "port taken" ||
+		if s.State != StateIsolated || s.Restarts != 6 || s.LastError != "port taken" ||
 			!s.LastErrorAt.Equal(begin.Add(3500*time.Millisecond)) || !s.NextStart.Equal(begin.Add(4500*time.Millisecond)) {
 			t.Errorf("status %+v", s)
 		}
@@ -344,4 +346,95 @@ func (s *syncBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
+}
+
+// A part of a service fails over and over: it is isolated, the service and another part never notice, and an operator who
+// removed the cause need not wait. Its record goes on when it is kept again; one that never failed leaves none.
+func TestKeep_IsolatesThePart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tree := New(Options{Logger: quiet(), Backoff: Backoff{Min: time.Second, Max: time.Hour}})
+		bad, other := true, 0
+		parts := func(ctx context.Context) {
+			var all sync.WaitGroup
+			all.Go(func() {
+				tree.Keep(ctx, "link us", func(ctx context.Context) error {
+					if bad {
+						explode()
+					}
+					return idle(ctx)
+				})
+			})
+			all.Go(func() { tree.Keep(ctx, "link ap", func(ctx context.Context) error { other++; return idle(ctx) }) })
+			all.Wait()
+		}
+		again := make(chan struct{})
+		add(t, tree, "links", func(ctx context.Context) error {
+			for ctx.Err() == nil {
+				one, stop := context.WithCancel(ctx)
+				go func() {
+					select {
+					case <-again:
+					case <-ctx.Done():
+					}
+					stop()
+				}()
+				parts(one)
+			}
+			return nil
+		})
+		stop := start(t, tree)
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		s := of(t, tree, "link us")
+		if s.State != StateIsolated || s.Restarts != 12 || s.Panics != 13 || s.LastError != "panic: index 7" {
+			t.Errorf("status %+v", s)
+		}
+		if l := of(t, tree, "links"); l.State != StateRunning || l.Restarts != 0 || other != 1 {
+			t.Errorf("the service %+v, the other part was started %d times", l, other)
+		}
+		if err := tree.Restart("link ap"); !errors.Is(err, ErrNotWaiting) {
+			t.Errorf("restart of what runs: %v", err)
+		}
+		if err := tree.Restart("link eu"); !errors.Is(err, ErrUnknown) {
+			t.Errorf("restart of what is not there: %v", err)
+		}
+		bad = false
+		if err := tree.Restart("link us"); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if s := of(t, tree, "link us"); s.State != StateRunning || s.Restarts != 13 {
+			t.Errorf("status %+v", s)
+		}
+		again <- struct{}{}
+		synctest.Wait()
+		if s := of(t, tree, "link us"); s.State != StateRunning || s.Restarts != 13 || s.Panics != 13 {
+			t.Errorf("kept again: %+v", s)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		for _, s := range tree.Status() {
+			if s.Name == "link ap" {
+				t.Errorf("a part that never failed left %+v", s)
+			}
+		}
+	})
+}
+
+// What is not started again is counted, and a flood of it does not fill the log.
+func TestCrashed_IsCountedAndLoggedNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log syncBuffer
+		tree := New(Options{Logger: slog.New(slog.NewJSONHandler(&log, nil))})
+		for range 100 {
+			tree.Crashed("connections", &group.Panic{Value: "index 7", Stack: []byte("here")})
+		}
+		if s := of(t, tree, "connections"); s.Panics != 100 || s.State != StateContained || s.Restarts != 0 {
+			t.Errorf("status %+v", s)
+		}
+		if n := strings.Count(log.String(), "index 7"); n != 1 {
+			t.Errorf("%d lines", n)
+		}
+	})
 }
