@@ -37,6 +37,14 @@ func take(slots chan<- struct{}) bool {
 
 func (a *accepting) opened() { <-a.openings }
 
+// guard ends only the connection that fn serves, should that panic.
+func (a *accepting) guard(c conn, fn func()) {
+	if err := group.Protect(func() error { fn(); return nil }); err != nil {
+		a.e.panicked(err)
+		c.close(wire.GoodbyeFailed, "the connection failed")
+	}
+}
+
 // serve serves a connection whose handshake is done.
 func (a *accepting) serve(ctx context.Context, c conn) {
 	if !take(a.openings) {
@@ -64,7 +72,7 @@ func (a *accepting) quic(ctx context.Context, tr *quicTransport) error {
 		if err != nil {
 			return err
 		}
-		all.Go(func() { a.serve(ctx, c) })
+		all.Go(func() { a.guard(c, func() { a.serve(ctx, c) }) })
 	}
 }
 
@@ -92,7 +100,7 @@ func (a *accepting) tcp(ctx context.Context, tr *tcpTransport) error {
 			done()
 			<-a.shakes
 			if err == nil { // a refused certificate was told; the rest is scanners and health checks
-				a.serve(ctx, c)
+				a.guard(c, func() { a.serve(ctx, c) })
 			}
 		})
 	}
@@ -108,6 +116,7 @@ func (e *Endpoint) serveAccepted(ctx context.Context, c conn, opened func()) {
 	})
 	cancel()
 	opened()
+	e.panicked(err)
 	if err == nil {
 		t.p.serve(ctx, t)
 		return

@@ -133,7 +133,11 @@ func (b *bundle) add(c conn) {
 func (b *bundle) addLocked(c conn) {
 	m := &strand{c: c, quiet: time.Now()}
 	b.strands = append(b.strands, m)
-	go b.serve(m)
+	go func() {
+		if err := group.Protect(func() error { b.serve(m); return nil }); err != nil {
+			b.fail(err)
+		}
+	}()
 }
 
 // serve takes the streams of one connection until that ends.

@@ -130,6 +130,7 @@ func (t *tunnel) answerCall(ctx context.Context, r io.Reader, kind byte) (code b
 		answer, err = fn(ctx, t.remote.Region, kind, request)
 		return err
 	})
+	t.p.m.ep.panicked(err)
 	switch {
 	case err != nil:
 		text := err.Error()

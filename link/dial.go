@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/link/wire"
 )
 
@@ -123,7 +124,11 @@ func (p *peer) race(ctx context.Context, addrs []target) *race {
 				r.answers <- answer{addr: a, err: context.Cause(ctx)}
 				return
 			}
-			c, err := p.connect(ctx, a)
+			var c conn
+			err := group.Protect(func() (err error) {
+				c, err = p.connect(ctx, a)
+				return err
+			})
 			if err != nil {
 				err = fmt.Errorf("%s: %w", a, err)
 			}

@@ -96,6 +96,13 @@ func (e *Endpoint) stranger(err error) {
 	}
 }
 
+// panicked logs where an error was a panic, if it was one.
+func (e *Endpoint) panicked(err error) {
+	if p := group.Panicked(err); p != nil {
+		e.o.Logger.Error("panic in a link's connection", "panic", p, "stack", string(p.Stack))
+	}
+}
+
 // all returns the Managers.
 func (e *Endpoint) all() []*Manager {
 	e.mu.Lock()

@@ -111,7 +111,7 @@ func (t *tunnel) provide(ctx context.Context, b *bundle, n int) {
 	errs := make([]error, missing)
 	var all sync.WaitGroup
 	for i := range errs {
-		all.Go(func() { errs[i] = t.join(ctx, b) })
+		all.Go(func() { errs[i] = group.Protect(func() error { return t.join(ctx, b) }) })
 	}
 	all.Wait()
 	if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
@@ -168,6 +168,7 @@ func (e *Endpoint) serveJoin(ctx context.Context, c conn) {
 	ctx, cancel := context.WithTimeout(ctx, e.o.DialTimeout)
 	defer cancel()
 	err := group.Protect(func() error { return e.acceptJoin(ctx, c) })
+	e.panicked(err)
 	if err == nil {
 		return
 	}

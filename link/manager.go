@@ -61,6 +61,21 @@ func (k linkKey) logger(m *Manager, cfg *Peer) *slog.Logger {
 	return m.o.Logger.With("peer", k.region, "purpose", k.purpose, "home", k.id)
 }
 
+// part is what the link is called among the parts of the node.
+func (k linkKey) part() string {
+	switch {
+	case k.purpose == wire.PurposeLink:
+		return "link " + string(k.id)
+	case k.purpose == wire.PurposeCalls:
+		return "calls " + k.region
+	case k.purpose == wire.PurposeDrain:
+		return "drain of " + k.region
+	case k.region == "":
+		return "shipping from the host"
+	}
+	return "shipping to " + k.region
+}
+
 // shippedTo lists the regions of which there are links for shipping: to the standbys if
 // our copy hosts, "" for the host if it stands by.
 func (m *Manager) shippedTo() []string {
@@ -163,7 +178,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	m.look()
 	var shipping sync.WaitGroup
 	if m.o.Source != nil {
-		shipping.Go(func() { m.runShipping(ctx) })
+		shipping.Go(func() { m.o.Keep(ctx, "shipping choice", m.runShipping) })
 	}
 	m.runPeers(ctx)
 	shipping.Wait()
@@ -210,7 +225,7 @@ func (m *Manager) runPeers(ctx context.Context) {
 			}
 			peerCtx, cancel := context.WithCancel(ctx)
 			running[p] = cancel
-			all.Go(func() { p.keepRunning(peerCtx) })
+			all.Go(func() { m.o.Keep(peerCtx, p.key.part(), p.run) })
 		}
 		for p, cancel := range running {
 			if !want[p] {

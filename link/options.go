@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link/wire"
 )
@@ -164,6 +165,10 @@ type Options struct {
 	// concurrently. An error is told to the caller as text. Nil means that another Manager's
 	// at the Endpoint does, or that calls are refused.
 	Answer Answerer
+
+	// Keep runs a part of the Manager until ctx ends, starting it again when it fails: a link
+	// that panics costs nobody else anything. The name is one of parts. Nil means a plain loop.
+	Keep func(ctx context.Context, name string, run func(context.Context) error)
 
 	SendWindow  int           // bytes of frames a class may have unacknowledged, and of records the standby; default 16 MiB
 	LiveQueue   int           // messages in no log that may wait for a peer; default 8192
@@ -343,6 +348,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Shipped == nil {
 		o.Shipped = func(Shipped) {}
+	}
+	if o.Keep == nil {
+		o.Keep = group.Keep
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

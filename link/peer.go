@@ -52,6 +52,7 @@ type peer struct {
 
 	wanted  chan struct{} // our home wants something else, or the policy changed
 	changed chan struct{} // the configuration or the tunnel changed
+	crash   chan error    // what a tunnel panicked with
 	live    liveQueue
 	relays  relayCounts
 	ship    *shipment // of our home to a standby; nil: the link is not for that
@@ -94,7 +95,7 @@ const notStarted = "not started"
 func newPeer(m *Manager, k linkKey, cfg Peer) *peer {
 	p := &peer{
 		m: m, key: k, log: k.logger(m, &cfg), made: time.Now(),
-		wanted: make(chan struct{}, 1), changed: make(chan struct{}, 1), spooled: make(chan struct{}, 1),
+		wanted: make(chan struct{}, 1), changed: make(chan struct{}, 1), spooled: make(chan struct{}, 1), crash: make(chan error, 1),
 		state: Down, reason: notStarted, since: time.Now(),
 	}
 	switch {
@@ -117,29 +118,18 @@ func (p *peer) configure(cfg Peer) {
 	group.Wake(p.wanted)
 }
 
-// keepRunning runs the link until ctx ends. A panic costs this link a pause.
-func (p *peer) keepRunning(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := group.Protect(func() error {
-			p.run(ctx)
-			return nil
-		})
-		if err != nil {
-			p.log.Error("the link failed and is started again", "reason", err)
-			_ = group.Pause(ctx, dialMost)
-		}
-	}
-}
-
-// run keeps the link up until ctx ends.
-func (p *peer) run(ctx context.Context) {
+// run keeps the link up until ctx ends, or a panic in it ends it.
+func (p *peer) run(ctx context.Context) (err error) {
 	p.start(true)
 	var serving sync.WaitGroup
 	defer serving.Wait()
-	defer p.stop()
+	defer func() { p.stop(err) }()
 	serve := func(t *tunnel) { serving.Go(func() { p.serve(ctx, t) }) }
 	wait := group.Backoff{Least: dialLeast, Most: dialMost}
 	for ctx.Err() == nil {
+		if err := p.crashed(); err != nil {
+			return err
+		}
 		if t := p.current(); t != nil {
 			p.watch(ctx, t, serve)
 			if time.Since(t.began) > stableFor {
@@ -164,12 +154,26 @@ func (p *peer) run(ctx context.Context) {
 		}
 		p.setState(Dialing, "")
 		t, err := p.dial(ctx)
+		if group.Panicked(err) != nil {
+			return err
+		}
 		if err != nil {
 			p.dialFailed(ctx, err, &wait)
 			continue
 		}
 		p.udpBlocked.Store(t.c.network() != overUDP)
 		serve(t)
+	}
+	return nil
+}
+
+// crashed returns the panic that ended a tunnel since it was asked last, or nil.
+func (p *peer) crashed() error {
+	select {
+	case err := <-p.crash:
+		return err
+	default:
+		return nil
 	}
 }
 
@@ -314,10 +318,17 @@ func (p *peer) serve(ctx context.Context, t *tunnel) {
 		t.before = nil
 	}
 	defer p.abandon(t)
-	p.setUp(t)
-	p.m.ep.relayUp(t.remote.Region)
-	t.lookForSources()
-	p.setEnded(t, t.run(ctx))
+	err := group.Protect(func() error {
+		p.setUp(t)
+		p.m.ep.relayUp(t.remote.Region)
+		t.lookForSources()
+		return t.run(ctx)
+	})
+	if group.Panicked(err) != nil { // run ends with it, whoever dialled
+		t.close(wire.GoodbyeFailed, "the link failed")
+		newest(p.crash, err)
+	}
+	p.setEnded(t, err)
 }
 
 // abandon gives up t, which is not served any more, or never was: its successor must
@@ -347,12 +358,16 @@ func (p *peer) start(running bool) {
 	p.running = running
 }
 
-// stop leaves no tunnel behind: one may have been adopted after the last look.
-func (p *peer) stop() {
+// stop leaves no tunnel behind: one may have been adopted after the last look. It is told what ended the link, if not its context.
+func (p *peer) stop(failed error) {
 	p.start(false)
 	if t := p.current(); t != nil {
 		t.close(wire.GoodbyeShutdown, "region "+p.m.ep.o.Region+" stops the link")
 		<-t.ended
+	}
+	if failed != nil {
+		p.setState(Down, "the link failed: "+oneLine(failed))
+		return
 	}
 	p.setState(Down, "stopped")
 }

@@ -85,7 +85,11 @@ func (v *receiver) run(ctx context.Context, s receiveStream, r *bufio.Reader) er
 	if v.shipped.await != nil {
 		waiting, stop := context.WithCancel(ctx)
 		var w sync.WaitGroup
-		w.Go(func() { v.shipped.run(waiting) })
+		w.Go(func() {
+			if err := group.Protect(func() error { v.shipped.run(waiting); return nil }); err != nil {
+				v.fail(err)
+			}
+		})
 		defer w.Wait()
 		defer stop()
 	}

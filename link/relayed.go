@@ -167,7 +167,7 @@ func (t *tunnel) takeRelayed(s duplex, r *bufio.Reader, path wire.RelayPath) err
 	raw := newRelayConn(s, r, t.remote.Region, e.o.Region, func() { close(closed) })
 	a.all.Do(func(ctx context.Context) error { // not in the group of what carries it, the end of which waits for nothing
 		if err := group.Protect(func() error { a.relayed(ctx, raw, path.From); return nil }); err != nil {
-			e.stranger(err)
+			e.panicked(err)
 			_ = raw.Close()
 		}
 		return nil

@@ -267,7 +267,7 @@ func (s *shipment) status(t *trail, now mark) CopyStatus {
 }
 
 // runShipping chooses which standby is shipped to, while our copy hosts.
-func (m *Manager) runShipping(ctx context.Context) {
+func (m *Manager) runShipping(ctx context.Context) error {
 	ticker := time.NewTicker(shipLook)
 	defer ticker.Stop()
 	defer m.stopShipping()
@@ -282,7 +282,7 @@ func (m *Manager) runShipping(ctx context.Context) {
 		case <-ticker.C:
 		case <-m.shipping:
 		case <-ctx.Done():
-			return
+			return nil
 		}
 	}
 }

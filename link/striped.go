@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"causeway/internal/group"
 	"causeway/link/wire"
 )
 
@@ -93,7 +94,7 @@ func (s *striped) spread(strands []*strand, width int) {
 // run sends the chunks of one stripe.
 func (s *striped) run(m *strand, end <-chan struct{}) {
 	defer s.b.closed(m)
-	err := s.stripe(m, end)
+	err := group.Protect(func() error { return s.stripe(m, end) })
 	switch {
 	case err == nil || s.ctx.Err() != nil:
 	case errors.Is(err, errStream):

@@ -84,8 +84,8 @@ func errNotGateway(region string) error {
 	return fmt.Errorf("this node of region %s does not have the links", region)
 }
 
-// run keeps the link up until ctx ends, term after term.
-func (l *linkTo) run(ctx context.Context) {
+// run keeps the link up until ctx ends, term after term, or a panic in it ends it.
+func (l *linkTo) run(ctx context.Context) error {
 	wait := group.Backoff{Least: 200 * time.Millisecond, Most: 5 * time.Second}
 	for ctx.Err() == nil {
 		if !l.m.o.Gateway() {
@@ -103,6 +103,10 @@ func (l *linkTo) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			break
 		}
+		if group.Panicked(err) != nil {
+			l.setDown("the link failed: " + oneLine(err))
+			return err
+		}
 		switch {
 		case errors.Is(err, errNoHome), errors.Is(err, errHomeChanged), errors.Is(err, errNotSet), errors.Is(err, errPaused):
 			l.setIdle(oneLine(err))
@@ -115,6 +119,7 @@ func (l *linkTo) run(ctx context.Context) {
 		_ = group.Pause(ctx, wait.Wait())
 	}
 	l.setIdle("stopped")
+	return nil
 }
 
 // paused says that an operator paused the link. Then it has no connection, since a broker cannot be told to wait: it keeps

@@ -33,7 +33,7 @@ func New(o Options) (*Manager, error) {
 func (m *Manager) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	for _, l := range m.links {
-		all.Go(func() { l.run(ctx) })
+		all.Go(func() { m.o.Keep(ctx, "link "+l.cfg.Name, l.run) })
 	}
 	all.Wait()
 	return nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"causeway/broker/packet"
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/link"
 	"causeway/routing"
@@ -65,6 +66,9 @@ type Options struct {
 	Gateway func() bool
 	// Dial connects to a host:port. Nil means TCP.
 	Dial Dialer
+
+	// Keep is as link.Options has it.
+	Keep func(ctx context.Context, name string, run func(context.Context) error)
 
 	DialTimeout time.Duration // until the CONNACK; default 10 s
 	MaxPacket   int           // bytes of a packet that is taken from a broker; default 2 MiB
@@ -141,6 +145,9 @@ func (o Options) withDefaults() Options {
 		o.Dial = func(ctx context.Context, address string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", address)
 		}
+	}
+	if o.Keep == nil {
+		o.Keep = group.Keep
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
