@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"causeway/internal/group"
 )
 
 // Cluster is this node among those of its region. New binds its ports, Run
@@ -108,7 +110,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = c.listener.Close() })
 	defer stop()
-	c.all.Go(func() { _ = c.keepJoined(ctx) })
+	c.all.Go(func() { group.Keep(ctx, "join", c.keepJoined) })
 	err := c.accept(ctx, c.listener)
 	cancel()
 	return c.shut(err)

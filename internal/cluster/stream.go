@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 	"syscall"
 	"time"
+
+	"causeway/internal/group"
 )
 
 // Stream is an authenticated byte stream to another node. Whoever has it closes
@@ -192,7 +194,7 @@ func (c *Cluster) serve(ctx context.Context, raw net.Conn) {
 		<-c.opening
 		return
 	}
-	s, serve, err := c.open(ctx, raw)
+	s, serve, err := c.openGuarded(ctx, raw)
 	<-c.opening
 	if err != nil {
 		c.stats.refused.Add(1)
@@ -207,6 +209,15 @@ func (c *Cluster) serve(ctx context.Context, raw net.Conn) {
 		}
 	}()
 	serve(ctx, s)
+}
+
+// openGuarded is open; a panic over what a stranger sent refuses the stream.
+func (c *Cluster) openGuarded(ctx context.Context, raw net.Conn) (s *Stream, serve func(context.Context, *Stream), err error) {
+	err = group.Protect(func() (err error) {
+		s, serve, err = c.open(ctx, raw)
+		return err
+	})
+	return s, serve, err
 }
 
 func (c *Cluster) open(ctx context.Context, raw net.Conn) (*Stream, func(context.Context, *Stream), error) {

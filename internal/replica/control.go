@@ -222,7 +222,7 @@ func (r *core) answerAsks(st *cluster.Stream) error {
 	stop, told := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(told)
-		tell.run(stop)
+		r.protect(func() { tell.run(stop) })
 	}()
 	defer func() {
 		close(stop)
@@ -364,7 +364,7 @@ func (r *Replica) askLeader(ctx context.Context, a *asker, leader home.NodeID) {
 			return
 		}
 		a.stream, a.to = st, leader
-		go r.readAnswers(st)
+		go r.protect(func() { r.readAnswers(st) })
 	}
 	asked := time.Now()
 	d := r.digests.newest()

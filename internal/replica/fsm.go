@@ -3,11 +3,11 @@ package replica
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/internal/store"
 )
@@ -151,13 +151,11 @@ func (f *fsm) applyRecord(rec *home.Record, index uint64) error {
 
 // applyState turns a panic into an error: it stops this home like any record
 // that cannot be applied, and leaves the process to say why.
-func (f *fsm) applyState(rec *home.Record) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			f.r.log.Error("panic while applying a record", "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
+func (f *fsm) applyState(rec *home.Record) error {
+	return group.Protect(func() error { return f.applyTo(rec) })
+}
+
+func (f *fsm) applyTo(rec *home.Record) error {
 	if !f.r.hosting.Load() {
 		return f.state.Apply(rec, quiet{f.r.opts.Sink}, f.watch)
 	}

@@ -123,7 +123,7 @@ func (r *core) takeOffice(ctx context.Context) *office {
 	}
 	go func() {
 		defer close(o.done)
-		r.serveOffice(ctx, o.term)
+		r.protect(func() { r.serveOffice(ctx, o.term) })
 	}()
 	return o
 }
@@ -238,7 +238,7 @@ func (r *core) transfer(ctx context.Context, to home.NodeID) error {
 	term := r.raft.CurrentTerm()
 	r.merger.lead(0)
 	r.hands(1)
-	defer func() { r.loops.Go(func() { r.leadOn(term) }) }()
+	defer func() { r.loops.Go(func() { r.protect(func() { r.leadOn(term) }) }) }()
 	return await(ctx, r.raft.LeadershipTransferToServer(heir.ID, heir.Address))
 }
 

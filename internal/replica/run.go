@@ -3,6 +3,8 @@ package replica
 import (
 	"context"
 	"time"
+
+	"causeway/internal/group"
 )
 
 // Run serves the home until ctx ends or the home fails, then stops: it gives the
@@ -32,7 +34,15 @@ func (r *Replica) startLoops(more ...func(context.Context)) {
 	ctx, stop := context.WithCancel(context.Background())
 	r.stopLoops = stop
 	for _, f := range append(more, r.batcher.run, r.keepFresh, r.tick) {
-		r.loops.Go(func() { f(ctx) })
+		r.loops.Go(func() { r.protect(func() { f(ctx) }) })
+	}
+}
+
+// protect runs something of the home's; a panic in it ends this home like a record that cannot be applied, and
+// leaves the process to say why.
+func (r *Replica) protect(f func()) {
+	if err := group.Protect(func() error { f(); return nil }); err != nil {
+		r.fail(err)
 	}
 }
 

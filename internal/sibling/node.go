@@ -21,10 +21,11 @@ import (
 //	   |  '-- after a back-off, or when somebody needs it
 //	   '-- refused: who asked before is answered
 type node struct {
-	s    *Siblings
-	id   home.NodeID
-	wake chan struct{} // holds one token: something waits
-	dial chan struct{} // holds one token: somebody needs it, do not wait
+	crash chan error // of Siblings; fixed before run
+	s     *Siblings
+	id    home.NodeID
+	wake  chan struct{} // holds one token: something waits
+	dial  chan struct{} // holds one token: somebody needs it, do not wait
 
 	streams, sent, dropped, received, malformed atomic.Uint64
 	asked, answered, gone, lapsed               atomic.Uint64 // Yields
@@ -242,7 +243,7 @@ func (n *node) use(ctx context.Context, st *cluster.Stream) time.Duration {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		n.answers(st)
+		protect(n.crash, func() { n.answers(st) })
 	}()
 	n.write(st, ended)
 	_ = st.Close()

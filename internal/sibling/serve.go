@@ -93,10 +93,12 @@ func (s *Siblings) dismiss(h *hearing) {
 func (h *hearing) run() {
 	defer h.all.Wait()
 	defer h.end()
-	h.all.Go(h.answer)
-	h.all.Go(h.follow)
+	h.beside(h.answer)
+	h.beside(h.follow)
 	h.n.note(h.hear())
 }
+
+func (h *hearing) beside(f func()) { h.all.Go(func() { protect(h.n.crash, f) }) }
 
 func (h *hearing) hear() error {
 	defer close(h.over)
@@ -148,7 +150,7 @@ func (h *hearing) yield(k home.SessionKey, epoch home.SessionEpoch, number uint6
 	case <-h.ctx.Done():
 		return
 	}
-	h.all.Go(func() {
+	h.beside(func() {
 		defer func() { <-h.yields }()
 		h.s.o.Edge.Yield(k, epoch)
 		h.say(number)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"causeway/internal/cluster"
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -112,6 +113,7 @@ type Siblings struct {
 	nodes map[home.NodeID]*node
 	ctx   context.Context // while Run runs
 	all   *sync.WaitGroup
+	crash chan error // what something beside Run panicked with, which ends Run
 }
 
 // New returns Siblings that hear and say nothing before Run.
@@ -127,7 +129,8 @@ func (s *Siblings) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	s.mu.Lock()
-	s.ctx, s.all = ctx, &all
+	crash := make(chan error, 1)
+	s.ctx, s.all, s.crash = ctx, &all, crash
 	s.mu.Unlock()
 	defer func() {
 		s.o.Streams.Handle(protocol(s.o.Home), nil)
@@ -141,7 +144,7 @@ func (s *Siblings) Run(ctx context.Context) error {
 	changed, stop := s.o.Streams.Watch()
 	defer stop()
 	s.known.open()
-	all.Go(func() { s.known.run(ctx) })
+	all.Go(func() { protect(crash, func() { s.known.run(ctx) }) })
 	s.o.Streams.Handle(protocol(s.o.Home), s.serve)
 	for {
 		for _, m := range s.o.Streams.Members() {
@@ -151,8 +154,20 @@ func (s *Siblings) Run(ctx context.Context) error {
 		}
 		select {
 		case <-changed:
+		case err := <-crash:
+			return err
 		case <-ctx.Done():
 			return nil
+		}
+	}
+}
+
+// protect makes a panic of something that runs beside Run the end of Run.
+func protect(crash chan<- error, f func()) {
+	if err := group.Protect(func() error { f(); return nil }); err != nil {
+		select {
+		case crash <- err:
+		default:
 		}
 	}
 }
@@ -170,7 +185,8 @@ func (s *Siblings) node(id home.NodeID) *node {
 		n = newNode(s, id)
 		s.nodes[id] = n
 		ctx := s.ctx
-		s.all.Go(func() { n.run(ctx) })
+		n.crash = s.crash
+		s.all.Go(func() { protect(n.crash, func() { n.run(ctx) }) })
 	}
 	return n
 }
