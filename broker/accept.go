@@ -74,6 +74,7 @@ func (l *listener) serve() {
 func (l *listener) arrive(sock net.Conn) {
 	began := l.s.now()
 	let := func() {
+		defer l.s.guard()
 		l.s.stage(StageQueue, began)
 		nc := sock
 		if l.Transport == TLS {

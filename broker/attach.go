@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"causeway/broker/packet"
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -122,7 +123,9 @@ func attachOnce(ctx context.Context, c *conn, p *packet.Connect) (home.Outcome, 
 func (c *conn) silenceElsewhere(ctx context.Context, formers []home.Owner) error {
 	asked := make(chan error, len(formers))
 	for _, f := range formers {
-		go func() { asked <- c.house.siblings.Yield(ctx, f, c.key, c.epoch) }()
+		go func() {
+			asked <- group.Protect(func() error { return c.house.siblings.Yield(ctx, f, c.key, c.epoch) })
+		}()
 	}
 	for range formers {
 		if err := <-asked; err != nil {

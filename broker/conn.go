@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"causeway/broker/packet"
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -165,14 +166,22 @@ func (c *conn) guard() {
 	}
 }
 
+// guard turns a panic into a count. It is deferred by what has no connection yet, or none any more.
+func (s *Server) guard() {
+	if p := recover(); p != nil {
+		s.panicked(p)
+	}
+}
+
 func (s *Server) panicked(p any) {
 	s.stats.Panics.Add(1)
-	s.quiet.warn("panic in a connection", "panic", p, "stack", string(debug.Stack()))
+	s.opt.Panicked(&group.Panic{Value: p, Stack: debug.Stack()})
 }
 
 // serve is the reader goroutine of an attached connection, from CONNACK to the end.
 func (c *conn) serve() {
 	defer c.s.conns.Done()
+	defer c.s.guard()
 	defer c.finish()
 	c.readToTheEnd()
 	c.linger()

@@ -38,6 +38,7 @@ type refusal struct {
 
 // establish is the connecting goroutine.
 func (s *Server) establish(l *listener, nc, sock net.Conn) {
+	defer s.guard()
 	k := &connecting{s: s, l: l, nc: nc, sock: sock, from: remote(nc), deadline: time.Now().Add(l.ConnectTimeout)}
 	c, err := k.connect()
 	s.notConnecting(sock)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -34,7 +35,9 @@ type Options struct {
 	Gate          Gate          // nil: everybody is let in
 	Watcher       Watcher       // nil: nobody hears
 	Logger        *slog.Logger  // nil: slog.Default()
-	Listeners     []Listener
+	// Panicked hears what cost a connection. nil: it is logged now and then.
+	Panicked  func(*group.Panic)
+	Listeners []Listener
 
 	// PacketMax is the largest packet taken or sent, in bytes. Default 2 MiB.
 	PacketMax int

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -51,6 +52,11 @@ func New(opt Options) (*Server, error) {
 		opt: opt, start: time.Now(), stats: newStats(opt.Listeners), quiet: newQuietLog(opt.Logger),
 		houses: map[home.ID]*House{}, listeners: map[string]*listener{}, stopping: make(chan struct{}),
 		connecting: map[net.Conn]struct{}{},
+	}
+	if opt.Panicked == nil {
+		s.opt.Panicked = func(p *group.Panic) {
+			s.quiet.warn("panic in a connection", "panic", p.Value, "stack", string(p.Stack))
+		}
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.SetLimits(Limits{Inflight: opt.Inflight, KeepAliveMax: opt.KeepAliveMax})
@@ -153,7 +159,10 @@ func (s *Server) spawn(f func()) bool {
 	if s.isStopping() {
 		return false
 	}
-	s.conns.Go(f)
+	s.conns.Go(func() {
+		defer s.guard()
+		f()
+	})
 	return true
 }
 

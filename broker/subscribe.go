@@ -51,11 +51,14 @@ func (c *conn) suback(id uint16, codes []packet.Code) {
 		answer()
 		return
 	}
-	go c.house.siblings.Known(func() { // not in the home's apply goroutine, with mu held
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		answer()
-	})
+	go func() { // not in the home's apply goroutine, with mu held
+		defer c.s.guard()
+		c.house.siblings.Known(func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			answer()
+		})
+	}()
 }
 
 func (c *conn) handleUnsubscribe(p *packet.Unsubscribe) error {
