@@ -226,18 +226,24 @@ func (c *ctl) servicesCommand() *cobra.Command {
 		})
 	})
 	cmd.Aliases = []string{"service"}
+	restart := leaf("restart SERVICE", "Start a part that failed now, not after its pause", func(cmd *cobra.Command, args []string) error {
+		return c.change(cmd, change{method: http.MethodPost, feature: "services", path: admin.Path("services", args[0], "restart")})
+	})
+	restart.Long = "A part that fails again and again is isolated: it is tried every 30 seconds, and everything else goes on without it.\nAfter its cause was removed this has it tried at once. A part that runs is refused: exit code 3."
+	restart.Example = "  causeway ctl services restart shipping --yes"
+	cmd.AddCommand(c.changing(restart))
 	return cmd
 }
 
 func (c *ctl) printServices(now time.Time) func(io.Writer, []admin.Service) {
 	return func(w io.Writer, services []admin.Service) {
-		t := c.table("SERVICE", "STATE", "-FOR", "-RESTARTS", "LAST ERROR")
+		t := c.table("SERVICE", "STATE", "-FOR", "-RESTARTS", "-PANICS", "LAST ERROR")
 		for _, s := range services {
 			last := "-"
 			if s.LastErrorAt != nil {
 				last = ago(now, *s.LastErrorAt) + " ago: " + s.LastError
 			}
-			t.row(s.Name, s.State, ago(now, s.Since), s.Restarts, last)
+			t.row(s.Name, s.State, ago(now, s.Since), s.Restarts, s.Panics, last)
 		}
 		t.print(w, "no services")
 	}

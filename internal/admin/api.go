@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 
 	"causeway/internal/audit"
+	"causeway/internal/group"
 )
 
 // HeaderVersion and HeaderFeatures are in every answer, so that a client knows whom it talks to
@@ -115,6 +117,7 @@ type admitted struct {
 // something.
 func (a *api) serve(rt route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		defer a.contain(w, r)
 		who, _ := r.Context().Value(callerKey{}).(admitted)
 		p := authorize(who, rt.role)
 		if p == nil && who.peer && !rt.peers {
@@ -154,6 +157,16 @@ func (a *api) serve(rt route) http.HandlerFunc {
 		}
 		a.reply(w, r, answer, err)
 	}
+}
+
+// contain makes a panic the trouble of one request. It is deferred.
+func (a *api) contain(w http.ResponseWriter, r *http.Request) {
+	v := recover()
+	if v == nil || v == http.ErrAbortHandler {
+		return
+	}
+	a.crashed("admin requests", &group.Panic{Value: v, Stack: debug.Stack()})
+	writeProblem(w, r, problem(http.StatusInternalServerError, ProblemInternal, "report it: causeway ctl doctor", "this node failed at the request; it goes on"))
 }
 
 // changed is what an answer says was changed, if it was.

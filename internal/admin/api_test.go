@@ -10,7 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"causeway/internal/group"
 	"causeway/internal/health"
+	"causeway/internal/supervise"
 )
 
 // call makes a request as whoever may use the socket.
@@ -323,5 +325,44 @@ func TestDiagnose_SpoolAndServices(t *testing.T) {
 	st.Services = []Service{{Name: "link/us", State: "backoff", Restarts: 3, LastError: "panic: index 7"}}
 	if tr := diagnose(st); tr == nil || tr.Summary != "the service link/us failed (restarted 3 times): panic: index 7" {
 		t.Errorf("%+v", tr)
+	}
+}
+
+// A part that fails again and again is what is wrong, before one that failed once, and the next command has it tried again.
+func TestStatus_NamesTheIsolatedPart(t *testing.T) {
+	f := newFake()
+	f.links = nil
+	s := fixture(t, f)
+	asked := ""
+	s.restart = func(name string) error { asked = name; return nil }
+	s.supervised = func() []supervise.Status {
+		return []supervise.Status{{Name: "disk", State: supervise.StateBackoff, Restarts: 1, LastError: "no"},
+			{Name: "link us", State: supervise.StateIsolated, Restarts: 11, Panics: 12, LastError: "panic: index 7"}}
+	}
+	st := answer[Status](t, call(t, s, "GET", "/v1/status", ""))
+	if tr := st.Trouble; tr == nil || tr.Summary != "the service link us is isolated, since it fails again and again (restarted 11 times): panic: index 7" ||
+		!strings.Contains(tr.Next, `causeway ctl services restart "link us"`) {
+		t.Errorf("%+v", tr)
+	}
+	if w := call(t, s, "POST", "/v1/services/link%20us/restart", ""); w.Code != 200 || asked != "link us" {
+		t.Errorf("%d %s, asked for %q", w.Code, w.Body, asked)
+	}
+	if w := call(t, s, "GET", "/metrics", ""); !strings.Contains(w.Body.String(), `causeway_panics_total{service="link us"} 12`) ||
+		!strings.Contains(w.Body.String(), `causeway_service_isolated{service="link us"} 1`) {
+		t.Errorf("the metrics do not say so: %s", w.Body)
+	}
+}
+
+// A request that panics costs itself.
+func TestAPI_APanicIsOneRequest(t *testing.T) {
+	s := fixture(t, newFake())
+	crashed := ""
+	s.crashed = func(part string, p *group.Panic) { crashed = part + ": " + p.Error() }
+	s.supervised = func() []supervise.Status { panic("index 7") }
+	if w := call(t, s, "GET", "/v1/services", ""); w.Code != 500 || problemIn(t, w).Type != ProblemInternal || crashed != "admin requests: panic: index 7" {
+		t.Errorf("%d %s, %q", w.Code, w.Body, crashed)
+	}
+	if w := call(t, s, "GET", "/v1/links", ""); w.Code != 200 {
+		t.Errorf("the next one: %d %s", w.Code, w.Body)
 	}
 }

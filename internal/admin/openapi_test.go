@@ -345,6 +345,9 @@ func TestDocument_AnswersMatch(t *testing.T) {
 		{"POST", "/v1/backups", "/v1/backups?home=eu", "", 200},
 		{"GET", "/v1/backups/jobs", "/v1/backups/jobs", "", 200},
 		{"POST", "/v1/backups/{name}/verify", "/v1/backups/eu-1/verify", "", 200},
+		{"POST", "/v1/services/{service}/restart", "/v1/services/link%2Feu/restart?dry_run=true", "", 200},
+		{"POST", "/v1/services/{service}/restart", "/v1/services/replica/restart", "", 409},
+		{"POST", "/v1/services/{service}/restart", "/v1/services/nothing/restart", "", 404},
 		{"POST", "/v1/config/reload", "/v1/config/reload?dry_run=true", "", 200},
 		{"GET", "/v1/objects", "/v1/objects?section=acl", "", 200},
 		{"GET", "/v1/objects", "/v1/objects?revision=404", "", 404},
@@ -379,6 +382,10 @@ func TestDocument_AnswersMatch(t *testing.T) {
 		asked[c.method+" "+c.pattern] = true
 		for name, f := range map[string]*fake{"full": newFake(), "empty": empty} {
 			s := fixture(t, f)
+			s.supervised = func() []supervise.Status {
+				return []supervise.Status{{Name: "replica", State: supervise.StateRunning}, {Name: "link/eu", State: supervise.StateIsolated, NextStart: noon}}
+			}
+			s.restart = func(string) error { return nil }
 			if name == "empty" {
 				s.supervised = func() []supervise.Status { return nil }
 				s.health.Remove("replica")

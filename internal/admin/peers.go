@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"causeway/internal/group"
 )
 
 // PeerProtocol names the streams between the nodes of a region on which one asks the API of another. What it asks is
@@ -142,7 +144,7 @@ func askOthers[T any](ctx context.Context, a *api, path string, params url.Value
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			var v T
-			err := a.ask(ctx, node, http.MethodGet, path, params, &v)
+			err := group.Protect(func() error { return a.ask(ctx, node, http.MethodGet, path, params, &v) })
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {

@@ -29,6 +29,7 @@ func (a *api) routes() []route {
 		{method: get, path: "/v1/nodes", role: RoleViewer, handle: a.listNodes},
 		{method: get, path: "/v1/readiness", role: RoleViewer, params: []string{"refresh"}, handle: a.readiness, peers: true},
 		{method: get, path: "/v1/services", role: RoleViewer, handle: a.listServices},
+		{method: post, path: "/v1/services/{service}/restart", role: RoleOperator, params: []string{"dry_run"}, handle: a.restartService},
 		{method: get, path: "/v1/config", role: RoleViewer, handle: a.listConfig},
 		{method: post, path: "/v1/config/reload", role: RoleAdmin, params: []string{"dry_run"}, handle: a.reloadConfig},
 		{method: get, path: "/v1/audit", role: RoleOperator, params: list(), handle: a.listAudit},

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"causeway/internal/health"
+	"causeway/internal/supervise"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -66,6 +67,8 @@ var (
 	descLeader      = desc("home_leader", "1 on the node that leads the home's log.", "home")
 	descState       = desc("node_state", "1 for the state the node is in.", "state")
 	descRestarts    = desc("service_restarts_total", "Restarts of a part of the node.", "service")
+	descPanics      = desc("panics_total", "Panics of a part of the node, each of which cost that part or one request or connection of it.", "service")
+	descIsolated    = desc("service_isolated", "1 while a part of the node fails again and again and is tried seldom.", "service")
 	descFree        = desc("disk_free_bytes", "Free bytes of the disk, by what it is used for.", "use")
 	descCommit      = desc("home_commit_seconds", "From a proposal to its outcome on this node.", "home")
 	descFsync       = desc("fsync_seconds", "Time to make a write durable.", "store")
@@ -106,7 +109,7 @@ func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 		descLinkRTT, descLinkConns, descLinkCanary, descLinkCanaryRTT, descLinkTunnels, descLinkDials, descLinkProbes,
 		descRelayedBytes, descRelayedTuns, descRelayedOpen, descRelayRefused,
 		descConnections, descConnects, descWaiting, descParked, descAdmission, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
-		descQueueBytes, descQueued, descGroupLag, descGroupBytes, descGroupOldest, descGroupDiffer, descRetained, descEpoch, descRegionState, descRPO, descRPOMessages, descLeader, descState, descRestarts, descFree, descUsed, descSpools, descSpoolLimit, descCommit, descFsync,
+		descQueueBytes, descQueued, descGroupLag, descGroupBytes, descGroupOldest, descGroupDiffer, descRetained, descEpoch, descRegionState, descRPO, descRPOMessages, descLeader, descState, descRestarts, descPanics, descIsolated, descFree, descUsed, descSpools, descSpoolLimit, descCommit, descFsync,
 		descNodes, descVotes, descVotesWant, descTerm, descStale, descBehind, descFetched, descFetchSize, descLag, descNodeDowns, descSwitches, descBodies, descMismatch,
 		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
 		ch <- d
@@ -137,6 +140,8 @@ func (c *scraper) Collect(ch chan<- prometheus.Metric) {
 	n.linkCounts(st.Links)
 	for _, s := range st.Services {
 		n.add(descRestarts, float64(s.Restarts), s.Name)
+		n.add(descPanics, float64(s.Panics), s.Name)
+		n.add(descIsolated, oneIf(s.State == string(supervise.StateIsolated)), s.Name)
 	}
 	n.emit(ch)
 	durations(ch, descCommit, counts.Commits)

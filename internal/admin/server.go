@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"causeway/internal/audit"
+	"causeway/internal/group"
 	"causeway/internal/health"
 	"causeway/internal/readiness"
 	"causeway/internal/supervise"
@@ -34,7 +35,11 @@ type Options struct {
 	Build   Build
 	// Services are the supervised parts, if there are any.
 	Services func() []supervise.Status
-	Logger   *slog.Logger // default slog.Default()
+	// Restart starts one that failed now, with supervise's errors. nil: there is none.
+	Restart func(name string) error
+	// Crashed hears of a panic that cost a request. nil: it is logged.
+	Crashed func(part string, p *group.Panic)
+	Logger  *slog.Logger // default slog.Default()
 
 	// Socket is the path of the Unix socket; "" is none. Whoever may open it is admin.
 	Socket string
@@ -69,6 +74,8 @@ type Server struct {
 	health     *health.Node
 	metrics    *Metrics
 	supervised func() []supervise.Status
+	restart    func(name string) error
+	crashed    func(part string, p *group.Panic)
 	build      Build
 	audit      *audit.Log // nil: none
 	tokens     *tokens    // nil without TCP
@@ -102,7 +109,12 @@ func New(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	s := &Server{node: o.Node, name: o.Name, peers: o.Peers, health: o.Health, metrics: o.Metrics, supervised: o.Services, build: o.Build, audit: o.Audit, ready: o.Readiness, facts: o.Facts, log: o.Logger}
+	s := &Server{node: o.Node, name: o.Name, peers: o.Peers, health: o.Health, metrics: o.Metrics, supervised: o.Services, crashed: o.Crashed, restart: o.Restart, build: o.Build, audit: o.Audit, ready: o.Readiness, facts: o.Facts, log: o.Logger}
+	if s.crashed == nil {
+		s.crashed = func(part string, p *group.Panic) {
+			s.log.Error("panic", "part", part, "panic", p, "stack", string(p.Stack))
+		}
+	}
 	if s.ready == nil {
 		s.ready = &readiness.Registry{}
 	}
@@ -264,7 +276,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.Listen(); err != nil {
 		return err
 	}
-	failed := make(chan error, len(s.endpoints))
+	failed := make(chan error, len(s.endpoints)+1)
 	var servers []*http.Server
 	var running sync.WaitGroup
 	for _, e := range s.endpoints {
@@ -273,7 +285,11 @@ func (s *Server) Run(ctx context.Context) error {
 		running.Go(func() { failed <- fmt.Errorf("serve %s: %w", e.name, srv.Serve(e.open)) })
 	}
 	watching, end := context.WithCancel(ctx)
-	running.Go(func() { s.watchEvents(watching) })
+	running.Go(func() {
+		if err := group.Protect(func() error { s.watchEvents(watching); return nil }); err != nil {
+			failed <- err
+		}
+	})
 	var err error
 	select {
 	case <-ctx.Done():

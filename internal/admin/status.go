@@ -2,6 +2,7 @@ package admin
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -58,7 +59,7 @@ func (s *Server) services() []Service {
 	}
 	var out []Service
 	for _, v := range s.supervised() {
-		out = append(out, Service{Name: v.Name, State: string(v.State), Since: v.Since, Restarts: v.Restarts,
+		out = append(out, Service{Name: v.Name, State: string(v.State), Since: v.Since, Restarts: v.Restarts, Panics: v.Panics,
 			LastError: v.LastError, LastErrorAt: timeOrNull(v.LastErrorAt), NextStart: timeOrNull(v.NextStart)})
 	}
 	return out
@@ -145,14 +146,49 @@ func listenerTrouble(st Status) *Trouble {
 }
 
 func serviceTrouble(st Status) *Trouble {
-	for _, s := range st.Services {
-		switch supervise.State(s.State) {
-		case supervise.StateBackoff, supervise.StateFailed, supervise.StateStuck:
-			return &Trouble{Summary: fmt.Sprintf("the service %s failed (restarted %d times): %s", s.Name, s.Restarts, s.LastError),
-				Since: s.Since, Next: "causeway ctl services"}
+	for _, state := range []supervise.State{supervise.StateIsolated, supervise.StateBackoff, supervise.StateFailed, supervise.StateStuck} {
+		i := slices.IndexFunc(st.Services, func(s Service) bool { return s.State == string(state) })
+		if i < 0 {
+			continue
 		}
+		s := &st.Services[i]
+		t := &Trouble{Summary: fmt.Sprintf("the service %s failed (restarted %d times): %s", s.Name, s.Restarts, s.LastError),
+			Since: s.Since, Next: "causeway ctl services"}
+		if state == supervise.StateIsolated {
+			t.Summary = fmt.Sprintf("the service %s is isolated, since it fails again and again (restarted %d times): %s", s.Name, s.Restarts, s.LastError)
+			t.Next = RestartCommand(s.Name)
+		}
+		return t
 	}
 	return nil
+}
+
+// RestartCommand is what an operator types to have a service tried again now.
+func RestartCommand(name string) string {
+	return fmt.Sprintf("remove the cause, then causeway ctl services restart %q; causeway ctl doctor for who mends it", name)
+}
+
+// restartService has a service tried again now, not after its pause.
+func (a *api) restartService(r *http.Request, q *query) (any, error) {
+	name, dry := r.PathValue("service"), q.flag("dry_run")
+	if q.err != nil {
+		return nil, q.err
+	}
+	all := a.services()
+	i := slices.IndexFunc(all, func(s Service) bool { return s.Name == name })
+	if i < 0 || a.restart == nil {
+		return nil, ErrNotFound
+	}
+	s := all[i]
+	if st := supervise.State(s.State); st != supervise.StateBackoff && st != supervise.StateIsolated {
+		return nil, Refuse("not_waiting", fmt.Sprintf("the service %s is %s: it does not wait to be started again", name, s.State), "causeway ctl services")
+	}
+	if !dry {
+		if err := a.restart(name); err != nil && !errors.Is(err, supervise.ErrNotWaiting) { // it began just now
+			return nil, fmt.Errorf("restart the service %s: %w", name, err)
+		}
+	}
+	return Change{Action: "restart", Target: "service " + name, DryRun: dry, Effects: []string{"it is started now; it failed with: " + s.LastError}}, nil
 }
 
 // linkTrouble names the link that has been down the longest.

@@ -221,6 +221,7 @@ type Service struct {
 	State       string     `json:"state"`
 	Since       time.Time  `json:"since"`
 	Restarts    int        `json:"restarts"`
+	Panics      int        `json:"panics"`
 	LastError   string     `json:"last_error"`
 	LastErrorAt *time.Time `json:"last_error_at"`
 	NextStart   *time.Time `json:"next_start"` // while it waits to be started again

@@ -30,7 +30,7 @@ func (a *App) newAdmin() (err error) {
 		mesh.ClientAuth = tls.NoClientCert // callers present tokens
 		mesh.VerifyConnection = nil
 	}
-	o := admin.Options{Node: node{a}, Health: a.health, Metrics: a.metrics, Build: a.opts.Build, Services: a.tree.Status,
+	o := admin.Options{Node: node{a}, Health: a.health, Metrics: a.metrics, Build: a.opts.Build, Services: a.tree.Status, Crashed: a.tree.Crashed, Restart: a.tree.Restart,
 		Logger: a.log.With("component", "admin"), Socket: a.cfg.Admin.Socket, Listen: a.cfg.Admin.Listen, TLS: mesh, MetricsListen: a.cfg.Metrics.Listen}
 	a.audit = audit.New(a.opts.FS, a.opts.FS.PathJoin(a.cfg.DataDir, store.AuditDir), audit.Options{})
 	o.Audit = a.audit

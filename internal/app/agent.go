@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"causeway/internal/config"
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/internal/replica"
 	"causeway/internal/takeover"
@@ -26,7 +27,10 @@ func (a *App) newAgent() error {
 	if err != nil {
 		return err
 	}
-	o := agent.Options{Audit: a.auditTakeover, Region: a.cfg.Region, Votes: a.votes, Caller: caller{a}, Room: a.room, Logger: a.log.With("component", "takeover"),
+	o := agent.Options{Keep: func(ctx context.Context, id home.ID, run func(context.Context) error) {
+		a.keep(ctx, "takeover "+string(id), run)
+	}, Crashed: func(what string, err error) { a.crashed("takeover "+what, err) },
+		Audit: a.auditTakeover, Region: a.cfg.Region, Votes: a.votes, Caller: caller{a}, Room: a.room, Logger: a.log.With("component", "takeover"),
 		Hooks: agent.Hooks{Promote: t.Hooks.Promote, Fence: t.Hooks.Fence, Timeout: t.Hooks.Timeout}}
 	for _, h := range a.homes {
 		o.Copies = append(o.Copies, regionCopy{h})
@@ -40,15 +44,16 @@ func (a *App) newAgent() error {
 	return nil
 }
 
-// runAgent runs the agent while this node answers for the region's vote.
+// runAgent runs the agent while this node answers for the region's vote. Both parts end together:
+// one that went on alone would keep the other from being started again.
 func (a *App) runAgent(ctx context.Context) error {
-	noted := make(chan struct{})
-	go func() {
-		defer close(noted)
+	g := group.New(ctx)
+	g.Do(func(ctx context.Context) error {
 		a.noteServed(ctx)
-	}()
-	defer func() { <-noted }()
-	return runWhile(ctx, a.book.leads, a.deciding.Run)
+		return nil
+	})
+	g.Do(func(ctx context.Context) error { return runWhile(ctx, a.book.leads, a.part("takeover at work", a.deciding.Run)) })
+	return g.Wait()
 }
 
 // heard notes an epoch that a region says is in force.

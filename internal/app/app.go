@@ -15,6 +15,7 @@ import (
 	"causeway/internal/audit"
 	"causeway/internal/cluster"
 	"causeway/internal/config"
+	"causeway/internal/group"
 	"causeway/internal/health"
 	"causeway/internal/home"
 	"causeway/internal/readiness"
@@ -48,6 +49,9 @@ type Options struct {
 	NoAdmin      bool                           // no socket, no ports
 	Replica      func(*ReplicaOptions)          // sizes
 	LookTime     time.Duration                  // of one look at a spool; default 5 s
+	Backoff      supervise.Backoff              // of services that fail
+	// Part stands for a service, or a part of one, before it is run.
+	Part func(name string, run supervise.Func) supervise.Func
 }
 
 // App is a node.
@@ -134,7 +138,7 @@ func New(o Options) (_ *App, err error) {
 	}
 	a.events = &admin.Events{}
 	a.newReadiness()
-	a.tree = supervise.New(supervise.Options{Logger: a.log, StopTimeout: 30 * time.Second})
+	a.tree = supervise.New(supervise.Options{Logger: a.log, Backoff: o.Backoff, StopTimeout: 30 * time.Second})
 	for _, part := range []func() error{a.newIdentities, a.newCluster, a.newAgent, a.newLinks, a.newForeign, a.newBroker, a.newAdmin, a.supervise} {
 		if err := part(); err != nil {
 			a.release()
@@ -195,7 +199,7 @@ func (a *App) supervise() error {
 		if !s.on {
 			continue
 		}
-		if err := a.tree.Add(s.name, s.run); err != nil {
+		if err := a.tree.Add(s.name, a.part(s.name, s.run)); err != nil {
 			return err
 		}
 	}
@@ -226,7 +230,7 @@ func (a *App) announceStop(ctx context.Context) {
 	a.health.Stop("asked to stop")
 	var leading sync.WaitGroup
 	for _, h := range a.homes {
-		leading.Go(h.handOver)
+		leading.Go(func() { a.contain("home", h.handOver) })
 	}
 	wait(ctx, a.nodeConfig().StopNotice)
 	leading.Wait()
@@ -280,7 +284,7 @@ func (a *App) newBroker() (err error) {
 		return err
 	}
 	l := &a.cfg.Limits
-	o := broker.Options{Where: a.where, Claims: a.roaming, Gate: a.watching, Watcher: a.watching, Authenticator: a.auth, Logger: a.log.With("component", "broker"),
+	o := broker.Options{Where: a.where, Claims: a.roaming, Gate: a.watching, Watcher: a.watching, Panicked: func(p *group.Panic) { a.tree.Crashed("connections", p) }, Authenticator: a.auth, Logger: a.log.With("component", "broker"),
 		PacketMax: int(l.Packet), ReceiveMaximum: l.ReceiveMaximum, Inflight: l.Inflight, TopicAliasMax: l.TopicAliasMax,
 		KeepAliveMax: l.KeepaliveMax, AckLatency: a.ackLatency(), ConnectStage: a.connectStage()}
 	if l.TopicAliasMax == 0 {

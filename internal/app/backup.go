@@ -174,7 +174,7 @@ func (b *backups) begin(o admin.BackupOrder, dryRun bool) (admin.BackupJob, erro
 	b.all.Go(func() {
 		defer b.busy.Unlock()
 		defer cancel()
-		b.work(ctx, job, do)
+		b.a.contain("backups", func() { b.work(ctx, job, do) })
 	})
 	b.all.Go(func() {
 		select {

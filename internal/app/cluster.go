@@ -11,8 +11,10 @@ import (
 
 	"causeway/internal/cluster"
 	"causeway/internal/config"
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/internal/sibling"
+	"causeway/internal/supervise"
 	"causeway/link/foreign"
 )
 
@@ -117,7 +119,15 @@ func (h *homeService) foreign() *foreign.Manager {
 	return h.a.foreign
 }
 
-func (a *App) runCluster(ctx context.Context) error { return a.cluster.Run(ctx) }
+// runCluster ends the node when gossip and streams fail: their ports are bound once, and a core node without them serves
+// nobody. Who runs the process starts it again.
+func (a *App) runCluster(ctx context.Context) error {
+	err := group.Protect(func() error { return a.cluster.Run(ctx) })
+	if err != nil && ctx.Err() == nil {
+		return &supervise.Fatal{Err: err}
+	}
+	return err
+}
 
 func (h *homeService) runSiblings(ctx context.Context) error { return h.siblings.Run(ctx) }
 
@@ -174,7 +184,7 @@ func whileLeading(ctx context.Context, leads func() bool, run func(context.Conte
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx) }()
+	go func() { ended <- group.Protect(func() error { return run(ctx) }) }()
 	for {
 		select {
 		case err := <-ended:
@@ -241,7 +251,11 @@ func (h *homeService) closeStale(ctx context.Context) int {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	closed := make(chan int, 1)
-	go func() { closed <- h.house.CloseAtPace(ctx, departRate) }()
+	go func() {
+		n := 0
+		h.a.contain("isolation", func() { n = h.house.CloseAtPace(ctx, departRate) })
+		closed <- n
+	}()
 	for t := time.NewTicker(stalePoll); ; {
 		select {
 		case n := <-closed:

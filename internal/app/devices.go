@@ -15,6 +15,7 @@ import (
 	"causeway/broker"
 	"causeway/internal/admin"
 	"causeway/internal/devices"
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -121,13 +122,18 @@ func (w *watching) Device(who *broker.Identity) (reason string, temporary bool) 
 // work follows the bans of all homes that this node has a copy of: a region that stands by for another keeps out whom
 // that one does.
 func (w *watching) work(ctx context.Context) error {
-	var following sync.WaitGroup
+	g := group.New(ctx)
 	for _, h := range w.a.homes {
-		following.Go(func() { h.documents.watch(ctx, banDocuments, func(d home.Document) { w.heard(h, d) }) })
+		g.Do(func(ctx context.Context) error {
+			h.documents.watch(ctx, banDocuments, func(d home.Document) { w.heard(h, d) })
+			return nil
+		})
 	}
-	following.Go(func() { w.jailFlapping(ctx) })
-	following.Wait()
-	return ctx.Err()
+	g.Do(func(ctx context.Context) error {
+		w.jailFlapping(ctx)
+		return nil
+	})
+	return g.Wait()
 }
 
 func (w *watching) heard(h *homeService, d home.Document) {

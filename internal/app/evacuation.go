@@ -11,6 +11,7 @@ import (
 
 	"causeway/broker"
 	"causeway/internal/evacuation"
+	"causeway/internal/group"
 	"causeway/internal/health"
 	"causeway/internal/home"
 )
@@ -53,12 +54,20 @@ const evacuateEvery = 200 * time.Millisecond
 // is started again.
 func (e *evacuating) work(ctx context.Context) error {
 	e.a.health.Register("evacuation", e.condition)
-	var watching sync.WaitGroup
-	defer watching.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watching.Go(func() { e.a.documents.watch(ctx, nodeDocument(e.a.cfg.Node), e.heardRun) })
-	watching.Go(func() { e.a.documents.watch(ctx, rebalanceDocument, e.heardBalance) })
+	g := group.New(ctx)
+	g.Do(func(ctx context.Context) error {
+		e.a.documents.watch(ctx, nodeDocument(e.a.cfg.Node), e.heardRun)
+		return nil
+	})
+	g.Do(func(ctx context.Context) error {
+		e.a.documents.watch(ctx, rebalanceDocument, e.heardBalance)
+		return nil
+	})
+	g.Do(e.steps)
+	return g.Wait()
+}
+
+func (e *evacuating) steps(ctx context.Context) error {
 	defer e.stopClosing()
 	tick := time.NewTicker(evacuateEvery)
 	defer tick.Stop()
@@ -211,15 +220,19 @@ func (e *evacuating) keepClosing(ctx context.Context, x broker.Eviction) {
 	e.closing, e.closed = cancel, done
 	go func() {
 		defer close(done)
-		for ctx.Err() == nil {
-			if n := e.a.broker.Evict(ctx, x); n > 0 {
-				e.a.log.Info("connections closed for others to take them", "connections", n)
-			}
-			if x.Most > 0 || !wait(ctx, evacuateEvery) {
-				return
-			}
-		}
+		e.a.contain("evacuation", func() { e.close(ctx, x) })
 	}()
+}
+
+func (e *evacuating) close(ctx context.Context, x broker.Eviction) {
+	for ctx.Err() == nil {
+		if n := e.a.broker.Evict(ctx, x); n > 0 {
+			e.a.log.Info("connections closed for others to take them", "connections", n)
+		}
+		if x.Most > 0 || !wait(ctx, evacuateEvery) {
+			return
+		}
+	}
 }
 
 func (e *evacuating) stopClosing() {

@@ -6,6 +6,7 @@ import (
 
 	"causeway/internal/health"
 	"causeway/internal/home"
+	"causeway/internal/supervise"
 )
 
 // Hand hands a home over that this node leads, with nobody to take it.
@@ -48,3 +49,13 @@ var (
 
 // Health is the state of the node.
 func (a *App) Health() health.State { return a.health.Report().State }
+
+// Service is the record of a part of the node.
+func (a *App) Service(name string) (found supervise.Status) {
+	for _, s := range a.tree.Status() {
+		if s.Name == name {
+			found = s
+		}
+	}
+	return found
+}

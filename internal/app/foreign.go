@@ -24,7 +24,7 @@ func (a *App) newForeign() (err error) {
 		return nil
 	}
 	o := foreign.Options{Region: a.cfg.Region, Home: a.home, Full: replica.ErrFull, Local: local{a.home}, MaxPacket: int(a.cfg.Limits.Packet),
-		Gateway: a.home.gateway(), Dial: a.opts.DialForeign, Logger: a.log.With("component", "foreign")}
+		Gateway: a.home.gateway(), Keep: a.home.keep, Dial: a.opts.DialForeign, Logger: a.log.With("component", "foreign")}
 	for _, l := range links {
 		o.Links = append(o.Links, foreignLink(l))
 	}

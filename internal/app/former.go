@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/internal/replica"
 	"causeway/link"
@@ -67,7 +68,9 @@ func (h *homeService) former(c replica.RetiredCopy) (*former, error) {
 func (h *homeService) drain(f *former) (err error) {
 	o := h.linkOptions()
 	o.Peers = slices.DeleteFunc(o.Peers, func(p link.Peer) bool { return p.Calls })
-	o = link.Options{ID: h.id, Home: formerHome{f.r}, Full: o.Full, Local: o.Local, Peers: o.Peers, MaxMessage: o.MaxMessage, Gateway: o.Gateway,
+	o = link.Options{ID: h.id, Home: formerHome{f.r}, Full: o.Full, Local: o.Local, Peers: o.Peers, MaxMessage: o.MaxMessage, Gateway: o.Gateway, Keep: func(ctx context.Context, part string, run func(context.Context) error) {
+		h.keep(ctx, "set aside: "+part, run)
+	},
 		Role: func() link.Role { return link.RoleFenced }, Logger: o.Logger.With("set_aside", f.copy.Position.Epoch.String())}
 	if f.links, err = link.New(h.a.endpoint, o); err != nil {
 		return fmt.Errorf("offer what the copy of %s still has: %w", f.copy.Position.Epoch, err)
@@ -76,7 +79,8 @@ func (h *homeService) drain(f *former) (err error) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := f.links.Run(ctx); err != nil {
+		if err := group.Protect(func() error { return f.links.Run(ctx) }); err != nil {
+			h.a.crashed("set aside", err)
 			h.a.log.Warn("the links of a copy that was set aside", "home", string(h.id), "error", err)
 		}
 	}()

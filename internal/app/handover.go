@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/handover"
 	"causeway/internal/home"
 	"causeway/internal/replica"
@@ -303,7 +304,9 @@ func (m *roaming) run(ctx context.Context) error {
 			}
 			continue
 		}
-		m.lead(ctx, roamHome{m.a.home, r})
+		if err := m.lead(ctx, roamHome{m.a.home, r}); group.Panicked(err) != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -312,16 +315,20 @@ func (m *roaming) run(ctx context.Context) error {
 const atOnce = 64
 
 // lead works until this node does not lead the home any more.
-func (m *roaming) lead(ctx context.Context, x roamHome) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	var all sync.WaitGroup
-	defer all.Wait()
-	defer stop()
+func (m *roaming) lead(ctx context.Context, x roamHome) error {
+	g := group.New(ctx)
 	for _, id := range m.peers() {
-		all.Go(func() { m.follow(ctx, x, id) })
+		g.Do(func(ctx context.Context) error { m.follow(ctx, x, id); return nil })
 	}
-	all.Go(func() { m.judge(ctx, x) })
+	g.Do(func(ctx context.Context) error { m.judge(ctx, x); return nil })
+	g.Do(func(ctx context.Context) error { m.bring(ctx, g, x); return errElsewhere })
+	return g.Wait()
+}
+
+var errElsewhere = errors.New("this node does not lead the home any more")
+
+// bring takes each session that is to come here further, and looks after those that left.
+func (m *roaming) bring(ctx context.Context, g *group.Group, x roamHome) {
 	var mu sync.Mutex
 	under := map[home.SessionKey]bool{}
 	slots := make(chan struct{}, atOnce)
@@ -341,12 +348,13 @@ func (m *roaming) lead(ctx context.Context, x roamHome) {
 			if busy {
 				continue
 			}
-			all.Go(func() {
+			g.Do(func(ctx context.Context) error {
 				m.take(ctx, x, k)
 				mu.Lock()
 				delete(under, k)
 				mu.Unlock()
 				<-slots
+				return nil
 			})
 		}
 		for i := range out {

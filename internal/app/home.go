@@ -12,6 +12,7 @@ import (
 
 	"causeway/broker"
 	"causeway/internal/config"
+	"causeway/internal/group"
 	"causeway/internal/health"
 	"causeway/internal/home"
 	"causeway/internal/replica"
@@ -88,12 +89,7 @@ func (h *homeService) current() *replica.Replica { return h.live.Load() }
 // services are the parts that serve the home. Their names are those of the own
 // home's, and with the home's behind them for others.
 func (h *homeService) services() []service {
-	name := func(part string) string {
-		if h.own() {
-			return part
-		}
-		return part + " " + string(h.id)
-	}
+	name := h.named
 	return []service{
 		{name("home"), h.run, true},
 		{name("objects"), h.runObjects, true},
@@ -105,6 +101,19 @@ func (h *homeService) services() []service {
 		{name("set aside"), h.watchRetired, takeoverConfigured(h.a.cfg) && !h.a.replicant()},
 		{name("shipping"), h.watchShipping, h.links != nil && takeoverConfigured(h.a.cfg)},
 	}
+}
+
+// named is what a part that serves the home is called.
+func (h *homeService) named(part string) string {
+	if h.own() {
+		return part
+	}
+	return part + " " + string(h.id)
+}
+
+// keep runs a part of the home's under supervision of its own. It is link.Options.Keep.
+func (h *homeService) keep(ctx context.Context, part string, run func(context.Context) error) {
+	h.a.keep(ctx, h.named(part), run)
 }
 
 // run opens and serves the home until ctx ends. A home that cannot be opened at
@@ -202,7 +211,7 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
-		ended <- r.Run(running)
+		ended <- group.Protect(func() error { return r.Run(running) })
 		stop()
 	}()
 	h.opened.Store(r)
@@ -225,11 +234,19 @@ func (h *homeService) runReplica(ctx context.Context, r *replica.Replica) error 
 	h.live.Store(r)
 	h.setWhy("")
 	var keeping sync.WaitGroup
-	keeping.Go(func() { h.watchOffice(running, r) })
-	keeping.Go(func() { h.watchHosting(running, r) })
-	keeping.Go(func() { h.watchHeir(running, r) })
+	keep := func(part string, f func(context.Context, *replica.Replica)) {
+		keeping.Go(func() {
+			h.keep(running, part, func(ctx context.Context) error {
+				f(ctx, r)
+				return supervise.ErrDone
+			})
+		})
+	}
+	keep("office", h.watchOffice)
+	keep("hosting", h.watchHosting)
+	keep("heir", h.watchHeir)
 	if h.links != nil {
-		keeping.Go(func() { h.rankPeers(running, r) })
+		keep("rank of peers", h.rankPeers)
 	}
 	err := <-ended
 	h.close()

@@ -17,6 +17,7 @@ import (
 	"causeway/internal/admin"
 	"causeway/internal/config"
 	"causeway/internal/readiness"
+	"causeway/internal/supervise"
 	meshtls "causeway/tls"
 )
 
@@ -27,6 +28,7 @@ func (a *App) newReadiness() {
 	n := node{a}
 	for _, c := range []readiness.Check{
 		{Name: "state", Every: 5 * time.Second, Run: n.readyState},
+		{Name: "services", Every: 5 * time.Second, Run: n.readyServices},
 		{Name: "nodes", Every: 10 * time.Second, Run: n.readyNodes},
 		{Name: "links", Every: 10 * time.Second, Run: n.readyLinks},
 		{Name: "standby_lag", Every: 5 * time.Second, Run: n.readyStandbys},
@@ -46,6 +48,26 @@ func (n node) readyState(context.Context) readiness.Result {
 		return readiness.Fail("causeway ctl status", "the node is not ready: %s", why)
 	}
 	return readiness.OK("the node is ready")
+}
+
+// lately is how long a part that failed and runs again is worth a word.
+const lately = 15 * time.Minute
+
+// readyServices looks for parts of the node that fail.
+func (n node) readyServices(context.Context) readiness.Result {
+	all, found := n.a.tree.Status(), []readiness.Result{}
+	for _, s := range all {
+		switch {
+		case s.State == supervise.StateIsolated, s.State == supervise.StateFailed, s.State == supervise.StateStuck:
+			found = append(found, readiness.Fail(admin.RestartCommand(s.Name), "the service %s is %s after %d restarts: %s", s.Name, s.State, s.Restarts, s.LastError))
+		case s.LastError != "" && time.Since(s.LastErrorAt) < lately:
+			found = append(found, readiness.Warn("causeway ctl services; send causeway ctl doctor to who mends it", "the service %s failed, was restarted %d times and panicked %d times: %s", s.Name, s.Restarts, s.Panics, s.LastError))
+		}
+	}
+	if len(found) == 0 {
+		return readiness.OK("%d services run, none failed in the last %s", len(all), admin.FormatDuration(lately))
+	}
+	return readiness.Worst(found...)
 }
 
 // readyNodes looks at the votes of the region's own home.

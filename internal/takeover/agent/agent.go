@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/internal/takeover"
 )
@@ -39,6 +40,14 @@ func New(o Options) (*Agent, error) {
 	}
 	if o.Audit == nil {
 		o.Audit = func(string, string, string, string) {}
+	}
+	if o.Keep == nil {
+		o.Keep = func(ctx context.Context, id home.ID, run func(context.Context) error) {
+			group.Keep(ctx, string(id), run)
+		}
+	}
+	if o.Crashed == nil {
+		o.Crashed = func(string, error) {}
 	}
 	if o.pace == 0 {
 		o.pace = 1
@@ -92,8 +101,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Unlock()
 	a.atWork.Store(true)
 	var all sync.WaitGroup
-	for _, k := range a.keepers {
-		all.Go(func() { k.run(ctx) })
+	for id, k := range a.keepers { // one that fails goes on by itself with what is known, and its lease lapses if it cannot
+		all.Go(func() { a.o.Keep(ctx, id, k.run) })
 	}
 	<-ctx.Done()
 	a.mu.Lock()
@@ -177,8 +186,22 @@ func (a *Agent) Inherit(id home.ID, e home.Epoch) {
 	}
 }
 
-// ask asks a region or witness, itself among them.
-func (a *Agent) ask(ctx context.Context, voter string, q *request, limit time.Duration) (reply, error) {
+// call runs something beside the keepers while at work. A panic in it costs that.
+func (a *Agent) call(fn func()) {
+	a.calls.Go(func() { a.o.Crashed("call", group.Protect(func() error { fn(); return nil })) })
+}
+
+// ask asks a region or witness, itself among them. A panic is no answer.
+func (a *Agent) ask(ctx context.Context, voter string, q *request, limit time.Duration) (p reply, err error) {
+	err = group.Protect(func() (err error) {
+		p, err = a.askOnce(ctx, voter, q, limit)
+		return err
+	})
+	a.o.Crashed("call", err)
+	return p, err
+}
+
+func (a *Agent) askOnce(ctx context.Context, voter string, q *request, limit time.Duration) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var b []byte

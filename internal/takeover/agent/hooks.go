@@ -34,7 +34,7 @@ func (a *Agent) hook(event string, id home.ID, e home.Epoch) {
 		return
 	}
 	ev := HookEvent{Event: event, Home: string(id), Region: a.o.Region, Host: e.Host, Epoch: e.Number, Time: time.Now().UTC()}
-	a.calls.Go(func() {
+	a.call(func() {
 		began := time.Now()
 		out, err := runHook(context.Background(), path, a.o.Hooks.Timeout, ev)
 		outcome := "done"

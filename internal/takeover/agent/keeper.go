@@ -101,19 +101,17 @@ func (k *keeper) beat() time.Duration {
 	return min(max(k.copy.Settings.Lease/8, 50*time.Millisecond), time.Second)
 }
 
-func (k *keeper) run(ctx context.Context) {
+func (k *keeper) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		k.step(ctx)
 		k.a.sleep(ctx, k.beat(), k.wake)
 	}
+	return nil
 }
 
 // step looks at the copy and does what is next.
 func (k *keeper) step(ctx context.Context) {
-	k.mu.Lock()
-	k.observe(k.c.State())
-	st, now := k.copy, k.a.now()
-	k.mu.Unlock()
+	st, now := k.look()
 	k.remember(ctx)
 	k.endSole(ctx)
 	switch {
@@ -126,6 +124,14 @@ func (k *keeper) step(ctx context.Context) {
 	}
 	k.judgeFounding(&st)
 	k.transition()
+}
+
+// look takes over how the copy is now.
+func (k *keeper) look() (CopyState, time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.observe(k.c.State())
+	return k.copy, k.a.now()
 }
 
 // observe takes over how the copy is. The caller holds mu.
@@ -256,7 +262,7 @@ func (k *keeper) each(ctx context.Context, names []string, q request, take func(
 			continue
 		}
 		v.busy = true
-		k.a.calls.Go(func() {
+		k.a.call(func() {
 			asked := k.a.now()
 			p, err := k.a.ask(ctx, name, &q, limit)
 			k.mu.Lock()

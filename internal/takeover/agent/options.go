@@ -23,6 +23,10 @@ type Options struct {
 	// Audit takes a line of what was done without an operator. nil: only the log.
 	Audit  func(action, target, outcome, detail string)
 	Logger *slog.Logger // default slog.Default()
+	// Keep runs what decides for a home until ctx ends, starting it again when it fails. nil: a plain loop.
+	Keep func(ctx context.Context, id home.ID, run func(context.Context) error)
+	// Crashed is told of what was done beside that, with nil or why it ended, which may be a *group.Panic. nil: nobody.
+	Crashed func(what string, err error)
 
 	// pace is how fast this node's clock runs beside the true one; 0 is 1. Tests set it.
 	pace float64

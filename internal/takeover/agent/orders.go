@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"causeway/internal/group"
 	"causeway/internal/home"
 )
 
@@ -120,7 +121,11 @@ func (a *Agent) Begin(ctx context.Context, act Action, o Order) (Plan, error) {
 	do := map[Action]func(context.Context, Order) (string, string){Switchover: k.doSwitchover, Failover: k.doFailover, Fence: k.doFence, Resume: k.doResume}[act]
 	running := a.ctx
 	a.orders.Go(func() {
-		outcome, detail := do(running, o)
+		outcome, detail := Failed, "the node's log says where"
+		a.o.Crashed("order", group.Protect(func() error {
+			outcome, detail = do(running, o)
+			return nil
+		}))
 		k.acts.end(outcome, detail)
 		a.o.Audit(string(act), string(o.Home), outcome, strings.TrimSpace("by "+o.By+" "+detail))
 		a.o.Logger.Info("an operator's action ended", "action", act, "home", o.Home, "to", o.To, "by", o.By, "outcome", outcome, "detail", detail)

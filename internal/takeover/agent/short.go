@@ -53,7 +53,7 @@ func (k *keeper) repeat(ctx context.Context, voter string, said *reply) {
 		return
 	}
 	limit := max(k.copy.Settings.Lease/2, time.Second)
-	k.a.calls.Go(func() { _, _ = k.a.ask(ctx, voter, &q, limit) })
+	k.a.call(func() { _, _ = k.a.ask(ctx, voter, &q, limit) })
 }
 
 // tellShort asks those who do not know yet, side by side.

@@ -279,7 +279,7 @@ func (k *keeper) abandon(ctx context.Context, s *stand) {
 	k.mu.Unlock()
 	q := request{Subject: release, Home: k.id, Epoch: s.promises.Epoch}
 	for _, name := range names {
-		k.a.calls.Go(func() { _, _ = k.a.ask(ctx, name, &q, limit) })
+		k.a.call(func() { _, _ = k.a.ask(ctx, name, &q, limit) })
 	}
 }
 
@@ -291,6 +291,6 @@ func (k *keeper) announce(ctx context.Context, names []string, e home.Epoch) {
 	k.mu.Unlock()
 	q := request{Subject: served, Home: k.id, Epoch: e}
 	for _, name := range names {
-		k.a.calls.Go(func() { _, _ = k.a.ask(ctx, name, &q, limit) })
+		k.a.call(func() { _, _ = k.a.ask(ctx, name, &q, limit) })
 	}
 }
