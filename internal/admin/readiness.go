@@ -119,6 +119,7 @@ func (o *Readiness) found() (list []readiness.Item) {
 
 var (
 	descReady   = desc("readiness_score", "How ready the region is to stand a disaster, as this node can tell: 100 when every check is well.")
+	descAge     = desc("readiness_age_seconds", "Age of what a check looked at and has to be new enough: the newest backup, the last drill.", "check")
 	descBlocker = desc("readiness_blocker", "1 for each check whose result speaks against relying on a failover or holding a drill.", "check")
 )
 
@@ -127,5 +128,8 @@ func (s *samples) readiness(r readiness.Report) {
 	s.add(descReady, float64(r.Score))
 	for _, i := range r.Items {
 		s.add(descBlocker, oneIf(i.State == readiness.StateFail), i.Name)
+		if i.Age > 0 {
+			s.add(descAge, i.Age.Seconds(), i.Name)
+		}
 	}
 }

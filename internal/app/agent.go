@@ -52,7 +52,9 @@ func (a *App) runAgent(ctx context.Context) error {
 		a.noteServed(ctx)
 		return nil
 	})
-	g.Do(func(ctx context.Context) error { return runWhile(ctx, a.book.leads, a.part("takeover at work", a.deciding.Run)) })
+	g.Do(func(ctx context.Context) error {
+		return runWhile(ctx, a.book.leads, a.part("takeover at work", a.deciding.Run))
+	})
 	return g.Wait()
 }
 

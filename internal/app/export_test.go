@@ -59,3 +59,9 @@ func (a *App) Service(name string) (found supervise.Status) {
 	}
 	return found
 }
+
+// What readiness says of a backup's age and of drills.
+var (
+	BackupAge = backupAge
+	LastDrill = lastDrill
+)

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -37,6 +38,8 @@ func (a *App) newReadiness() {
 		{Name: "certificates", Every: time.Minute, Run: n.readyCertificates},
 		{Name: "parity", Every: time.Minute, Within: 20 * time.Second, Run: n.readyParity},
 		{Name: "hooks", Every: 15 * time.Minute, Within: time.Minute, Run: n.readyHooks},
+		{Name: "backup", Every: 5 * time.Minute, Within: time.Minute, Run: n.readyBackups},
+		{Name: "drill", Every: time.Minute, Run: n.readyDrill},
 		{Name: "reconcile", Every: 30 * time.Second, Run: n.readyReconciled},
 	} {
 		a.ready.Add(c)
@@ -420,6 +423,79 @@ func (n node) readyReconciled(context.Context) readiness.Result {
 		}
 	}
 	return readiness.OK("nothing is set aside")
+}
+
+// readyBackups looks at the place for the newest backup of each home that this node leads.
+func (n node) readyBackups(ctx context.Context) readiness.Result {
+	b := &n.a.cfg.Backup
+	var found []readiness.Result
+	for _, h := range n.a.homes {
+		if r := h.current(); r == nil || !r.Hosting() || !r.Leads() {
+			continue
+		}
+		if b.To == "" {
+			return readiness.Warn("set backup.to and backup.every: docs/backup.md", "no backups are made: what a mistake removes is gone in every copy")
+		}
+		at, err := n.a.backups.newest(ctx, h.id)
+		if err != nil {
+			found = append(found, readiness.Fail("look at the place and its hook: docs/backup.md", "the backups of home %s at %s: %v", h.id, b.To, err))
+			continue
+		}
+		found = append(found, backupAge(string(h.id), at, time.Now(), b.MaxAge, time.Since(n.a.started)))
+	}
+	if len(found) == 0 {
+		return readiness.Skip("the node that leads looks")
+	}
+	return readiness.Worst(found...)
+}
+
+// backupAge judges the newest backup of a home; one that has none yet gets the time that a backup may be old.
+func backupAge(home string, at, now time.Time, limit, up time.Duration) readiness.Result {
+	const fix = "causeway ctl backup create; causeway ctl backup jobs says why the last one failed"
+	age := now.Sub(at)
+	switch {
+	case at.IsZero() && up < limit:
+		return readiness.Warn(fix, "home %s has no backup yet", home)
+	case at.IsZero():
+		return readiness.Fail(fix, "home %s has no backup", home)
+	case age > limit:
+		return readiness.Fail(fix, "the newest backup of home %s is %s old, more than backup.max_age %s", home, admin.FormatDuration(age), admin.FormatDuration(limit)).Aged(age)
+	}
+	return readiness.OK("the newest backup of home %s is %s old", home, admin.FormatDuration(age)).Aged(age)
+}
+
+// readyDrill looks at the drills that the region keeps.
+func (n node) readyDrill(context.Context) readiness.Result {
+	if r := n.a.home.current(); r == nil || !r.Leads() {
+		return readiness.Skip("the node that leads looks")
+	}
+	all, err := n.Drills()
+	if err != nil {
+		return readiness.Skip("the home is not open")
+	}
+	return lastDrill(all, time.Now())
+}
+
+// drillEvery is a quarter, and a little more.
+const drillEvery = 100 * 24 * time.Hour
+
+// lastDrill judges the last one that has ended of drills, the newest first.
+func lastDrill(all []admin.Drill, now time.Time) readiness.Result {
+	const again = "hold one: causeway ctl drill check, then run; docs/drills.md"
+	i := slices.IndexFunc(all, func(d admin.Drill) bool { return d.Ended != nil })
+	if i < 0 {
+		return readiness.Warn(again, "no drill was held here: what a disaster takes is not known")
+	}
+	d := &all[i]
+	age := now.Sub(*d.Ended)
+	when := admin.FormatDuration(age) + " ago"
+	switch {
+	case d.Outcome != "done":
+		return readiness.Warn("causeway ctl drill report "+d.ID, "the last drill, %s, %s, is %s: %s", d.ID, when, d.Outcome, cmp.Or(d.Why, strings.Join(d.Missed, ", "))).Aged(age)
+	case age > drillEvery:
+		return readiness.Warn(again, "the last drill, %s, was %s", d.ID, when).Aged(age)
+	}
+	return readiness.OK("the last drill, %s, %s, met its goals", d.ID, when).Aged(age)
 }
 
 // facts are what other nodes and regions compare.

@@ -67,3 +67,72 @@ func TestValidity(t *testing.T) {
 		}
 	}
 }
+
+func TestBackupAge(t *testing.T) {
+	now := time.Now()
+	const limit = 12 * time.Hour
+	for _, c := range []struct {
+		age, up time.Duration // age 0: there is none
+		want    string
+	}{{time.Hour, time.Hour, "ok"}, {13 * time.Hour, time.Hour, "fail"}, {0, time.Hour, "warn"}, {0, 13 * time.Hour, "fail"}} {
+		at := time.Time{}
+		if c.age > 0 {
+			at = now.Add(-c.age)
+		}
+		if r := app.BackupAge("eu", at, now, limit, c.up); string(r.State) != c.want || r.Age != c.age || r.State != "ok" && !strings.Contains(r.Fix, "backup create") {
+			t.Errorf("%s old, up for %s: %+v", c.age, c.up, r)
+		}
+	}
+}
+
+func TestLastDrill(t *testing.T) {
+	now := time.Now()
+	held := func(days int, outcome string) admin.Drill {
+		ended := now.Add(-time.Duration(days) * 24 * time.Hour)
+		return admin.Drill{ID: "q-" + fmt.Sprint(days), Ended: &ended, Outcome: outcome, Missed: []string{"p95"}}
+	}
+	for _, c := range []struct {
+		all         []admin.Drill
+		want, words string
+	}{
+		{nil, "warn", "no drill was held"},
+		{[]admin.Drill{{ID: "now"}}, "warn", "no drill was held"},
+		{[]admin.Drill{{ID: "now"}, held(20, "done"), held(110, "missed")}, "ok", "q-20"},
+		{[]admin.Drill{held(20, "missed"), held(110, "done")}, "warn", "is missed: p95"},
+		{[]admin.Drill{held(101, "done")}, "warn", "was 101d"},
+	} {
+		r := app.LastDrill(c.all, now)
+		if string(r.State) != c.want || !strings.Contains(r.Reason, c.words) || r.State != "ok" && r.Fix == "" {
+			t.Errorf("%v: %+v", c.all, r)
+		}
+	}
+}
+
+// A region without backups and drills is told so; a backup that is made, and a drill that is held, are seen.
+func TestReadiness_BackupsAndDrills(t *testing.T) {
+	file := fmt.Sprintf("region: eu\ndata_dir: %s\nlisteners: [ { name: mqtt, type: mqtt, listen: \"127.0.0.1:0\", auth: [anonymous] } ]\nadmin: { socket: %s/s }\n", t.TempDir(), t.TempDir())
+	call := caller(t, regexp.MustCompile(`socket: (\S+)`).FindStringSubmatch(file)[1])
+	becomes := func(check, state, words string) {
+		t.Helper()
+		await(t, check+" to be "+state, func() bool {
+			var r admin.Readiness
+			call("GET", "/v1/readiness?refresh=true", "", &r)
+			for _, i := range r.Items {
+				if i.Check == check {
+					return i.State == state && strings.Contains(i.Reason, words)
+				}
+			}
+			return false
+		})
+	}
+	first := start(t, file, app.Options{})
+	becomes("backup", "warn", "no backups are made")
+	becomes("drill", "warn", "no drill was held")
+	first.stop()
+
+	start(t, file+fmt.Sprintf("backup: { to: %q, every: 6h }\n", t.TempDir()), app.Options{})
+	becomes("backup", "ok", "the newest backup of home eu is")
+	ended := time.Now().UTC().Format(time.RFC3339)
+	call("PUT", "/v1/drills/q-1", fmt.Sprintf(`{"id":"q-1","name":"q","home":"eu","started":%q,"ended":%q,"outcome":"missed","missed":["p95"]}`, ended, ended), &admin.Drill{})
+	becomes("drill", "warn", "is missed: p95")
+}

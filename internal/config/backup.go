@@ -19,6 +19,9 @@ type Backup struct {
 	// Keep is how many of a home stay; older ones are removed after each that succeeded. 0: all of
 	// them, or until the bucket's own rules remove them. Default 14.
 	Keep int `mapstructure:"keep"`
+	// MaxAge is how old the newest backup of a home may be until readiness blocks. Default: twice Every,
+	// without Every a week.
+	MaxAge time.Duration `mapstructure:"max_age"`
 	// Key refers to a file of age keys: backups are encrypted for each of them. With public keys only
 	// (age1…) this node cannot read what it wrote. Empty: they are not encrypted.
 	Key SecretRef `mapstructure:"key"`
@@ -43,7 +46,15 @@ func (c *Config) fillBackup(unset func(string) bool) {
 	if unset("backup.hook") && b.URL() {
 		b.Hook = DefaultBackupHook
 	}
+	if unset("backup.max_age") {
+		b.MaxAge = defaultBackupAge
+		if b.Every > 0 {
+			b.MaxAge = 2 * b.Every
+		}
+	}
 }
+
+const defaultBackupAge = 7 * 24 * time.Hour
 
 // leastBackup bounds how often: one has to end before the next begins.
 const leastBackup = time.Minute
@@ -59,6 +70,7 @@ func (v *validator) backup(c *Config) {
 		v.duration("backup.every", b.Every, leastBackup, 366*24*time.Hour)
 		v.check(b.To != "", "backup.every", "is set, and there is no place", "set backup.to")
 	}
+	v.duration("backup.max_age", b.MaxAge, leastBackup, 10*366*24*time.Hour)
 	v.count("backup.keep", b.Keep, 0, 100_000)
 	v.check(b.Key == "" || b.Key.Path() != "", "backup.key", "is no reference", "want "+secretWant)
 	v.check(b.Hook == "" || filepath.IsAbs(b.Hook), "backup.hook", fmt.Sprintf("%q is no whole path", b.Hook), "begin it with /")

@@ -55,7 +55,7 @@ func TestLoad_NothingGivesTheDefaults(t *testing.T) {
 		Admin: Admin{Socket: "data/admin.sock"},
 		Log:   Log{Level: LogInfo, Format: LogText},
 
-		Takeover: defaultTakeover, Backup: Backup{Keep: 14}, Handover: defaultHandover,
+		Takeover: defaultTakeover, Backup: Backup{Keep: 14, MaxAge: 168 * time.Hour}, Handover: defaultHandover,
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
@@ -139,7 +139,7 @@ func TestLoad_File(t *testing.T) {
 		ACL: []ACLRule{{Name: "acl[0]", Namespace: "cars", Username: "car*", Client: "c1", Publish: []string{"a/#"}, Subscribe: []string{"b/#"},
 			Deny: []string{"c/#"}}},
 		Residency: []ResidencyRule{{Namespace: "cars", Filter: "pii/#", Regions: []string{"eu", "eu-b"}}},
-		Takeover:  defaultTakeover, Backup: Backup{Keep: 14}, Handover: defaultHandover,
+		Takeover:  defaultTakeover, Backup: Backup{Keep: 14, MaxAge: 168 * time.Hour}, Handover: defaultHandover,
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)

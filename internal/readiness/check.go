@@ -23,6 +23,14 @@ type Result struct {
 	State  State
 	Reason string
 	Fix    string // a command or an act; "" when there is nothing to do
+	// Age is that of the oldest thing that was looked at and has to be new enough, such as a backup; 0: there is none.
+	Age time.Duration
+}
+
+// Aged is a result with the age of what was looked at.
+func (r Result) Aged(d time.Duration) Result {
+	r.Age = d
+	return r
 }
 
 // OK is the result that all is well.
