@@ -163,6 +163,9 @@ func (s *session) hold(ctx context.Context, name string, want int, steps, more s
 		meanwhile(cmd, filepath.Join(s.dir, name))
 	}
 	err := cmd.Wait()
+	if want < 0 { // it was killed, and another one goes on
+		return nil
+	}
 	if got := cmd.ProcessState.ExitCode(); got != want {
 		fail("exit code %d, not %d (%v)", got, want, err)
 	}
@@ -213,55 +216,63 @@ func (s *session) all(ctx context.Context) {
 	s.hold(ctx, "switchover", 0, "  - { scenario: switchover, to: us, hold: 1s }\n  - { scenario: failback }\n", "", nil)
 	s.hold(ctx, "lose-region", 0, loseEU, "", nil)
 	s.hold(ctx, "isolate-region", 0, "  - { scenario: isolate-region, region: eu, hold: 1s }\n", "", nil)
-	s.hold(ctx, "cut-link", 0, "  - { scenario: cut-link, region: eu, peer: us, hold: 5s }\n", "", nil)
-	s.hold(ctx, "pause-link", 0, "  - { scenario: cut-link, region: eu, peer: ap, method: pause, hold: 3s }\n", "", nil)
-	s.hold(ctx, "degrade-link", 0, "  - { scenario: degrade-link, region: eu, peer: us, delay: 80ms, loss: 2%, hold: 5s }\n", "", nil)
-	s.hold(ctx, "certificate-expiry", 0, "  - { scenario: certificate-expiry, region: eu, node: eu-1 }\n", "", nil)
+	s.hold(ctx, "links", 0, cutLink+"  - { scenario: cut-link, region: eu, peer: ap, method: pause, hold: 2s }\n"+
+		"  - { scenario: degrade-link, region: eu, peer: us, delay: 80ms, loss: 2%, hold: 3s }\n", "", nil)
+	s.hold(ctx, "certificate-expiry", 0, "  - { approve: a certificate ends, name: go on, by: [socket], role: admin }\n"+
+		"  - { scenario: certificate-expiry, region: eu, node: eu-1 }\n", "", s.approve(ctx, "certificate-expiry", "go on"))
 	if s.nodes > 1 {
-		s.hold(ctx, "kill-node", 0, "  - { scenario: kill-node, region: eu, node: eu-1, hold: 1s }\n", "", nil)
-		s.hold(ctx, "evacuate-node", 0, "  - { scenario: evacuate-node, region: eu, node: eu-1, params: { wait_health_check: 1s, wait_takeover: 1s } }\n", "", nil)
+		s.hold(ctx, "nodes", 0, "  - { scenario: kill-node, region: eu, node: eu-1, hold: 1s }\n"+
+			"  - { scenario: evacuate-node, region: eu, node: eu-1, params: { wait_health_check: 1s, wait_takeover: 1s } }\n", "", nil)
 	}
-	s.hold(ctx, "goal-missed", 4, loseEU, "goals: { p95: 1s }\n", nil)
+	s.hold(ctx, "goal-missed", 4, "  - { scenario: switchover, to: us }\n  - { scenario: failback }\n", "goals: { first_device: 1ms }\n", nil)
 	s.hold(ctx, "guardrail", 5, loseEU, "guardrails: { away: 5%, away_for: 1s, readiness: false }\n", nil)
 	s.hold(ctx, "interrupted", 5, loseEU, "", func(cmd *exec.Cmd, dir string) {
 		if begun(dir, "another region than eu serves") {
 			_ = cmd.Process.Signal(syscall.SIGINT)
 		}
 	})
-	s.killed(ctx)
+	s.killed(ctx, "conductor-killed", loseEU, "another region than eu serves", 5, "abort")
+	s.killed(ctx, "conductor-resumed", cutLink, "hold", 0, "resume")
 	s.hold(ctx, "shadow", 0, loseEU, "scope: shadow\ngoals: { p95: none, first_device: none }\n", nil)
 }
 
-// killed has the conductor itself die in the middle, and another one clean up.
-func (s *session) killed(ctx context.Context) {
-	const name = "conductor-killed"
+const cutLink = "  - { scenario: cut-link, region: eu, peer: us, hold: 3s }\n"
+
+// killed has the conductor itself die at a step, and another one go on, or undo it all.
+func (s *session) killed(ctx context.Context, name, steps, at string, want int, verb ...string) {
+	dir := filepath.Join(s.dir, name)
+	s.hold(ctx, name, -1, steps, "", func(cmd *exec.Cmd, dir string) {
+		if begun(dir, at) {
+			_ = cmd.Process.Kill()
+		}
+	})
 	if !s.only.MatchString(name) || ctx.Err() != nil {
 		return
 	}
 	fail := func(format string, args ...any) { s.failed = append(s.failed, name+": "+fmt.Sprintf(format, args...)) }
-	fmt.Printf("\n===== %s =====\n", name)
-	file := filepath.Join(s.dir, name+".yaml")
-	if err := errors.Join(os.MkdirAll(s.dir, 0o700), os.WriteFile(file, []byte(s.plan(name, loseEU, "")), 0o600)); err != nil {
-		fail("%v", err)
-		return
-	}
-	cmd := exec.CommandContext(ctx, s.binary, "ctl", "drill", "run", file, "--yes", "--id", name, "--dir", s.dir)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		fail("%v", err)
-		return
-	}
-	if begun(filepath.Join(s.dir, name), "another region than eu serves") {
-		_ = cmd.Process.Kill()
-	}
-	_ = cmd.Wait()
-	again := exec.CommandContext(ctx, s.binary, "ctl", "--socket", s.tr.Node("us").Socket(), "drill", "abort", name, "--dir", s.dir)
+	again := exec.CommandContext(ctx, s.binary, append([]string{"ctl", "--socket", s.tr.Node("us").Socket(), "drill"}, append(verb, name, "--dir", filepath.Dir(dir))...)...)
 	again.Stdout, again.Stderr = os.Stdout, os.Stderr
 	_ = again.Run()
-	if got := again.ProcessState.ExitCode(); got != 5 {
-		fail("abort: exit code %d, not 5", got)
+	if got := again.ProcessState.ExitCode(); got != want {
+		fail("%s: exit code %d, not %d", verb[0], got, want)
 	}
 	s.inspect(ctx, name, fail)
+}
+
+// approve approves the step that a drill waits for, at another region than the one that it is held in.
+func (s *session) approve(ctx context.Context, name, step string) func(*exec.Cmd, string) {
+	return func(_ *exec.Cmd, dir string) {
+		if !begun(dir, step) {
+			return
+		}
+		for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) { // until the region has heard that it waits
+			out, err := exec.CommandContext(ctx, s.binary, "ctl", "--socket", s.tr.Node("us").Socket(), "drill", "approve", name).CombinedOutput()
+			if err == nil {
+				fmt.Printf("%s", out)
+				return
+			}
+		}
+	}
 }
 
 // tolerance is how much the difference of two recoveries may miss the three seconds by.
