@@ -169,8 +169,13 @@ func (v *receiver) take(ctx context.Context, f *wire.Frame) error {
 	if err := v.room(ctx, f.Raw); err != nil {
 		return err
 	}
+	proposed := false
+	defer func() {
+		if !proposed { // a panic, too: the next receiver of the class waits for what is under way
+			v.give(f.Raw)
+		}
+	}()
 	if err := v.breathe(ctx); err != nil {
-		v.give(f.Raw)
 		return err
 	}
 	p := v.t.p
@@ -193,8 +198,7 @@ func (v *receiver) take(ctx context.Context, f *wire.Frame) error {
 		}
 		v.done(source, raw, o, err)
 	})
-	if err != nil {
-		v.give(raw)
+	if proposed = err == nil; err != nil {
 		return fmt.Errorf("take in a frame: %w", err)
 	}
 	return nil
@@ -227,6 +231,7 @@ func (v *receiver) op(f *wire.Frame) *home.Frame {
 
 // done runs in the home's apply.
 func (v *receiver) done(source wire.Source, raw int, o home.Outcome, err error) {
+	defer v.give(raw)
 	switch {
 	case err != nil:
 		v.fail(fmt.Errorf("take in a frame: %w", err))
@@ -239,7 +244,6 @@ func (v *receiver) done(source wire.Source, raw int, o home.Outcome, err error) 
 		v.mu.Unlock()
 		v.shipped.take(o.Record, wire.Ack{Source: source, Class: v.head.Class, Committed: uint64(o.Seq), Applied: uint64(o.Seq)})
 	}
-	v.give(raw)
 }
 
 func (v *receiver) fail(err error) {
