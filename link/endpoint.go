@@ -27,7 +27,8 @@ type Endpoint struct {
 	managers map[*Manager]bool
 	known    map[home.ID]home.Epoch // the highest that was heard of
 
-	lastStranger atomic.Int64 // Unix nanoseconds of the last one noted
+	began        time.Time    // fixed after New
+	lastStranger atomic.Int64 // when the last one was noted, counted from began; 0: none was
 }
 
 // NewEndpoint returns an Endpoint. It opens nothing before Run.
@@ -35,7 +36,7 @@ func NewEndpoint(o EndpointOptions) (*Endpoint, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	return &Endpoint{o: o.withDefaults(), relayLimits: newRelayLimits(o.Relay), managers: map[*Manager]bool{}, known: map[home.ID]home.Epoch{}}, nil
+	return &Endpoint{o: o.withDefaults(), began: time.Now(), relayLimits: newRelayLimits(o.Relay), managers: map[*Manager]bool{}, known: map[home.ID]home.Epoch{}}, nil
 }
 
 // Run opens the sockets and takes tunnels until ctx ends, which is not an error. It may
@@ -86,7 +87,7 @@ const strangerEvery = 10 * time.Second
 
 // stranger notes a tunnel that somebody tried to open and may not.
 func (e *Endpoint) stranger(err error) {
-	now := time.Now().UnixNano()
+	now := int64(time.Since(e.began)) + 1
 	if last := e.lastStranger.Load(); last != 0 && now-last < int64(strangerEvery) || !e.lastStranger.CompareAndSwap(last, now) {
 		return
 	}

@@ -196,21 +196,20 @@ func (w *window) Done() {
 type tcpSocket struct {
 	net.Conn
 	sent, received atomic.Uint64
-	heard          atomic.Int64 // Unix nanoseconds
+	opened         time.Time
+	heard          atomic.Int64 // when, counted from opened: a clock on the wall may be set meanwhile
 }
 
 func newTCPSocket(raw net.Conn) *tcpSocket {
 	tuneTCP(raw)
-	s := &tcpSocket{Conn: raw}
-	s.heard.Store(time.Now().UnixNano())
-	return s
+	return &tcpSocket{Conn: raw, opened: time.Now()}
 }
 
 func (s *tcpSocket) Read(b []byte) (int, error) {
 	n, err := s.Conn.Read(b)
 	s.received.Add(uint64(n))
 	if n > 0 {
-		s.heard.Store(time.Now().UnixNano())
+		s.heard.Store(int64(time.Since(s.opened)))
 	}
 	return n, err
 }
@@ -219,6 +218,11 @@ func (s *tcpSocket) Write(b []byte) (int, error) {
 	n, err := s.Conn.Write(b)
 	s.sent.Add(uint64(n))
 	return n, err
+}
+
+// silence is for how long nothing came.
+func (s *tcpSocket) silence() time.Duration {
+	return time.Since(s.opened) - time.Duration(s.heard.Load())
 }
 
 // finish ends both directions for us and tells the peer so after what was written.
@@ -306,7 +310,7 @@ func (c *tcpConn) watch() {
 			return
 		case <-every.C:
 		}
-		if time.Now().UnixNano()-c.sock.heard.Load() >= int64(c.idle) {
+		if c.sock.silence() >= c.idle {
 			c.because(errSilent)
 			_ = c.sock.Conn.Close()
 			return

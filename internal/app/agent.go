@@ -23,14 +23,14 @@ func (a *App) newAgent() error {
 	var err error
 	a.votes, err = agent.NewVotes(agent.VotesOptions{Name: a.cfg.Region, Book: a.book, Mute: !a.cfg.HasVote(),
 		Terms: takeover.Terms{Lease: t.Lease, Hold: t.Hold}, Hosts: func(id home.ID) []string { return a.cfg.Hosts(string(id)) },
-		Logger: a.log.With("component", "votes")})
+		Logger: a.log.With("component", "votes"), Pace: a.opts.Pace})
 	if err != nil {
 		return err
 	}
 	o := agent.Options{Keep: func(ctx context.Context, id home.ID, run func(context.Context) error) {
 		a.keep(ctx, "takeover "+string(id), run)
 	}, Crashed: func(what string, err error) { a.crashed("takeover "+what, err) },
-		Audit: a.auditTakeover, Region: a.cfg.Region, Votes: a.votes, Caller: caller{a}, Room: a.room, Logger: a.log.With("component", "takeover"),
+		Audit: a.auditTakeover, Region: a.cfg.Region, Votes: a.votes, Caller: caller{a}, Room: a.room, Pace: a.opts.Pace, Logger: a.log.With("component", "takeover"),
 		Hooks: agent.Hooks{Promote: t.Hooks.Promote, Fence: t.Hooks.Fence, Timeout: t.Hooks.Timeout}}
 	for _, h := range a.homes {
 		o.Copies = append(o.Copies, regionCopy{h})

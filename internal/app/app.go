@@ -52,6 +52,8 @@ type Options struct {
 	Backoff      supervise.Backoff              // of services that fail
 	// Part stands for a service, or a part of one, before it is run.
 	Part func(name string, run supervise.Func) supervise.Func
+	Wall func() time.Time // the node's clock on the wall; default time.Now
+	Pace float64          // how fast leases and promises count; default 1
 }
 
 // App is a node.

@@ -28,7 +28,7 @@ func (a *App) newCluster() (err error) {
 	o := cluster.Options{Region: a.cfg.Region, Node: a.cfg.Node, Role: cluster.Role(a.cfg.Role), Software: a.opts.Build.Version,
 		Self: a.dir.self, Identity: a.opts.NodeIdentity, Listen: k.Listen, Streams: k.Streams, Advertise: k.Advertise,
 		Join:    cluster.Join{Method: cluster.JoinMethod(k.Join.Method), Nodes: k.Join.Nodes, Name: k.Join.Name},
-		Network: a.opts.Cluster, Logger: a.log.With("component", "cluster")}
+		Network: a.opts.Cluster, Wall: a.opts.Wall, Logger: a.log.With("component", "cluster")}
 	if o.Identity == nil {
 		o.Identity = a.certs
 	}

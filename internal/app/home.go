@@ -40,7 +40,7 @@ type homeService struct {
 	opened atomic.Pointer[replica.Replica] // while it is open
 	live   atomic.Pointer[replica.Replica] // while it serves, or could
 	ran    atomic.Bool
-	shut   atomic.Int64 // when it was closed last, Unix nanoseconds; 0: never
+	shut   atomic.Int64 // when it was closed last, counted from the start of the node; 0: never
 
 	lone     atomic.Bool                // the region began to host without the former host, and the shipping has not seen it
 	hushed   atomic.Bool                // no node sends to devices, by the leader's word; of this run of the node
@@ -170,6 +170,9 @@ func (h *homeService) replicaOptions(run home.Incarnation) replica.Options {
 	ro.SegmentBytes = segmentBytes
 	if cfg.Leaf {
 		ro.MemoryBudget, ro.SnapshotBytes = leafMemory, leafLog
+	}
+	if h.a.opts.Wall != nil {
+		ro.Wall = h.a.opts.Wall
 	}
 	if change := h.a.opts.Replica; change != nil {
 		change(&ro)
@@ -361,16 +364,13 @@ func (h *homeService) leave(err error) {
 // close lets nobody use the replica any more.
 func (h *homeService) close() {
 	if h.live.Swap(nil) != nil {
-		h.shut.Store(time.Now().UnixNano())
+		h.shut.Store(int64(time.Since(h.a.started)))
 	}
 }
 
 // shutFor is for how long it has not been open, in this life of the node.
 func (h *homeService) shutFor() time.Duration {
-	if at := h.shut.Load(); at != 0 {
-		return time.Since(time.Unix(0, at))
-	}
-	return time.Since(h.a.started)
+	return time.Since(h.a.started) - time.Duration(h.shut.Load())
 }
 
 func (h *homeService) setWhy(why string) {

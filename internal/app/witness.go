@@ -51,7 +51,7 @@ func NewWitness(o Options) (_ *Witness, err error) {
 		}
 	}()
 	w.votes, err = agent.NewVotes(agent.VotesOptions{Name: a.cfg.Region, Book: w.ledger, Terms: takeover.Terms{Lease: a.cfg.Takeover.Lease, Hold: a.cfg.Takeover.Hold},
-		Hosts: func(id home.ID) []string { return a.cfg.Hosts(string(id)) }, Logger: a.log})
+		Hosts: func(id home.ID) []string { return a.cfg.Hosts(string(id)) }, Logger: a.log, Pace: a.opts.Pace})
 	if err != nil {
 		return nil, err
 	}

@@ -92,7 +92,8 @@ type Options struct {
 	Streams   string // peer streams, host:port for TCP
 	Advertise string // host by which others reach us; default that of Listen
 	Join      Join
-	Network   Network // nil: the real one
+	Network   Network          // nil: the real one
+	Wall      func() time.Time // told in each hello; nil: time.Now
 	Logger    *slog.Logger
 }
 
@@ -117,6 +118,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Streams == "" {
 		o.Streams = fmt.Sprintf("0.0.0.0:%d", StreamsPort)
+	}
+	if o.Wall == nil {
+		o.Wall = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -124,7 +124,7 @@ func (c *Cluster) hello(wants string) (hello, error) {
 		return hello{}, fmt.Errorf("this node is not ready: %w", err)
 	}
 	return hello{Peer: Peer{Node: c.o.Node, Role: c.o.Role, Disk: self.Disk, Incarnation: self.Incarnation, Features: self.Features,
-		Software: c.o.Software, Wall: time.Now()}, region: c.o.Region, wants: wants}, nil
+		Software: c.o.Software, Wall: c.o.Wall()}, region: c.o.Region, wants: wants}, nil
 }
 
 // check holds what a hello says against the certificate.

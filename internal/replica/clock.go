@@ -72,38 +72,45 @@ func (c *clock) heard(t home.Time, live bool) {
 	}
 }
 
-// walls remembers by how much the wall clocks of other nodes are ahead of ours.
+// walls remembers what the wall clocks of other nodes said.
 type walls struct {
-	mu    sync.Mutex
-	ahead map[home.NodeID]time.Duration
+	mu   sync.Mutex
+	said map[home.NodeID]said
 }
 
-func (w *walls) heard(node home.NodeID, theirs, ours time.Time) {
+// said is what a clock said when it was heard. It is counted on from there by our monotonic
+// clock: were it kept as a difference to our wall clock, that one's step would take it along.
+type said struct {
+	wall  time.Time
+	heard time.Time // carries the monotonic reading
+}
+
+func (w *walls) heard(node home.NodeID, theirs time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.ahead == nil {
-		w.ahead = map[home.NodeID]time.Duration{}
+	if w.said == nil {
+		w.said = map[home.NodeID]said{}
 	}
-	w.ahead[node] = theirs.Round(0).Sub(ours.Round(0))
+	w.said[node] = said{theirs.Round(0), time.Now()}
 }
 
 // median is the median of our clock and of those known of the nodes.
-func (w *walls) median(now time.Time, nodes []home.NodeID) time.Time {
+func (w *walls) median(ours time.Time, nodes []home.NodeID) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	list := []time.Duration{0}
+	list := []time.Time{ours.Round(0)}
 	for _, n := range nodes {
-		if d, ok := w.ahead[n]; ok {
-			list = append(list, d)
+		if s, ok := w.said[n]; ok {
+			list = append(list, s.wall.Add(time.Since(s.heard)))
 		}
 	}
-	slices.Sort(list)
-	return now.Add(list[(len(list)-1)/2])
+	slices.SortFunc(list, time.Time.Compare)
+	return list[(len(list)-1)/2]
 }
 
 // wallOf notes what another node's clock says.
 func (r *Replica) wallOf(p cluster.Peer) {
 	if !p.Wall.IsZero() {
-		r.walls.heard(home.NodeID(p.Node), p.Wall, time.Now())
+		r.walls.heard(home.NodeID(p.Node), p.Wall)
 	}
 }

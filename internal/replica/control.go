@@ -82,7 +82,6 @@ type control struct {
 	Last uint64      `json:"last,omitempty"`
 	Node home.NodeID `json:"node,omitempty"`
 	Dry  bool        `json:"dry,omitempty"`
-	Wall time.Time   `json:"wall"`
 }
 
 type answer struct {
@@ -129,7 +128,6 @@ func (r *Replica) ask(ctx context.Context, node home.NodeID, q control) (answer,
 	defer st.Close()
 	release := context.AfterFunc(ctx, func() { _ = st.Close() })
 	defer release()
-	q.Wall = time.Now()
 	if err := json.NewEncoder(st).Encode(q); err != nil {
 		return answer{}, err
 	}

@@ -199,7 +199,7 @@ func (r *core) setClock() {
 	if r.clock.live() {
 		return
 	}
-	ahead := r.clock.resume(r.walls.median(time.Now(), r.voterNodes()))
+	ahead := r.clock.resume(r.walls.median(r.opts.Wall(), r.voterNodes()))
 	switch {
 	case ahead < -bigStep:
 		r.log.Warn("the wall clocks are behind home time; home time goes on from where it was", "behind", -ahead)

@@ -56,6 +56,10 @@ type Options struct {
 	Dir  string    // belongs to the replica alone; created if need be
 	Sink home.Sink // called while the state is locked: must not block nor call back
 
+	// Wall is the node's clock on the wall, which counts after a full stop only; default
+	// time.Now. Tests set it wrong.
+	Wall func() time.Time
+
 	// Logger gets what an operator would tell a colleague; raft's own talk goes
 	// there at debug level.
 	Logger *slog.Logger
@@ -135,6 +139,9 @@ func (o Options) withDefaults() Options {
 	}
 	set(&o.Batching.LazyLinger, 2*time.Millisecond)
 	set(&o.Batching.FewOps, 128)
+	if o.Wall == nil {
+		o.Wall = time.Now
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -1,6 +1,7 @@
 package simlab
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -40,7 +41,7 @@ func (c *connection) serve() {
 		c.write()
 	}()
 	c.d.mu.Lock()
-	c.send(packet.AppendConnect(nil, &packet.Connect{Version: c.v, ClientID: c.d.ID, SessionExpiry: packet.SessionNeverExpires,
+	c.send(packet.AppendConnect(nil, &packet.Connect{Version: c.v, ClientID: c.d.ID, SessionExpiry: cmp.Or(c.d.lab.opt.Expiry, packet.SessionNeverExpires),
 		ReceiveMaximum: math.MaxUint16, RequestProblemInfo: true, Will: c.will()}))
 	c.d.mu.Unlock()
 	_ = c.line.device().SetReadDeadline(time.Now().Add(c.d.patience()))
@@ -267,7 +268,7 @@ func (c *connection) suback(body []byte) error {
 // publish writes a message, with DUP if it was written before. [MQTT-3.3.1-1]
 func (c *connection) publish(o *outgoing) {
 	c.send(packet.AppendPublish(nil, c.v, &packet.OutPublish{Topic: o.s.Topic, QoS: o.s.QoS, Retain: o.s.Retain,
-		Dup: o.sentOnce, PacketID: o.id, Payload: []byte(o.s.Text)}))
+		Dup: o.sentOnce, PacketID: o.id, Payload: []byte(o.s.Text), MessageExpiry: c.d.lab.opt.Expiry}))
 	o.sentOnce = true
 }
 

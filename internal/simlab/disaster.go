@@ -36,6 +36,10 @@ func ring(names []string) map[string][]string {
 // disasters are the labs that seeds choose from: core nodes by region.
 var disasters = [][]int{{1, 1}, {1, 1, 1}, {1, 1}, {3, 1}}
 
+// hour is for how long sessions and messages live where clocks are wrong, and by how much clocks
+// are at least. No seed takes as long.
+const hour = time.Hour
+
 func newDisaster(seed uint64) *disaster {
 	d := dice{rand.New(rand.NewPCG(seed, 0xD15A))}
 	nodes := disasters[seed%uint64(len(disasters))]
@@ -66,6 +70,7 @@ func newDisaster(seed uint64) *disaster {
 		x.loss, x.twice = d.Float64()*0.03, d.Float64()*0.03
 	}
 	x.planned = d.IntN(6) == 0
+	x.options.WrongSpeeds, x.options.Expiry = d.IntN(2) == 0, uint32(hour/time.Second)
 	for range 1 + d.IntN(4) {
 		x.faults = append(x.faults, x.strike(d))
 	}
@@ -94,7 +99,11 @@ func (x *disaster) strike(d dice) fault {
 		f.name, f.do = x.calmFault(d, a, b, down)
 		return f
 	}
-	switch d.IntN(12) {
+	jump := hour + d.upTo(240*hour)
+	if d.IntN(2) == 0 {
+		jump = -jump
+	}
+	switch d.IntN(14) {
 	case 0, 1:
 		f.name, f.do = fmt.Sprintf("%s dies, and is back in %s", a, down), func(l *Lab) { l.loseRegion(a, down); l.mayFailOver(x, b, a) }
 	case 2:
@@ -134,6 +143,18 @@ func (x *disaster) strike(d dice) fault {
 			l.after(down/2, func() { l.loseRegion(b, down) })
 			l.mayFailOver(x, b, a)
 		}
+	case 11:
+		f.name, f.do = fmt.Sprintf("%s's clock is wrong by %s, and %s dies %s later", a, jump, a, soon), func(l *Lab) {
+			l.wrongClock(a, jump)
+			l.after(soon, func() { l.loseRegion(a, down) })
+			l.mayFailOver(x, b, a)
+		}
+	case 12:
+		f.name, f.do = fmt.Sprintf("%s's clock is wrong by %s, and %s dies %s later", b, jump, a, soon), func(l *Lab) {
+			l.wrongClock(b, jump)
+			l.after(soon, func() { l.loseRegion(a, down) })
+			l.mayFailOver(x, b, a)
+		}
 	default:
 		f.name, f.do = x.calmFault(d, a, b, down)
 	}
@@ -142,7 +163,12 @@ func (x *disaster) strike(d dice) fault {
 
 // calmFault is one that nothing may be lost or doubled by.
 func (x *disaster) calmFault(d dice, a, b string, down time.Duration) (string, func(*Lab)) {
-	switch d.IntN(3) {
+	switch d.IntN(4) {
+	case 3:
+		return fmt.Sprintf("%s's clock goes an hour back, and an hour too far forward %s later", a, down), func(l *Lab) {
+			l.wrongClock(a, -hour)
+			l.after(down, func() { l.wrongClock(a, hour) })
+		}
 	case 0:
 		return fmt.Sprintf("w1 is lost for %s", down), func(l *Lab) { l.loseWitness(l.witnesses[0], down) }
 	case 1:

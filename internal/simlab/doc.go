@@ -36,6 +36,9 @@
 //   - After the faults, what is retained is the newest of each publisher, at every
 //     node.
 //
+// Clocks on walls are no part of the lab's: each machine has one that may be set wrong by
+// days and run fast or slow (wall), and what a node counts runs at its speed.
+//
 // One thing beside: when all is quiet the copies of a home are equal.
 //
 // A seed replays the schedule of faults, not the exact run: goroutines, TLS and

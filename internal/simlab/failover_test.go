@@ -126,6 +126,62 @@ func TestPartition_BothServe(t *testing.T) {
 	})
 }
 
+// All clocks on the wall are wrong, by days and both ways, and run at speeds of their own. No lease
+// lapses and nobody is promoted for that, nothing expires early, and when the region is lost indeed,
+// and all of it starts again with one of three clocks wrong, home time goes on as if nothing was.
+func TestClocksJump_NothingExpires(t *testing.T) {
+	o := pairOf(config.TakeoverAuto)
+	o.Nodes, o.Expiry, o.WrongSpeeds = []int{3, 1}, uint32(hour/time.Second), true
+	in(t, o, func(t *testing.T, l *Lab) {
+		pub, _ := heldBy(t, l)
+		eu, us := l.Region("eu"), l.Region("us")
+		away := subscriber(l, "eu", "away", 1, "t/#")
+		settle(t, l)
+		away.Offline()
+		onTime := func(when string) {
+			t.Helper()
+			for _, id := range l.opt.Regions {
+				for _, r := range l.regions {
+					if off := time.Unix(0, int64(r.copyOf(id).Now())).Sub(time.Now()).Abs(); off > time.Minute {
+						t.Errorf("%s: home time of %s at %s is %s off", when, id, r.Name, off)
+					}
+				}
+			}
+		}
+		for _, n := range l.Nodes() {
+			n.wall.set(240*hour, n.wall.pace())
+		}
+		publish(pub, 20, Message{Topic: "t/a", QoS: 1})
+		time.Sleep(30 * time.Second)
+		us.nodes[0].wall.set(-240*hour, us.nodes[0].wall.pace())
+		time.Sleep(30 * time.Second)
+		onTime("after the jumps")
+		if e := eu.copyOf("eu").Epoch(); e.Number != 1 || !eu.Serves("eu") {
+			t.Fatalf("eu serves %v, at epoch %s", eu.Serves("eu"), e)
+		}
+		eu.Crash()
+		for i, n := range eu.nodes {
+			n.wall.set(time.Duration(i/2)*240*hour, n.wall.pace())
+		}
+		serves(t, l, "us", "eu")
+		publish(pub, 20, Message{Topic: "t/a", QoS: 1})
+		await(t, l, "acknowledgements", pub.Idle)
+		start(t, l, "eu")
+		mended(t, l)
+		onTime("after the loss")
+		await(t, l, "the way back", func() bool { l.switchOver("eu", "eu"); return eu.Serves("eu") })
+		eu.Crash()
+		us.Crash()
+		start(t, l, "us")
+		start(t, l, "eu")
+		serves(t, l, "eu", "eu")
+		mended(t, l)
+		onTime("after a full stop")
+		away.Online()
+		check(t, l)
+	})
+}
+
 // The witness is lost in the moment in which it is needed: the region stays unserved, since nobody
 // has a majority, until the witness is back.
 func TestWitnessLost_DuringTheFailover(t *testing.T) {

@@ -25,12 +25,15 @@ type Options struct {
 	OneWay   time.Duration // latency between regions; default 20 ms
 	Jitter   time.Duration // on top of it, up to; packets then overtake each other
 	OneSided bool          // of two regions only the first dials; otherwise both do
+	Expiry   uint32        // of sessions and messages, in seconds; 0: never
 	Grace    time.Duration // wills wait for who lost its connection by the region's doing
 	Lying    bool          // disks say they synced the homes' logs, and did not
 	// Replica changes the sizes of the homes' replicas, after the lab's own.
 	Replica func(*app.ReplicaOptions)
 	// Config changes a region's configuration.
 	Config func(*config.Config)
+	// WrongSpeeds has clocks run fast and slow.
+	WrongSpeeds bool
 	// Takeover makes regions stand by for each other; nil: none does.
 	Takeover *Takeover
 }
@@ -95,6 +98,9 @@ func New(o Options) (*Lab, error) {
 				return nil, err
 			}
 		}
+	}
+	if o.WrongSpeeds {
+		l.wrongSpeeds(dice{rand.New(rand.NewPCG(o.Seed, 0xC10C))})
 	}
 	for i, r := range l.regions {
 		for _, n := range r.nodes {

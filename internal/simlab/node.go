@@ -33,6 +33,7 @@ type Node struct {
 	id     *identity
 	addr   *net.UDPAddr
 	port   *wires.Node // towards the other nodes of the region
+	wall   *wall
 
 	silent atomic.Bool // its machine has no power: what is sent to it is lost
 
@@ -66,12 +67,15 @@ func (n *Node) Start() error {
 	if n.silent.Swap(false) {
 		n.region.rejoin(n)
 	}
+	if len(n.region.nodes) == 1 {
+		n.wall.boots()
+	}
 	l := &life{plug: &plug{Node: n.port, net: n.lab.Net}, ended: make(chan struct{}), lines: map[*line]struct{}{}}
 	if n.lab.opt.Lying {
 		n.disk.IgnoreSyncs(inLog)
 	}
 	a, err := app.New(app.Options{Config: n.cfg, Logger: n.lab.log.logger(), FS: n.disk.CrashFS, LinkIdentity: n.id, NodeIdentity: n.id,
-		Cluster: l.plug, NoAdmin: true,
+		Cluster: l.plug, NoAdmin: true, Wall: n.wall.now, Pace: n.wall.pace(),
 		ListenLinks: func() (net.PacketConn, error) { return l.plug.listen(n.addr), nil },
 		Replica:     func(o *app.ReplicaOptions) { n.lab.sizes(o) }})
 	if err != nil {

@@ -202,7 +202,7 @@ func (r *Region) same() (bool, error) {
 
 // newNode makes a node that does not run yet.
 func (r *Region) newNode(ca *authority, addr *net.UDPAddr) (err error) {
-	n := &Node{Name: fmt.Sprintf("%s-%d", r.Name, len(r.nodes)+1), lab: r.lab, region: r, addr: addr, disk: newDisk(store.NewCrashFS())}
+	n := &Node{Name: fmt.Sprintf("%s-%d", r.Name, len(r.nodes)+1), lab: r.lab, region: r, addr: addr, disk: newDisk(store.NewCrashFS()), wall: newWall()}
 	n.port = r.wires.Node(n.Name)
 	if n.id, err = ca.issue(r.Name, n.Name); err != nil {
 		return err

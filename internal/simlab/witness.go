@@ -19,6 +19,7 @@ type Witness struct {
 	lab  *Lab
 	id   *identity
 	addr *net.UDPAddr
+	wall *wall
 	cfg  *config.Config
 
 	mu    sync.Mutex
@@ -32,7 +33,7 @@ type Witness struct {
 const witnessNet = 200
 
 func (l *Lab) newWitness(name string, ca *authority) (err error) {
-	w := &Witness{Name: name, lab: l, addr: &net.UDPAddr{IP: net.IPv4(10, 0, byte(witnessNet+len(l.witnesses)), 1), Port: linkPort}, fs: store.NewCrashFS()}
+	w := &Witness{Name: name, lab: l, addr: &net.UDPAddr{IP: net.IPv4(10, 0, byte(witnessNet+len(l.witnesses)), 1), Port: linkPort}, fs: store.NewCrashFS(), wall: newWall()}
 	l.Net.names[w.addr.IP.String()] = name
 	if w.id, err = ca.issue(name, name+"-1"); err != nil {
 		return err
@@ -61,7 +62,7 @@ func (w *Witness) Start() error {
 		return nil
 	}
 	p := &plug{net: w.lab.Net}
-	v, err := app.NewWitness(app.Options{Config: w.cfg, Logger: w.lab.log.logger(), FS: w.fs, LinkIdentity: w.id,
+	v, err := app.NewWitness(app.Options{Config: w.cfg, Logger: w.lab.log.logger(), FS: w.fs, LinkIdentity: w.id, Pace: w.wall.pace(),
 		ListenLinks: func() (net.PacketConn, error) { return p.listen(w.addr), nil }})
 	if err != nil {
 		return fmt.Errorf("start witness %s: %w", w.Name, err)

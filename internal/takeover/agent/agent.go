@@ -49,8 +49,8 @@ func New(o Options) (*Agent, error) {
 	if o.Crashed == nil {
 		o.Crashed = func(string, error) {}
 	}
-	if o.pace == 0 {
-		o.pace = 1
+	if o.Pace == 0 {
+		o.Pace = 1
 	}
 	a := &Agent{o: o, start: time.Now(), keepers: map[home.ID]*keeper{}}
 	for _, c := range o.Copies {
@@ -65,11 +65,11 @@ func New(o Options) (*Agent, error) {
 }
 
 // now is this node's monotonic clock.
-func (a *Agent) now() time.Duration { return time.Duration(float64(time.Since(a.start)) * a.o.pace) }
+func (a *Agent) now() time.Duration { return time.Duration(float64(time.Since(a.start)) * a.o.Pace) }
 
 // sleep waits for a time of this node's clock; false if ctx ended, or wake came first.
 func (a *Agent) sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
-	t := time.NewTimer(time.Duration(float64(d) / a.o.pace))
+	t := time.NewTimer(time.Duration(float64(d) / a.o.Pace))
 	defer t.Stop()
 	select {
 	case <-t.C:

@@ -28,8 +28,8 @@ type Options struct {
 	// Crashed is told of what was done beside that, with nil or why it ended, which may be a *group.Panic. nil: nobody.
 	Crashed func(what string, err error)
 
-	// pace is how fast this node's clock runs beside the true one; 0 is 1. Tests set it.
-	pace float64
+	// Pace is how fast this node's clock runs beside the true one; 0 is 1. Tests set it.
+	Pace float64
 }
 
 // Hooks are programs that an operator wants run. Each gets a JSON object on its
@@ -53,7 +53,7 @@ type VotesOptions struct {
 	Hosts  func(id home.ID) []string
 	Logger *slog.Logger // default slog.Default()
 
-	pace float64
+	Pace float64 // as in Options
 }
 
 // Look is what a region tells of itself before it takes a home over.

@@ -296,7 +296,7 @@ func (w *world) up(name string, lives bool) {
 		return
 	}
 	log := w.logger().With("site", name)
-	votes, err := NewVotes(VotesOptions{Name: name, Book: s.book, Terms: testTerms, Logger: log, pace: s.pace})
+	votes, err := NewVotes(VotesOptions{Name: name, Book: s.book, Terms: testTerms, Logger: log, Pace: s.pace})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func (w *world) up(name string, lives bool) {
 		return
 	}
 	w.mu.Unlock()
-	r.agent, err = New(Options{Region: name, Votes: votes, Caller: link{s}, Copies: []Copy{s.copy}, Logger: log, pace: s.pace})
+	r.agent, err = New(Options{Region: name, Votes: votes, Caller: link{s}, Copies: []Copy{s.copy}, Logger: log, Pace: s.pace})
 	if err != nil {
 		w.t.Fatal(err)
 	}

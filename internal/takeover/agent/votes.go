@@ -54,14 +54,14 @@ func NewVotes(o VotesOptions) (*Votes, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	if o.pace == 0 {
-		o.pace = 1
+	if o.Pace == 0 {
+		o.Pace = 1
 	}
 	return &Votes{o: o, start: time.Now()}, nil
 }
 
 // now is this voter's monotonic clock.
-func (v *Votes) now() time.Duration { return time.Duration(float64(time.Since(v.start)) * v.o.pace) }
+func (v *Votes) now() time.Duration { return time.Duration(float64(time.Since(v.start)) * v.o.Pace) }
 
 // Start loads the book; before that Answer refuses. It is called each time this node
 // becomes the voter, and begins another run: what was promised in the last one may
