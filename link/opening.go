@@ -45,7 +45,10 @@ func (p *peer) stance() (stance, error) {
 	m := p.m
 	s := stance{role: m.o.Role()}
 	if s.purpose = p.key.purpose; s.purpose == wire.PurposeCalls {
-		return s, nil
+		if s.role != RoleWitness {
+			s.role = RoleHost // a region is called, whatever its copies are by then
+		}
+		return s, p.spare()
 	}
 	if s.purpose == wire.PurposeShip && p.key.region == "" {
 		if s.role != RoleStandby { // its copy may be empty, and gets its epochs from the host
@@ -66,6 +69,16 @@ func (p *peer) stance() (stance, error) {
 		return s, errRole(m.ep.o.Region, m.id, s.role)
 	}
 	return s, nil
+}
+
+// spare says that a tunnel for calls alone is not needed: calls go by any tunnel to the region.
+func (p *peer) spare() error {
+	for t := range p.m.ep.tunnels(p.key.region) {
+		if t.purpose != wire.PurposeCalls {
+			return refuse(wire.GoodbyeRole, "calls between regions %q and %q go by another tunnel", p.m.ep.o.Region, p.key.region)
+		}
+	}
+	return nil
 }
 
 // stands is our end of a tunnel that there may not be.

@@ -61,7 +61,7 @@ type Answerer func(ctx context.Context, region string, kind byte, request []byte
 type Peer struct {
 	ID       home.ID  // the peer region's home; also its name here
 	Region   string   // in the peer's certificate; empty means ID
-	Calls    bool     // there is no link with that region, only calls; ID is empty
+	Calls    bool     // for calls alone, while no other tunnel to the region is up; ID is empty
 	Dial     []string // "udp://host:port", "tcp://host:port", "relay://region" or "host:port", which is UDP; empty means the peer dials
 	Compress wire.Codec
 }
@@ -213,19 +213,23 @@ func (o *Options) validate(region string) error {
 }
 
 func validatePeers(region string, own home.ID, peers []Peer) error {
-	ids, regions := map[home.ID]bool{}, map[string]bool{}
+	ids, regions, called := map[home.ID]bool{}, map[string]bool{}, map[string]bool{}
 	for _, p := range peers {
 		if err := p.validate(region, own); err != nil {
 			return fmt.Errorf("link to %q: %w", p.name(), err)
 		}
-		if p.ID != "" && ids[p.ID] || regions[p.region()] {
+		if p.Calls && called[p.Region] || !p.Calls && (ids[p.ID] || regions[p.region()]) {
 			return fmt.Errorf("link to %q: the peer is configured twice: keep one", p.name())
+		}
+		if p.Calls {
+			called[p.Region] = true
+			continue
 		}
 		ids[p.ID], regions[p.region()] = true, true
 	}
 	for _, p := range peers {
 		for _, e := range p.Dial {
-			if n, via, _ := endpoint(e); n == overRelay && (via == p.region() || !regions[via]) {
+			if n, via, _ := endpoint(e); n == overRelay && (via == p.region() || !regions[via] && !called[via]) {
 				return fmt.Errorf("link to %q: address %q: want another region that this one has a link to", p.name(), e)
 			}
 		}

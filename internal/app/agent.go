@@ -96,30 +96,29 @@ func (h *homeService) leased() bool {
 	return !h.draining.Load() && (h.a.deciding == nil || h.a.deciding.LeasedFor(h.id, replica.FreshFor))
 }
 
-// founding says that the region's own home is empty, that others may have a copy of it, and that
-// this can be found out: regions whose homes are both empty have no tunnel to ask each other
-// through, but witnesses are always there to be asked.
+// founding says that the region's own home is empty, and that others may have a copy of it.
 func (h *homeService) founding(r *replica.Replica) bool {
 	cfg := h.a.cfg
-	return r != nil && h.own() && h.a.deciding != nil && r.State().ID() == "" && len(cfg.Standbys(string(h.id))) > 0 &&
-		cfg.HasVote() && 1+len(cfg.Witnesses()) >= takeover.Majority(len(cfg.Voters()))
+	return r != nil && h.own() && h.a.deciding != nil && r.State().ID() == "" && len(cfg.Standbys(string(h.id))) > 0
 }
 
 // adopting says that the region's own home is served without standbys, and is to have some. Nobody else has a copy until its
-// log names them, so it is served meanwhile; and the log names them only once there is a lease. Otherwise a region whose nodes
-// are restarted one by one with standbys in their files would be fenced until the last of them, and a majority of voters,
-// had heard of it.
+// log names them, so it is served meanwhile; and the log names them only once there is a lease, and so many others know of the
+// home that it could not be founded a second time. Otherwise a region whose nodes are restarted one by one with standbys in
+// their files would be fenced until the last of them, and a majority of voters, had heard of it.
 func (h *homeService) adopting(r *replica.Replica) bool {
 	if r == nil || !h.own() || h.a.deciding == nil || !r.Hosting() {
 		return false
 	}
 	s := r.State()
-	return s.Config().Revision > 0 && len(s.Takeover().Standbys) == 0 && s.Level() >= home.LevelOf(home.KindSetTakeover) &&
+	return s.ID() != "" && len(s.Takeover().Standbys) == 0 && s.Level() >= home.LevelOf(home.KindSetTakeover) &&
 		len(h.a.region().Standbys(string(h.id))) > 0
 }
 
 // mayAdopt says that the log may name the standbys now.
-func (h *homeService) mayAdopt() bool { return h.a.deciding.LeasedFor(h.id, replica.FreshFor) }
+func (h *homeService) mayAdopt() bool {
+	return h.a.deciding.LeasedFor(h.id, replica.FreshFor) && h.a.deciding.Known(h.id)
+}
 
 // regionCopy is the region's copy of a home as the agent acts on it. It implements
 // agent.Copy.

@@ -83,24 +83,27 @@ func order(t *testing.T, r *region, a agent.Action, o agent.Order, holds func() 
 	await(t, string(a), holds)
 }
 
-// A region that is founded with standbys is ready once it has a lease, not in the moment before its log says that it needs
-// one: load balancers would send devices there that then find it fenced.
-func TestReady_NotBeforeTheFirstLease(t *testing.T) {
+// A region that begins with standbys in its file may be one that lost all its disks: its home is founded, and it is ready,
+// once the others said that they never heard of it, or by an operator's word. Standbys are named when one of them is there.
+func TestFounding_WaitsForTheOtherRegionOrAnOperator(t *testing.T) {
 	euFile, usFile := pair(t)
 	us := startFollower(t, usFile)
 	await(t, "the link's socket", func() bool { return us.Links().Endpoint().Addr() != nil })
 	file := fmt.Sprintf(euFile, us.Links().Endpoint().Addr())
-	us.stop() // nobody gives eu a lease
+	us.stop()
 	eu := startFollower(t, file)
-	await(t, "the log to name the standby", func() bool {
-		c := eu.Copy("eu")
-		return c != nil && len(c.Takeover().Standbys) > 0
+	defer eu.stop()
+	await(t, "the agent to say why the home is not founded", func() bool {
+		list := eu.Decider().Homes()
+		return len(list) > 0 && strings.Contains(list[0].Reason, "0 of us have said that they never heard of it")
 	})
-	await(t, "the node not to be fresh any more, as without a lease it is not", func() bool { return !eu.Replica().Fresh() })
-	if ok, _ := eu.Ready(); ok {
-		t.Error("ready without a lease")
+	if ok, _ := eu.Ready(); ok || eu.Copy("eu").ID() != "" {
+		t.Error("it is founded, or ready, and nobody was asked")
 	}
-	eu.stop()
+	order(t, eu, agent.Resume, agent.Order{Home: "eu", Force: true, By: "test"}, func() bool { ok, _ := eu.Ready(); return ok })
+	if c := eu.Copy("eu"); c.ID() != "eu" || len(c.Takeover().Standbys) > 0 {
+		t.Errorf("home %q has the standbys %v", c.ID(), c.Takeover().Standbys)
+	}
 }
 
 // A region that serves gets standbys by its node file. Until they answer it goes on as before; then its log names them, and
@@ -162,6 +165,7 @@ func TestIsolated_ARegionOfOneNodeLetsItsDevicesGo(t *testing.T) {
 	if tok := dev.Subscribe("q/#", 1, nil); !tok.WaitTimeout(patience) || tok.Error() != nil {
 		t.Fatal(tok.Error())
 	}
+	await(t, "the log to name the standby", func() bool { return len(eu.Copy("eu").Takeover().Standbys) > 0 })
 	us.stop() // and with it eu's majority
 	await(t, "the node to say that it is isolated", func() bool { return eu.Health() == health.Isolated })
 	await(t, "the device to be let go", func() bool { return !dev.IsConnectionOpen() })

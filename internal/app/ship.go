@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"causeway/internal/config"
@@ -291,14 +292,29 @@ func (h *homeService) linkOptions() link.Options {
 	if !h.own() {
 		o.Peers = append(o.Peers, link.Peer{ID: a.home.id})
 	} else {
-		for _, w := range a.cfg.Witnesses() {
-			o.Peers = append(o.Peers, link.Peer{Region: w.Name, Calls: true, Dial: w.Dial})
-		}
+		o.Peers = append(o.Peers, callers(a.cfg)...)
 	}
 	o.Role, o.Heard, o.Standbys = h.role, a.heard, h.standbys
 	o.Source, o.Standby, o.Diverged = source{h}, standby{h}, h.diverged
 	o.Shipped, o.AwaitShipped = h.shippedNow, h.AwaitShipped
 	return o
+}
+
+// callers are who is called although there may be no link: the witnesses, and the regions that
+// vote or stand by. Two regions whose homes are both empty have no other tunnel to ask each other
+// whether there is anything of them.
+func callers(cfg *config.Config) (list []link.Peer) {
+	for _, r := range cfg.Regions {
+		dial := r.Dial
+		if i := slices.IndexFunc(cfg.RegionLinks(), func(l *config.Link) bool { return l.Peer == r.Name }); !r.Witness {
+			if i < 0 || r.Leaf || r.Name == cfg.Region {
+				continue
+			}
+			dial = cfg.RegionLinks()[i].Dial
+		}
+		list = append(list, link.Peer{Region: r.Name, Calls: true, Dial: dial})
+	}
+	return list
 }
 
 // diverged hears that the host has a copy that went another way than ours, which stands

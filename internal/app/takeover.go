@@ -31,7 +31,7 @@ func (h *homeService) configureTakeover(ctx context.Context, r *replica.Replica)
 		return nil
 	}
 	if h.adopting(r) && !h.mayAdopt() {
-		h.a.log.Warn("the home's standbys and voters are not in force yet", "home", string(h.id), "reason", "a majority of the voters does not answer this region's nodes yet",
+		h.a.log.Warn("the home's standbys and voters are not in force yet", "home", string(h.id), "reason", "too few of the voters answer this region's nodes, or know of the home",
 			"fix", "the same regions and takeover belong into the files of all nodes and regions: causeway ctl region status")
 		return nil
 	}

@@ -26,7 +26,7 @@ func TestWhere_WaitsForACopyThatIsOpenedAgain(t *testing.T) {
 	if id, _ := w.Of(dev); id != "" {
 		t.Errorf("dev is created in %s", id)
 	}
-	eu.shut.Store(time.Now().Add(-2 * openWithin).UnixNano())
+	eu.shut.Store(int64(time.Since(a.started) - 2*openWithin))
 	if id, _ := w.Of(dev); id != "us" {
 		t.Error("it waits for ever")
 	}

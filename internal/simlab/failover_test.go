@@ -65,9 +65,20 @@ func mended(t *testing.T, l *Lab) {
 // A region loses all its disks while the standby serves its home, or before it does: started anew
 // it does not found its home a second time, but waits, stands by with a copy, and gets it back.
 func TestRegionWiped_DoesNotFoundItsHomeAnew(t *testing.T) {
-	for name, mode := range map[string]config.TakeoverMode{"taken over by votes": config.TakeoverAuto, "by an operator, later": config.TakeoverManual} {
+	for name, c := range map[string]struct {
+		mode     config.TakeoverMode
+		witness  bool
+		oneSided bool
+	}{
+		"taken over by votes": {mode: config.TakeoverAuto, witness: true}, "by an operator, later": {mode: config.TakeoverManual, witness: true},
+		"without a witness": {mode: config.TakeoverManual}, "without a witness, of whom nobody dials the other": {mode: config.TakeoverManual, oneSided: true},
+	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, pairOf(mode), func(t *testing.T, l *Lab) {
+			mode, o := c.mode, pairOf(c.mode)
+			if o.OneSided = c.oneSided; !c.witness {
+				o.Takeover.Witnesses = nil
+			}
+			in(t, o, func(t *testing.T, l *Lab) {
 				pub, _ := heldBy(t, l)
 				eu, us := l.Region("eu"), l.Region("us")
 				for _, n := range eu.nodes {
@@ -95,6 +106,25 @@ func TestRegionWiped_DoesNotFoundItsHomeAnew(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A home that only half of the others heard of could be founded a second time while the other half
+// is asked: it is served, and gets a standby when both know of it.
+func TestNewRegion_GetsStandbysWhenItCannotBeFoundedTwice(t *testing.T) {
+	in(t, pairOf(config.TakeoverAuto), func(t *testing.T, l *Lab) {
+		l.witnesses[0].Crash()
+		serves(t, l, "eu", "eu")
+		time.Sleep(30 * time.Second)
+		if got := l.Region("eu").copyOf("eu").Takeover().Standbys; len(got) > 0 || !l.Region("eu").Serves("eu") {
+			t.Fatalf("the standbys are %v", got)
+		}
+		if err := l.witnesses[0].Start(); err != nil {
+			t.Fatal(err)
+		}
+		await(t, l, "copies", func() bool { return l.together() == nil && len(l.Region("eu").copyOf("eu").Takeover().Standbys) == 1 })
+		heldBy(t, l)
+		check(t, l)
+	})
 }
 
 // The lost region is not dead. Behind a cut it keeps its devices and takes in what they publish,
@@ -256,6 +286,7 @@ func TestForcedBack_BothSuffixesAreReconciled(t *testing.T) {
 			return pub.Idle() && c != nil && c.Position() == host.Position()
 		})
 		l.Net.Cut("eu", "us")
+		l.setDoubt(true)                                  // what a lost host has comes late, when it is reconciled
 		publish(pub, 10, Message{Topic: "t/eu2", QoS: 1}) // only eu has it
 		await(t, l, "acknowledgements", pub.Idle)
 		l.Region("eu").Crash()
@@ -263,6 +294,7 @@ func TestForcedBack_BothSuffixesAreReconciled(t *testing.T) {
 		serves(t, l, "us", "eu")
 		publish(pub, 10, Message{Topic: "t/us", QoS: 1}) // only us has it
 		await(t, l, "acknowledgements", pub.Idle)
+		l.setDoubt(false)
 		l.Region("us").Crash()
 		l.Rejoin("ap")
 		await(t, l, "ap to hear of the epoch that us served", func() bool { return l.homeAt("ap", "eu").InForce.Host == "us" })

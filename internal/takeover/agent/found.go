@@ -2,6 +2,8 @@ package agent
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"causeway/internal/home"
 	"causeway/internal/takeover"
@@ -9,14 +11,47 @@ import (
 
 // A region whose own home is empty may be new, or may have lost all its disks while another region
 // has a copy, or serves. Founded anew the home would begin at its first epoch once more, and what
-// it acknowledged would be no part of the one there is. So it is founded only once a majority of
-// voters said that they never promised it to anybody, or an operator said so.
+// it acknowledged would be no part of the one there is. So it is founded only once enough others said
+// that they never heard of it, or an operator said so. What this region itself says counts nothing: its
+// vote may have gone with its disks. Enough are as many as make a majority with it; and a home gets
+// standbys only when so many others know of it that one of them is among any who are enough (Known).
 
 // MayFound says whether the region may found its own home, which is empty. It is cheap and may be
 // called from any goroutine.
 func (a *Agent) MayFound(id home.ID) bool {
 	k := a.keepers[id]
 	return k != nil && a.atWork.Load() && k.founds.Load()
+}
+
+// Known says that so many other voters know of the home's epoch that this region, had it lost all its
+// disks, could not found it a second time.
+func (a *Agent) Known(id home.ID) bool {
+	k := a.keepers[id]
+	if k == nil {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if takeover.Majority(len(k.copy.Settings.Voters)) == 1 {
+		return true // standbys hear of it with the copy, and all of them are asked
+	}
+	others, enough := k.otherVoters(&k.copy.Settings)
+	for _, name := range others {
+		if v := k.views[name]; v != nil && v.any && highest(v.said.Promised, v.said.InForce).Compare(k.copy.Epoch) >= 0 {
+			enough++
+		}
+	}
+	return enough > len(others)
+}
+
+// otherVoters are the voters beside this region, and how many of them make a majority with it.
+// Where it alone votes all its standbys are asked.
+func (k *keeper) otherVoters(s *Settings) (others []string, enough int) {
+	others = slices.DeleteFunc(slices.Clone(s.Voters), func(v string) bool { return v == k.a.o.Region })
+	if enough = takeover.Majority(len(s.Voters)) - 1; enough > 0 {
+		return others, enough
+	}
+	return s.Standbys, len(s.Standbys)
 }
 
 // judgeFounding looks at what voters said of a home that is empty here.
@@ -48,7 +83,8 @@ func (k *keeper) whyUnfounded(st *CopyState) string {
 		return fmt.Sprintf("it was served at epoch %s", e)
 	}
 	n := 0
-	for _, name := range st.Settings.Voters {
+	others, enough := k.otherVoters(&st.Settings)
+	for _, name := range others {
 		if v := k.views[name]; v != nil && v.any {
 			n++
 		}
@@ -58,8 +94,11 @@ func (k *keeper) whyUnfounded(st *CopyState) string {
 			return fmt.Sprintf("%s knows of its epoch %s", name, e)
 		}
 	}
-	if most := takeover.Majority(len(st.Settings.Voters)); n < most {
-		return fmt.Sprintf("%d voters have said that they never heard of it, and %d have to", n, most)
+	if len(others) == 0 {
+		return "it is not open yet, so who else may have it is not known"
+	}
+	if n < enough {
+		return fmt.Sprintf("%d of %s have said that they never heard of it, and %d have to", n, strings.Join(others, ", "), enough)
 	}
 	return ""
 }
