@@ -55,12 +55,11 @@ func (g *Giver) Answer(ctx context.Context, region string, q *Ask) (*Answer, err
 // take begins to give a session, or gives more of it.
 func (g *Giver) take(ctx context.Context, region string, q *Ask) (*Answer, error) {
 	st := g.Home.State()
+	if _, begun := st.DepartureFor(q.Session, q.From, q.Claim); begun {
+		return g.give(region, q)
+	}
 	d, leaving := st.DepartureOf(q.Session)
 	switch {
-	case leaving && d.To == q.From && d.Claim == q.Claim:
-		return g.give(region, q)
-	case leaving && d.Taken:
-		return &Answer{Verdict: Elsewhere, Home: d.To}, nil
 	case leaving:
 		return &Answer{Verdict: Busy, Why: "it is on its way to home " + string(d.To)}, nil
 	case q.After > 0 || q.Epoch != home.Epoch{}:
@@ -68,7 +67,7 @@ func (g *Giver) take(ctx context.Context, region string, q *Ask) (*Answer, error
 	}
 	x, ok := st.Session(q.Session)
 	if !ok {
-		return &Answer{Verdict: Unknown}, nil
+		return g.unknown(q), nil
 	}
 	if a, coming := st.ArrivalOf(q.Session); coming && !a.Complete {
 		return &Answer{Verdict: Busy, Why: "it is on its way from home " + string(a.From)}, nil
@@ -146,7 +145,7 @@ func (g *Giver) move(ctx context.Context, q *Ask) (*Answer, error) {
 	case WhatBack:
 		op.Step = home.MoveBack
 	}
-	if d, ok := g.Home.State().DepartureOf(q.Session); !ok || d.To != q.From || d.Claim != q.Claim {
+	if _, ok := g.Home.State().DepartureFor(q.Session, q.From, q.Claim); !ok {
 		return &Answer{Verdict: Unknown}, nil
 	}
 	o, err := g.Home.Do(ctx, op)
@@ -167,9 +166,9 @@ func (g *Giver) move(ctx context.Context, q *Ask) (*Answer, error) {
 
 // claim says what became of a claim of this home.
 func (g *Giver) claim(q *Ask) *Answer {
-	a, ok := g.Home.State().ArrivalOf(q.Session)
+	a, ok := g.Home.State().ArrivalFor(q.Session, q.From, q.Claim)
 	switch {
-	case !ok || a.From != q.From || a.Claim != q.Claim:
+	case !ok:
 		return &Answer{Verdict: Unknown}
 	case a.Over || a.Complete:
 		return &Answer{Verdict: OK}
@@ -190,17 +189,27 @@ func (g *Giver) reaches(q *Ask) *Answer {
 	return a
 }
 
+// unknown says that a session is not here, and which other home may have it.
+func (g *Giver) unknown(q *Ask) *Answer {
+	for _, id := range g.Home.State().Listed(q.Session) {
+		if id != q.From {
+			return &Answer{Verdict: Unknown, Home: id}
+		}
+	}
+	return &Answer{Verdict: Unknown}
+}
+
 func (g *Giver) who(q *Ask) *Answer {
 	st := g.Home.State()
-	if d, leaving := st.DepartureOf(q.Session); leaving {
-		return &Answer{Verdict: Elsewhere, Home: d.To}
+	if _, leaving := st.DepartureOf(q.Session); leaving {
+		return &Answer{Verdict: Pending}
 	}
 	if a, coming := st.ArrivalOf(q.Session); coming && !a.Complete {
 		return &Answer{Verdict: Pending, Home: a.From}
 	}
 	x, ok := st.Session(q.Session)
 	if !ok {
-		return &Answer{Verdict: Unknown}
+		return g.unknown(q)
 	}
 	return &Answer{Session: x.Epoch, Queued: x.Queued}
 }
@@ -210,10 +219,7 @@ func (g *Giver) who(q *Ask) *Answer {
 func (g *Giver) end(ctx context.Context, q *Ask) (*Answer, error) {
 	x, ok := g.Home.State().Session(q.Session)
 	if !ok {
-		return &Answer{Verdict: Unknown}, nil
-	}
-	if d, leaving := g.Home.State().DepartureOf(q.Session); leaving && d.Taken {
-		return &Answer{Verdict: Elsewhere, Home: d.To}, nil
+		return g.unknown(q), nil
 	}
 	if why := g.refuses(&x); why != "" {
 		return &Answer{Verdict: Refused, Why: why}, nil

@@ -23,8 +23,14 @@ type Taker struct {
 	// Told makes sure that peers hear soon what this home wants. Nil: they do.
 	Told func()
 
+	of claimed
+}
+
+// claimed is what is known of one claim. A session may go on and come again.
+type claimed struct {
+	from    home.ID
+	claim   uint64
 	marks   map[home.ID]*mark
-	settled []home.ID // as the other home was told
 	told    bool
 	shipped bool
 }
@@ -57,6 +63,9 @@ const (
 // Step does one thing. An error is one of this home: it may be tried again.
 func (t *Taker) Step(ctx context.Context) (Progress, error) {
 	in, ok := t.Home.State().ArrivalOf(t.Session)
+	if in.From != t.of.from || in.Claim != t.of.claim {
+		t.of = claimed{from: in.From, claim: in.Claim, marks: map[home.ID]*mark{}}
+	}
 	switch {
 	case !ok:
 		return Progress{Done: true}, nil
@@ -73,7 +82,7 @@ func (t *Taker) Step(ctx context.Context) (Progress, error) {
 }
 
 func (t *Taker) question(in *home.Arrival, what int) *Ask {
-	return &Ask{What: what, From: t.Home.State().ID(), To: in.From, Session: t.Session, Claim: in.Claim}
+	return &Ask{What: what, From: t.Home.State().ID(), To: in.From, Session: t.Session.Device(), Claim: in.Claim}
 }
 
 func (t *Taker) op(in *home.Arrival, step home.AdoptStep) *home.Adopt {
@@ -106,16 +115,22 @@ func (t *Taker) endThere(ctx context.Context, in *home.Arrival) (Progress, error
 	switch {
 	case err != nil:
 		return failed(err), nil
-	case a.Verdict == Ended, a.Verdict == Unknown, a.Verdict == Elsewhere:
-		return t.notThere(ctx, in)
+	case a.Verdict == Ended, a.Verdict == Unknown:
+		return t.notThere(ctx, in, a)
 	}
 	return Progress{Wait: later, Why: a.Why}, nil
 }
 
 // notThere ends a claim of a session that the other home has not, or has no more.
-func (t *Taker) notThere(ctx context.Context, in *home.Arrival) (Progress, error) {
-	if _, err := t.Home.Do(ctx, &home.Directory{Peer: in.From, Remove: []uint64{t.Session.Hash()}}); err != nil {
+func (t *Taker) notThere(ctx context.Context, in *home.Arrival, a *Answer) (Progress, error) {
+	has := []uint64{t.Session.Hash()}
+	if _, err := t.Home.Do(ctx, &home.Directory{Peer: in.From, Remove: has}); err != nil {
 		return Progress{}, err
+	}
+	if a.Home != "" && a.Home != t.Home.State().ID() {
+		if _, err := t.Home.Do(ctx, &home.Directory{Peer: a.Home, Add: has}); err != nil {
+			return Progress{}, err
+		}
 	}
 	_, err := t.Home.Do(ctx, t.op(in, home.AdoptOver))
 	return Progress{Done: err == nil}, err
@@ -129,8 +144,8 @@ func (t *Taker) pull(ctx context.Context, in *home.Arrival) (Progress, error) {
 	switch {
 	case err != nil:
 		return failed(err), nil
-	case a.Verdict == Unknown, a.Verdict == Ended, a.Verdict == Elsewhere:
-		return t.notThere(ctx, in)
+	case a.Verdict == Unknown, a.Verdict == Ended:
+		return t.notThere(ctx, in, a)
 	case a.Verdict != OK:
 		return Progress{Wait: later, Why: a.Why}, nil
 	}
@@ -159,17 +174,17 @@ func (t *Taker) enter(ctx context.Context, in *home.Arrival, op *home.Adopt) (Pr
 // settle finds out from which number on each home's messages come by their own way. Once
 // that is known of all, nothing more is needed of where the session was.
 func (t *Taker) settle(ctx context.Context, in *home.Arrival) (Progress, error) {
-	if !t.shipped {
+	if !t.of.shipped {
 		if err := t.Home.Shipped(ctx, t.Home.State().Position().Records); err != nil {
 			return Progress{Wait: later, Why: err.Error()}, nil
 		}
-		t.shipped = true
+		t.of.shipped = true
 		if t.Told != nil {
 			t.Told()
 		}
 	}
 	settled := t.settledOf(in)
-	if !t.told {
+	if !t.of.told {
 		return t.tell(ctx, in, settled)
 	}
 	if len(in.Waits) == 0 {
@@ -194,9 +209,9 @@ func (t *Taker) settle(ctx context.Context, in *home.Arrival) (Progress, error) 
 	op := t.op(in, home.AdoptSettle)
 	for _, id := range ready {
 		op.Settled = append(op.Settled, home.Settled{Home: id})
-		delete(t.marks, id)
+		delete(t.of.marks, id)
 	}
-	t.told = len(ready) == len(in.Waits) // else the other home need not keep theirs any more
+	t.of.told = len(ready) == len(in.Waits) // else the other home need not keep theirs any more
 	_, err := t.Home.Do(ctx, op)
 	return Progress{}, err
 }
@@ -224,22 +239,19 @@ func (t *Taker) tell(ctx context.Context, in *home.Arrival, settled []home.ID) (
 		_, err := t.Home.Do(ctx, t.op(in, home.AdoptOver))
 		return Progress{Done: err == nil}, err
 	}
-	t.told = true
+	t.of.told = true
 	return Progress{}, nil
 }
 
 // look asks the homes of which something is not known yet. It returns from which numbers on
 // messages reach the session by their own way, as far as that was not known before.
 func (t *Taker) look(ctx context.Context, in *home.Arrival) (why string, cuts []home.Settled) {
-	if t.marks == nil {
-		t.marks = map[home.ID]*mark{}
-	}
 	st := t.Home.State()
 	for _, id := range in.Waits {
-		m := t.marks[id]
+		m := t.of.marks[id]
 		if m == nil {
 			m = &mark{}
-			t.marks[id] = m
+			t.of.marks[id] = m
 			if i := slices.IndexFunc(in.Cuts, func(c home.Settled) bool { return c.Home == id }); i >= 0 { // by a Taker before
 				m.epoch, m.to, m.applied, m.drained = in.Cuts[i].Epoch, in.Cuts[i].To, true, id == in.From
 			}
@@ -251,7 +263,7 @@ func (t *Taker) look(ctx context.Context, in *home.Arrival) (why string, cuts []
 			m.applied, m.drained = true, st.Drained(in.From, in.Began)
 			continue
 		}
-		q := &Ask{What: WhatReaches, From: st.ID(), To: id, Session: t.Session, Epoch: st.Epoch(), Version: in.Version}
+		q := &Ask{What: WhatReaches, From: st.ID(), To: id, Session: t.Session.Device(), Epoch: st.Epoch(), Version: in.Version}
 		if id != in.From {
 			q.Drain, q.UpTo = in.From, m.to
 		}
@@ -272,7 +284,7 @@ func (t *Taker) look(ctx context.Context, in *home.Arrival) (why string, cuts []
 // known says that it remains to bring what came where the session was.
 func (t *Taker) known(in *home.Arrival) bool {
 	return slices.ContainsFunc(in.Waits, func(id home.ID) bool {
-		m := t.marks[id]
+		m := t.of.marks[id]
 		return m != nil && m.applied && m.drained
 	})
 }
@@ -280,7 +292,7 @@ func (t *Taker) known(in *home.Arrival) bool {
 // ready are the homes of which all that comes by the other home is here.
 func (t *Taker) ready(in *home.Arrival) (list []home.ID) {
 	for _, id := range in.Waits {
-		if m := t.marks[id]; m != nil && m.applied && m.drained && m.aimed && in.Got >= m.goal {
+		if m := t.of.marks[id]; m != nil && m.applied && m.drained && m.aimed && in.Got >= m.goal {
 			list = append(list, id)
 		}
 	}
@@ -291,7 +303,7 @@ func (t *Taker) ready(in *home.Arrival) (list []home.ID) {
 func (t *Taker) idle(in *home.Arrival) int {
 	n := 1 << 20
 	for _, id := range in.Waits {
-		if m := t.marks[id]; m != nil {
+		if m := t.of.marks[id]; m != nil {
 			n = min(n, m.asked)
 		}
 	}
@@ -326,7 +338,7 @@ func (t *Taker) strays(ctx context.Context, in *home.Arrival) (*Progress, error)
 	case a.Verdict != OK:
 		return &Progress{Wait: later, Why: a.Why}, nil
 	}
-	for id, m := range t.marks {
+	for id, m := range t.of.marks {
 		switch {
 		case !m.applied || !m.drained || slices.Contains(a.Waits, id): // it may still come by way of a home before that one
 			m.aimed = false

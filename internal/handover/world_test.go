@@ -217,6 +217,14 @@ func (h asHome) Do(_ context.Context, op home.Op) (home.Outcome, error) {
 	}
 	o := h.s.do(op)
 	h.s.told(op, o)
+	if a, ok := op.(*home.Adopt); ok && a.Step == home.AdoptBegin && h.s.w.plant == noHold {
+		in, _ := h.s.state.ArrivalOf(a.Session)
+		all := &home.Adopt{Step: home.AdoptSettle, Session: a.Session, From: a.From, Claim: a.Claim}
+		for _, id := range in.Waits {
+			all.Settled = append(all.Settled, home.Settled{Home: id})
+		}
+		h.s.do(all)
+	}
 	return o, nil
 }
 
@@ -276,7 +284,7 @@ func (a asker) Ask(ctx context.Context, q *Ask) (*Answer, error) {
 	}
 	if w.plant == noStrays && q.What == WhatTake && q.After > 0 && len(ans.Data) > 0 {
 		if op, err := home.DecodeAdopt(ans.Data); err == nil && len(op.Messages) > 0 && op.Messages[0].Refs[0].Num > 0 {
-			if d, ok := to.state.DepartureOf(q.Session); ok && op.Messages[0].Refs[0].Num > d.Refs {
+			if d, ok := to.state.DepartureFor(q.Session, q.From, q.Claim); ok && op.Messages[0].Refs[0].Num > d.Refs {
 				op.Messages = nil
 				ans.cut(home.AppendOp(nil, op), 0)
 			}
@@ -398,6 +406,14 @@ type wire struct {
 	sent     home.Seq
 	lives    [2]int
 	slow     time.Duration
+	there    time.Duration // when what was sent last arrives, one way
+	back     time.Duration // and the other
+}
+
+// over has what is sent later arrive later.
+func (l *wire) over(lane *time.Duration, do func()) {
+	*lane = max(*lane, l.w.now+l.slow+l.w.upTo(20*time.Millisecond))
+	l.w.after(*lane-l.w.now, do)
 }
 
 func (l *wire) tick() {
@@ -419,7 +435,7 @@ func (l *wire) tick() {
 		}
 		l.base, l.told = true, v
 		lives := l.lives
-		w.after(l.slow+w.upTo(20*time.Millisecond), func() {
+		l.over(&l.back, func() {
 			if !l.ok(lives) || l.from.do(op).Code != home.CodeOK {
 				l.base = false
 			}
@@ -444,7 +460,7 @@ func (l *wire) tick() {
 	}
 	l.sent = f.To
 	lives := l.lives
-	w.after(l.slow+w.upTo(20*time.Millisecond), func() {
+	l.over(&l.there, func() {
 		if !l.ok(lives) {
 			l.started = false
 			return
@@ -453,7 +469,7 @@ func (l *wire) tick() {
 			l.started = false
 			return
 		}
-		w.after(l.slow+w.upTo(20*time.Millisecond), func() {
+		l.over(&l.back, func() {
 			if !l.ok(lives) {
 				l.started = false
 				return
@@ -478,6 +494,7 @@ type device struct {
 	at     *site
 	conn   *conn
 	trying int
+	since  time.Duration // it looks for a connection
 	been   bool
 
 	held map[uint16]bool
@@ -539,6 +556,7 @@ func (d *device) lost(c *conn) {
 func (d *device) dial() {
 	d.trying++
 	try := d.trying
+	d.since = d.w.now
 	until := d.w.now + 8*time.Second
 	var again func()
 	at := d.at
@@ -573,6 +591,11 @@ func (d *device) connect(s *site) bool {
 		}
 		if list := st.Listed(d.key); len(list) > 0 {
 			s.do(&home.Adopt{Step: home.AdoptWish, Session: d.key, From: list[0], For: 8 * time.Second})
+			return false
+		}
+		f := Finder{Home: asHome{s}, Ask: asker{s}, Peers: s.peers()}
+		found, err := f.Find(context.Background(), d.key)
+		if found || s.down || err != nil && d.w.now-d.since < 2*time.Second {
 			return false
 		}
 	}
@@ -848,7 +871,7 @@ func (w *world) check() {
 				in, _ := o.state.Roaming()
 				w.say("%s: %+v", o.id, in)
 				for k, t := range o.take {
-					for id, m := range t.marks {
+					for id, m := range t.of.marks {
 						w.say("%s: %s: %s: %+v", o.id, k, id, *m)
 					}
 				}

@@ -264,7 +264,7 @@ func (m *merging) awaitWill(x *session, w *Will) {
 
 // begin takes over a session that began at the fenced copy.
 func (m *merging) begin(e *SessionExport) {
-	if uint64(len(m.sessions)) >= m.config.Load().limits().Sessions || e.Expiry == 0 {
+	if uint64(len(m.sessions)) >= m.config.Load().limits().Sessions || e.Expiry == 0 || e.Session.remains() {
 		return
 	}
 	m.epoch++

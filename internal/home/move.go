@@ -2,7 +2,9 @@ package home
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -51,21 +53,23 @@ func (r *reader) move() Op {
 }
 
 func (s *State) move(op *Move) Outcome {
-	x := s.sessions[op.Session]
-	if x == nil || op.Session.Namespace == LinkSpace {
-		return Outcome{Code: CodeUnknown}
-	}
-	l := x.leaves()
+	x := s.departing(op.Session, op.To, op.Claim)
 	if op.Step == MoveBegin || op.Step == MoveEnd {
+		if x == nil {
+			x = s.sessions[op.Session]
+		}
 		switch {
-		case l != nil && (l.to != op.To || l.claim != op.Claim):
+		case x == nil || op.Session.Namespace == LinkSpace:
+			return Outcome{Code: CodeUnknown}
+		case x.leaves() != nil && (x.leaves().to != op.To || x.leaves().claim != op.Claim):
 			return Outcome{Code: CodeVoid}
 		case op.Seen != 0 && x.epoch > op.Seen:
 			return Outcome{Code: CodeGap}
 		}
-	} else if l == nil || l.to != op.To || l.claim != op.Claim {
+	} else if x == nil {
 		return Outcome{Code: CodeUnknown}
 	}
+	l := x.leaves()
 	switch op.Step {
 	case MoveBegin:
 		return s.moveBegin(x, op)
@@ -161,7 +165,8 @@ func (s *State) inheritQueue(x *session, g *Group, sub *subscription) {
 }
 
 // moveTaken notes what reaches the session where it is now. From here on it is no session
-// of this home any more, but a place where messages for it are gathered.
+// of this home any more, but a place where messages for it are gathered: it gives up the
+// session's key, so that the session may come back before that is over.
 func (s *State) moveTaken(x *session, l *leaving, settled []ID) {
 	if !l.taken {
 		l.taken = true
@@ -169,6 +174,7 @@ func (s *State) moveTaken(x *session, l *leaving, settled []ID) {
 		if s.peers[l.to] != nil { // so that it is known from now on, not only once that home tells it
 			s.dirAdd(l.to, s.directoryOf(l.to), x.key.Hash())
 		}
+		s.rename(x, x.key.left(l.to, l.claim))
 	}
 	for _, id := range settled {
 		if !slices.Contains(l.settled, id) {
@@ -177,6 +183,43 @@ func (s *State) moveTaken(x *session, l *leaving, settled []ID) {
 	}
 	s.note(effectRoamed, x.id, uint64(len(l.settled)))
 	s.changes.session(x)
+}
+
+// left is the key of what a session left behind for a claim. No device has it: a client id
+// is UTF-8 [MQTT-1.5.4-1].
+func (k SessionKey) left(to ID, claim uint64) SessionKey {
+	return SessionKey{k.Namespace, fmt.Sprintf("%s\xff%s/%d", k.ClientID, to, claim)}
+}
+
+// Device returns the key of the session that left something behind under k, or k.
+func (k SessionKey) Device() SessionKey {
+	id, _, _ := strings.Cut(k.ClientID, "\xff")
+	return SessionKey{k.Namespace, id}
+}
+
+// remains says that k is that of what a session left behind.
+func (k SessionKey) remains() bool { return strings.Contains(k.ClientID, "\xff") }
+
+// departing returns the session that is given to a claim, or what it left behind.
+func (s *State) departing(k SessionKey, to ID, claim uint64) *session {
+	for _, k := range [...]SessionKey{k, k.left(to, claim)} {
+		if x := s.sessions[k]; x != nil && x.leaves() != nil && x.leaves().to == to && x.leaves().claim == claim {
+			return x
+		}
+	}
+	return nil
+}
+
+func (s *State) rename(x *session, k SessionKey) {
+	s.changes.delete(sessionKey(x.key))
+	delete(s.sessions, x.key)
+	delete(s.roamers, x.key)
+	x.key = k
+	s.sessions[k] = x
+	for _, f := range x.filters() {
+		s.changes.sub(x, f)
+	}
+	s.indexRoaming(x)
 }
 
 // moveDone removes what is left of a session that another home has.
@@ -234,16 +277,13 @@ type Leaving struct {
 func (s *State) Leaving(k SessionKey, to ID, claim uint64) (Leaving, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	x := s.sessions[k]
+	x := s.departing(k, to, claim)
 	if x == nil {
 		return Leaving{}, false
 	}
 	l := x.leaves()
-	if l == nil || l.to != to || l.claim != claim {
-		return Leaving{}, false
-	}
 	o := Leaving{Epoch: s.currentEpoch(), Session: x.export(), WillIn: l.willIn, Last: x.nextRef}
-	o.Session.NextRef = l.refs
+	o.Session.Session, o.Session.NextRef = k, l.refs
 	o.Session.Left, o.Session.Received = nil, nil
 	o.Session.Subs = append(o.Session.Subs, l.shared...)
 	if x.inherited != nil {
@@ -282,12 +322,8 @@ func (s *State) Gone(k SessionKey, to ID, claim uint64, after uint64, max int, r
 func (s *State) gone(k SessionKey, to ID, claim uint64, after uint64, max int) (list []MessageExport, until uint64, evicted []bool, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	x := s.sessions[k]
+	x := s.departing(k, to, claim)
 	if x == nil {
-		return nil, 0, nil, false
-	}
-	l := x.leaves()
-	if l == nil || l.to != to || l.claim != claim {
 		return nil, 0, nil, false
 	}
 	size := 0
@@ -310,7 +346,7 @@ func (s *State) gone(k SessionKey, to ID, claim uint64, after uint64, max int) (
 func (s *State) goneRef(x *session, r *ref) MessageExport {
 	m := r.msg
 	o := MessageExport{Message: m.Message, Source: Source{s.id, s.currentEpoch()}, SourceSeq: m.Seq, Size: m.size,
-		Refs: []RefExport{{Session: x.key, Life: x.id, Num: r.num, QoS: r.qos, Retain: r.retain, Received: r.state == refReceived, SubIDs: r.subIDs}}}
+		Refs: []RefExport{{Session: x.key.Device(), Life: x.id, Num: r.num, QoS: r.qos, Retain: r.retain, Received: r.state == refReceived, SubIDs: r.subIDs}}}
 	if m.source != nil {
 		o.Source, o.SourceSeq, o.Class = m.source.Source, m.sourceSeq, m.source.class
 	}

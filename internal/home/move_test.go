@@ -186,15 +186,51 @@ func TestMove_EndsWhileItSettles(t *testing.T) {
 	o := b.do(&Attach{Session: dev, CleanStart: true, Expiry: 60})
 	b.want("present", o.SessionPresent, false)
 	b.restart()
-	x, ok := b.s.ArrivalOf(dev)
+	x, ok := b.s.ArrivalFor(dev, "a", claim)
 	if !ok || !x.Over || x.Claim != claim || x.From != "a" {
 		t.Errorf("nobody is told: %+v", x)
 	}
 	b.want("queued", b.s.Status().Queued, 0)
-	b.do(&Adopt{Step: AdoptOver, Session: dev, From: "a", Claim: claim})
-	if _, ok := b.s.ArrivalOf(dev); ok {
+	b.want("told", b.do(&Adopt{Step: AdoptOver, Session: x.Session, From: "a", Claim: claim}).Code, CodeOK)
+	if _, ok := b.s.ArrivalFor(dev, "a", claim); ok {
 		t.Error("it is told for ever")
 	}
+}
+
+// A device goes back before all homes' messages reach the session where it was meanwhile: what
+// it left here is kept apart, goes the way round, and is over when that home has it.
+func TestMove_BackBeforeItSettled(t *testing.T) {
+	a, b := two(t)
+	e := a.attach("dev", true, 3600)
+	a.sub("dev", e, Subscription{Filter: "#", QoS: 2})
+	there := begin(a, b)
+	a.do(&Move{Step: MoveTaken, Session: dev, To: "b", Claim: there})
+	a.pub("x", "left", 2, false)
+	a.restart()
+	a.want("listed", fmt.Sprint(len(a.s.Sessions(SessionKey{}, 9)), a.s.Listed(dev)), "0 [b]")
+	back := begin(b, a)
+	b.do(&Move{Step: MoveTaken, Session: dev, To: "a", Claim: back})
+	b.restart()
+	in, _ := b.s.Roaming()
+	b.want("at b", fmt.Sprint(len(in), in[0].Session.Device() == dev, in[0].Session == dev), "1 true false")
+	o := a.do(&Attach{Session: dev, Expiry: 3600})
+	a.want("queue", fmt.Sprint(o.SessionPresent, a.waiting(o.Epoch)), "true []")
+	list, until, _, _ := a.s.Gone(dev, "b", there, in[0].Got, 1<<20, "b", a.kept.body(t))
+	b.want("brought", b.do(&Adopt{Step: AdoptPart, Session: in[0].Session, From: "a", Claim: there, Messages: list, Until: until}).Code, CodeOK)
+	list, until, _, _ = b.s.Gone(dev, "a", back, 0, 1<<20, "a", b.kept.body(t))
+	a.do(&Adopt{Step: AdoptPart, Session: dev, From: "b", Claim: back, Messages: list, Until: until})
+	a.want("queue then", a.waiting(o.Epoch), "[left]")
+	a.want("done", a.do(&Move{Step: MoveDone, Session: dev, To: "b", Claim: there}).Code, CodeOK)
+	a.want("sessions", a.s.Status().Sessions, 1)
+}
+
+// An expired wish does not keep a device out for ever.
+func TestMove_WishExpires(t *testing.T) {
+	_, b := two(t)
+	b.wish("a")
+	b.want("attached while it stands", b.do(&Attach{Session: dev, Expiry: 60}).Code, CodeVoid)
+	b.now = b.now.Add(9 * time.Second)
+	b.want("attached then", b.do(&Attach{Session: dev, Expiry: 60}).Code, CodeOK)
 }
 
 // restart replaces the state by what Flush wrote of it.

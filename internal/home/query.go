@@ -302,7 +302,7 @@ func (s *State) Sessions(after SessionKey, max int) (list []SessionInfo) {
 	s.mu.RLock()
 	keys := make([]SessionKey, 0, len(s.sessions))
 	for k := range s.sessions {
-		if compareKeys(k, after) > 0 {
+		if compareKeys(k, after) > 0 && !k.remains() {
 			keys = append(keys, k)
 		}
 	}

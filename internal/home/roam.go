@@ -197,8 +197,9 @@ func (s *State) roamingEnds(x *session) {
 	}
 	if a := x.roam.arrival; a != nil {
 		s.dropHeld(x, a)
-		s.wishes[x.key] = &wish{from: a.from, claim: a.claim, over: true}
-		s.changes.wish(x.key)
+		k := x.key.left(a.from, a.claim) // the session may come again meanwhile
+		s.wishes[k] = &wish{from: a.from, claim: a.claim, over: true}
+		s.changes.wish(k)
 	}
 	x.roam = nil
 	s.indexRoaming(x)
@@ -265,7 +266,7 @@ func (a *arrival) describe(k SessionKey, g *roaming) Arrival {
 }
 
 func (l *leaving) describe(k SessionKey) Departure {
-	return Departure{Session: k, To: l.to, Claim: l.claim, Since: l.since, Taken: l.taken, Refs: l.refs}
+	return Departure{Session: k.Device(), To: l.to, Claim: l.claim, Since: l.since, Taken: l.taken, Refs: l.refs}
 }
 
 // ArrivalOf describes how a session comes here, if it does.
@@ -281,7 +282,35 @@ func (s *State) ArrivalOf(k SessionKey) (Arrival, bool) {
 	return Arrival{}, false
 }
 
-// DepartureOf describes how a session goes away, if it does.
+// ArrivalFor describes what became of a claim to a session of this home, also if the session
+// is somewhere else by now.
+func (s *State) ArrivalFor(k SessionKey, from ID, claim uint64) (Arrival, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for key, x := range s.roamers {
+		if a := x.arriving(); a != nil && key.Device() == k && a.from == from && a.claim == claim {
+			return a.describe(key, x.roam), true
+		}
+	}
+	for _, key := range [...]SessionKey{k, k.left(from, claim)} {
+		if w := s.wishes[key]; w != nil && w.from == from && w.claim == claim {
+			return w.describe(key), true
+		}
+	}
+	return Arrival{}, false
+}
+
+// DepartureFor describes how a session goes, or went, away to a claim.
+func (s *State) DepartureFor(k SessionKey, to ID, claim uint64) (Departure, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if x := s.departing(k, to, claim); x != nil {
+		return x.leaves().describe(k), true
+	}
+	return Departure{}, false
+}
+
+// DepartureOf describes how a session goes away, if it does and is not taken yet.
 func (s *State) DepartureOf(k SessionKey) (Departure, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -120,7 +120,7 @@ func (s *State) attach(owner Owner, op *Attach) Outcome {
 	if x != nil && (op.Seen != 0 && x.epoch > op.Seen || x.still()) {
 		return Outcome{Code: CodeVoid}
 	}
-	if w := s.wishes[op.Session]; w != nil && !w.over {
+	if w := s.wishes[op.Session]; w != nil && !w.over && s.time <= w.until {
 		return Outcome{Code: CodeVoid}
 	}
 	if x != nil && x.attached() {
