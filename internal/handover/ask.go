@@ -37,6 +37,7 @@ type Ask struct {
 	Claim   uint64     `json:",omitempty"`
 	After   uint64     `json:",omitempty"`
 	Epoch   home.Epoch // Take: of the home asked, when it began to give; Reaches: of who asks
+	Merge   bool       `json:",omitempty"` // Take: its device has a session with me as well
 	Offset  int        `json:",omitempty"` // Take: of the answer, which may be long
 	Settled []home.ID  `json:",omitempty"`
 	Version uint64     `json:",omitempty"`
@@ -82,6 +83,7 @@ type Answer struct {
 
 	Session home.SessionEpoch `json:",omitempty"` // Who, News: highest
 	Queued  int               `json:",omitempty"`
+	Fresh   bool              `json:",omitempty"` // Who: its device began anew
 
 	Instance uint64                `json:",omitempty"`
 	Position uint64                `json:",omitempty"`

@@ -75,7 +75,7 @@ func (g *Giver) take(ctx context.Context, region string, q *Ask) (*Answer, error
 	if x.Transient || x.Expiry == 0 {
 		return g.end(ctx, q)
 	}
-	if why := g.refuses(&x); why != "" {
+	if why := g.refuses(&x); why != "" && !q.Merge {
 		return &Answer{Verdict: Refused, Why: why}, nil
 	}
 	o, err := g.Home.Do(ctx, &home.Move{Step: home.MoveBegin, Session: q.Session, To: q.From, Claim: q.Claim, Seen: x.Epoch})
@@ -211,7 +211,7 @@ func (g *Giver) who(q *Ask) *Answer {
 	if !ok {
 		return g.unknown(q)
 	}
-	return &Answer{Session: x.Epoch, Queued: x.Queued}
+	return &Answer{Session: x.Epoch, Queued: x.Queued, Fresh: x.Fresh}
 }
 
 // end ends a session whose device began anew in another home, or whose session ends with its

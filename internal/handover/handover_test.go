@@ -15,19 +15,24 @@ var (
 // acknowledged is lost, QoS 2 comes once, publishers stay in order, a session is always there,
 // and in the end each device has one.
 func TestWorld_Seeds(t *testing.T) {
+	merged := 0
 	for seed := *first; seed < *first+uint64(*seeds); seed++ {
-		if w, err := play(seed, 2+int(seed%2), 150, none); err != nil {
+		w, err := play(seed, 2+int(seed%2), 150, none)
+		if merged += w.merged; err != nil {
 			t.Errorf("seed %d: %v", seed, err)
 			if *seeds == 1 {
 				t.Log(strings.Join(w.said[max(0, len(w.said)-9000):], "\n"))
 			}
 		}
 	}
+	if t.Logf("in %d seeds from %d, %d times a session was one of two", *seeds, *first, merged); merged == 0 && *seeds > 20 {
+		t.Error("no device ever had two sessions")
+	}
 }
 
 // The checker sees each of these mistakes.
 func TestWorld_NoticesMistakes(t *testing.T) {
-	for _, plant := range []fault{noHold, noStrays, eager, twoServe, forgetClaim} {
+	for _, plant := range []fault{noHold, noStrays, eager, twoServe, discards, forgetClaim} {
 		t.Run(string(plant), func(t *testing.T) {
 			for seed := range uint64(60) {
 				if _, err := play(seed, 2+int(seed%2), 60, plant); err != nil {

@@ -50,7 +50,9 @@ func (k *Keeper) Step(ctx context.Context, d *home.Departure) (string, error) {
 }
 
 // Judge decides which of two sessions of one device counts. The higher session epoch does;
-// of equal ones that of the home whose name is greater. Both homes decide alike.
+// of equal ones that of the home whose name is greater. Both homes decide alike. The home that
+// has it takes in what the other one had, unless its device began anew: then the other home
+// ends its own.
 type Judge struct {
 	Home Home
 	Ask  Asker
@@ -58,8 +60,8 @@ type Judge struct {
 
 // Verdicts of a Judge.
 const (
-	JudgedNone = ""     // there is only one
-	JudgedWon  = "won"  // the other home ends its session
+	JudgedNone = ""     // there is only one, or the other home acts
+	JudgedWon  = "won"  // the other session is brought here
 	JudgedLost = "lost" // the session here was ended
 )
 
@@ -70,9 +72,13 @@ type Judged struct {
 	Lost   int     // messages that waited for the session that was ended
 }
 
+// mergeFor is how long a wish for another session of a device stands.
+const mergeFor = 30 * time.Second
+
 // Step looks into one suspect. An error means that it is to be looked into again.
 func (j *Judge) Step(ctx context.Context, k home.SessionKey) (Judged, error) {
 	st := j.Home.State()
+	both := false
 	for _, peer := range st.Listed(k) {
 		a, err := j.Ask.Ask(ctx, &Ask{What: WhatWho, From: st.ID(), To: peer, Session: k})
 		if err != nil {
@@ -82,23 +88,39 @@ func (j *Judge) Step(ctx context.Context, k home.SessionKey) (Judged, error) {
 			if _, err := j.Home.Do(ctx, &home.Directory{Peer: peer, Remove: []uint64{k.Hash()}}); err != nil {
 				return Judged{}, err
 			}
-		}
-		ours, here := st.Attachable(k)
-		if a.Verdict != OK || !here {
 			continue
 		}
-		if cmp.Or(cmp.Compare(ours, a.Session), cmp.Compare(st.ID(), peer)) > 0 {
-			st.Unsuspect(k)
-			return Judged{JudgedWon, peer, a.Queued}, nil
+		both = true
+		ours, _ := st.Session(k)
+		if _, rests := st.Attachable(k); a.Verdict != OK || !rests {
+			continue
 		}
-		o, err := j.Home.Do(ctx, &home.Move{Step: home.MoveEnd, Session: k, To: peer, Seen: ours})
-		if err != nil {
-			return Judged{}, err
-		}
-		if o.Code == home.CodeOK {
-			return Judged{JudgedLost, peer, o.Count}, nil
+		if v, err := j.between(ctx, &ours, peer, a); v.Result != JudgedNone || err != nil {
+			return v, err
 		}
 	}
-	st.Unsuspect(k)
+	if !both {
+		st.Unsuspect(k)
+	}
 	return Judged{}, nil
+}
+
+// between decides about the session here and that of a peer.
+func (j *Judge) between(ctx context.Context, ours *home.SessionInfo, peer home.ID, a *Answer) (Judged, error) {
+	id := j.Home.State().ID()
+	switch won := cmp.Or(cmp.Compare(ours.Epoch, a.Session), cmp.Compare(id, peer)) > 0; {
+	case won && ours.Fresh, !won && !a.Fresh: // the other home ends its own, or takes this one
+		return Judged{}, nil
+	case won:
+		o, err := j.Home.Do(ctx, &home.Adopt{Step: home.AdoptMerge, Session: ours.Key, From: peer, For: mergeFor})
+		if err != nil || o.Code != home.CodeOK {
+			return Judged{}, err
+		}
+		return Judged{JudgedWon, peer, 0}, nil
+	}
+	o, err := j.Home.Do(ctx, &home.Move{Step: home.MoveEnd, Session: ours.Key, To: peer, Seen: ours.Epoch})
+	if err != nil || o.Code != home.CodeOK {
+		return Judged{}, err
+	}
+	return Judged{JudgedLost, peer, o.Count}, nil
 }

@@ -139,7 +139,7 @@ func (t *Taker) notThere(ctx context.Context, in *home.Arrival, a *Answer) (Prog
 // pull takes the session, or more of it.
 func (t *Taker) pull(ctx context.Context, in *home.Arrival) (Progress, error) {
 	q := t.question(in, WhatTake)
-	q.After, q.Epoch = in.Got, in.Epoch
+	q.After, q.Epoch, q.Merge = in.Got, in.Epoch, in.Merges
 	a, op, err := fetch(ctx, t.Ask, q)
 	switch {
 	case err != nil:

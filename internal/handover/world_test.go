@@ -29,6 +29,7 @@ type world struct {
 	bad     error
 	said    []string
 	calm    bool
+	merged  int // times that a session was found to be one of two
 }
 
 type fault string
@@ -40,6 +41,7 @@ const (
 	noStrays    fault = "what came where the session was is left there"
 	eager       fault = "a home counts as settled before it is asked"
 	twoServe    fault = "the former home serves on"
+	discards    fault = "of two sessions of a device one is ended with what waits for it"
 	forgetClaim fault = "a claim is forgotten though the session was given to it"
 )
 
@@ -346,6 +348,10 @@ func (s *site) drive() {
 		j := Judge{asHome{s}, asker{s}}
 		if v, err := j.Step(ctx, k); err == nil && v.Result != "" {
 			w.say("%s: of two sessions of %s, this one %s", s.id, k, v.Result)
+			w.merged++
+			if o := w.site(v.Home); w.plant == discards && !o.down {
+				o.do(&home.Move{Step: home.MoveEnd, Session: k, To: s.id})
+			}
 		}
 		if s.down {
 			return
@@ -491,6 +497,9 @@ type device struct {
 	subs   bool
 	qos    byte
 	roams  bool
+	late   bool          // it begins in the middle of trouble, and does not wait for regions that do not answer
+	since0 time.Duration // it is subscribed
+	at0    *site         // there
 	at     *site
 	conn   *conn
 	trying int
@@ -501,6 +510,7 @@ type device struct {
 	seen map[string][]int
 
 	nextNum int
+	sent    map[int]time.Duration // first, of a number
 	flight  []sending
 	ids     uint16
 	acked   []int
@@ -587,6 +597,10 @@ func (d *device) connect(s *site) bool {
 			return false
 		}
 		if a, coming := st.ArrivalOf(d.key); coming && !a.Over {
+			if d.late && !a.Begun && d.w.now-d.since > 2*time.Second {
+				s.do(&home.Adopt{Step: home.AdoptOver, Session: d.key, From: a.From, Claim: a.Claim})
+				return d.attach(s)
+			}
 			return false
 		}
 		if list := st.Listed(d.key); len(list) > 0 {
@@ -599,6 +613,10 @@ func (d *device) connect(s *site) bool {
 			return false
 		}
 	}
+	return d.attach(s)
+}
+
+func (d *device) attach(s *site) bool {
 	o := s.do(&home.Attach{Session: d.key, Expiry: 3600, Window: 8})
 	if o.Code != home.CodeOK {
 		return false
@@ -608,12 +626,18 @@ func (d *device) connect(s *site) bool {
 	}
 	c := &conn{s: s, d: d, epoch: o.Epoch}
 	s.conns[d.key], d.conn = c, c
-	if d.been && !o.SessionPresent {
+	if d.been && !o.SessionPresent && !d.late {
 		d.w.fail("%s finds no session at %s", d.id, s.id)
 		return true
 	}
-	if d.subs && !d.been {
+	if !o.SessionPresent {
+		clear(d.held)
+	}
+	if d.subs && !o.SessionPresent {
 		s.do(&home.Subscribe{Session: d.key, Epoch: c.epoch, Filters: []home.Subscription{{Filter: "t/#", QoS: d.qos}}})
+	}
+	if !d.been {
+		d.since0, d.at0 = d.w.now, s
 	}
 	d.been = true
 	d.w.say("%s is at %s, epoch %d, present %t", d.id, s.id, o.Epoch, o.SessionPresent)
@@ -707,6 +731,9 @@ func (d *device) step() {
 
 func (d *device) send(c *conn, num int, id uint16) {
 	c.wire(func() {
+		if _, again := d.sent[num]; !again {
+			d.sent[num] = d.w.now
+		}
 		o := c.s.do(&home.Publish{Session: d.key, Epoch: c.epoch, PacketID: id, Topic: "t/" + d.id, Payload: fmt.Append(nil, num), QoS: d.qos})
 		if o.Code == home.CodeVoid {
 			c.close()
@@ -815,8 +842,8 @@ func play(seed uint64, homes, messages int, plant fault) (*world, error) {
 		s.follow()
 	}
 	add := func(id string, qos byte, subs, roams bool, at *site) {
-		d := &device{w: w, id: id, key: home.SessionKey{ClientID: id}, qos: qos, subs: subs, roams: roams, at: at, most: messages,
-			held: map[uint16]bool{}, seen: map[string][]int{}, stay: 100*time.Millisecond + w.upTo(3*time.Second)}
+		d := &device{w: w, id: id, key: home.SessionKey{ClientID: id}, qos: qos, subs: subs, roams: roams, late: !w.calm, at: at, most: messages,
+			sent: map[int]time.Duration{}, held: map[uint16]bool{}, seen: map[string][]int{}, stay: 100*time.Millisecond + w.upTo(3*time.Second)}
 		w.devices = append(w.devices, d)
 		d.dial()
 	}
@@ -837,6 +864,12 @@ func play(seed uint64, homes, messages int, plant fault) (*world, error) {
 		}
 	}
 	w.after(w.upTo(time.Second), w.trouble)
+	for i := range 2 {
+		w.after(w.upTo(5*time.Second), func() {
+			add(fmt.Sprint("late", i), byte(1+i), true, true, w.sites[w.rnd.IntN(homes)])
+			w.devices[len(w.devices)-1].wander()
+		})
+	}
 	w.run(w.now + 15*time.Second)
 	w.calm = true
 	w.cut = map[[2]home.ID]bool{}
@@ -914,18 +947,19 @@ func (w *world) pair(p, r *device) {
 	last := 0
 	for _, n := range r.seen["t/"+p.id] {
 		if got[n]++; got[n] > 1 {
-			if p.qos == 2 && r.qos == 2 {
+			if p.qos == 2 && r.qos == 2 && !r.late {
 				w.fail("%s got message %d of %s twice", r.id, n, p.id)
 			}
 			continue
 		}
-		if n < last && !p.roams {
+		if n < last && !p.roams && !r.late {
 			w.fail("%s got message %d of %s after %d", r.id, n, p.id, last)
 		}
 		last = max(last, n)
 	}
 	for _, n := range p.acked {
-		if got[n] == 0 {
+		// What one is promised that subscribed in another region depends on when that region heard of it.
+		if got[n] == 0 && (!r.late || r.at0 == p.at && p.sent[n] > r.since0) {
 			w.fail("%s never got message %d of %s", r.id, n, p.id)
 		}
 	}

@@ -28,6 +28,10 @@ const (
 	// AdoptCut notes from which numbers on the messages of some homes reach the session by
 	// their own way. It goes before what comes by the other home from then on.
 	AdoptCut AdoptStep = 6
+	// AdoptMerge asks for a session of a device that has one here as well, which counts. What
+	// it subscribed to and what waits for it there is taken in. It is void if the session here
+	// is on its way; asked again it only lasts longer.
+	AdoptMerge AdoptStep = 7
 )
 
 // Adopt takes a session from another home. The outcome is CodeVoid if it is not for the
@@ -61,7 +65,7 @@ func (op *Adopt) append(b []byte) []byte {
 	b = appendSession(append(b, byte(op.Step)), op.Session)
 	b = binary.AppendUvarint(appendString(b, string(op.From)), op.Claim)
 	switch op.Step {
-	case AdoptWish:
+	case AdoptWish, AdoptMerge:
 		b = binary.AppendUvarint(b, uint64(op.For))
 	case AdoptBegin:
 		b = op.Export.append(appendEpoch(b, op.Epoch))
@@ -88,7 +92,7 @@ func (op *Adopt) appendMessages(b []byte) []byte {
 func (r *reader) adopt() Op {
 	op := &Adopt{Step: AdoptStep(r.byte()), Session: r.session(), From: ID(r.string()), Claim: r.uvarint()}
 	switch op.Step {
-	case AdoptWish:
+	case AdoptWish, AdoptMerge:
 		op.For = time.Duration(r.uvarint())
 	case AdoptBegin:
 		op.Epoch, op.Export = r.epoch(), r.sessionExport()
@@ -143,7 +147,7 @@ func (s *State) adopt(op *Adopt) Outcome {
 	}
 	x, w := s.sessions[op.Session], s.wishes[op.Session]
 	switch op.Step {
-	case AdoptWish:
+	case AdoptWish, AdoptMerge:
 		return s.adoptWish(x, w, op)
 	case AdoptBegin:
 		if o := s.adoptBegin(x, w, op); o.Code != CodeOK {
@@ -176,11 +180,14 @@ func (s *State) adopt(op *Adopt) Outcome {
 }
 
 func (s *State) adoptWish(x *session, w *wish, op *Adopt) Outcome {
+	merge := op.Step == AdoptMerge
 	switch {
-	case x != nil || w != nil && w.over:
+	case merge != (x != nil) || merge && (x.arriving() != nil || x.leaves() != nil):
+		return Outcome{Code: CodeVoid}
+	case w != nil && (w.over || w.merge != merge):
 		return Outcome{Code: CodeVoid}
 	case w == nil:
-		w = &wish{from: op.From, claim: s.records + 1}
+		w = &wish{from: op.From, claim: s.records + 1, merge: merge}
 		s.wishes[op.Session] = w
 	}
 	w.until = max(w.until, s.time.Add(op.For))
@@ -193,6 +200,10 @@ func (s *State) adoptWish(x *session, w *wish, op *Adopt) Outcome {
 // adoptBegin creates the session. Once more for the same claim, before it is complete: the
 // other home has another copy in force since, and it begins anew.
 func (s *State) adoptBegin(x *session, w *wish, op *Adopt) Outcome {
+	wished := w != nil && !w.over && w.claim == op.Claim && w.from == op.From
+	if wished && w.merge {
+		return s.mergeBegin(x, op)
+	}
 	if x != nil {
 		a := x.arriving()
 		switch {
@@ -202,7 +213,7 @@ func (s *State) adoptBegin(x *session, w *wish, op *Adopt) Outcome {
 			return Outcome{}
 		}
 		s.removeArriving(x)
-	} else if w == nil || w.over || w.claim != op.Claim || w.from != op.From {
+	} else if !wished {
 		return Outcome{Code: CodeVoid}
 	}
 	if uint64(len(s.sessions)) >= s.config.Load().limits().Sessions {
@@ -214,13 +225,9 @@ func (s *State) adoptBegin(x *session, w *wish, op *Adopt) Outcome {
 	s.epoch = max(s.epoch, e.Epoch) + 1
 	x = &session{key: op.Session, id: uint64(s.epoch), epoch: s.epoch, expiry: e.Expiry, window: e.Window, nextRef: e.NextRef, resumed: e.Resumed}
 	x.unstored = x.nextRef
-	a := &arrival{from: op.From, claim: op.Claim, epoch: op.Epoch, began: s.seq, last: e.NextRef}
+	a := s.newArrival(op)
+	a.last = e.NextRef
 	x.roam = &roaming{since: s.time, arrival: a}
-	for _, id := range append([]ID{op.From, s.id}, op.Sources...) {
-		if !slices.Contains(a.waits, id) {
-			a.waits = append(a.waits, id)
-		}
-	}
 	s.admit(x)
 	if op.Stale.To != 0 {
 		x.inherited = &inheritance{stale: op.Stale}
@@ -233,13 +240,63 @@ func (s *State) adoptBegin(x *session, w *wish, op *Adopt) Outcome {
 	}
 	s.adoptWill(x, e.Will)
 	x.roam.willIn = op.WillIn
-	for _, sub := range e.Subs {
-		sub.RetainHandling, sub.Denied = 2, 0 // it had its retained messages
-		s.subscribeFilter(x, sub)
-	}
-	a.version = s.wanted.Version()
+	s.adoptSubscriptions(x, a, e.Subs)
 	s.note(effectRoamed, x.id, e.NextRef)
 	return Outcome{}
+}
+
+// newArrival begins to take what op brings; until it is known how each home's messages come,
+// they are held.
+func (s *State) newArrival(op *Adopt) *arrival {
+	a := &arrival{from: op.From, claim: op.Claim, epoch: op.Epoch, began: s.seq}
+	for _, id := range append([]ID{op.From, s.id}, op.Sources...) {
+		if !slices.Contains(a.waits, id) {
+			a.waits = append(a.waits, id)
+		}
+	}
+	return a
+}
+
+// adoptSubscriptions subscribes to what the session had where it was, but for what it has here.
+func (s *State) adoptSubscriptions(x *session, a *arrival, list []Subscription) {
+	for _, sub := range list {
+		if x.subs[sub.Filter] == nil {
+			sub.RetainHandling, sub.Denied = 2, 0 // it had its retained messages
+			s.subscribeFilter(x, sub)
+		}
+	}
+	a.version = s.wanted.Version()
+}
+
+// mergeBegin begins to take another session of the device into the one that is here. The device
+// was told that its session began, so it holds no packet id of the other one: what waits
+// there goes behind what waits here, under new ones.
+func (s *State) mergeBegin(x *session, op *Adopt) Outcome {
+	if x == nil || x.arriving() != nil || x.leaves() != nil {
+		return Outcome{Code: CodeVoid}
+	}
+	delete(s.wishes, op.Session)
+	s.changes.wish(op.Session)
+	a := s.newArrival(op)
+	a.complete, a.merges = true, true
+	s.roams(x).arrival = a
+	s.adoptSubscriptions(x, a, op.Export.Subs)
+	s.note(effectRoamed, x.id, x.nextRef)
+	return Outcome{}
+}
+
+// has says that what waited for the other session of a device needs not be brought: the device
+// has received it there, or it waits for the session here.
+func (s *State) has(x *session, e *MessageExport) bool {
+	return e.Refs[0].Received || slices.ContainsFunc(x.queue.refs, func(r ref) bool {
+		switch {
+		case r.state == refGone || s.numberedBy(r.msg) != e.Source.Home:
+			return false
+		case r.msg.source == nil:
+			return r.msg.Seq == e.SourceSeq
+		}
+		return r.msg.source.Epoch == e.Source.Epoch && r.msg.sourceSeq == e.SourceSeq
+	})
 }
 
 func (s *State) adoptWill(x *session, w *Will) {
@@ -260,7 +317,7 @@ func (s *State) takeIn(x *session, a *arrival, op *Adopt) {
 		if f.Num <= a.got || f.Num >= heldFrom {
 			continue
 		}
-		if a.got = f.Num; f.Num > a.last && s.reaches(x, a, e) {
+		if a.got = f.Num; f.Num > a.last && s.reaches(x, a, e) || a.merges && s.has(x, e) {
 			continue
 		}
 		m := s.adoptMessage(e, s.place(e.Namespace, e.Topic, false, e.Withheld, i))

@@ -308,3 +308,37 @@ func TestDirectory_Follows(t *testing.T) {
 	b.want("forgotten", b.s.Listed(SessionKey{"", "dev7"}), "[]")
 	b.restart()
 }
+
+// A device came to have a session in each of two homes: what it subscribed to and what waits in
+// the other one is taken into the one that counts, and nothing of it twice that waits here.
+func TestMove_Merges(t *testing.T) {
+	a, b := two(t)
+	e := a.attach("dev", false, 3600)
+	a.sub("dev", e, Subscription{Filter: "x", QoS: 1}, Subscription{Filter: "y", QoS: 1})
+	for i := range 3 {
+		a.pub("x", fmt.Sprint(i), 1, false)
+	}
+	a.do(&Ack{Session: dev, Epoch: e, Done: []Range{{1, 1}}})
+	e = b.attach("dev", false, 3600)
+	b.sub("dev", e, Subscription{Filter: "x", QoS: 1})
+	b.do(&Frame{Source: Source{"a", Epoch{1, "a"}}, To: 3, Messages: []FrameMessage{{Seq: 3, Topic: "x", Payload: []byte("2"), QoS: 1, Live: true}}})
+	claim := uint64(b.do(&Adopt{Step: AdoptMerge, Session: dev, From: "a", For: time.Minute}).Seq)
+	a.do(&Move{Step: MoveBegin, Session: dev, To: "b", Claim: claim})
+	b.restart()
+	l, _ := a.s.Leaving(dev, "b", claim)
+	list, until, _, _ := a.s.Gone(dev, "b", claim, 0, 1<<20, "b", nil)
+	op := &Adopt{Step: AdoptBegin, Session: dev, From: "a", Claim: claim, Epoch: l.Epoch, Export: l.Session, Messages: list, Until: until}
+	b.want("begin", b.do(op).Code, CodeOK)
+	b.restart()
+	b.want("once more", b.do(op).Code, CodeOK)
+	b.want("queue", b.waiting(e), "[2 1]")
+	b.do(&Adopt{Step: AdoptOver, Session: dev, From: "a", Claim: claim})
+	b.pub("y", "now", 1, false)
+	b.want("queue in the end", b.waiting(e), "[2 1 now]")
+	x, _ := b.s.Session(dev)
+	b.want("it did not begin anew", x.Fresh, false)
+	b.attach("dev", true, 3600)
+	b.restart()
+	x, _ = b.s.Session(dev)
+	b.want("it began anew", x.Fresh, true)
+}

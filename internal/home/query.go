@@ -264,6 +264,7 @@ type SessionInfo struct {
 	QueuedBytes   uint64
 	InboundIDs    int
 	Will          bool
+	Fresh         bool // its device began anew
 }
 
 // EpochOf returns the epoch of a session; false: there is none of that key.
@@ -293,7 +294,7 @@ func (s *State) Session(k SessionKey) (SessionInfo, bool) {
 
 func (x *session) info() SessionInfo {
 	return SessionInfo{Key: x.key, Epoch: x.epoch, Owner: x.owner, Transient: x.transient, Expiry: x.expiry, ExpiresAt: x.expireAt,
-		Queued: x.queue.live, QueuedBytes: x.queue.bytes, InboundIDs: len(x.inbound), Will: x.will != nil}
+		Queued: x.queue.live, QueuedBytes: x.queue.bytes, InboundIDs: len(x.inbound), Will: x.will != nil, Fresh: x.fresh}
 }
 
 // Sessions describes at most max sessions after a key, in order, without their

@@ -53,6 +53,7 @@ type arrival struct {
 	got      uint64 // references of the other home up to this one are here, or gone
 	last     uint64 // those above it came there since it left
 	complete bool
+	merges   bool // there was a session here, into which it goes
 	waits    []ID // homes whose messages are held
 	held     queue
 	next     uint64 // of held
@@ -73,6 +74,7 @@ type wish struct {
 	claim uint64
 	until Time // who wants it waits no longer
 	over  bool
+	merge bool // the device has a session here
 }
 
 // heldFrom is where the numbers of held references begin: above all that a queue can
@@ -236,6 +238,7 @@ type Arrival struct {
 	Over     bool // it ended, and From is to hear
 	Begun    bool // something of it is here
 	Complete bool // its device may attach it
+	Merges   bool // into the session that is here
 	Epoch    Epoch
 	Got      uint64
 	Last     uint64
@@ -257,12 +260,12 @@ type Departure struct {
 }
 
 func (w *wish) describe(k SessionKey) Arrival {
-	return Arrival{Session: k, From: w.from, Claim: w.claim, Until: w.until, Over: w.over}
+	return Arrival{Session: k, From: w.from, Claim: w.claim, Until: w.until, Over: w.over, Merges: w.merge}
 }
 
 func (a *arrival) describe(k SessionKey, g *roaming) Arrival {
 	return Arrival{Session: k, From: a.from, Claim: a.claim, Begun: true, Complete: a.complete, Epoch: a.epoch, Got: a.got, Last: a.last,
-		Began: a.began, Version: a.version, Waits: slices.Clone(a.waits), Cuts: slices.Clone(g.cuts), Held: a.held.live}
+		Began: a.began, Version: a.version, Merges: a.merges, Waits: slices.Clone(a.waits), Cuts: slices.Clone(g.cuts), Held: a.held.live}
 }
 
 func (l *leaving) describe(k SessionKey) Departure {
@@ -368,7 +371,7 @@ func (g *roaming) encode(b []byte) []byte {
 		for _, v := range []uint64{uint64(a.began), a.version, a.got, a.last, a.next} {
 			b = binary.AppendUvarint(b, v)
 		}
-		b = append(b, flag(a.complete, 1))
+		b = append(b, flag(a.complete, 1)|flag(a.merges, 2))
 		b = appendIDs(b, a.waits)
 	}
 	return b
@@ -390,7 +393,8 @@ func (r *reader) roaming() *roaming {
 	if flags&2 != 0 {
 		a := &arrival{from: ID(r.string()), claim: r.uvarint(), epoch: r.epoch()}
 		a.began, a.version, a.got, a.last, a.next = Seq(r.uvarint()), r.uvarint(), r.uvarint(), r.uvarint(), r.uvarint()
-		a.complete = r.byte() != 0
+		flags := r.byte()
+		a.complete, a.merges = flags&1 != 0, flags&2 != 0
 		a.waits = r.ids()
 		g.arrival = a
 	}
@@ -418,12 +422,15 @@ func wishKey(k SessionKey) []byte {
 
 func (w *wish) encode(b []byte) []byte {
 	b = binary.AppendUvarint(appendString(b, string(w.from)), w.claim)
-	return append(binary.AppendUvarint(b, uint64(w.until)), flag(w.over, 1))
+	return append(binary.AppendUvarint(b, uint64(w.until)), flag(w.over, 1)|flag(w.merge, 2))
 }
 
 func (l *loader) wish(key []byte, r *reader) {
 	k := keyParts(key[1:], 2, 0, r) // its table has two bytes
-	l.s.wishes[SessionKey{k[0], k[1]}] = &wish{ID(r.string()), r.uvarint(), Time(r.uvarint()), r.byte() != 0}
+	w := &wish{from: ID(r.string()), claim: r.uvarint(), until: Time(r.uvarint())}
+	flags := r.byte()
+	w.over, w.merge = flags&1 != 0, flags&2 != 0
+	l.s.wishes[SessionKey{k[0], k[1]}] = w
 }
 
 func (s *State) digestRoaming(w *writer) {

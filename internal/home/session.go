@@ -26,6 +26,7 @@ type session struct {
 	window    uint16
 	will      *Will // of the connection, or waiting for willAt
 	willAt    Time  // 0: not armed
+	fresh     bool  // its device began anew: what another session of it has is nothing to it
 	moved     bool  // the will waits for the device to come back somewhere else
 	expireAt  Time  // 0: not running out
 	resumed   uint64
@@ -120,7 +121,7 @@ func (s *State) attach(owner Owner, op *Attach) Outcome {
 	if x != nil && (op.Seen != 0 && x.epoch > op.Seen || x.still()) {
 		return Outcome{Code: CodeVoid}
 	}
-	if w := s.wishes[op.Session]; w != nil && !w.over && s.time <= w.until {
+	if w := s.wishes[op.Session]; w != nil && x == nil && !w.over && s.time <= w.until {
 		return Outcome{Code: CodeVoid}
 	}
 	if x != nil && x.attached() {
@@ -143,7 +144,7 @@ func (s *State) attach(owner Owner, op *Attach) Outcome {
 		if uint64(len(s.sessions)) >= limits.Sessions {
 			return Outcome{Code: CodeQuota}
 		}
-		x = &session{key: op.Session, id: uint64(s.epoch + 1), transient: op.Expiry == 0}
+		x = &session{key: op.Session, id: uint64(s.epoch + 1), transient: op.Expiry == 0, fresh: op.CleanStart}
 		s.admit(x)
 	}
 	s.epoch++
