@@ -28,25 +28,50 @@ type roaming struct {
 
 	woken chan struct{} // holds one token: something became of a session that moves
 
-	moved, ended, superseded, refused, unreachable, back atomic.Int64
+	results [roamResults]atomic.Int64
 }
 
-// parked is who waits on this node for a session to come.
+// roamResult is what came of a session that was to move here.
+type roamResult int
+
+const (
+	roamMoved       roamResult = iota // it came here
+	roamMerged                        // it came here, into another one of its device
+	roamSuperseded                    // its device began anew somewhere else: it was ended here
+	roamBack                          // it was to go, and was not taken: it goes on here
+	roamRefused                       // the home that has it keeps it
+	roamUnreachable                   // the home that has it does not answer
+	roamResults     int        = iota
+)
+
+// String is the result as a metric label.
+func (r roamResult) String() string {
+	return [...]string{"moved", "merged", "superseded", "back", "refused", "unreachable"}[r]
+}
+
+func (m *roaming) count(r roamResult) { m.results[r].Add(1) }
+
+// parked is who waits on this node for a session to come, or to be found.
 type parked struct {
-	done  chan struct{} // closed when something became of it
-	clean bool          // its device begins anew
-	since time.Time
-	asked time.Time
-	why   string    // it does not come
-	away  time.Time // since when the home that has it does not answer; zero: it answers
+	done   chan struct{} // closed when something became of it
+	clean  bool          // its device begins anew
+	since  time.Time     // somebody waited last
+	first  time.Time     // it was looked for
+	asked  time.Time
+	looks  bool      // peers are being asked
+	absent time.Time // they said that they have not got it
+	why    string    // it does not come
 }
 
 func newRoaming(a *App) *roaming {
 	return &roaming{a: a, waiting: map[home.SessionKey]*parked{}, woken: make(chan struct{}, 1)}
 }
 
-// on says that sessions move between homes here.
-func (m *roaming) on() bool { return m.a.cfg.Handover.Enabled && len(m.a.cfg.RegionLinks()) > 0 }
+// on says that sessions begin to move between homes here. What was begun is brought to its
+// end where it is not on any more.
+func (m *roaming) on() bool { return m.a.cfg.Handover.Enabled && m.linked() }
+
+func (m *roaming) linked() bool { return len(m.a.cfg.RegionLinks()) > 0 }
 
 // Roamed hears from the home that something became of a session. It is called while a record
 // is applied.
@@ -67,7 +92,9 @@ const (
 	wishFor    = 8 * time.Second        // as long as a CONNECT is parked
 	wishAgain  = 2 * time.Second        // then it lasts longer
 	wishLost   = 100 * time.Millisecond // it was void, or is over
-	createAway = 2 * time.Second        // for how long a home does not answer before a session is created beside it, where that is wanted
+	createAway = 2 * time.Second        // for how long a home does not answer before a session is created beside it
+	absentFor  = 2 * time.Second        // for how long peers' word holds that they have not got a session
+	findAgain  = 250 * time.Millisecond // when some could not be asked
 )
 
 // of says why a session that is not here cannot be created here; "": it can.
@@ -82,14 +109,14 @@ func (m *roaming) of(k home.SessionKey) (why string) {
 	if coming {
 		from, known = in.From, true
 	}
-	if !known {
-		return ""
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.waiting[k]
-	if p != nil && !in.Begun && !p.away.IsZero() && time.Since(p.away) > createAway && m.a.cfg.Handover.Unreachable == "create" {
+	switch {
+	case !known && p != nil && time.Since(p.absent) < absentFor:
 		return ""
+	case !known:
+		return "other regions are asked whether they have the session"
 	}
 	if why = "the session is in home " + string(from); p != nil && p.why != "" {
 		why += ": " + p.why
@@ -122,18 +149,65 @@ func (m *roaming) Claim(k home.SessionKey, clean bool) <-chan struct{} {
 		return m.wait(k, clean).done
 	}
 	from, known := m.from(k)
-	if !known {
-		return nil
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.waitLocked(k, clean)
+	if !known {
+		m.look(k, p)
+		return p.done
+	}
 	_, asked := r.State().ArrivalOf(k)
 	if now := time.Now(); now.Sub(p.asked) > wishAgain || !asked && now.Sub(p.asked) > wishLost {
 		p.asked = now
 		_ = r.Propose(&home.Adopt{Step: home.AdoptWish, Session: k, From: from, For: wishFor}, func(home.Outcome, error) {})
 	}
 	return p.done
+}
+
+// look has peers asked for a session before it is created here. That of a device that begins anew
+// is: whatever another home has of it is ended there.
+func (m *roaming) look(k home.SessionKey, p *parked) {
+	switch {
+	case p.looks:
+	case p.clean:
+		m.absent(p)
+	default:
+		if p.first.IsZero() || time.Since(p.first) > wishFor {
+			p.first = time.Now()
+		}
+		p.looks = true
+		go m.find(k, p, p.first)
+	}
+}
+
+// absent lets a session be created here.
+func (m *roaming) absent(p *parked) {
+	p.absent = time.Now()
+	close(p.done)
+	p.done = make(chan struct{})
+}
+
+// find asks peers for a session. One that does not answer, and of which no directory here says that
+// it has the session, is not waited for long.
+func (m *roaming) find(k home.SessionKey, p *parked, first time.Time) {
+	ctx, cancel := context.WithTimeout(context.Background(), wishFor)
+	defer cancel()
+	r := m.a.home.current()
+	if r == nil {
+		return
+	}
+	f := &handover.Finder{Home: roamHome{m.a.home, r}, Ask: m, Peers: m.peers()}
+	for {
+		found, err := f.Find(ctx, k)
+		if done := found || err == nil || time.Since(first) > createAway; done || !wait(ctx, findAgain) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if p.looks = false; !found && done {
+				m.absent(p)
+			}
+			return
+		}
+	}
 }
 
 func (m *roaming) wait(k home.SessionKey, clean bool) *parked {
@@ -176,19 +250,8 @@ func (m *roaming) cleanly(k home.SessionKey) bool {
 func (m *roaming) note(k home.SessionKey, p handover.Progress) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	w := m.waiting[k]
-	if w == nil {
-		return
-	}
-	switch w.why = p.Why; {
-	case !p.Unreachable:
-		w.away = time.Time{}
-	case w.away.IsZero():
-		w.away = time.Now()
-	}
-	if !w.away.IsZero() && time.Since(w.away) > createAway {
-		close(w.done)
-		w.done = make(chan struct{})
+	if w := m.waiting[k]; w != nil {
+		w.why = p.Why
 	}
 }
 
@@ -272,8 +335,6 @@ func (m *roaming) answerCall(ctx context.Context, region string, request []byte)
 	switch {
 	case err != nil:
 		return nil, err
-	case !m.on():
-		return nil, errors.New("sessions do not move here: handover.enabled is not set")
 	case !slices.Contains(m.a.cfg.Hosts(string(q.From)), region):
 		return nil, fmt.Errorf("region %s does not speak for home %s", region, q.From)
 	}
@@ -289,7 +350,7 @@ func (m *roaming) answer(ctx context.Context, region string, q *handover.Ask) (*
 	if !ok {
 		return nil, fmt.Errorf("home %s is not served by this node", q.To)
 	}
-	g := handover.Giver{Home: x, MinDwell: m.a.cfg.Handover.MinDwell}
+	g := handover.Giver{Home: x, MinDwell: m.a.cfg.Handover.MinDwell, Off: !m.on()}
 	return g.Answer(ctx, region, q)
 }
 
@@ -317,10 +378,12 @@ const atOnce = 64
 // lead works until this node does not lead the home any more.
 func (m *roaming) lead(ctx context.Context, x roamHome) error {
 	g := group.New(ctx)
-	for _, id := range m.peers() {
-		g.Do(func(ctx context.Context) error { m.follow(ctx, x, id); return nil })
+	if m.on() {
+		for _, id := range m.peers() {
+			g.Do(func(ctx context.Context) error { m.follow(ctx, x, id); return nil })
+		}
+		g.Do(func(ctx context.Context) error { m.judge(ctx, x); return nil })
 	}
-	g.Do(func(ctx context.Context) error { m.judge(ctx, x); return nil })
 	g.Do(func(ctx context.Context) error { m.bring(ctx, g, x); return errElsewhere })
 	return g.Wait()
 }
@@ -385,7 +448,8 @@ const turnTime = 2 * time.Second
 func (m *roaming) take(ctx context.Context, x roamHome, k home.SessionKey) {
 	t := &handover.Taker{Home: x, Ask: m, Session: k, Sources: m.peers, Clean: func() bool { return m.cleanly(k) }}
 	began := time.Now()
-	present := false
+	var told handover.Progress
+	before, _ := x.r.State().ArrivalOf(k)
 	for x.r.Leads() {
 		p, err := t.Step(ctx)
 		if err != nil {
@@ -393,15 +457,40 @@ func (m *roaming) take(ctx context.Context, x roamHome, k home.SessionKey) {
 			p.Wait = max(p.Wait, 100*time.Millisecond)
 		}
 		m.note(k, p)
-		if in, ok := x.r.State().ArrivalOf(k); ok && in.Complete && !present {
-			present = true
-			m.moved.Add(1)
-			m.a.log.Info("a session came after its device", "client", k.String(), "from", string(in.From), "messages", in.Last, "after", time.Since(began).Round(time.Millisecond))
+		in, ok := x.r.State().ArrivalOf(k)
+		if ok && in.Claim == before.Claim && in.Complete && !before.Complete {
+			m.came(k, &in, time.Since(began))
+		}
+		before = in
+		if p.Refused && !told.Refused {
+			m.count(roamRefused)
+		}
+		if p.Unreachable && !told.Unreachable {
+			m.count(roamUnreachable)
+		}
+		told.Refused, told.Unreachable = told.Refused || p.Refused, told.Unreachable || p.Unreachable
+		if p.Unreachable && ok && !in.Begun && !in.Merges && m.a.cfg.Handover.Unreachable == "create" && x.r.Now().Sub(in.Since) > createAway {
+			if err := t.GiveUp(ctx, &in); err == nil {
+				m.a.log.Warn("a session is created though another home has one: that home does not answer", "client", k.String(), "home", string(in.From))
+				return
+			}
 		}
 		if p.Done || time.Since(began) > turnTime && p.Wait > 0 || p.Wait > 0 && !wait(ctx, p.Wait) || ctx.Err() != nil {
 			return
 		}
 	}
+}
+
+// came says that a session is here.
+func (m *roaming) came(k home.SessionKey, in *home.Arrival, after time.Duration) {
+	if in.Merges {
+		m.count(roamMerged)
+		m.a.log.Warn("a device had sessions in two homes: that of the other one is taken into the one here", "client", k.String(), "from", string(in.From))
+		m.a.auditTakeover("session merged", k.String(), "done", "home "+string(in.From)+" had another session of its device; what waited there comes here")
+		return
+	}
+	m.count(roamMoved)
+	m.a.log.Info("a session came after its device", "client", k.String(), "from", string(in.From), "messages", in.Last, "after", after.Round(time.Millisecond))
 }
 
 // keep looks into a session that was given away.
@@ -411,7 +500,7 @@ func (m *roaming) keep(ctx context.Context, x roamHome, d *home.Departure) {
 	case err != nil:
 		m.a.log.Debug("find out what became of a session that was given away", "client", d.Session.String(), "to", string(d.To), "error", err)
 	case did == "back":
-		m.back.Add(1)
+		m.count(roamBack)
 		m.a.log.Warn("a session that was to move goes on here: the other home does not know of it", "client", d.Session.String(), "to", string(d.To))
 	}
 }
@@ -442,9 +531,9 @@ func (m *roaming) judge(ctx context.Context, x roamHome) {
 			if err != nil || v.Result != handover.JudgedLost {
 				continue
 			}
-			m.superseded.Add(1)
-			m.a.log.Warn("a device had sessions in two homes: the one here is ended", "client", k.String(), "home", string(v.Home), "messages_lost", v.Lost)
-			m.a.auditTakeover("session superseded", k.String(), "done", fmt.Sprintf("home %s has a newer session; %d messages that waited here are given up", v.Home, v.Lost))
+			m.count(roamSuperseded)
+			m.a.log.Warn("a device began anew in another home: its session here is ended", "client", k.String(), "home", string(v.Home), "messages", v.Lost)
+			m.a.auditTakeover("session superseded", k.String(), "done", fmt.Sprintf("its device began anew in home %s; %d messages that waited here are given up", v.Home, v.Lost))
 		}
 	}
 }

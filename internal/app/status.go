@@ -117,6 +117,10 @@ func (n node) Counts() (c admin.Counts) {
 		t := broker.Takeover(r)
 		c.Takeovers = append(c.Takeovers, admin.TakeoversCount{Scope: t.Scope(), Result: t.String(), Count: stats.Takeovers[r].Load()})
 	}
+	for r := range roamResults {
+		result := roamResult(r)
+		c.Takeovers = append(c.Takeovers, admin.TakeoversCount{Scope: "regions", Result: result.String(), Count: n.a.roaming.results[result].Load()})
+	}
 	n.regionCounts(&c)
 	c.Objects = n.objectsCounts(stats)
 	for _, h := range n.a.homes {

@@ -32,6 +32,7 @@ func (f *Finder) Find(ctx context.Context, k home.SessionKey) (found bool, err e
 		switch {
 		case err != nil:
 			away = append(away, err)
+		case a.Verdict == Refused: // it keeps its sessions, and its devices theirs
 		case a.Verdict != Unknown:
 			_, err := f.Home.Do(ctx, &home.Directory{Peer: peer, Add: []uint64{k.Hash()}})
 			return err == nil, err

@@ -2,6 +2,7 @@ package handover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,14 +16,21 @@ type Giver struct {
 	MinDwell time.Duration
 	// Stays says that a namespace's sessions do not move. Nil: all may.
 	Stays func(namespace string) bool
+	// Off says that no session begins to move. What was begun comes to its end.
+	Off bool
 }
 
 // Answer answers a question of a region that may speak for the home that asks. An error says
 // that there is no answer now.
 func (g *Giver) Answer(ctx context.Context, region string, q *Ask) (*Answer, error) {
 	st := g.Home.State()
-	if st.ID() != q.To || st.Level() < home.LevelOf(home.KindMove) {
-		return nil, fmt.Errorf("home %s is not ready to move sessions", q.To)
+	switch {
+	case st.ID() != q.To:
+		return nil, fmt.Errorf("home %s is not served here", q.To)
+	case g.Off && !g.begun(q):
+		return g.stay(q, "sessions do not move there: handover.enabled is not set")
+	case st.Level() < home.LevelOf(home.KindMove):
+		return g.stay(q, fmt.Sprintf("sessions do not move there: home %s is at feature level %d", q.To, st.Level()))
 	}
 	switch q.What {
 	case WhatTake:
@@ -50,6 +58,26 @@ func (g *Giver) Answer(ctx context.Context, region string, q *Ask) (*Answer, err
 		return a, nil
 	}
 	return nil, fmt.Errorf("this version does not know question %d about sessions", q.What)
+}
+
+// stay says that sessions do not move; directories are not told of them.
+func (g *Giver) stay(q *Ask, why string) (*Answer, error) {
+	if q.What == WhatNews || q.What == WhatParts {
+		return nil, errors.New(why)
+	}
+	return &Answer{Verdict: Refused, Why: why}, nil
+}
+
+// begun says that a question is part of a move that was begun.
+func (g *Giver) begun(q *Ask) bool {
+	switch q.What {
+	case WhatTake:
+		_, ok := g.Home.State().DepartureFor(q.Session, q.From, q.Claim)
+		return ok
+	case WhatTaken, WhatDone, WhatBack, WhatClaim, WhatReaches:
+		return true
+	}
+	return false
 }
 
 // take begins to give a session, or gives more of it.

@@ -90,7 +90,7 @@ func (j *Judge) Step(ctx context.Context, k home.SessionKey) (Judged, error) {
 			}
 			continue
 		}
-		both = true
+		both = both || a.Verdict != Refused
 		ours, _ := st.Session(k)
 		if _, rests := st.Attachable(k); a.Verdict != OK || !rests {
 			continue

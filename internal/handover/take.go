@@ -52,6 +52,7 @@ type Progress struct {
 	Wait        time.Duration // before the next step
 	Why         string        // why it does not go on; ""
 	Unreachable bool          // the home that has the session does not answer
+	Refused     bool          // it keeps it
 }
 
 const (
@@ -147,9 +148,16 @@ func (t *Taker) pull(ctx context.Context, in *home.Arrival) (Progress, error) {
 	case a.Verdict == Unknown, a.Verdict == Ended:
 		return t.notThere(ctx, in, a)
 	case a.Verdict != OK:
-		return Progress{Wait: later, Why: a.Why}, nil
+		return Progress{Wait: later, Why: a.Why, Refused: a.Verdict == Refused}, nil
 	}
 	return t.enter(ctx, in, op)
+}
+
+// GiveUp ends a claim to a session whose home does not answer, as if that did not have it. If it
+// gave the session already, it finds out that it was not taken.
+func (t *Taker) GiveUp(ctx context.Context, in *home.Arrival) error {
+	_, err := t.notThere(ctx, in, &Answer{Verdict: Unknown})
+	return err
 }
 
 // enter puts a part into the log.

@@ -187,7 +187,7 @@ func (s *State) adoptWish(x *session, w *wish, op *Adopt) Outcome {
 	case w != nil && (w.over || w.merge != merge):
 		return Outcome{Code: CodeVoid}
 	case w == nil:
-		w = &wish{from: op.From, claim: s.records + 1, merge: merge}
+		w = &wish{from: op.From, claim: s.records + 1, since: s.time, merge: merge}
 		s.wishes[op.Session] = w
 	}
 	w.until = max(w.until, s.time.Add(op.For))

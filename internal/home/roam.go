@@ -72,6 +72,7 @@ type Settled struct {
 type wish struct {
 	from  ID
 	claim uint64
+	since Time
 	until Time // who wants it waits no longer
 	over  bool
 	merge bool // the device has a session here
@@ -235,6 +236,7 @@ type Arrival struct {
 	From     ID
 	Claim    uint64
 	Until    Time // of a wish
+	Since    Time // of a wish
 	Over     bool // it ended, and From is to hear
 	Begun    bool // something of it is here
 	Complete bool // its device may attach it
@@ -260,7 +262,7 @@ type Departure struct {
 }
 
 func (w *wish) describe(k SessionKey) Arrival {
-	return Arrival{Session: k, From: w.from, Claim: w.claim, Until: w.until, Over: w.over, Merges: w.merge}
+	return Arrival{Session: k, From: w.from, Claim: w.claim, Since: w.since, Until: w.until, Over: w.over, Merges: w.merge}
 }
 
 func (a *arrival) describe(k SessionKey, g *roaming) Arrival {
@@ -422,12 +424,13 @@ func wishKey(k SessionKey) []byte {
 
 func (w *wish) encode(b []byte) []byte {
 	b = binary.AppendUvarint(appendString(b, string(w.from)), w.claim)
-	return append(binary.AppendUvarint(b, uint64(w.until)), flag(w.over, 1)|flag(w.merge, 2))
+	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(w.since)), uint64(w.until))
+	return append(b, flag(w.over, 1)|flag(w.merge, 2))
 }
 
 func (l *loader) wish(key []byte, r *reader) {
 	k := keyParts(key[1:], 2, 0, r) // its table has two bytes
-	w := &wish{from: ID(r.string()), claim: r.uvarint(), until: Time(r.uvarint())}
+	w := &wish{from: ID(r.string()), claim: r.uvarint(), since: Time(r.uvarint()), until: Time(r.uvarint())}
 	flags := r.byte()
 	w.over, w.merge = flags&1 != 0, flags&2 != 0
 	l.s.wishes[SessionKey{k[0], k[1]}] = w
