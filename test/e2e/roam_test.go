@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -26,9 +28,6 @@ func runs(t *testing.T, devices ...*device) {
 // A device that has a thousand messages of QoS 2 waiting comes to another region while both live: it
 // gets each of them once, in order, from its session there.
 func TestRoam_QueueFollowsItsDevice(t *testing.T) {
-	if !*wholeLab {
-		t.Skip("hand-over of sessions is not finished and off by default (docs/handover.md): run with -lab")
-	}
 	t.Parallel()
 	tr := start(t, trial.Options{Extra: handedOver})
 	eu, us := tr.Node("eu"), tr.Node("us")
@@ -54,5 +53,70 @@ func TestRoam_QueueFollowsItsDevice(t *testing.T) {
 	defer reader.mu.Unlock()
 	if !slices.IsSorted(reader.got) || len(reader.got) != waiting || reader.problem != nil {
 		t.Errorf("got %d messages, in order: %t, %v", len(reader.got), slices.IsSorted(reader.got), reader.problem)
+	}
+}
+
+// mosquitto_sub goes from region to region, at once when it has had a few messages, while writers of
+// QoS 1 and 2 publish in two of them: nothing acknowledged is lost, QoS 2 comes once, each writer's
+// messages in order. With a window of one it holds no message when it says good-bye, which it would
+// not keep for its next run.
+func TestRoam_MovesUnderLoad(t *testing.T) {
+	t.Parallel()
+	tr := start(t, trial.Options{Regions: []string{"eu", "us", "ap"}, Extra: handedOver})
+	at := []string{tr.Node("eu").MQTT, tr.Node("us").MQTT, tr.Node("ap").MQTT}
+	args := []string{"-V", "5", "-c", "-x", "600", "-D", "connect", "receive-maximum", "1", "-i", "reader", "-q", "2", "-t", "in/#", "-F", "%t %p"}
+	if out, err := runBounded(mosquitto(t, "mosquitto_sub", at[0], append(args, "-E")...)); err != nil {
+		t.Fatalf("subscribe: %v\n%s", err, out)
+	}
+	awaitRoute(t, tr.Node("us"), "in/a", 0, 1)
+	const each = 100
+	writers := map[string]*device{}
+	for i, w := range []*device{{id: "eu1", qos: 1}, {id: "eu2", qos: 2}, {id: "us1", qos: 1}, {id: "us2", qos: 2}} {
+		w.addr, w.topic, w.window, w.publish = at[i/2], "in/"+w.id, 5, each
+		writers[w.id] = w
+	}
+	for _, w := range writers {
+		runs(t, w)
+	}
+	var got []string
+	for leg := 0; distinctLines(got) < len(writers)*each; leg++ {
+		n := min(4+leg%3*14, len(writers)*each-distinctLines(got))
+		s := subscribe(t, at[leg*2%3], append(args, "-C", fmt.Sprint(n))...)
+		got = append(got, s.lines()...)
+	}
+	checkRoamed(t, got, writers)
+}
+
+func distinctLines(list []string) int {
+	return len(slices.Compact(slices.Sorted(slices.Values(list))))
+}
+
+// checkRoamed holds lines of topics and payloads to what writers were told.
+func checkRoamed(t *testing.T, got []string, writers map[string]*device) {
+	t.Helper()
+	last, seen := map[string]int{}, map[string]bool{}
+	for _, line := range got {
+		var topic string
+		var n int
+		if _, err := fmt.Sscan(line, &topic, &n); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		w := writers[strings.TrimPrefix(topic, "in/")]
+		switch again := seen[line]; {
+		case again && w.qos == 2:
+			t.Errorf("%s came twice", line)
+		case !again && n < last[w.id]:
+			t.Errorf("%s came after %d", line, last[w.id])
+		}
+		seen[line], last[w.id] = true, max(last[w.id], n)
+	}
+	for _, w := range writers {
+		w.mu.Lock()
+		for _, n := range w.acked {
+			if !seen[fmt.Sprintf("in/%s %d", w.id, n)] {
+				t.Errorf("in/%s %d never came, and was acknowledged", w.id, n)
+			}
+		}
+		w.mu.Unlock()
 	}
 }
