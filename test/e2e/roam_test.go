@@ -120,3 +120,32 @@ func checkRoamed(t *testing.T, got []string, writers map[string]*device) {
 		w.mu.Unlock()
 	}
 }
+
+// A device whose connection breaks in the middle of things comes back in another region each time, with
+// what MQTT has it keep: each message of QoS 2 comes once, in order, and its session is always there.
+func TestRoam_BreaksInTheMiddle(t *testing.T) {
+	t.Parallel()
+	tr := start(t, trial.Options{Regions: []string{"eu", "us", "ap"}, Extra: handedOver})
+	at := []string{tr.Node("eu").MQTT, tr.Node("us").MQTT, tr.Node("ap").MQTT}
+	const all = 150
+	rover := &device{addr: at[0], id: "rover", filter: "in/#", qos: 2}
+	writer := &device{addr: at[1], id: "writer", topic: "in/a", qos: 2, window: 10}
+	runs(t, rover, writer)
+	awaitRoute(t, tr.Node("us"), "in/a", 0, 1)
+	writer.allow(all)
+	for leg := 1; leg <= 12; leg++ {
+		await(t, "more messages", func() bool { return rover.distinct() >= leg*all/12 })
+		rover.mu.Lock()
+		rover.addr = at[leg%3]
+		if rover.conn != nil {
+			rover.conn.Close()
+		}
+		rover.mu.Unlock()
+	}
+	await(t, "all that was acknowledged", func() bool { acked, _ := writer.progress(); return acked == all && rover.distinct() == all })
+	rover.mu.Lock()
+	defer rover.mu.Unlock()
+	if !slices.IsSorted(rover.got) || len(rover.got) != all || rover.lostState > 0 || rover.problem != nil {
+		t.Errorf("got %v; found no session %d times; %v", rover.got, rover.lostState, rover.problem)
+	}
+}
