@@ -66,7 +66,11 @@ type stream struct {
 	pub, sub *canary
 	messages map[uint64]*message
 	order    []uint64 // of first arrivals
+	orphaned bool     // its canaries died with the conductor, and those of a later round went on
 }
+
+// RoundStep is between the numbers of the streams of one round of canaries and the next; a drill that is resumed begins one.
+const RoundStep = 1_000_000
 
 // Judge holds ledgers against promises. It is given one ledger after another, then Verdict.
 type Judge struct {
@@ -165,7 +169,9 @@ func (j *Judge) Verdict(spans []Span) Verdict {
 		m["false_wills"] = float64(j.falseWills(&spans[i]))
 	}
 	stranded := map[string]int{}
-	for _, n := range slices.Sorted(maps.Keys(j.streams)) {
+	streams := slices.Sorted(maps.Keys(j.streams))
+	for _, n := range streams {
+		j.streams[n].orphaned = n/RoundStep < streams[len(streams)-1]/RoundStep
 		j.judge(j.streams[n], spans, v.Phases, stranded)
 	}
 	for _, c := range j.canaries {
@@ -218,7 +224,11 @@ func (j *Judge) judge(s *stream, spans []Span, phases []map[string]float64, stra
 		}
 	}
 	for _, m := range s.messages {
-		if m.acked != 0 && len(m.arrivals) == 0 {
+		switch {
+		case m.acked == 0 || len(m.arrivals) > 0:
+		case s.orphaned:
+			stranded["nobody looked any more: the conductor had died"]++
+		default:
 			phases[spanOf(spans, m.sent)]["lost"]++
 			stranded[s.why(m)]++
 		}

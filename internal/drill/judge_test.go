@@ -292,3 +292,25 @@ func FuzzReadLedger(f *testing.F) {
 		}
 	})
 }
+
+// The conductor dies, and with it the canaries; those of a drill that is resumed are others. What was on its way to the
+// first ones nobody saw come: it is no loss, and the report says how much it is. A loss among the later ones is one.
+func TestJudge_CanariesThatDiedWithTheConductor(t *testing.T) {
+	j := script(t, 1, "0.1 pub s 0\n0.2 pub a 0\n0.3 sub r 0\n0.4 pub s 1\n0.5 pub a 1\n")
+	j.Begin()
+	const later = 7 + RoundStep
+	j.Add(Entry{Canary: &Canary{Device: 0, Role: "pub", QoS: 1, Stream: later, Client: "causeway 5"}})
+	j.Add(Entry{Canary: &Canary{Device: 1, Role: "sub", QoS: 1, Stream: later, Client: "causeway 5"}})
+	for _, saw := range []string{SawSent, SawAck} {
+		j.Add(Entry{At: noon.Add(time.Second).UnixNano(), Saw: saw, Stream: later, N: 0})
+	}
+	v := j.Verdict([]Span{span(0.35, 2)})
+	if v.Phases[0]["lost"] != 1 || len(v.Stranded) != 2 {
+		t.Errorf("%v lost, stranded %v", v.Phases[0]["lost"], v.Stranded)
+	}
+	for _, s := range v.Stranded {
+		if s.Count != 1 {
+			t.Errorf("%+v", s)
+		}
+	}
+}

@@ -278,8 +278,9 @@ func (s *session) approve(ctx context.Context, name, step string) func(*exec.Cmd
 // tolerance is how much the difference of two recoveries may miss the three seconds by.
 const tolerance = 1.5
 
-// compare holds the same drill against regions of one node, promptly and with promotion delayed by three seconds: it has
-// to report as much more.
+// compare holds the same drill against regions of one node, promptly and with promotion delayed by three seconds: from the
+// decision on, it has to report as much more. When the loss is noticed is the network's, and differs by itself. Most devices
+// are parked by then and served at once, so what the later ones take says nothing of the delay, and is only shown.
 func (s *session) compare(ctx context.Context, other string) {
 	late := s.hold(ctx, "delayed", 0, loseEU, "", nil)
 	if late == nil {
@@ -295,12 +296,16 @@ func (s *session) compare(ctx context.Context, other string) {
 		return
 	}
 	for _, metric := range []string{"promote", "first_device", "p50", "p95"} {
-		a, b := measured(&prompt, metric), measured(late, metric)
-		fmt.Printf("%-14s %6.2f s, with promotion delayed by 3 s %6.2f s: %.2f s more\n", metric, a, b, b-a)
-		if b-a < 3-tolerance || b-a > 3+tolerance {
+		a, b := sinceDecided(&prompt, metric), sinceDecided(late, metric)
+		fmt.Printf("%-14s %6.2f s after the decision, with promotion delayed by 3 s %6.2f s: %.2f s more\n", metric, a, b, b-a)
+		if (metric == "promote" || metric == "first_device") && (b-a < 3-tolerance || b-a > 3+tolerance) {
 			s.failed = append(s.failed, fmt.Sprintf("delayed: %s is %.2f s more, not about 3", metric, b-a))
 		}
 	}
+}
+
+func sinceDecided(r *drill.Report, metric string) float64 {
+	return measured(r, metric) - measured(r, "decide")
 }
 
 func measured(r *drill.Report, metric string) float64 {

@@ -24,7 +24,8 @@ import (
 // Config is the first line that a canary process reads.
 type Config struct {
 	Drill     string   `json:"drill"` // id; part of client ids and topics
-	First     int      `json:"first"` // number of its first pair
+	Round     int      `json:"round"` // how often canaries of the drill were started before: part of client ids
+	First     int      `json:"first"` // of a round's pairs, the first of this process
 	Pairs     int      `json:"pairs"`
 	Client    string   `json:"client"` // see drill.CanaryClients
 	Region    string   `json:"region"`
@@ -178,17 +179,19 @@ func start(ctx context.Context, c Config) (_ *fleet, err error) {
 	return f, nil
 }
 
-func (f *fleet) number(i int) uint32 { return uint32(f.c.First + i) }
+func (f *fleet) number(i int) uint32 { return uint32(f.c.Round*drill.RoundStep + f.c.First + i) }
 
 // qos is that of a pair.
 func qos(number uint32) byte { return byte(1 + number%2) }
 
 func (f *fleet) id(what string, i int) string {
-	return fmt.Sprintf("%s%s-%s-%d", f.c.ClientID, f.c.Drill, what, f.number(i))
+	return fmt.Sprintf("%s%s-%d-%s-%d", f.c.ClientID, f.c.Drill, f.c.Round, what, f.number(i))
 }
 
+// topic is the same in all rounds: what a resumed drill's canaries subscribe to is wanted already where the link that would
+// tell is cut.
 func (f *fleet) topic(i int) string {
-	return fmt.Sprintf("%s/%s/%d", f.c.Topic, f.c.Drill, f.number(i))
+	return fmt.Sprintf("%s/%s/%d", f.c.Topic, f.c.Drill, f.c.First+i)
 }
 
 func (f *fleet) willTopic(i int) string {
@@ -283,6 +286,7 @@ func (f *fleet) connect(ctx context.Context, i int, p *pair) (err error) {
 	} else {
 		sub := f.device(f.subscribers())
 		sub.ID, sub.Filter, sub.QoS, sub.Streams = f.id("sub", i), f.topic(i), q, map[uint32]*load.Stream{n: p.stream}
+		sub.Foreign = f.c.Round > 0 // what canaries of an earlier round sent may come yet
 		at := f.book.canary(drill.Canary{ID: sub.ID, Client: f.client(), Region: f.c.Region, Role: "sub", QoS: q, Stream: n, Across: f.c.Across})
 		sub.Trace = func(s load.Seen) { p.saw(1, s); f.book.saw(at, s) }
 		if p.sub, err = load.Start(ctx, sub); err != nil {

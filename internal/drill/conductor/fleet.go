@@ -61,7 +61,7 @@ func canaryConfigs(p *drill.Plan, id, dir string, round int) (list []canary.Conf
 	if p.Scope.Kind == drill.ScopeCohort && !strings.HasPrefix(c.ClientID, p.Scope.Prefix) {
 		c.ClientID = p.Scope.Prefix + c.ClientID
 	}
-	base := canary.Config{Drill: fmt.Sprintf("%s-%d", id, round), Region: p.Home, Addresses: addresses, Payload: c.Payload, ClientID: c.ClientID, Topic: c.Topic,
+	base := canary.Config{Drill: id, Round: round, Region: p.Home, Addresses: addresses, Payload: c.Payload, ClientID: c.ClientID, Topic: c.Topic,
 		Username: c.Username, Password: c.Password, Cert: c.Cert, Key: c.Key, CA: c.CA, Redial: c.Redial, KeepAlive: 10 * time.Second}
 	all := c.Pairs + c.Across
 	add := func(x canary.Config, name string, pairs int) {
@@ -70,7 +70,6 @@ func canaryConfigs(p *drill.Plan, id, dir string, round int) (list []canary.Conf
 		}
 		x.Pairs, x.Rate = pairs, c.Rate*float64(pairs)/float64(all)
 		x.Ledger = filepath.Join(dir, fmt.Sprintf("%s%d-%s.jsonl", drill.LedgerPrefix, round, name))
-		x.First = round * 1_000_000
 		for _, o := range list {
 			x.First += o.Pairs
 		}
