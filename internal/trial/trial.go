@@ -23,7 +23,9 @@ type Options struct {
 	Binary  string   // the causeway executable
 	Regions []string // names
 	Nodes   int      // core nodes a region; 1
-	Spares  int      // more of them, laid out but not started: an operator adds them
+	// Alone are regions of one node, however many the others have.
+	Alone  []string
+	Spares int // more of them, laid out but not started: an operator adds them
 	// Replicants a region has beside its core nodes, of which there are several then.
 	Replicants int
 	// Balance puts a HAProxy in front of each region, as deployed; the haproxy
@@ -104,7 +106,8 @@ func New(opts Options) (*Trial, error) {
 	}
 	t := &Trial{opts: opts}
 	for i, region := range opts.Regions {
-		cores := opts.Nodes + opts.Spares
+		nodes := t.nodes(region)
+		cores := nodes + opts.Spares
 		for j := range cores + opts.Replicants {
 			p := opts.Ports(i, j)
 			name := fmt.Sprintf("%s-%d", region, j+1)
@@ -121,7 +124,7 @@ func New(opts Options) (*Trial, error) {
 			if opts.Within != nil {
 				n.within = opts.Within(region)
 			}
-			if j < opts.Nodes || n.Replicant {
+			if j < nodes || n.Replicant {
 				t.Nodes = append(t.Nodes, n)
 			} else {
 				t.Spares = append(t.Spares, n)
@@ -272,7 +275,7 @@ func (t *Trial) linksOf(from, to string) (list []string) {
 
 // writeCluster connects a node with the others of its region.
 func (t *Trial) writeCluster(b *strings.Builder, n *Node) {
-	if t.opts.Nodes == 1 {
+	if t.nodes(n.Region) == 1 {
 		return
 	}
 	var nodes []string
@@ -285,7 +288,7 @@ func (t *Trial) writeCluster(b *strings.Builder, n *Node) {
 		b.WriteString("role: replicant\n")
 	}
 	fmt.Fprintf(b, "cluster: { voters: %d, listen: %q, streams: %q, advertise: 127.0.0.1, join: { nodes: [%s] }, gossip_key: \"file:%s\" }\n",
-		min(t.opts.Nodes, 3), n.gossip, n.streams, strings.Join(nodes, ", "), filepath.Join(t.opts.Dir, n.Region+".gossip"))
+		min(t.nodes(n.Region), 3), n.gossip, n.streams, strings.Join(nodes, ", "), filepath.Join(t.opts.Dir, n.Region+".gossip"))
 }
 
 func writeGossipKey(file string) error {
@@ -294,6 +297,14 @@ func writeGossipKey(file string) error {
 		return err
 	}
 	return os.WriteFile(file, []byte(base64.StdEncoding.EncodeToString(b)+"\n"), 0o600)
+}
+
+// nodes is how many core nodes a region has.
+func (t *Trial) nodes(region string) int {
+	if slices.Contains(t.opts.Alone, region) {
+		return 1
+	}
+	return t.opts.Nodes
 }
 
 // Region returns the nodes of a region.
@@ -362,7 +373,7 @@ func (t *Trial) Start() error {
 func (t *Trial) WaitReady(ctx context.Context) error {
 	for _, n := range t.Nodes {
 		alone := 0
-		if t.opts.Nodes == 1 {
+		if t.nodes(n.Region) == 1 {
 			alone = len(t.peers(n.Region))
 		}
 		if err := n.WaitReady(ctx, alone); err != nil {

@@ -23,6 +23,7 @@ func main() {
 	delayed := flag.String("delayed", "", "one built with promotion delayed by 3 s (-ldflags '-X causeway/internal/takeover/agent.plantedDelay=3s'); without it that comparison is left out")
 	dir := flag.String("dir", "run/drill", "where everything is kept; emptied at the start")
 	nodes := flag.Int("nodes", 3, "nodes of each region: 1 or 3; with 1 no node is killed or evacuated")
+	others := flag.Int("others", 0, "nodes of the regions beside eu, where the scenarios are: 1, or 0 for as many as -nodes")
 	only := flag.String("run", "", "only drills whose name matches this `regexp`")
 	agent := flag.String("agent", "", "be the agent of the rig at this socket")
 	flag.Parse()
@@ -35,7 +36,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *binary, *delayed, *dir, *nodes, *only); err != nil {
+	if err := run(ctx, *binary, *delayed, *dir, *nodes, *others == 1, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "drill:", err)
 		stop()
 		os.Exit(1)
@@ -52,7 +53,7 @@ type session struct {
 	failed []string
 }
 
-func run(ctx context.Context, binary, delayed, dir string, nodes int, only string) error {
+func run(ctx context.Context, binary, delayed, dir string, nodes int, alone bool, only string) error {
 	match, err := regexp.Compile(only)
 	if err != nil {
 		return err
@@ -63,7 +64,7 @@ func run(ctx context.Context, binary, delayed, dir string, nodes int, only strin
 	if binary, err = filepath.Abs(binary); err != nil {
 		return err
 	}
-	s, err := newSession(ctx, binary, filepath.Join(dir, "a"), nodes, match)
+	s, err := newSession(ctx, binary, filepath.Join(dir, "a"), nodes, alone, match)
 	if err != nil {
 		return err
 	}
@@ -74,7 +75,7 @@ func run(ctx context.Context, binary, delayed, dir string, nodes int, only strin
 		if delayed, err = filepath.Abs(delayed); err != nil {
 			return err
 		}
-		d, err := newSession(ctx, delayed, filepath.Join(dir, "b"), 1, match)
+		d, err := newSession(ctx, delayed, filepath.Join(dir, "b"), 1, false, match)
 		if err != nil {
 			return err
 		}
@@ -88,11 +89,15 @@ func run(ctx context.Context, binary, delayed, dir string, nodes int, only strin
 	return ctx.Err()
 }
 
-func newSession(ctx context.Context, binary, dir string, nodes int, only *regexp.Regexp) (*session, error) {
+func newSession(ctx context.Context, binary, dir string, nodes int, alone bool, only *regexp.Regexp) (*session, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, err
 	}
-	r, err := newRig(ctx, rigOptions{binary: binary, dir: filepath.Join(dir, "rig"), nodes: nodes, downAfter: 4 * time.Second})
+	o := rigOptions{binary: binary, dir: filepath.Join(dir, "rig"), nodes: nodes, downAfter: 4 * time.Second}
+	if alone {
+		o.alone = []string{"us", "ap"}
+	}
+	r, err := newRig(ctx, o)
 	if err != nil {
 		return nil, err
 	}

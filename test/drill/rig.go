@@ -33,14 +33,15 @@ type rig struct {
 
 type rigOptions struct {
 	binary, dir string
-	nodes       int // of each region
+	nodes       int      // of each region
+	alone       []string // regions of one node
 	mode        string
 	downAfter   time.Duration
 }
 
 func newRig(ctx context.Context, o rigOptions) (_ *rig, err error) {
 	r := &rig{dir: o.dir, cables: map[[2]string][]*cable{}}
-	r.tr, err = trial.New(trial.Options{Dir: o.dir, Binary: o.binary, Regions: []string{"eu", "us", "ap"}, Nodes: o.nodes,
+	r.tr, err = trial.New(trial.Options{Dir: o.dir, Binary: o.binary, Regions: []string{"eu", "us", "ap"}, Nodes: o.nodes, Alone: o.alone,
 		Takeover: &trial.Takeover{StandbyOf: map[string][]string{"us": {"eu"}, "ap": {"us"}, "eu": {"ap"}}, Witnesses: []string{"w1"},
 			Section: fmt.Sprintf("mode: %s, down_after: %s", cmp.Or(o.mode, "auto"), o.downAfter)},
 		LinkVia: func(from, to, address string) string {
