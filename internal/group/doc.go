@@ -1,2 +1,3 @@
-// Package group is how the links run goroutines that end together, wait and try again. It knows nothing of what they do.
+// Package group is how parts of a node run goroutines that end together, turn a panic into an error, wait and try again. It knows
+// nothing of what they do.
 package group
