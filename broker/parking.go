@@ -212,6 +212,9 @@ func (s *Server) untilChange(changed <-chan struct{}, serves map[home.ID]bool) {
 		select {
 		case <-changed:
 			return
+		case <-s.stopping:
+			<-tick.C // they leave
+			return
 		case <-tick.C:
 		}
 	}

@@ -17,6 +17,7 @@ const (
 	judgeEvery = 100 * time.Millisecond
 	lateMost   = 20 * time.Millisecond
 	attachMost = 100 * time.Millisecond // or twice as long as in calm
+	calmMost   = 500 * time.Millisecond // what is longer waited for an election
 	slowMost   = 15                     // however strained, so many times slower than the pace at most
 	forget     = time.Second            // without anybody waiting
 )
@@ -41,7 +42,7 @@ func (m *mean) take() (d time.Duration) {
 func (s *strain) attached(took time.Duration, calm bool) {
 	s.pending--
 	if s.attach.add(took); calm {
-		s.calm += (took - s.calm) / 8
+		s.calm += (min(took, calmMost) - s.calm) / 8
 	}
 }
 
