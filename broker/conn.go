@@ -218,6 +218,7 @@ func (c *conn) finish() {
 	op, ended, reason := c.detach, c.ended, c.reason
 	c.mu.Unlock()
 	c.s.opt.Watcher.Ended(c.info(), reason)
+	c.traceEnd(reason)
 	c.s.stats.drop(DropConnectionLost, lost)
 	c.s.stats.Disconnects[reason].Add(1)
 	c.l.stats.Connected[c.v].Add(-1)

@@ -54,6 +54,7 @@ func (s *Server) establish(l *listener, nc, sock net.Conn) {
 	giveBack(k.in.buf)
 	l.stats.Connects[err.result].Add(1)
 	k.told(err)
+	k.traceRefused(err)
 	if err.result != ConnectGone {
 		s.quiet.warn("connection refused", "listener", l.Name, "remote", k.from, "result", err.result.String(),
 			"reason", err.reason)
@@ -116,7 +117,9 @@ func (k *connecting) connect() (c *conn, refused *refusal) {
 	}
 	k.s.stage(StageAttach, at)
 	c.welcome(p, out, assigned)
-	k.s.opt.Watcher.Connected(c.info(), out.SessionPresent, c.tookOver || len(out.Formers) > 0)
+	tookOver := c.tookOver || len(out.Formers) > 0
+	k.s.opt.Watcher.Connected(c.info(), out.SessionPresent, tookOver)
+	c.traceConnect(out.SessionPresent, tookOver)
 	return c, nil
 }
 

@@ -108,6 +108,7 @@ func (c *conn) deliver(it item) {
 	case fits:
 	case it.qos == 0 || it.weak:
 		c.s.stats.drop(DropMemoryFull, 1)
+		c.traceUnsent(&it, "the device does not read fast enough: its memory is full")
 	default:
 		c.s.stats.drop(DropConnectionLost, 1)
 		c.shut(EndSlow, packet.QuotaExceeded, "too many messages wait for this client")

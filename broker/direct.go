@@ -77,6 +77,7 @@ func (h *House) publishDirect(from *conn, topic string, kept bool, p *packet.Pub
 	h.handOut(f, m)
 	h.handOver(f, m)
 	for _, x := range f.peers {
+		from.traceForward(m, x.peer)
 		h.forward.Forward(x.peer, m, x.claim)
 	}
 	return n

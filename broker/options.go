@@ -10,6 +10,7 @@ import (
 
 	"causeway/internal/group"
 	"causeway/internal/home"
+	"causeway/internal/trace"
 )
 
 // Transport is how MQTT reaches a listener.
@@ -34,6 +35,7 @@ type Options struct {
 	Authenticator Authenticator // nil: everybody may do everything
 	Gate          Gate          // nil: everybody is let in
 	Watcher       Watcher       // nil: nobody hears
+	Trace         *trace.Book   // nil: nobody can ask for a trace
 	Logger        *slog.Logger  // nil: slog.Default()
 	// Panicked hears what cost a connection. nil: it is logged now and then.
 	Panicked  func(*group.Panic)

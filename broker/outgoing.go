@@ -39,6 +39,7 @@ func (w *writer) publish(o outgoing) (sentResult, error) {
 		left := o.msg.Expires.Sub(o.now)
 		// What was begun on an earlier connection is carried through: the device may hold its packet id.
 		if left <= 0 && !o.dup {
+			c.traceSent(&o, sentExpired)
 			return sentExpired, nil
 		}
 		p.MessageExpiry = uint32((max(left, 1) + time.Second - 1) / time.Second) // [MQTT-3.3.2-6]
@@ -47,6 +48,7 @@ func (w *writer) publish(o outgoing) (sentResult, error) {
 	if c.sendMax > 0 && packet.PublishSize(c.v, &p) > c.sendMax { // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
 		p.TopicAlias, p.OmitTopic, alias = 0, false, nil
 		if packet.PublishSize(c.v, &p) > c.sendMax {
+			c.traceSent(&o, sentTooLarge)
 			return sentTooLarge, nil
 		}
 	}
@@ -57,6 +59,7 @@ func (w *writer) publish(o outgoing) (sentResult, error) {
 		c.remember(o.ref, o.qos, refSent)
 	}
 	c.s.stats.Sent[o.qos].Add(1)
+	c.traceSent(&o, sentOK)
 	return sentOK, w.append(&p)
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"causeway/broker/packet"
 	"causeway/internal/home"
+	"causeway/internal/trace"
 )
 
 // handlePublish takes a message from the device: into the home's log, or straight to who wants it.
@@ -23,7 +24,9 @@ func (c *conn) handlePublish(h packet.Header, body []byte) error {
 		return nil // not acknowledged: the device sends it again to the node it goes to
 	}
 	c.s.stats.Received[p.QoS].Add(1)
+	c.tracePublish(trace.Published, topic, &p)
 	if !c.mayPublish(topic) {
+		c.traceDenied(topic, &p)
 		return c.refusePublish(&p)
 	}
 	if over, err := c.overRate(&p); over || err != nil {
@@ -136,6 +139,7 @@ func (c *conn) publishDirect(topic string, kept bool, p *packet.Publish) error {
 	if n == 0 {
 		code = packet.NoMatchingSubscribers
 	}
+	c.traceAccepted(topic, p.QoS, p.PacketID, code)
 	c.answerNow(p.PacketID, p.QoS, code)
 	if p.QoS > 0 && c.s.opt.AckLatency != nil {
 		c.s.opt.AckLatency(home.PolicyMemory, p.QoS, time.Duration(c.s.now()-began))
@@ -149,7 +153,8 @@ type loggedPublish struct {
 	c      *conn
 	number uint64 // of its answer
 	size   int
-	past   bool // without RETAIN it would not be in the log
+	id     uint16 // of its PUBLISH
+	past   bool   // without RETAIN it would not be in the log
 	policy home.Policy
 	began  instant
 }
@@ -174,6 +179,7 @@ func (c *conn) publishLogged(topic string, kept bool, p *packet.Publish, policy 
 	if p.QoS == 2 {
 		l.op.PacketID = p.PacketID
 	}
+	l.id = p.PacketID
 	c.mu.Lock()
 	if l.past {
 		c.logged++
@@ -219,6 +225,9 @@ func (l *loggedPublish) answer(o home.Outcome, err error) {
 		c.decide(l.number, packet.Code(o.Code))
 	}
 	c.mu.Unlock()
+	if !void {
+		c.traceAccepted(l.op.Topic, l.op.QoS, l.id, packet.Code(o.Code))
+	}
 	if !void && o.Code >= 0x80 {
 		c.s.stats.drop(DropRefused, 1)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"causeway/broker/packet"
 	"causeway/internal/home"
+	"causeway/internal/trace"
 )
 
 // opOverhead is what an operation costs beside the bytes it carries.
@@ -34,6 +35,7 @@ func (c *conn) handleSubscribe(p *packet.Subscribe) error {
 	op := &home.Subscribe{Session: c.key, Epoch: c.epoch, Filters: filters}
 	return c.proposeFor(size, op, c.resumable(), func(o home.Outcome) {
 		codes := asCodes(o, len(filters))
+		c.traceSubscribe(filters, codes)
 		c.suback(p.PacketID, codes)
 	})
 }
@@ -72,6 +74,7 @@ func (c *conn) handleUnsubscribe(p *packet.Unsubscribe) error {
 	op := &home.Unsubscribe{Session: c.key, Epoch: c.epoch, Filters: p.Filters}
 	return c.proposeFor(size, op, c.resumable(), func(o home.Outcome) {
 		codes := asCodes(o, len(p.Filters))
+		c.traceFilters(trace.Unsubscribed, p.Filters, codes)
 		c.control(func(b []byte) []byte { return packet.AppendUnsuback(b, c.v, p.PacketID, codes) })
 		c.wake()
 	})

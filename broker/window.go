@@ -89,6 +89,7 @@ func (c *conn) findSent(id uint16) *sentRef {
 // handleAck takes an acknowledgement of the device. What it means for the queue is gathered; the end of the read, or
 // the end of the Ack operation in flight, proposes it.
 func (c *conn) handleAck(a packet.Ack) error {
+	c.traceAck(a)
 	if a.Type == packet.PUBREC { // the one that is answered
 		if err := c.waitForReader(); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"causeway/internal/home"
+	"causeway/internal/trace"
 	"causeway/link/wire"
 )
 
@@ -150,6 +151,8 @@ func (t *tunnel) liveFrame(ctx context.Context, enc *wire.Encoder, w sendStream,
 				t.p.counts.drop(DropTooLarge, 1)
 			} else if enc.Raw() >= room || !enc.Add(&m) {
 				break
+			} else {
+				t.p.trace(trace.Forwarded, &m, "")
 			}
 			select {
 			case next = <-q.messages:
@@ -234,6 +237,7 @@ func (t *tunnel) deliverLive(f *wire.Frame) {
 		}
 		if why != "" {
 			counts.drop(why, 1)
+			t.p.trace(trace.Dropped, m, string(why))
 			continue
 		}
 		if !t.st.MayLeave(m.Namespace, topic, string(t.st.ID())) {
@@ -244,6 +248,7 @@ func (t *tunnel) deliverLive(f *wire.Frame) {
 		if m.ExpiryMillis > 0 {
 			out.Expires = now.Add(life(m.ExpiryMillis))
 		}
+		t.p.trace(trace.Arrived, m, "")
 		t.p.m.o.Local.DeliverFromPeer(out, home.Claim{Live: m.Live, Groups: m.Groups})
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"causeway/internal/group"
 	"causeway/internal/home"
+	"causeway/internal/trace"
 	"causeway/link/wire"
 )
 
@@ -169,6 +170,7 @@ type Options struct {
 	// Keep runs a part of the Manager until ctx ends, starting it again when it fails: a link
 	// that panics costs nobody else anything. The name is one of parts. Nil means a plain loop.
 	Keep func(ctx context.Context, name string, run func(context.Context) error)
+	Trace *trace.Book // nil: nobody can ask for a trace
 
 	SendWindow  int           // bytes of frames a class may have unacknowledged, and of records the standby; default 16 MiB
 	LiveQueue   int           // messages in no log that may wait for a peer; default 8192

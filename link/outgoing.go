@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"causeway/internal/home"
+	"causeway/internal/trace"
 	"causeway/link/wire"
 )
 
@@ -182,8 +183,11 @@ func (o *outgoing) send(st *home.State, high home.Seq, now home.Epoch) error {
 		if ok && !o.enc.Add(&m) {
 			break
 		}
-		if ok && ref.Canary {
+		switch {
+		case ok && ref.Canary:
 			o.none++
+		case ok:
+			o.s.t.p.trace(trace.Forwarded, &m, "")
 		}
 		to = ref.Seq
 	}

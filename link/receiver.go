@@ -12,6 +12,7 @@ import (
 
 	"causeway/internal/group"
 	"causeway/internal/home"
+	"causeway/internal/trace"
 	"causeway/link/wire"
 )
 
@@ -219,8 +220,10 @@ func (v *receiver) op(f *wire.Frame) *home.Frame {
 		}
 		if why != "" {
 			p.counts.drop(why, 1)
+			p.trace(trace.Dropped, m, string(why))
 			continue
 		}
+		p.trace(trace.Arrived, m, "")
 		op.Messages = append(op.Messages, home.FrameMessage{
 			Seq: home.Seq(m.Seq), Namespace: m.Namespace, Topic: topic, Payload: m.Payload, Forward: m.Forward,
 			ExpiryIn: life(m.ExpiryMillis), QoS: m.QoS, Retain: m.Retain, Live: m.Live, Groups: m.Groups, RetainVersion: m.RetainVersion,

@@ -54,6 +54,7 @@ func Features() []string {
 		"shared",
 		"status",
 		"tokens",
+		"traces",
 		"upgrade",
 		"users",
 	}
@@ -179,6 +180,8 @@ func changed(answer any) (Change, bool) {
 	case EvacuationChange:
 		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
 	case RebalanceChange:
+		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
+	case TraceStarted:
 		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
 	case BackupJob:
 		return Change{Action: c.Act + " backup", Target: c.Home}, c.State != "planned"

@@ -31,6 +31,7 @@ type Node interface {
 	Evacuations
 	Backups
 	Devices
+	Traces
 	Upgrades
 	Admissions
 }

@@ -23,6 +23,7 @@ import (
 	"causeway/internal/store"
 	"causeway/internal/supervise"
 	"causeway/internal/takeover/agent"
+	"causeway/internal/trace"
 	"causeway/link"
 	"causeway/link/foreign"
 )
@@ -99,6 +100,7 @@ type App struct {
 	deciding   *deciding
 	evacuating *evacuating
 	watching   *watching
+	traces     *trace.Book
 	aside      aside // nil: nothing is ever set aside
 	assembly   assembly
 }
@@ -135,6 +137,7 @@ func New(o Options) (_ *App, err error) {
 	a.evacuating = newEvacuating(a)
 	a.backups = newBackups(a)
 	a.watching = newWatching(a)
+	a.traces = &trace.Book{}
 	if takeoverConfigured(o.Config) && !a.replicant() {
 		a.book = &book{a: a, turn: newTurn()}
 	}
@@ -286,7 +289,7 @@ func (a *App) newBroker() (err error) {
 		return err
 	}
 	l := &a.cfg.Limits
-	o := broker.Options{Where: a.where, Claims: a.roaming, Gate: a.watching, Watcher: a.watching, Panicked: func(p *group.Panic) { a.tree.Crashed("connections", p) }, Authenticator: a.auth, Logger: a.log.With("component", "broker"),
+	o := broker.Options{Where: a.where, Claims: a.roaming, Gate: a.watching, Watcher: a.watching, Trace: a.traces, Panicked: func(p *group.Panic) { a.tree.Crashed("connections", p) }, Authenticator: a.auth, Logger: a.log.With("component", "broker"),
 		PacketMax: int(l.Packet), ReceiveMaximum: l.ReceiveMaximum, Inflight: l.Inflight, TopicAliasMax: l.TopicAliasMax,
 		KeepAliveMax: l.KeepaliveMax, AckLatency: a.ackLatency(), ConnectStage: a.connectStage()}
 	if l.TopicAliasMax == 0 {

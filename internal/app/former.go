@@ -68,7 +68,7 @@ func (h *homeService) former(c replica.RetiredCopy) (*former, error) {
 func (h *homeService) drain(f *former) (err error) {
 	o := h.linkOptions()
 	o.Peers = slices.DeleteFunc(o.Peers, func(p link.Peer) bool { return p.Calls })
-	o = link.Options{ID: h.id, Home: formerHome{f.r}, Full: o.Full, Local: o.Local, Peers: o.Peers, MaxMessage: o.MaxMessage, Gateway: o.Gateway, Keep: func(ctx context.Context, part string, run func(context.Context) error) {
+	o = link.Options{ID: h.id, Home: formerHome{f.r}, Full: o.Full, Local: o.Local, Peers: o.Peers, MaxMessage: o.MaxMessage, Trace: o.Trace, Gateway: o.Gateway, Keep: func(ctx context.Context, part string, run func(context.Context) error) {
 		h.keep(ctx, "set aside: "+part, run)
 	},
 		Role: func() link.Role { return link.RoleFenced }, Logger: o.Logger.With("set_aside", f.copy.Position.Epoch.String())}

@@ -273,7 +273,7 @@ func (h *homeService) role() link.Role {
 // linkOptions are those of the home's links.
 func (h *homeService) linkOptions() link.Options {
 	a := h.a
-	o := link.Options{Home: h, Full: replica.ErrFull, Local: local{h}, Logger: a.log.With("component", "link", "home", string(h.id)),
+	o := link.Options{Home: h, Trace: a.traces, Full: replica.ErrFull, Local: local{h}, Logger: a.log.With("component", "link", "home", string(h.id)),
 		MaxMessage: int(a.cfg.Limits.Packet), CanaryEvery: canaryEvery, Gateway: h.gateway(), Keep: h.keep}
 	if !h.own() {
 		o.ID = h.id
