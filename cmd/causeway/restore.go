@@ -41,8 +41,8 @@ QoS 2 messages stay once, wills wait for their devices.
 
 What was acknowledged after the backup is not in it. Where a standby of the home
 lives, it has more: fail over to it instead (causeway ctl region failover), and do
-not restore. If the home was served at a higher epoch since the backup (causeway ctl
-region status in any other region), give --epoch above it.`,
+not restore: that standby would be fenced by the restored home, whose epoch is above
+all that regions can have come to since the backup.`,
 		Example: `  causeway restore --config /etc/causeway/causeway.yaml --dry-run
   causeway restore --config /etc/causeway/causeway.yaml --from /mnt/usb/eu --key /root/backup.key --yes`,
 		Args: cobra.NoArgs,
@@ -54,7 +54,7 @@ region status in any other region), give --epoch above it.`,
 	f.StringVar(&r.from, "from", "", "`place` of the backups: a directory, or a URL that the hook knows (default backup.to)")
 	f.StringVar(&r.name, "backup", "", "`name` of the backup (default the newest of the home)")
 	f.StringVar(&r.key, "key", "", "`file` with the secret key of an encrypted backup (default backup.key)")
-	f.Uint64Var(&r.epoch, "epoch", 0, "`number` of the epoch that begins (default the backup's and one)")
+	f.Uint64Var(&r.epoch, "epoch", 0, "`number` of the epoch that begins (default above all that may have been used since the backup)")
 	f.BoolVar(&r.dryRun, "dry-run", false, "read and check everything, and write nothing")
 	f.BoolVarP(&r.yes, "yes", "y", false, "do not ask")
 	return cmd

@@ -47,6 +47,9 @@ const backupEvery = 5 * time.Second
 
 // run makes the backups that are due until ctx ends, then ends what is under way.
 func (b *backups) run(ctx context.Context) error {
+	if b.a.cfg.Backup.Every > 0 && b.a.cfg.Backup.Key.Path() == "" {
+		b.a.log.Warn("backups are not encrypted, and hold the password hashes of users and what devices sent", "place", b.a.cfg.Backup.To, "fix", "set backup.key: causeway backup key")
+	}
 	for wait(ctx, backupEvery) {
 		if b.a.cfg.Backup.Every <= 0 {
 			continue
@@ -245,7 +248,7 @@ func (b *backups) plan(job *admin.BackupJob, o admin.BackupOrder, place backup.P
 			if err != nil {
 				return nil, nil, err
 			}
-			return backupOf(&m, place), b.prune(ctx, place, m.Home), nil
+			return backupOf(&m, place), append([]string{sealedWords(key)}, b.prune(ctx, place, m.Home)...), nil
 		}, nil
 	case admin.BackupVerify:
 		job.Effects = []string{"all of " + o.Name + " is read, checked and opened; nothing is changed"}
@@ -267,7 +270,7 @@ func sealedWords(key backup.Key) string {
 	if key.Seals() {
 		return "it is encrypted for the keys of backup.key"
 	}
-	return "it is not encrypted: backup.key is not set"
+	return "WARNING: it is not encrypted, and holds the password hashes of users and what devices sent: set backup.key (causeway backup key)"
 }
 
 // hosted is a home that this region serves, of which this node has a copy.

@@ -21,7 +21,7 @@ type RestoreOptions struct {
 	From   backup.Place
 	Name   string // of the backup; "" is the newest of the region's home
 	Key    backup.Key
-	Epoch  uint64 // number of the epoch that begins; 0 is the next
+	Epoch  uint64 // number of the epoch that begins; 0: above all that may have been used since the backup
 	DryRun bool   // read and check everything, and write nothing
 	By     string // who asked
 	// Progress is told what is done, and how much of keys and values.
@@ -85,7 +85,10 @@ func Restore(ctx context.Context, o RestoreOptions) (out Restored, err error) {
 	if m.Level > home.MaxLevel {
 		return out, fmt.Errorf("%w: backup %s is at feature level %d, this build supports up to %d: run a newer version", ErrRestoreRefused, m.Name, m.Level, home.MaxLevel)
 	}
-	out.Epoch = home.Epoch{Number: max(o.Epoch, m.Epoch+1), Host: o.Config.Region}
+	out.Epoch = home.Epoch{Number: o.Epoch, Host: o.Config.Region}
+	if o.Epoch == 0 {
+		out.Epoch.Number = epochAfter(&m, time.Now())
+	}
 	if o.Epoch != 0 && o.Epoch <= m.Epoch {
 		return out, fmt.Errorf("%w: epoch %d is not above %d, at which the backup was made", ErrRestoreRefused, o.Epoch, m.Epoch)
 	}
@@ -104,6 +107,16 @@ func Restore(ctx context.Context, o RestoreOptions) (out Restored, err error) {
 		return out, nil
 	}
 	return out, o.found(ctx, &out)
+}
+
+// epochsBeside is what a restore leaves room for beside one epoch a second.
+const epochsBeside = 1000
+
+// epochAfter is an epoch above all that regions may have given the home since a backup was written: a failover begins the
+// one after the last, and the copy of the backup knows nothing of those. Promotions take longer than a second, so their
+// number stays below that of the seconds, also from one restore of the backup to the next: no epoch is used twice.
+func epochAfter(m *backup.Manifest, now time.Time) uint64 {
+	return m.Epoch + epochsBeside + uint64(max(0, now.Sub(m.Time))/time.Second)
 }
 
 func chooseBackup(ctx context.Context, from backup.Place, name, region string) (backup.Manifest, error) {

@@ -111,8 +111,8 @@ func TestRestore_AllDisksLost(t *testing.T) {
 		return get(t, gateway(t, nodes), "/v1/cluster", &c) == nil && c.Quorum.Have == 3
 	})
 	var st admin.Status
-	if err := get(t, nodes[0], "/v1/status", &st); err != nil || len(st.Homes) != 1 || st.Homes[0].Epoch != 2 {
-		t.Errorf("the home is not at epoch 2: %+v, %v", st.Homes, err)
+	if err := get(t, nodes[0], "/v1/status", &st); err != nil || len(st.Homes) != 1 || st.Homes[0].Epoch <= 1000 {
+		t.Errorf("the home is at an epoch that a failover may have come to: %+v, %v", st.Homes, err)
 	}
 
 	// Devices that were connected go on with their sessions.
