@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"regexp"
@@ -270,4 +271,32 @@ func TestCrash_ApplyOpensTheHomeAnew(t *testing.T) {
 	publish(t, eu, "q/a", "after")
 	want(t, got, "in it")
 	only(t, got, "after")
+}
+
+// A goroutine of a link to a foreign broker panics, twice: that link is started again and counted, and nobody else notices.
+func TestCrash_AForeignLinkIsOne(t *testing.T) {
+	file := fmt.Sprintf("region: eu\ndata_dir: %s\nlisteners: [ { name: mqtt, type: mqtt, listen: \"127.0.0.1:0\", auth: [anonymous] } ]\nadmin: { socket: %s/s }\n"+
+		"links: [ { kind: mqtt, name: old, address: [\"mqtt://127.0.0.1:1\"], direction: out, filters: [\"q/#\"] } ]\n", t.TempDir(), t.TempDir())
+	var dials atomic.Int32
+	eu := start(t, file, app.Options{DialForeign: func(context.Context, string) (net.Conn, error) {
+		if dials.Add(1) <= 2 {
+			panic("planted in a dial")
+		}
+		return nil, errors.New("nobody listens there")
+	}})
+	got := make(chan string, 10)
+	dev, _ := session(t, eu, "dev", got)
+	defer dev.Disconnect(0)
+	if tok := dev.Subscribe("q/#", 1, nil); !tok.WaitTimeout(patience) || tok.Error() != nil {
+		t.Fatal(tok.Error())
+	}
+	await(t, "the link to dial again", func() bool { return dials.Load() > 2 })
+	if s := eu.Service("link old"); s.Panics != 2 || s.Restarts != 2 || s.State != supervise.StateRunning || s.LastError != "panic: planted in a dial" {
+		t.Errorf("%+v", s)
+	}
+	if s := eu.Service("foreign links"); s.Restarts != 0 {
+		t.Errorf("%+v", s)
+	}
+	publish(t, eu, "q/a", "here")
+	only(t, got, "here")
 }
