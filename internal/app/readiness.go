@@ -352,8 +352,11 @@ func (n node) readyParity(ctx context.Context) readiness.Result {
 	var differ, unknown []string
 	compare := func(where string, theirs []admin.FactDigest, wanted func(string) bool) {
 		for _, d := range mine {
-			i := slices.IndexFunc(theirs, func(o admin.FactDigest) bool { return o.Name == d.Name })
-			if wanted(d.Name) && (i < 0 || theirs[i].SHA256 != d.SHA256) {
+			has := func(name string) int {
+				return slices.IndexFunc(theirs, func(o admin.FactDigest) bool { return o.Name == name })
+			}
+			i := has(d.Name)
+			if wanted(d.Name) && has(ofObjects+d.Name) < 0 && (i < 0 || theirs[i].SHA256 != d.SHA256) {
 				differ = append(differ, where+": "+d.Name)
 			}
 		}
@@ -388,9 +391,12 @@ func (n node) readyParity(ctx context.Context) readiness.Result {
 	return readiness.OK("configuration, users and access rules are the same everywhere")
 }
 
+// ofObjects is before the name of what region objects say: they go with the home to where it is served.
+const ofObjects = "objects "
+
 // betweenRegions says what has to be the same at a home's host and its standbys.
 func betweenRegions(name string) bool {
-	return name != "residency" // each region's own
+	return name != "residency" && !strings.HasPrefix(name, ofObjects) // each region's own
 }
 
 // exchangesHomes says that a region stands by for this one, or this one for it.
@@ -532,16 +538,19 @@ func (a *App) certificates() (list []admin.Certificate) {
 // digests are of what has to be the same elsewhere. Programs that are a node's own, such as hooks,
 // are none of it.
 func (a *App) digests() (list []admin.FactDigest) {
+	in := a.home.objects.inForce()
 	add := func(name string, v any) {
 		b, err := json.Marshal(v)
 		if err != nil {
 			b = []byte(err.Error())
 		}
 		sum := sha256.Sum256(b)
+		if in.objects.Has(name) {
+			name = ofObjects + name
+		}
 		list = append(list, admin.FactDigest{Name: name, SHA256: hex.EncodeToString(sum[:])})
 	}
-	in := a.region()
-	t := in.Takeover
+	t := in.cfg.Takeover
 	t.Hooks, t.Sessions, t.Isolation, t.Admission = config.Hooks{}, 0, "", 0
 	regions := slices.Clone(a.cfg.Regions)
 	for i := range regions {
@@ -549,10 +558,10 @@ func (a *App) digests() (list []admin.FactDigest) {
 	}
 	add("regions", regions)
 	add("takeover", t)
-	add("ack", in.Ack)
-	add("limits", in.Limits)
-	add("residency", in.Residency)
-	add("shared", in.Shared)
+	add("ack", in.cfg.Ack)
+	add("limits", in.cfg.Limits)
+	add("residency", in.cfg.Residency)
+	add("shared", in.cfg.Shared)
 	for name, file := range map[string]string{"users": a.cfg.Auth.PasswordFile, "acl": a.cfg.Auth.ACLFile} {
 		b, err := os.ReadFile(file)
 		if file == "" || err != nil {

@@ -52,6 +52,8 @@ func TestReadiness_RulesDiffer(t *testing.T) {
 	if i := item("parity"); strings.Contains(i.Reason, "users") || strings.Contains(i.Reason, "regions") {
 		t.Errorf("what is equal is reported: %s", i.Reason)
 	}
+	call("POST", "/v1/objects", `{"name":"f","text":"ack: [ { filter: \"t/#\", policy: region } ]"}`, &admin.ObjectsChange{}) // goes with the home
+	await(t, "parity not to speak of what is the home's", func() bool { return item("parity").State == "ok" })
 }
 
 func TestValidity(t *testing.T) {
