@@ -169,7 +169,7 @@ type Options struct {
 
 	// Keep runs a part of the Manager until ctx ends, starting it again when it fails: a link
 	// that panics costs nobody else anything. The name is one of parts. Nil means a plain loop.
-	Keep func(ctx context.Context, name string, run func(context.Context) error)
+	Keep  func(ctx context.Context, name string, run func(context.Context) error)
 	Trace *trace.Book // nil: nobody can ask for a trace
 
 	SendWindow  int           // bytes of frames a class may have unacknowledged, and of records the standby; default 16 MiB

@@ -309,7 +309,7 @@ func (h *homeService) waitOut(ctx context.Context, r *replica.Replica, level uin
 	}()
 	go func() {
 		defer stop()
-		for level == r.State().Level() && !(h.adopting(r) && h.mayAdopt()) {
+		for level == r.State().Level() && !(h.adopting(r) && h.mayAdopt()) && !h.votersTurn(either, r) {
 			select {
 			case <-changed:
 				return

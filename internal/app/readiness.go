@@ -19,6 +19,7 @@ import (
 	"causeway/internal/config"
 	"causeway/internal/readiness"
 	"causeway/internal/supervise"
+	"causeway/internal/takeover"
 	meshtls "causeway/tls"
 )
 
@@ -206,6 +207,8 @@ func (n node) readyVoters(context.Context) readiness.Result {
 			continue
 		case left <= votes/2 && n.a.cfg.Takeover.Mode == config.TakeoverAuto:
 			found = append(found, readiness.Fail(next, "without %s only %d of %d voters of home %s could promise it; not heard: %s", h.Copy.Epoch.Host, left, votes, h.Home, orNone(silent)))
+		case takeover.ListID(s.Voters) != takeover.ListID(n.a.region().Voters()):
+			found = append(found, readiness.Warn(next, "home %s has the voters %s, this node's file says %s: the host's file counts, one change at a time", h.Home, strings.Join(s.Voters, ", "), strings.Join(n.a.region().Voters(), ", ")))
 		case len(silent) > 0:
 			found = append(found, readiness.Warn(next, "voters of home %s that are not heard: %s", h.Home, strings.Join(silent, ", ")))
 		default:

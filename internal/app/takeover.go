@@ -9,6 +9,7 @@ import (
 	"causeway/internal/config"
 	"causeway/internal/home"
 	"causeway/internal/replica"
+	"causeway/internal/takeover"
 )
 
 // configureTakeover brings what the home's copies know about each other to what the
@@ -23,6 +24,10 @@ func (h *homeService) configureTakeover(ctx context.Context, r *replica.Replica)
 		h.a.log.Error("the voters stay as they were", "home", string(h.id), "voters", have.Voters, "file", op.Voters, "reason", why,
 			"fix", "change one voter in the files of all regions, wait until causeway ctl region status shows it everywhere, then the next")
 		op.Voters = have.Voters
+	} else if changesVoters(have.Voters, op.Voters) && !h.mayChangeVoters(ctx, r) {
+		h.a.log.Warn("the voters stay as they were for now", "home", string(h.id), "voters", have.Voters, "file", op.Voters,
+			"reason", "a majority of those there are has not heard yet that they are")
+		op.Voters = have.Voters
 	}
 	if len(op.Standbys) == 0 && len(have.Standbys) == 0 || sameOp(&have, op) {
 		return nil
@@ -36,6 +41,29 @@ func (h *homeService) configureTakeover(ctx context.Context, r *replica.Replica)
 		return nil
 	}
 	return proposeWait(ctx, r, op)
+}
+
+// changesVoters says that a list of voters is another one than the home has. One that has none
+// gets its first.
+func changesVoters(have, want []string) bool {
+	return len(have) > 0 && takeover.ListID(have) != takeover.ListID(want)
+}
+
+// mayChangeVoters says that the home's voters may be others now. They are told of the list
+// that there is with a record that is later than it.
+func (h *homeService) mayChangeVoters(ctx context.Context, r *replica.Replica) bool {
+	if h.a.deciding == nil || h.a.deciding.VotersKnow(h.id) {
+		return true
+	}
+	_, _ = outcomeOf(ctx, r, &home.Tick{}) // without a lease there is none, and no change
+	return false
+}
+
+// votersTurn says that a change of voters that the file wants has its turn. It is looked at now
+// and then while there is one.
+func (h *homeService) votersTurn(ctx context.Context, r *replica.Replica) bool {
+	have, want := r.State().Takeover().Voters, h.a.region().Voters()
+	return changesVoters(have, want) && tooManyVoters(have, want) == "" && h.mayChangeVoters(ctx, r)
 }
 
 // tooManyVoters says why a list of voters may not follow on another: of two lists that differ by

@@ -1,11 +1,14 @@
 package simlab
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"causeway/internal/config"
+	"causeway/internal/takeover"
 	"causeway/internal/takeover/agent"
 )
 
@@ -357,4 +360,42 @@ func (d *Device) connects() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.conns)
+}
+
+// A witness is replaced: the new one is added to the files, then the old one is taken out. The
+// home's log follows one voter at a time, and the new witness's vote is what a failover needs.
+func TestWitnessReplaced_TheNewOneDecides(t *testing.T) {
+	o := pairOf(config.TakeoverAuto)
+	o.Takeover.Witnesses = []string{"w1", "w2"}
+	without := func(name string) func(*config.Config) {
+		return func(c *config.Config) {
+			c.Regions = slices.DeleteFunc(slices.Clone(c.Regions), func(r config.Region) bool { return r.Name == name })
+		}
+	}
+	o.Config = without("w2")
+	in(t, o, func(t *testing.T, l *Lab) {
+		pub, _ := heldBy(t, l)
+		whole := o.Takeover.list(l)
+		for _, next := range []func(*config.Config){func(c *config.Config) { c.Regions = whole }, without("w1")} {
+			for _, n := range l.Nodes() {
+				n.Configure(next)
+				if err := errors.Join(n.Stop(), n.Start()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := l.Node("eu-1").cfg.Voters()
+			await(t, l, fmt.Sprintf("the voters %v", want), func() bool {
+				c := l.Region("eu").copyOf("eu")
+				return c != nil && takeover.ListID(c.Takeover().Voters) == takeover.ListID(want) && l.together() == nil
+			})
+		}
+		l.witnesses[0].Crash()
+		l.Region("eu").Crash()
+		publish(pub, 20, Message{Topic: "t/a", QoS: 1})
+		serves(t, l, "us", "eu")
+		await(t, l, "acknowledgements", pub.Idle)
+		start(t, l, "eu")
+		mended(t, l)
+		check(t, l)
+	})
 }

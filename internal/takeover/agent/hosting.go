@@ -16,7 +16,7 @@ func (k *keeper) asHost(ctx context.Context, st *CopyState, now time.Duration) {
 	again := !fenced && !held && k.mustStandAgain(st, now)
 	standing := k.stand != nil
 	unheard := k.unheard(st, now)
-	q := request{Subject: ask, Home: k.id, Epoch: st.Epoch, At: st.position(), Hold: k.need(st)}
+	q := request{Subject: ask, Home: k.id, Epoch: st.Epoch, At: st.position(), Hold: k.need(st), Record: k.list(st)}
 	if k.until.Load() > int64(now) {
 		q.Flags |= flagOn
 	}
@@ -36,6 +36,7 @@ func (k *keeper) asHost(ctx context.Context, st *CopyState, now time.Duration) {
 		k.each(ctx, voters, q, func(name string, asked time.Duration, p *reply) {
 			if p.Verdict == yes {
 				k.host.Promises.Take(name, q.Epoch, asked)
+				k.views[name].list = q.Record
 				k.host.Confirm(k.a.now(), k.copy.Settings.Voters, k.copy.Settings.Policy)
 			}
 			k.repeat(ctx, name, p)

@@ -621,3 +621,40 @@ func TestBidDiesHalfway(t *testing.T) {
 		})
 	}
 }
+
+// A witness is replaced while the standby hears nothing of it and sees only the old one: by the
+// old list the two of them are a majority, by the new one the host and the new witness are. The
+// old witness knows who votes by now, and does not promise the home to a standby that does not.
+func TestVotersChanged_StandbyHasNotHeardOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := settled(t, autoPolicy, "eu", "us", "w1", "w2")
+		eu, us := w.sites["eu"].copy, w.sites["us"].copy
+		us.voters = []string{"eu", "us", "w1"}
+		eu.vote("eu", "us", "w1")
+		w.pass(5 * time.Second)
+		w.cutOff("us", true, "eu", "w2")
+		for _, next := range [][]string{{"eu", "us", "w1", "w2"}, {"eu", "us", "w2"}} {
+			w.wait("voters to know who votes", time.Minute, func() bool { return w.agent("eu").VotersKnow("eu") })
+			eu.vote(next...)
+		}
+		w.wait("voters to know who votes", time.Minute, func() bool { return w.agent("eu").VotersKnow("eu") })
+		w.cutOff("eu", true, "w1")
+		w.pass(2 * time.Minute)
+		w.untilServes("eu", time.Second)
+		w.wait("us to hear why", time.Minute, func() bool {
+			return slices.ContainsFunc(w.agent("us").Homes()[0].Voters, func(v VoterStatus) bool { return v.Voter == "w1" && v.Answer == outdated.String() })
+		})
+		w.heal()
+		us.vote("eu", "us", "w2")
+		w.down("eu")
+		w.untilServes("us", time.Minute)
+		w.end()
+	})
+}
+
+// vote has the copy's log say who votes.
+func (c *fakeCopy) vote(names ...string) {
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	c.voters = names
+}

@@ -49,6 +49,8 @@ type keeper struct {
 	why       string        // it does not stand for a silent host; ""
 	unfounded string        // why the region's own home, which is empty, is not founded; ""
 	ordered   bool          // an operator wants it founded
+	listed    uint64        // the list of voters in the copy
+	since     uint64        // and how many records it had when that was seen first
 	word      request       // the last one on falling short that a majority heard; Home "": none
 }
 
@@ -61,6 +63,7 @@ type view struct {
 	problem  string // of the last call; ""
 	told     bool   // it knows how far a standby is
 	released home.Epoch
+	list     uint64 // of voters that it was told the host decides by
 }
 
 func newKeeper(a *Agent, c Copy) *keeper {
@@ -137,6 +140,9 @@ func (k *keeper) look() (CopyState, time.Duration) {
 // observe takes over how the copy is. The caller holds mu.
 func (k *keeper) observe(st CopyState) {
 	k.copy = st
+	if id := takeover.ListID(st.Settings.Voters); id != k.listed {
+		k.listed, k.since = id, st.Records
+	}
 	handed := st.Handed != ""
 	if k.host.Epoch != st.Epoch || k.host.Handed != handed {
 		old := k.host
@@ -150,6 +156,35 @@ func (k *keeper) observe(st CopyState) {
 	}
 	k.host.Confirmed = k.host.Confirmed || k.inherited == st.Epoch && k.host.InForce.Compare(st.Epoch) <= 0
 	k.settle()
+}
+
+// list is the list of voters that a host tells them: not before the copy has a record more
+// than when the list was seen first, so that who has as many records has the list. The caller
+// holds mu.
+func (k *keeper) list(st *CopyState) uint64 {
+	if st.Records <= k.since {
+		return 0
+	}
+	return k.listed
+}
+
+// VotersKnow says that a majority of the home's voters keep which list of voters its host
+// decides by: only then it may be changed again.
+func (a *Agent) VotersKnow(id home.ID) bool {
+	k := a.keepers[id]
+	if k == nil || !a.atWork.Load() {
+		return false
+	}
+	voters := k.c.State().Settings.Voters // the copy's of now: it may have been changed since the last step
+	list, n := takeover.ListID(voters), 0
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, name := range voters {
+		if v := k.views[name]; v != nil && v.list == list {
+			n++
+		}
+	}
+	return n >= takeover.Majority(len(voters))
 }
 
 // standing is takeover's, of a copy that hosts. The caller holds mu.

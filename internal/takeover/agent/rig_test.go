@@ -123,6 +123,7 @@ type fakeCopy struct {
 	level    uint32
 	stuck    error // of Promote and Hand
 	bad      string
+	voters   []string // in its log; nil: the world's
 }
 
 func (c *fakeCopy) Home() home.ID { return "eu" }
@@ -141,6 +142,9 @@ func (c *fakeCopy) state() CopyState {
 	}
 	if c.w.deaf {
 		st.Handed = ""
+	}
+	if c.voters != nil {
+		st.Settings.Voters = c.voters
 	}
 	return st
 }

@@ -201,7 +201,7 @@ func (k *keeper) promoteAlone(ctx context.Context, s *stand) {
 
 // canvass asks for promises.
 func (k *keeper) canvass(ctx context.Context, st *CopyState, s *stand) {
-	q := request{Subject: ask, Home: k.id, Flags: flagCandidate, Epoch: s.promises.Epoch, At: st.position(), Hold: k.need(st)}
+	q := request{Subject: ask, Home: k.id, Flags: flagCandidate, Epoch: s.promises.Epoch, At: st.position(), Hold: k.need(st), Record: takeover.ListID(st.Settings.Voters)}
 	if s.forced {
 		q.Flags |= flagForced
 	}

@@ -250,6 +250,9 @@ func (v *Votes) vote(ctx context.Context, now time.Duration, q *request, b *ball
 	}
 	if said == yes {
 		k.Promised = q.Epoch
+		if !q.has(flagCandidate) {
+			k.List = k.List.Told(q.Record, q.At)
+		}
 	}
 	// An old promise is renewed without a write. That this node still is the voter has
 	// to be certain then, too: its successor waits only for what was promised before it.
@@ -283,6 +286,8 @@ func (v *Votes) refuse(q *request, k *Kept) verdict {
 		return old
 	case q.has(flagCandidate) && !q.has(flagForced) && k.Short.On && k.Short.Epoch.Host != q.Epoch.Host && k.Short.Epoch.Compare(q.At.Epoch) >= 0:
 		return lacking
+	case q.has(flagCandidate) && !q.has(flagForced) && k.List.Outdated(q.Record, q.At):
+		return outdated
 	}
 	return yes
 }

@@ -52,7 +52,7 @@ type request struct {
 	Epoch   home.Epoch
 	At      takeover.Position
 	Hold    time.Duration // for how long at least the asker needs a promise kept
-	Record  uint64        // of short
+	Record  uint64        // of short; of ask the list of voters that the asker decides by, 0: not said
 }
 
 func (r *request) has(flag uint8) bool { return r.Flags&flag != 0 }
@@ -69,6 +69,7 @@ const (
 	terms    = old + 2 // the voter keeps its promises for less than the asker needs
 	stranger = old + 3 // the asker may not host this home
 	voteless = old + 4 // the region has no vote
+	outdated = old + 5 // the asker has not heard who votes by now
 )
 
 func (v verdict) String() string {
@@ -84,6 +85,8 @@ func (v verdict) String() string {
 		return "the region is no host of this home by its configuration"
 	case voteless:
 		return "it has no vote"
+	case outdated:
+		return "the home's voters were changed, and the copy does not go as far"
 	}
 	return fmt.Sprintf("answer %d, which this version does not know", uint8(v))
 }

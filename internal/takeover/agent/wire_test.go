@@ -15,7 +15,8 @@ var (
 		At: takeover.Position{Epoch: home.Epoch{Number: 6, Host: "eu"}, Seq: 1 << 40}, Hold: 9 * time.Second, Record: 300}
 	aReply = reply{Verdict: behind, Promised: home.Epoch{Number: 7, Host: "us"}, InForce: home.Epoch{Number: 6, Host: "eu"}, Silent: time.Minute, Short: true,
 		Look: Look{Has: true, Ready: true, Records: 5, Room: Room{Sessions: -1, Queued: 0, DiskBytes: 1 << 40}, Supports: 3, Why: "it is not"}}
-	aKept = Kept{Promised: home.Epoch{Number: 7, Host: "us"}, InForce: home.Epoch{Number: 6, Host: "eu"}, Short: Short{Epoch: home.Epoch{Number: 6, Host: "eu"}, Record: 9, On: true}, Held: true, Sole: true}
+	aKept = Kept{Promised: home.Epoch{Number: 7, Host: "us"}, InForce: home.Epoch{Number: 6, Host: "eu"}, Short: Short{Epoch: home.Epoch{Number: 6, Host: "eu"}, Record: 9, On: true}, Held: true, Sole: true,
+		List: takeover.List{ID: 1 << 60, At: takeover.Position{Epoch: home.Epoch{Number: 6, Host: "eu"}, Seq: 12}}}
 )
 
 func TestWire_RoundTrip(t *testing.T) {
@@ -25,8 +26,10 @@ func TestWire_RoundTrip(t *testing.T) {
 	if got, err := decodeReply(aReply.encode()); err != nil || got != aReply {
 		t.Errorf("%+v %v", got, err)
 	}
-	if got, err := DecodeKept(aKept.Encode()); err != nil || got != aKept {
-		t.Errorf("%+v %v", got, err)
+	for _, k := range []Kept{aKept, {Promised: aKept.Promised}} {
+		if got, err := DecodeKept(k.Encode()); err != nil || got != k {
+			t.Errorf("%+v %v", got, err)
+		}
 	}
 	long := reply{Look: Look{Why: strings.Repeat("x", 5000)}}
 	if got, err := decodeReply(long.encode()); err != nil || len(got.Look.Why) != maxNote {

@@ -140,6 +140,8 @@ type Kept struct {
 	Held bool
 	// Sole says that an operator has this region serve the home without a majority.
 	Sole bool
+	// List is the list of voters that the host decides by.
+	List takeover.List `json:",omitzero"`
 }
 
 // Short is the last word of a host on whether its standbys have all that was
