@@ -292,3 +292,64 @@ func TestHandedOver_WhatTheHeirLacksIsKept(t *testing.T) {
 		return c != nil && c.Epoch().Host == "us"
 	})
 }
+
+// The home is moved, and its link to a foreign broker stays behind, with a copy that stands by and has the same spool. It
+// sends nothing, also after a restart; what a device of the home publishes meanwhile goes to the broker once, when the home
+// is back.
+func TestForeignLink_WaitsForItsHome(t *testing.T) {
+	old := start(t, fmt.Sprintf("region: old\ndata_dir: %s\nlisteners: [ { name: mqtt, type: mqtt, listen: \"127.0.0.1:0\", auth: [anonymous] } ]\nadmin: { socket: %s/s }\nstop_notice: 0s\n",
+		filepath.Join(t.TempDir(), "data"), t.TempDir()), app.Options{})
+	got := make(chan string, 100)
+	sub, _ := session(t, old, "sub", got)
+	defer sub.Disconnect(0)
+	if tok := sub.Subscribe("q/#", 2, nil); !tok.WaitTimeout(patience) || tok.Error() != nil {
+		t.Fatal(tok.Error())
+	}
+	euFile, usFile := pair(t)
+	us := start(t, usFile, app.Options{})
+	await(t, "the link's socket", func() bool { return us.Links().Endpoint().Addr() != nil })
+	euFile = strings.Replace(fmt.Sprintf(euFile, us.Links().Endpoint().Addr()), "links: [", fmt.Sprintf("links: [ { name: old, kind: mqtt, address: [%q], direction: out, filters: [\"q/#\"], canary: \"off\" },", "mqtt://"+old.Addr("mqtt").String()), 1)
+	eu := start(t, euFile, app.Options{})
+	say := func(r *region, payload string) {
+		t.Helper()
+		dev, _ := session(t, r, "dev", make(chan string, 1))
+		defer dev.Disconnect(0)
+		if tok := dev.Publish("q/a", 1, false, payload); !tok.WaitTimeout(patience) || tok.Error() != nil {
+			t.Fatal(tok.Error())
+		}
+	}
+	same := func(eu *region) func() bool {
+		return func() bool {
+			a, b := eu.Copy("eu"), us.Copy("eu")
+			return a != nil && b != nil && a.Position().Records > 0 && a.Position() == b.Position()
+		}
+	}
+	await(t, "the broker to be known", func() bool { p, _ := eu.State().Peer("old"); return p.Filters > 0 })
+	say(eu, "one")
+	want(t, got, "one")
+	await(t, "the acknowledgement to be noted", func() bool { p, _ := eu.State().Peer("old"); return p.Spooled == 0 })
+	await(t, "the standby to have it", same(eu))
+	move := func(from, to *region, name string) {
+		t.Helper()
+		await(t, "a switchover to be taken", func() bool {
+			_, err := from.Decider().Begin(context.Background(), agent.Switchover, agent.Order{Home: "eu", To: name})
+			return err == nil
+		})
+		await(t, "the home to be served by "+name, func() bool { return to.Hosts("eu") })
+	}
+	move(eu, us, "us")
+	say(us, "two")
+	for range 2 {
+		await(t, "the copy that stands by to have it", same(eu))
+		eu.stop()
+		eu = startFollower(t, euFile)
+	}
+	await(t, "the copy that stands by to have it", same(eu))
+	if p, _ := us.Copy("eu").Peer("old"); p.Spooled != 1 {
+		t.Errorf("%d messages wait for the broker", p.Spooled)
+	}
+	move(us, eu, "eu")
+	say(eu, "three")
+	want(t, got, "two")
+	want(t, got, "three")
+}

@@ -24,7 +24,7 @@ func (a *App) newForeign() (err error) {
 		return nil
 	}
 	o := foreign.Options{Region: a.cfg.Region, Home: a.home, Full: replica.ErrFull, Local: local{a.home}, MaxPacket: int(a.cfg.Limits.Packet),
-		Gateway: a.home.gateway(), Keep: a.home.keep, Dial: a.opts.DialForeign, Logger: a.log.With("component", "foreign")}
+		Gateway: a.home.foreignGateway(), Keep: a.home.keep, Dial: a.opts.DialForeign, Logger: a.log.With("component", "foreign")}
 	for _, l := range links {
 		o.Links = append(o.Links, foreignLink(l))
 	}
@@ -49,6 +49,14 @@ func (h *homeService) gateway() func() bool {
 		}
 		return r.Fresh() || !h.leased()
 	}
+}
+
+// foreignGateway says whether this node has the region's links to brokers of another make. Those go with the home that has
+// their spools, and nowhere else: what a copy that stands by has for a broker, its host's region has too, and what the broker
+// acknowledged there could not be noted.
+func (h *homeService) foreignGateway() func() bool {
+	gateway := h.gateway()
+	return func() bool { return h.hosts() && h.leased() && (gateway == nil || gateway()) }
 }
 
 // followFresh is how old may be what the leader of a copy that stands by knows of its

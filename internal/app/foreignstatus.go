@@ -34,6 +34,10 @@ func (n node) foreignLink(s foreign.Status) admin.Link {
 		out.Canary = nil
 		out.State, out.Cause, out.Reason = admin.LinkElsewhere, "", "the region's links are at the node that leads its home"
 	}
+	if h := n.a.home; !h.hosts() {
+		out.Canary = nil
+		out.State, out.Cause, out.Reason = admin.LinkElsewhere, "", "home "+string(h.id)+" is served by another region, and what it has for the broker waits there until the home is back"
+	}
 	if cfg := n.linkConfig(s.Name); cfg != nil && len(cfg.Out) > 0 {
 		out.SpoolCapacityBytes = int64(cfg.Spool.Bytes)
 	}

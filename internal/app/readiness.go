@@ -112,6 +112,7 @@ func (n node) readyLinks(context.Context) readiness.Result {
 		return readiness.Skip("no links")
 	}
 	var down, paused []string
+	waits := n.unlinked()
 	for _, l := range n.Links() {
 		switch l.State {
 		case admin.LinkElsewhere:
@@ -126,10 +127,29 @@ func (n node) readyLinks(context.Context) readiness.Result {
 	switch {
 	case len(down) > 0:
 		return readiness.Fail("causeway ctl link list", "down: %s", strings.Join(down, ", "))
+	case len(waits) > 0:
+		return readiness.Warn("causeway ctl region failback, once its own region is well", "what waits until the home is back in its region: %s", strings.Join(waits, ", "))
 	case len(paused) > 0:
 		return readiness.Warn("causeway ctl link resume "+paused[0], "paused: %s", strings.Join(paused, ", "))
 	}
 	return readiness.OK("all links are up")
+}
+
+// unlinked are the peers of other regions' homes, served here, to which this region has no link: brokers of another make,
+// whose links are in the files of the home's own region, and regions that are not linked with this one.
+func (n node) unlinked() (list []string) {
+	for _, h := range n.a.homes[1:] {
+		if !h.hosts() {
+			continue
+		}
+		for _, p := range h.State().Peers() {
+			linked := p.Peer == n.a.home.id || slices.ContainsFunc(n.a.cfg.RegionLinks(), func(l *config.Link) bool { return l.Peer == string(p.Peer) })
+			if !linked && p.Filters > 0 {
+				list = append(list, fmt.Sprintf("%d messages of home %s for %s", p.Spooled, h.id, p.Peer))
+			}
+		}
+	}
+	return list
 }
 
 // readyStandbys looks at what would be lost or late if this region failed now.
