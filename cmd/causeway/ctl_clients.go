@@ -108,10 +108,19 @@ func (c *ctl) sessionsCommand() *cobra.Command {
 		return c.change(cmd, change{method: http.MethodDelete, feature: "sessions", path: admin.Path("sessions", ns, args[0]), params: params})
 	}))
 	del.Flags().BoolVar(&will, "publish-will", false, "publish its will; otherwise it is dropped")
-	for _, cmd := range []*cobra.Command{show, queue, del} {
+	where := leaf("where ID", "In which region's home a session is: all linked regions are asked", func(cmd *cobra.Command, args []string) error {
+		return get(c, cmd, "sessions", admin.Path("sessions", ns, args[0], "where"), nil, c.printWhereabouts)
+	})
+	var to string
+	move := c.changing(leaf("move ID", "Bring a session of this region to another region's home, with what waits for it", func(cmd *cobra.Command, args []string) error {
+		return c.change(cmd, change{method: http.MethodPost, feature: "sessions", path: admin.Path("sessions", ns, args[0], "move"), params: url.Values{"to": {to}}})
+	}))
+	move.Flags().StringVar(&to, "to", "", "the region that is to have it (required)")
+	_ = move.MarkFlagRequired("to")
+	for _, cmd := range []*cobra.Command{show, queue, del, where, move} {
 		namespaceFlag(cmd, &ns, defaultNamespace, "namespace of the session")
 	}
-	return alias("session", group("sessions", "What the homes that the region serves keep of devices", "", "", list, show, queue, del, c.sessionsTop()))
+	return alias("session", group("sessions", "What the homes that the region serves keep of devices", "", "", list, show, queue, where, move, del, c.sessionsTop()))
 }
 
 func (c *ctl) printSessions(w io.Writer, sessions []admin.Session) {
@@ -120,6 +129,14 @@ func (c *ctl) printSessions(w io.Writer, sessions []admin.Session) {
 		t.row(s.Namespace, s.ClientID, orDash(s.Home), s.State, orDash(s.Owner), s.Queued, admin.FormatBytes(s.QueuedBytes), expiry(s), until(c.now(), s.ExpiresAt))
 	}
 	t.print(w, "no sessions")
+}
+
+func (c *ctl) printWhereabouts(w io.Writer, x admin.Whereabouts) {
+	t := c.table("HOME", "STATE", "-EPOCH", "-QUEUED", "WHY")
+	for _, h := range x.Homes {
+		t.row(h.Home, h.State, h.Epoch, h.Queued, orDash(h.Why))
+	}
+	t.print(w, "no homes")
 }
 
 func expiry(s admin.Session) string {

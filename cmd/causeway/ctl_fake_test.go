@@ -166,7 +166,11 @@ func answers() map[string]any {
 		"GET /v1/sessions/cars/car-1/queue?limit=100&payload=true": admin.Page[admin.QueuedMessage]{Items: []admin.QueuedMessage{
 			{Ref: 5, PacketID: 5, Seq: 880, Topic: "cmd/1", QoS: 1, Bytes: 5, Payload: []byte("hello")},
 			{Ref: 32769, PacketID: 1, Seq: 881, Topic: "cmd/1", QoS: 2, Bytes: 3, Payload: []byte{0, 1, 2}, Received: true}}},
-		"DELETE /v1/sessions/cars/car-1?publish_will=true": admin.Change{Action: "delete session", Target: "cars/car-1", Effects: []string{"its will is published"}},
+		"GET /v1/sessions/cars/car-1/where": admin.Whereabouts{Namespace: "cars", ClientID: "car-1", Homes: []admin.WhereaboutsAt{
+			{Home: "eu", State: "absent"}, {Home: "us", State: "present", Epoch: 71, Queued: 3, Listed: true}, {Home: "ap", State: "unreachable", Why: "no tunnel stands"}}},
+		"POST /v1/sessions/cars/car-1/move?dry_run=true&to=us": admin.Change{Action: "move session to us", Target: "cars/car-1", DryRun: true, Effects: []string{"3 queued messages go to home us"}},
+		"POST /v1/sessions/cars/car-1/move?to=us":              admin.Change{Action: "move session to us", Target: "cars/car-1", Effects: []string{"3 queued messages go to home us"}},
+		"DELETE /v1/sessions/cars/car-1?publish_will=true":     admin.Change{Action: "delete session", Target: "cars/car-1", Effects: []string{"its will is published"}},
 
 		"GET /v1/links": admin.Page[admin.Link]{Items: []admin.Link{link(), {Kind: "region", Peer: "ap", Name: "ap", State: "down", Cause: "identity",
 			Reason: "the certificate says region uk", Since: noon.Add(-48 * time.Hour), SpoolBytes: 3 << 40, Dropped: 9, Bytes: []admin.LinkBytes{},

@@ -102,6 +102,7 @@ func TestChanges(t *testing.T) {
 		{"DELETE", Path("clients", "cars", "a/b"), "", "kick cars/a/b", "the connection from 10.1.2.3:4567 to node eu-1 closes"},
 		{"DELETE", Path("sessions", "cars", "car-1"), "", "delete session cars/car-1 will=false", "its will is not published"},
 		{"DELETE", Path("sessions", "cars", "car-1") + "?publish_will=true", "", "delete session cars/car-1 will=true", "its will is published"},
+		{"POST", Path("sessions", "cars", "car-1", "move") + "?to=us", "", "move session cars/car-1 to us", "2 queued messages go to home us"},
 		{"DELETE", Path("retained", "cars", "fleet/a"), "", "delete retained cars/fleet/a", "the retained message of 2 bytes is removed, here and at the peers"},
 		{"POST", Path("peers", "us", "forget"), `{"confirm":"us"}`, "forget us", "12 spooled messages (3456 bytes) for it are dropped"},
 	}
@@ -138,6 +139,8 @@ func TestRefusals(t *testing.T) {
 		{"no such client", "GET", "/v1/clients/cars/x", "", 404, ProblemNotFound, "client cars/x: not found"},
 		{"no such client to kick", "DELETE", "/v1/clients/cars/x", "", 404, ProblemNotFound, "client cars/x: not found"},
 		{"no such session", "GET", "/v1/sessions/cars/x/queue", "", 404, ProblemNotFound, "queue of cars/x: not found"},
+		{"move to nowhere", "POST", "/v1/sessions/cars/car-1/move?to=ap", "", 409, ProblemRefused, "this region has no link"},
+		{"move, not said where to", "POST", "/v1/sessions/cars/car-1/move", "", 400, ProblemBadRequest, "the parameter to is"},
 		{"mistyped dry run", "DELETE", "/v1/clients/cars/car-1?dryrun=true", "", 400, ProblemBadRequest, `there is no parameter "dryrun"`},
 		{"half a dry run", "DELETE", "/v1/clients/cars/car-1?dry_run=yes", "", 400, ProblemBadRequest, `the parameter dry_run is "yes"`},
 		{"dry run twice", "DELETE", "/v1/clients/cars/car-1?dry_run=false&dry_run=true", "", 400, ProblemBadRequest, "the parameter dry_run is there 2 times"},

@@ -122,6 +122,25 @@ func (f *fake) DeleteSession(_ context.Context, k Key, will bool) error {
 	return nil
 }
 
+func (f *fake) Whereabouts(_ context.Context, k Key) (Whereabouts, error) {
+	return Whereabouts{Namespace: k.Namespace, ClientID: k.Name, Homes: []WhereaboutsAt{{Home: "eu", State: "present", Epoch: 7, Queued: 2},
+		{Home: "us", State: "unreachable", Why: "no link", Listed: true}}}, f.down
+}
+func (f *fake) MoveSession(_ context.Context, k Key, to string, dryRun bool) ([]string, error) {
+	if _, err := f.Session(k); err != nil {
+		return nil, err
+	}
+	if to == "ap" {
+		return nil, Refuse("to", "this region has no link with a region \"ap\"", "ctl link show lists the peers")
+	}
+	if !dryRun {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.do("move session %s to %s", k, to)
+	}
+	return []string{"2 queued messages go to home " + to}, nil
+}
+
 func (f *fake) Links() (out []Link) {
 	for _, l := range f.links {
 		out = append(out, l.Link)

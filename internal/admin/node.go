@@ -16,6 +16,7 @@ type Node interface {
 	Overview
 	Clients
 	Sessions
+	Roaming
 	Links
 	LinkControl
 	Routing

@@ -130,7 +130,7 @@ func TestDocument_SchemasAreTheStructs(t *testing.T) {
 	doc := document(t)
 	types := map[string]any{"Version": Version{}, "Admission": Admission{}, "QueueCount": QueueCount{}, "Status": Status{}, "State": State{}, "StatePart": StatePart{}, "Trouble": Trouble{},
 		"Totals": Totals{}, "Home": Home{}, "HomeStandby": HomeStandby{}, "Listener": Listener{}, "ConnectionCount": ConnectionCount{}, "SessionCount": SessionCount{},
-		"Store": Store{}, "Condition": Condition{}, "Service": Service{}, "Client": Client{}, "Session": Session{}, "SessionDetail": SessionDetail{},
+		"Store": Store{}, "Condition": Condition{}, "Service": Service{}, "Client": Client{}, "Session": Session{}, "SessionDetail": SessionDetail{}, "Whereabouts": Whereabouts{}, "WhereaboutsAt": WhereaboutsAt{},
 		"LinkForeign": LinkForeign{}, "LinkDrops": LinkDrops{},
 		"Subscription": Subscription{}, "QueuedMessage": QueuedMessage{}, "Link": Link{}, "LinkBytes": LinkBytes{}, "LinkCanary": LinkCanary{}, "LinkRelayed": LinkRelayed{}, "LinkRefused": LinkRefused{}, "LinkDetail": LinkDetail{},
 		"LinkPause": LinkPause{}, "LinkPolicy": LinkPolicy{}, "PolicyKey": PolicyKey{}, "PolicyEdit": PolicyEdit{}, "PolicySetting": PolicySetting{},
@@ -267,6 +267,8 @@ func TestDocument_AnswersMatch(t *testing.T) {
 		{"GET", "/v1/sessions/{namespace}/{client_id}", "/v1/sessions/cars/car-1", "", 200},
 		{"DELETE", "/v1/sessions/{namespace}/{client_id}", "/v1/sessions/cars/car-1", "", 200},
 		{"GET", "/v1/sessions/{namespace}/{client_id}/queue", "/v1/sessions/cars/car-1/queue?payload=true", "", 200},
+		{"GET", "/v1/sessions/{namespace}/{client_id}/where", "/v1/sessions/cars/car-1/where", "", 200},
+		{"POST", "/v1/sessions/{namespace}/{client_id}/move", "/v1/sessions/cars/car-1/move?to=us&dry_run=true", "", 200},
 		{"POST", "/v1/links/{peer}/test", "/v1/links/us/test?topic=a&bytes=100", "", 200},
 		{"POST", "/v1/links/{peer}/test", "/v1/links/us/test?bytes=1000000000", "", 400},
 		{"POST", "/v1/links/{peer}/test", "/v1/links/ap/test", "", 404},

@@ -42,6 +42,8 @@ func (a *api) routes() []route {
 		{method: get, path: "/v1/sessions/{namespace}/{client_id}", role: RoleViewer, handle: a.getSession},
 		{method: del, path: "/v1/sessions/{namespace}/{client_id}", role: RoleOperator, params: []string{"dry_run", "publish_will"}, handle: a.deleteSession},
 		{method: get, path: "/v1/sessions/{namespace}/{client_id}/queue", role: RoleViewer, params: list("payload"), handle: a.sessionQueue},
+		{method: get, path: "/v1/sessions/{namespace}/{client_id}/where", role: RoleViewer, handle: a.whereSession},
+		{method: post, path: "/v1/sessions/{namespace}/{client_id}/move", role: RoleOperator, params: []string{"dry_run", "to"}, handle: a.moveSession},
 		{method: get, path: "/v1/cluster", role: RoleViewer, handle: a.getCluster},
 		{method: post, path: "/v1/cluster/join", role: RoleOperator, params: []string{"dry_run", "target"}, handle: a.changeCluster(ClusterJoin, "join")},
 		{method: post, path: "/v1/cluster/leave", role: RoleAdmin, params: []string{"dry_run", "target"}, handle: a.changeCluster(ClusterLeave, "leave")},

@@ -26,6 +26,7 @@ const (
 	WhatNews    = 8  // what changed of your sessions?
 	WhatParts   = 9  // which sessions are in these parts?
 	WhatEnd     = 10 // my device began anew: end yours
+	WhatFetch   = 11 // ask me for this session: an operator sends it
 )
 
 // Ask is a question of one home to another.

@@ -45,6 +45,8 @@ func (g *Giver) Answer(ctx context.Context, region string, q *Ask) (*Answer, err
 		return g.who(q), nil
 	case WhatEnd:
 		return g.end(ctx, q)
+	case WhatFetch:
+		return g.fetch(ctx, q)
 	case WhatNews:
 		return g.news(q)
 	case WhatParts:
@@ -103,7 +105,7 @@ func (g *Giver) take(ctx context.Context, region string, q *Ask) (*Answer, error
 	if x.Transient || x.Expiry == 0 {
 		return g.end(ctx, q)
 	}
-	if why := g.refuses(&x); why != "" && !q.Merge {
+	if why := g.Refuses(&x); why != "" && !q.Merge {
 		return &Answer{Verdict: Refused, Why: why}, nil
 	}
 	o, err := g.Home.Do(ctx, &home.Move{Step: home.MoveBegin, Session: q.Session, To: q.From, Claim: q.Claim, Seen: x.Epoch})
@@ -124,8 +126,8 @@ func (g *Giver) take(ctx context.Context, region string, q *Ask) (*Answer, error
 	return g.give(region, q)
 }
 
-// refuses says why a session stays.
-func (g *Giver) refuses(x *home.SessionInfo) string {
+// Refuses says why a session stays.
+func (g *Giver) Refuses(x *home.SessionInfo) string {
 	if g.Stays != nil && g.Stays(x.Key.Namespace) {
 		return fmt.Sprintf("sessions of namespace %q stay in their home", x.Key.Namespace)
 	}
@@ -249,7 +251,7 @@ func (g *Giver) end(ctx context.Context, q *Ask) (*Answer, error) {
 	if !ok {
 		return g.unknown(q), nil
 	}
-	if why := g.refuses(&x); why != "" {
+	if why := g.Refuses(&x); why != "" {
 		return &Answer{Verdict: Refused, Why: why}, nil
 	}
 	o, err := g.Home.Do(ctx, &home.Move{Step: home.MoveEnd, Session: q.Session, To: q.From, Claim: q.Claim, Seen: x.Epoch})
@@ -268,6 +270,21 @@ func (g *Giver) end(ctx context.Context, q *Ask) (*Answer, error) {
 		return nil, err
 	}
 	return &Answer{Verdict: Ended, Queued: o.Count}, nil
+}
+
+// fetchFor is how long a wish stands that the home which has the session asked for.
+const fetchFor = 8 * time.Second
+
+// fetch has a session brought here from the home that asks for that.
+func (g *Giver) fetch(ctx context.Context, q *Ask) (*Answer, error) {
+	o, err := g.Home.Do(ctx, &home.Adopt{Step: home.AdoptWish, Session: q.Session, From: q.From, For: fetchFor})
+	if err != nil {
+		return nil, err
+	}
+	if o.Code != home.CodeOK {
+		return &Answer{Verdict: Busy, Why: "it has one of its own, or is told of the end of one"}, nil
+	}
+	return &Answer{}, nil
 }
 
 // maxNews bounds the changes in one answer.
