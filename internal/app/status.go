@@ -119,7 +119,7 @@ func (n node) Counts() (c admin.Counts) {
 	}
 	for r := range roamResults {
 		result := roamResult(r)
-		c.Takeovers = append(c.Takeovers, admin.TakeoversCount{Scope: "regions", Result: result.String(), Count: n.a.roaming.results[result].Load()})
+		c.Takeovers = append(c.Takeovers, admin.TakeoversCount{Scope: "peer", Result: result.String(), Count: n.a.roaming.results[result].Load()})
 	}
 	n.regionCounts(&c)
 	c.Objects = n.objectsCounts(stats)

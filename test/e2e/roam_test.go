@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"causeway/internal/admin"
 	"causeway/internal/trial"
 )
 
@@ -118,6 +119,44 @@ func checkRoamed(t *testing.T, got []string, writers map[string]*device) {
 			}
 		}
 		w.mu.Unlock()
+	}
+}
+
+// An operator finds a session and brings it to another region, where its device then finds what waited.
+func TestRoam_OperatorMovesASession(t *testing.T) {
+	t.Parallel()
+	tr := start(t, trial.Options{Extra: handedOver})
+	eu, us := tr.Node("eu"), tr.Node("us")
+	args := []string{"-c", "-i", "lamp", "-q", "1", "-t", "in/#"}
+	if out, err := runBounded(mosquitto(t, "mosquitto_sub", eu.MQTT, append(args, "-E")...)); err != nil {
+		t.Fatalf("subscribe: %v\n%s", err, out)
+	}
+	publish(t, eu.MQTT, "-q", "1", "-t", "in/a", "-m", "on")
+	awaitQueued(t, eu, "lamp", 1)
+	if out, code := causeway(t, "", "", "ctl", "--socket", us.Socket(), "sessions", "move", "lamp", "--to", "eu", "--yes"); code == 0 {
+		t.Errorf("a session that is not in us was moved from there:\n%s", out)
+	}
+	if out, code := causeway(t, "", "", "ctl", "--socket", eu.Socket(), "sessions", "move", "lamp", "--to", "nowhere", "--yes"); code != 3 {
+		t.Errorf("moved to nowhere: exit code %d\n%s", code, out)
+	}
+	where := func(n *trial.Node, home string) (at admin.WhereaboutsAt) {
+		var w admin.Whereabouts
+		ctlJSON(t, n, &w, "sessions", "where", "lamp")
+		return w.Homes[slices.IndexFunc(w.Homes, func(x admin.WhereaboutsAt) bool { return x.Home == home })]
+	}
+	ctl(t, eu, "sessions", "move", "lamp", "--to", "us", "--dry-run")
+	if at := where(us, "eu"); at.State != "present" || at.Queued != 1 {
+		t.Errorf("after a dry run eu says %+v", at)
+	}
+	ctl(t, eu, "sessions", "move", "lamp", "--to", "us", "--yes")
+	if here, there := where(eu, "eu"), where(eu, "us"); here.State != "absent" || there.State != "present" || there.Queued != 1 {
+		t.Errorf("after the move eu says %+v, us %+v", here, there)
+	}
+	if text, _ := page(t, us, "/metrics"); !strings.Contains(text, `causeway_session_takeovers_total{result="moved",scope="peer"} 1`) {
+		t.Error("the metrics of us do not count the session that came")
+	}
+	if got := subscribe(t, us.MQTT, append(args, "-C", "1")...).lines(); !slices.Equal(got, []string{"on"}) {
+		t.Errorf("in us it got %q", got)
 	}
 }
 
