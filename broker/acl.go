@@ -26,6 +26,7 @@ type Rule struct {
 type Rules struct {
 	Revision uint64
 	List     []Rule
+	Closed   bool // they cannot be read: nothing is granted, nor by the rules of the file
 }
 
 // The file has them in the form of mochi's ledger:
@@ -91,6 +92,9 @@ const maxRulesFile = 16 << 20 // bytes
 
 // restRule is the name of what no rule is about.
 const restRule = "(no rule)"
+
+// closedRule denies what rules that cannot be read may deny.
+const closedRule = "(rules that cannot be read)"
 
 func loadRules(path string) (*rules, error) {
 	if path == "" {
@@ -166,6 +170,10 @@ func (of *Rules) before(file, was *rules) *rules {
 		return file
 	}
 	out := &rules{rest: rule{name: restRule, revision: of.Revision}}
+	if of.Closed {
+		out.rest.name = closedRule
+		return out
+	}
 	for i := range of.List {
 		r := &of.List[i]
 		c := &rule{name: r.Name, revision: of.Revision, namespace: r.Namespace, username: r.Username, client: r.Client}

@@ -65,6 +65,23 @@ func TestRegionRules_BeforeTheFile(t *testing.T) {
 	}
 }
 
+// Where the rules of a region cannot be read, nobody knows what they deny: the file grants nothing either.
+func TestRegionRules_Closed(t *testing.T) {
+	acl := write(t, filepath.Join(t.TempDir(), "acl"), `acl: [ { filters: { "#": 3, "$SYS/#": 3 } } ]`)
+	a, err := NewAuth(AuthOptions{Home: "eu", ACLFile: acl})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.SetRegions(map[home.ID]Region{"eu": {Rules: &Rules{Revision: 7, Closed: true}}})
+	for _, topic := range []string{"a", "#", "$SYS/#", "$other/#"} {
+		for _, write := range []bool{false, true} {
+			if got, want := a.Decide(&Identity{Home: "eu"}, topic, write), (Decision{false, closedRule, 7}); got != want {
+				t.Errorf("%s %v: %+v", topic, write, got)
+			}
+		}
+	}
+}
+
 func TestRegionUsers_BesideTheFile(t *testing.T) {
 	users := write(t, filepath.Join(t.TempDir(), "users"), "alice:"+hashOf(t, "file")+"\n")
 	l, a := authLab(t, AuthOptions{Home: "eu", PasswordFile: users})

@@ -24,8 +24,10 @@ func (a *App) followAdmission(ctx context.Context) error {
 			return
 		}
 		rule, err := readDocument[admin.AdmissionRule](d)
-		if err != nil || rule != nil && rule.PerSecond < 1 {
-			a.log.Error("the admission is not understood; it stays as it is", "revision", d.Revision, "error", err)
+		if err == nil && rule != nil && rule.PerSecond < 1 {
+			err = fmt.Errorf("%d connections a second are no rate", rule.PerSecond)
+		}
+		if !a.documents.understood(d, err) {
 			return
 		}
 		if left := ruleLeft(rule, time.Now()); left > 0 {

@@ -130,7 +130,7 @@ func New(o Options) (_ *App, err error) {
 		a.homes = append(a.homes, newHomeService(a, home.ID(region)))
 	}
 	for _, h := range a.homes { // before any other part says that it is well
-		a.health.Register(h.part(), h.check)
+		a.health.Register(h.named("home"), h.check)
 	}
 	a.where = &where{a: a}
 	a.roaming = newRoaming(a)

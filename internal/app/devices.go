@@ -140,8 +140,7 @@ func (w *watching) heard(h *homeService, d home.Document) {
 	switch {
 	case d.Name == banListName:
 		bans, err := readDocument[[]devices.Ban](d)
-		if err != nil {
-			w.a.log.Error("the list of bans is not understood; those heard of before hold", "home", string(h.id), "revision", d.Revision, "error", err)
+		if !h.documents.understood(d, err) {
 			return
 		}
 		w.mu.Lock()
@@ -158,8 +157,10 @@ func (w *watching) heard(h *homeService, d home.Document) {
 		w.closeBanned()
 	case d.Name == flappingName && h.own():
 		rule, err := readDocument[flapRule](d)
-		if err != nil || rule != nil && (rule.Connects < 1 || rule.Within <= 0 || rule.Jail <= 0) {
-			w.a.log.Error("the rule about flapping is not understood; the one heard of before holds", "revision", d.Revision, "error", err)
+		if err == nil && rule != nil && (rule.Connects < 1 || rule.Within <= 0 || rule.Jail <= 0) {
+			err = fmt.Errorf("%d connects within %s for %s are no rule", rule.Connects, rule.Within, rule.Jail)
+		}
+		if !h.documents.understood(d, err) {
 			return
 		}
 		if rule == nil {

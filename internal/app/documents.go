@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
+	"causeway/internal/health"
 	"causeway/internal/home"
 	"causeway/internal/replica"
 )
@@ -17,7 +20,8 @@ type documents struct {
 	h *homeService
 
 	mu      sync.Mutex
-	changed chan struct{} // closed at the next change; nil: nobody waits
+	changed chan struct{}     // closed at the next change; nil: nobody waits
+	unread  map[string]string // what is the matter with documents that cannot be read, by name
 }
 
 // Errors of set.
@@ -145,6 +149,44 @@ func (d *documents) tell(prefix string, told map[string]uint64, fn func(home.Doc
 			fn(home.Document{Name: name})
 		}
 	}
+}
+
+// understood notes whether a document can be read: what cannot is said until it can, and what was read of it before holds.
+func (d *documents) understood(doc home.Document, err error) bool {
+	d.mu.Lock()
+	was := d.unread[doc.Name]
+	if err == nil {
+		delete(d.unread, doc.Name)
+		d.mu.Unlock()
+		return true
+	}
+	if d.unread == nil {
+		d.unread = map[string]string{}
+	}
+	now := fmt.Sprintf("revision %d of the document %s of home %s cannot be read: %v", doc.Revision, doc.Name, d.h.id, err)
+	d.unread[doc.Name] = now
+	d.mu.Unlock()
+	if now != was {
+		d.h.a.log.Error("a document cannot be read; what it said before holds", "problem", now)
+	}
+	return false
+}
+
+// problem is what is the matter with documents that cannot be read; "" if there are none.
+func (d *documents) problem() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return strings.Join(slices.Sorted(maps.Values(d.unread)), "; ")
+}
+
+// documentsFix is what there is to do about documents that cannot be read.
+const documentsFix = "upgrade this node to the version that wrote it, or write it anew (causeway ctl users, tokens, ban or evacuation)"
+
+func (d *documents) health() health.Condition {
+	if p := d.problem(); p != "" {
+		return health.Condition{State: health.Ready, Reason: p, Next: documentsFix}
+	}
+	return health.OK()
 }
 
 // next is closed when a document changes, or another copy of the home is opened.

@@ -87,8 +87,10 @@ func (e *evacuating) heardRun(d home.Document) {
 		return
 	}
 	run, err := readDocument[evacuation.Run](d)
-	if err != nil || run != nil && !run.State.Known() {
-		e.a.log.Error("the evacuation of this node is not understood; it stays as it is", "document", d.Name, "revision", d.Revision, "error", err)
+	if err == nil && run != nil && !run.State.Known() {
+		err = fmt.Errorf("there is no state %q", run.State)
+	}
+	if !e.a.documents.understood(d, err) {
 		return
 	}
 	e.heard(func() { e.run, e.revision = run, d.Revision })
@@ -99,8 +101,7 @@ func (e *evacuating) heardBalance(d home.Document) {
 		return
 	}
 	b, err := readDocument[evacuation.Rebalance](d)
-	if err != nil {
-		e.a.log.Error("the rebalance is not understood; it stays as it is", "revision", d.Revision, "error", err)
+	if !e.a.documents.understood(d, err) {
 		return
 	}
 	e.heard(func() { e.balance, e.balanced = b, d.Revision })

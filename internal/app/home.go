@@ -86,8 +86,7 @@ var errNoHome = errors.New("the home is not open")
 
 func (h *homeService) current() *replica.Replica { return h.live.Load() }
 
-// services are the parts that serve the home. Their names are those of the own
-// home's, and with the home's behind them for others.
+// services are the parts that serve the home.
 func (h *homeService) services() []service {
 	name := h.named
 	return []service{
@@ -394,12 +393,12 @@ func (h *homeService) reason() string {
 	return h.why
 }
 
-// part is its name among the parts of the node's health.
-func (h *homeService) part() string {
+// named is the name of a part of it: that of the own home's, and with the home's behind it for others.
+func (h *homeService) named(part string) string {
 	if h.own() {
-		return "home"
+		return part
 	}
-	return "home " + string(h.id)
+	return part + " " + string(h.id)
 }
 
 func (h *homeService) check() health.Condition {
@@ -471,6 +470,9 @@ func (h *homeService) configure(ctx context.Context, r *replica.Replica) error {
 		if !wait(ctx, officeEvery) || !r.Leads() {
 			return ctx.Err()
 		}
+	}
+	if r.State().Config().Revision > 0 && (h.a.home.objects.inForce().problem != "" || h.objects.inForce().problem != "") {
+		return nil // the home keeps what it was told by who understood it
 	}
 	if err := h.configureTakeover(ctx, r); err != nil {
 		return err

@@ -34,11 +34,15 @@ type inForce struct {
 	cfg      *config.Config  // with the sections of the objects in place of its own
 	objects  *config.Objects // nil: there are none
 	revision uint64          // of the document they come from; 0: the node file holds
+	rules    *broker.Rules   // nil: there are none, and what the files say holds
 	trying   bool            // they are a candidate
 	at       time.Time       // since when they are in force here
 	problem  string          // why a newer document is not in force here; "" when it is
 	refused  uint64          // the revision of that document
 }
+
+// closed says that everything is denied, since the access rules cannot be read.
+func (f *inForce) closed() bool { return f.rules != nil && f.rules.Closed }
 
 // objects keep up with what is configured of a home's region.
 type objects struct {
@@ -93,29 +97,93 @@ func (o *objects) read() {
 	if have.base == base && (have.revision == doc.Revision && have.trying == trying && have.refused == 0 || have.refused == doc.Revision && doc.Revision != 0) {
 		return
 	}
-	o.replace(o.build(base, doc, trying, have))
+	next, err := o.build(base, doc)
+	if err != nil {
+		next = o.closest(base, doc, have)
+		next.refused = doc.Revision
+		next.problem = fmt.Sprintf("revision %d of the document %s of home %s cannot be in force here: %v", doc.Revision, doc.Name, o.h.id, err)
+		if next.closed() {
+			next.problem += "; its access rules are not known, and everything is denied"
+		}
+	}
+	next.trying = trying && err == nil
+	o.replace(next)
 }
 
-// build judges a document. What cannot be in force leaves what is.
-func (o *objects) build(base *config.Config, doc home.Document, trying bool, have *inForce) *inForce {
-	if doc.Revision == 0 {
-		return &inForce{base: base, cfg: base}
+// build judges a document. One of another region need not fit this node, but has to be understood.
+func (o *objects) build(base *config.Config, doc home.Document) (*inForce, error) {
+	if doc.Revision == 0 || len(doc.Body) == 0 {
+		return o.made(base, base, nil, doc.Revision), nil
 	}
-	parsed, err := config.ParseObjects("objects@"+fmt.Sprint(doc.Revision), doc.Body)
-	var cfg *config.Config
-	if err == nil {
-		cfg, err = parsed.Over(base)
+	name := fmt.Sprint(doc.Name, "@", doc.Revision)
+	parsed, err := config.ParseObjects(name, doc.Body)
+	if err != nil {
+		return nil, err
 	}
-	if err != nil && o.h.own() {
-		next := *have
-		next.refused = doc.Revision
-		next.problem = fmt.Sprintf("revision %d of the region's objects cannot be in force here: %v", doc.Revision, err)
-		return &next
+	cfg, err := parsed.Over(base)
+	if err != nil && !o.h.own() {
+		_, err = rulesAlone(base, doc)
 	}
-	if parsed == nil { // of another region, and of a newer build
-		return have
+	if err != nil {
+		return nil, err
 	}
-	return &inForce{base: base, cfg: cfg, objects: parsed, revision: doc.Revision, trying: trying, at: o.now()}
+	return o.made(base, cfg, parsed, doc.Revision), nil
+}
+
+func (o *objects) made(base, cfg *config.Config, parsed *config.Objects, revision uint64) *inForce {
+	f := &inForce{base: base, cfg: cfg, objects: parsed, revision: revision, at: o.now()}
+	if parsed.Has("acl") || o.h.own() && len(cfg.ACL) > 0 {
+		f.rules = &broker.Rules{Revision: revision, List: rulesOf(cfg.ACL)}
+	}
+	return f
+}
+
+// closest is what comes nearest to a document that cannot be in force: of its access rules what can be read of them, of
+// the rest the newest revision that could be. Rules that cannot be read are in the place of those before; if there were
+// none, everything is denied: nobody gets more than the rules may have been made to grant.
+func (o *objects) closest(base *config.Config, doc home.Document, have *inForce) *inForce {
+	next := o.lastGood(base, doc, have)
+	if doc.Name != objectsDoc { // a file that is tried is taken back as a whole
+		return next
+	}
+	cfg, err := rulesAlone(base, doc)
+	switch {
+	case err == nil && cfg != nil:
+		next.rules = &broker.Rules{Revision: doc.Revision, List: rulesOf(cfg.ACL)}
+	case err == nil: // it has none
+		next.rules = o.made(base, base, nil, 0).rules
+	case !next.objects.Has("acl"):
+		next.rules = &broker.Rules{Revision: doc.Revision, Closed: true}
+	}
+	return next
+}
+
+// lastGood is the newest revision before a document that can be in force, or else what is.
+func (o *objects) lastGood(base *config.Config, doc home.Document, have *inForce) *inForce {
+	for _, d := range slices.Backward(o.h.documents.history(objectsDoc)) {
+		if d.Revision == doc.Revision {
+			continue
+		}
+		if f, err := o.build(base, d); err == nil {
+			return f
+		}
+	}
+	next := *have
+	next.base, next.trying = base, false
+	if next.objects == nil { // as the node file is now
+		next.cfg = base
+	}
+	return &next
+}
+
+// rulesAlone is a node's configuration with the access rules of a document, whatever is the matter with the rest of it;
+// nil if it has none.
+func rulesAlone(base *config.Config, doc home.Document) (*config.Config, error) {
+	parsed, err := config.ParseSection(fmt.Sprint(doc.Name, "@", doc.Revision), doc.Body, "acl")
+	if err != nil || parsed == nil {
+		return nil, err
+	}
+	return parsed.Over(base)
 }
 
 func (o *objects) replace(next *inForce) {
@@ -137,9 +205,8 @@ func (o *objects) replace(next *inForce) {
 
 // runObjects keeps what is in force up to date until ctx ends, and has those follow that cannot ask each time.
 func (h *homeService) runObjects(ctx context.Context) error {
-	if h.own() {
-		h.a.health.Register("objects", h.objects.health)
-	}
+	h.a.health.Register(h.named("objects"), h.objects.health)
+	h.a.health.Register(h.named("documents"), h.documents.health)
 	tick := time.NewTicker(guardEvery)
 	defer tick.Stop()
 	for {
@@ -156,11 +223,19 @@ func (h *homeService) runObjects(ctx context.Context) error {
 }
 
 func (o *objects) health() health.Condition {
-	if p := o.inForce().problem; p != "" {
-		return health.Condition{State: health.Ready, Reason: p, Next: "apply objects that this node understands (causeway ctl diff -f FILE), or upgrade it"}
+	f := o.inForce()
+	c := health.Condition{State: health.Ready, Reason: f.problem, Next: objectsFix}
+	switch {
+	case f.problem == "":
+		return health.OK()
+	case f.closed() && (o.h.own() || o.h.hosts()):
+		c.State = health.Starting // devices are better off at a node that knows what they may do; a restart would not help
 	}
-	return health.OK()
+	return c
 }
+
+// objectsFix is what there is to do about objects that cannot be in force.
+const objectsFix = "bring back a revision that could be (causeway ctl history, causeway ctl rollback REVISION), apply a file that this version understands (causeway ctl diff -f FILE), or upgrade the node"
 
 // homeNow estimates home time, as far as the home is open.
 func (h *homeService) homeNow() home.Time {
@@ -200,10 +275,7 @@ func (a *App) follow() {
 		if h.hosts() && !h.own() && f.objects.Has("namespaces") {
 			spaces = append(spaces, f.cfg.Namespaces...)
 		}
-		r := broker.Region{Users: h.users()} // also of a home that stands by: its devices are parked, not refused
-		if f.objects.Has("acl") || h.own() && len(f.cfg.ACL) > 0 {
-			r.Rules = &broker.Rules{Revision: f.revision, List: rulesOf(f.cfg.ACL)}
-		}
+		r := broker.Region{Rules: f.rules, Users: h.users()} // also of a home that stands by: its devices are parked, not refused
 		if r.Rules != nil || len(r.Users) > 0 || h.own() {
 			regions[h.id] = r
 		}

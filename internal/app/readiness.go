@@ -32,6 +32,7 @@ func (a *App) newReadiness() {
 		{Name: "state", Every: 5 * time.Second, Run: n.readyState},
 		{Name: "services", Every: 5 * time.Second, Run: n.readyServices},
 		{Name: "nodes", Every: 10 * time.Second, Run: n.readyNodes},
+		{Name: "documents", Every: 5 * time.Second, Run: n.readyDocuments},
 		{Name: "links", Every: 10 * time.Second, Run: n.readyLinks},
 		{Name: "standby_lag", Every: 5 * time.Second, Run: n.readyStandbys},
 		{Name: "voters", Every: 5 * time.Second, Run: n.readyVoters},
@@ -105,6 +106,19 @@ func (n node) readyNodes(context.Context) readiness.Result {
 		return readiness.Warn("causeway ctl cluster status", "not seen: %s", strings.Join(away, ", "))
 	}
 	return readiness.OK("%d votes, all nodes are seen", votes)
+}
+
+// readyDocuments looks whether this node understands what is configured of the homes it has copies of.
+func (n node) readyDocuments(context.Context) readiness.Result {
+	for _, h := range n.a.homes {
+		if p := h.objects.inForce().problem; p != "" {
+			return readiness.Fail(objectsFix, "%s", p)
+		}
+		if p := h.documents.problem(); p != "" {
+			return readiness.Fail(documentsFix, "%s", p)
+		}
+	}
+	return readiness.OK("all documents are understood")
 }
 
 func (n node) readyLinks(context.Context) readiness.Result {

@@ -34,20 +34,22 @@ type regionTokens struct {
 
 func (a *App) keptTokens() []keptToken {
 	doc, _ := a.documents.get(tokensDoc)
+	doc.Name = tokensDoc
 	t := &a.tokens
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.at == doc.Revision {
 		return t.list
 	}
-	var list []keptToken
-	if len(doc.Body) > 0 {
-		if err := json.Unmarshal(doc.Body, &list); err != nil {
-			a.log.Error("tokens of the region cannot be read; those of the file admit", "problem", err)
-		}
+	t.at = doc.Revision
+	switch list, err := readDocument[[]keptToken](doc); {
+	case !a.documents.understood(doc, err): // who was admitted before is
+	case list == nil:
+		t.list = nil
+	default:
+		t.list = *list
 	}
-	t.at, t.list = doc.Revision, list
-	return list
+	return t.list
 }
 
 // Tokens implements admin.Tokens.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -33,7 +34,8 @@ func userShard(name string) string {
 // loginUsers are a home's users as they were read last.
 type loginUsers struct {
 	usersMu sync.Mutex
-	usersAt uint64 // home.State.Documented then
+	usersAt uint64                       // home.State.Documented then
+	usersIn map[string]map[string]string // by document
 	usersOf map[string]string
 }
 
@@ -48,22 +50,34 @@ func (h *homeService) users() map[string]string {
 	if h.usersOf != nil && h.usersAt == at {
 		return h.usersOf
 	}
-	all := map[string]string{}
+	all, shards := map[string]string{}, map[string]map[string]string{}
 	for _, d := range h.documents.list() {
 		if !strings.HasPrefix(d.Name, usersPrefix) {
 			continue
 		}
 		doc, _ := h.documents.get(d.Name)
-		var shard map[string]string
-		if err := json.Unmarshal(doc.Body, &shard); err != nil {
-			h.a.log.Error("users of the region", "document", d.Name, "problem", err)
+		shard, err := readUsers(doc)
+		if !h.documents.understood(doc, err) {
+			shard = h.usersIn[d.Name] // nobody else is admitted by it
 		}
-		for name, hash := range shard {
-			all[name] = hash
+		shards[d.Name] = shard
+		maps.Copy(all, shard)
+	}
+	for name := range h.usersIn {
+		if _, still := shards[name]; !still {
+			h.documents.understood(home.Document{Name: name}, nil) // it was removed
 		}
 	}
-	h.usersAt, h.usersOf = at, all
+	h.usersAt, h.usersIn, h.usersOf = at, shards, all
 	return all
+}
+
+func readUsers(d home.Document) (map[string]string, error) {
+	shard, err := readDocument[map[string]string](d)
+	if shard == nil || err != nil {
+		return nil, err
+	}
+	return *shard, nil
 }
 
 // Users implements admin.Users.

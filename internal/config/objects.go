@@ -81,6 +81,30 @@ func ParseObjects(name string, data []byte) (*Objects, error) {
 	return o, nil
 }
 
+// ParseSection reads one section of a file, whatever is the matter with the others. It is nil,
+// without an error, if the file does not have it.
+func ParseSection(name string, data []byte, section string) (*Objects, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("%s: there are no sections in it", name)
+	}
+	all := doc.Content[0].Content
+	for i := 0; i+1 < len(all); i += 2 {
+		if all[i].Value != section {
+			continue
+		}
+		alone, err := yaml.Marshal(&yaml.Node{Kind: yaml.MappingNode, Content: all[i : i+2]})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		return ParseObjects(name, alone)
+	}
+	return nil, nil
+}
+
 // Sections lists the sections the file has.
 func (o *Objects) Sections() []string {
 	if o == nil {
