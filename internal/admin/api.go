@@ -101,7 +101,7 @@ func (a *api) handler(guard func(*http.Request) (caller, *Problem)) http.Handler
 		w.Header().Set(HeaderVersion, a.build.Version)
 		w.Header().Set(HeaderFeatures, strings.Join(Features(), ","))
 		who, p := guard(r)
-		ctx := context.WithValue(r.Context(), callerKey{}, admitted{who, p})
+		ctx := context.WithValue(r.Context(), callerKey{}, admitted{who, p, guard})
 		a.mux.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
@@ -112,6 +112,13 @@ type callerKey struct{}
 type admitted struct {
 	caller
 	problem *Problem
+	guard   func(*http.Request) (caller, *Problem)
+}
+
+// now is who the caller of a request that lasts is by now.
+func (w admitted) now(r *http.Request) admitted {
+	who, p := w.guard(r)
+	return admitted{who, p, w.guard}
 }
 
 // serve is the frame around one route: role, parameters, answer, and a line for what changes

@@ -74,16 +74,24 @@ type BackupJob struct {
 
 func (a *api) listBackups(r *http.Request, q *query) (any, error) {
 	place := q.text("place")
-	if who, _ := r.Context().Value(callerKey{}).(admitted); place != "" { // the node goes there with its own rights
-		if p := authorize(who, RoleAdmin); p != nil {
-			return nil, p
-		}
+	if p := mayGo(r, place); p != nil {
+		return nil, p
 	}
 	all, err := a.node.Backups(r.Context(), place)
 	if err != nil {
 		return nil, fmt.Errorf("backups: %w", err)
 	}
 	return Page[Backup]{Items: list(all)}, nil
+}
+
+// mayGo says why a caller may not name a place. The node goes there with its own rights, to whatever machine a URL
+// leads: that is the admin's. The configured one is the operator's.
+func mayGo(r *http.Request, place string) *Problem {
+	who, _ := r.Context().Value(callerKey{}).(admitted)
+	if place == "" {
+		return nil
+	}
+	return authorize(who, RoleAdmin)
 }
 
 func (a *api) listBackupJobs(*http.Request, *query) (any, error) {
@@ -101,6 +109,9 @@ func (a *api) backupAct(act string) func(*http.Request, *query) (any, error) {
 		dry := q.flag("dry_run")
 		if q.err != nil {
 			return nil, q.err
+		}
+		if p := mayGo(r, o.Place); p != nil {
+			return nil, p
 		}
 		if act == BackupRestore {
 			if o.Namespace == "" {

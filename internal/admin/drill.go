@@ -21,24 +21,25 @@ type Drills interface {
 
 // Drill is what regions keep of a drill. Its report and ledgers stay where it was run from.
 type Drill struct {
-	ID       string         `json:"id"`
-	Name     string         `json:"name"` // of the plan
-	Home     string         `json:"home"`
-	Plan     string         `json:"plan"` // SHA-256 of its file
-	By       string         `json:"by"`
-	At       string         `json:"at"` // host it is run from, and its directory there
-	Started  time.Time      `json:"started"`
-	Ended    *time.Time     `json:"ended"`   // null: under way
-	Outcome  string         `json:"outcome"` // done, missed, aborted, failed, partly; "" while under way
-	Why      string         `json:"why"`     // it ended early
-	Progress string         `json:"progress"`
-	Waits    string         `json:"waits"` // the step that waits for an approval; ""
-	WaitsWhy string         `json:"waits_why"`
-	Head     string         `json:"head"` // of the manifest of its files
-	Missed   []string       `json:"missed"`
-	Phases   []DrillPhase   `json:"phases"`
-	Findings []DrillFinding `json:"findings"`
-	Touches  []DrillTouch   `json:"touches"` // what people did about it
+	ID        string         `json:"id"`
+	Name      string         `json:"name"` // of the plan
+	Home      string         `json:"home"`
+	Plan      string         `json:"plan"` // SHA-256 of its file
+	By        string         `json:"by"`
+	Conductor string         `json:"conductor"` // name of the token that it is conducted with
+	At        string         `json:"at"`        // host it is run from, and its directory there
+	Started   time.Time      `json:"started"`
+	Ended     *time.Time     `json:"ended"`   // null: under way
+	Outcome   string         `json:"outcome"` // done, missed, aborted, failed, partly; "" while under way
+	Why       string         `json:"why"`     // it ended early
+	Progress  string         `json:"progress"`
+	Waits     string         `json:"waits"` // the step that waits for an approval; ""
+	WaitsWhy  string         `json:"waits_why"`
+	Head      string         `json:"head"` // of the manifest of its files
+	Missed    []string       `json:"missed"`
+	Phases    []DrillPhase   `json:"phases"`
+	Findings  []DrillFinding `json:"findings"`
+	Touches   []DrillTouch   `json:"touches"` // what people did about it
 }
 
 // DrillPhase is what was measured of a phase.

@@ -9,9 +9,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -110,12 +112,19 @@ func (a *api) serveEvents(w http.ResponseWriter, r *http.Request) {
 		a.reply(w, r, Page[Event]{Items: list(kept)}, nil)
 		return
 	}
+	who, _ := r.Context().Value(callerKey{}).(admitted)
+	if p := a.streams.enter(who.name); p != nil {
+		writeProblem(w, r, p)
+		return
+	}
+	defer a.streams.leave(who.name)
 	w.Header().Set("Content-Type", eventStream)
 	w.Header().Set("Cache-Control", "no-store")
-	a.stream(r.Context(), w, after)
+	a.stream(r.Context(), w, after, func() bool { return authorize(who.now(r), RoleViewer) == nil })
 }
 
-func (a *api) stream(ctx context.Context, w http.ResponseWriter, after uint64) {
+// stream sends events until ctx ends, the listener does not read, or it may listen no longer.
+func (a *api) stream(ctx context.Context, w http.ResponseWriter, after uint64, may func() bool) {
 	to := http.NewResponseController(w)
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
@@ -130,19 +139,74 @@ func (a *api) stream(ctx context.Context, w http.ResponseWriter, after uint64) {
 			beat += fmt.Sprintf("id: %d\nevent: %s\ndata: %s\n\n", e.N, e.Kind, b)
 			after = e.N
 		}
-		_ = to.SetWriteDeadline(time.Now().Add(heartbeat)) // a listener that does not read is cut off
-		if _, err := io.WriteString(w, beat); err != nil || to.Flush() != nil || more == nil {
+		_ = to.SetWriteDeadline(time.Now().Add(heartbeat))
+		_, err := io.WriteString(w, beat)
+		if err = errors.Join(err, to.Flush()); err != nil || more == nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				a.streams.slow.Add(1)
+			}
 			return
 		}
 		beat = ""
 		select {
 		case <-more:
 		case <-tick.C:
+			if !may() {
+				return // its token was revoked
+			}
 			beat = ": here\n\n"
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// Bounds of who listens for events at a time: of one name, and at a node.
+const (
+	streamsEach = 8
+	streamsMost = 64
+)
+
+// streams are those who listen for events.
+type streams struct {
+	refused, slow atomic.Int64 // not let in; cut off since they did not read
+
+	mu   sync.Mutex
+	open map[string]int // by name
+	all  int
+}
+
+// enter counts a listener, or says why there are too many.
+func (s *streams) enter(name string) *Problem {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[name] >= streamsEach || s.all >= streamsMost {
+		s.refused.Add(1)
+		return problem(http.StatusTooManyRequests, ProblemBusy, "end one of them, or read /v1/events without Accept: "+eventStream,
+			"%d listen for events as %s and %d in all; at most %d and %d may", s.open[name], name, s.all, streamsEach, streamsMost)
+	}
+	if s.open == nil {
+		s.open = map[string]int{}
+	}
+	s.open[name]++
+	s.all++
+	return nil
+}
+
+func (s *streams) leave(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all--
+	if s.open[name]--; s.open[name] == 0 {
+		delete(s.open, name)
+	}
+}
+
+// count is how many listen now.
+func (s *streams) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all
 }
 
 // Follow calls each for every event above a number, until ctx ends or the node goes. It returns the

@@ -1,10 +1,16 @@
 package admin
 
 import (
+	"bufio"
 	"context"
+	"io"
+	"net"
+	"net/http"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -55,6 +61,76 @@ func TestEvents_Follow(t *testing.T) {
 	if kept, _ := events.after(0); len(kept) != keptEvents {
 		t.Errorf("%d are kept", len(kept))
 	}
+}
+
+// So many may listen under a name and at a node; who does not read, or whose token is revoked, listens no longer.
+func TestEvents_Listeners(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := fixture(t, newFake())
+		var revoked atomic.Bool
+		listen := func(name string, read bool) (status string, gone func() bool, hangUp func()) {
+			here, there := net.Pipe()
+			var ended atomic.Bool
+			srv := s.httpServer(s.api.handler(func(*http.Request) (caller, *Problem) {
+				if revoked.Load() {
+					return caller{}, problem(401, ProblemToken, "", "it is not known")
+				}
+				return caller{name: name, role: RoleViewer}, nil
+			}))
+			l := &single{conns: make(chan net.Conn, 1), closed: make(chan struct{}), addr: there.LocalAddr()}
+			l.conns <- there
+			srv.ConnState = func(_ net.Conn, state http.ConnState) {
+				if state == http.StateClosed {
+					ended.Store(true)
+					_ = l.Close()
+				}
+			}
+			go func() { _ = srv.Serve(l) }()
+			if _, err := io.WriteString(here, "GET /v1/events HTTP/1.1\r\nHost: node\r\nAccept: text/event-stream\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			in := bufio.NewReader(here)
+			line, err := in.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			if read {
+				go func() { _, _ = io.Copy(io.Discard, in) }()
+			}
+			return line, ended.Load, func() { _ = here.Close() }
+		}
+		var hangUps []func()
+		for range streamsEach {
+			line, _, hangUp := listen("alice", true)
+			if hangUps = append(hangUps, hangUp); !strings.Contains(line, "200") {
+				t.Fatal(line)
+			}
+		}
+		line, _, hangUp := listen("alice", true)
+		if hangUps = append(hangUps, hangUp); !strings.Contains(line, "429") {
+			t.Errorf("one more than may: %s", line)
+		}
+		_, slow, hangUp := listen("bob", false)
+		hangUps = append(hangUps, hangUp)
+		time.Sleep(3 * heartbeat)
+		synctest.Wait()
+		if !slow() || s.streams.slow.Load() != 1 || s.streams.count() != streamsEach {
+			t.Errorf("who does not read: gone %v, %d counted, %d listen", slow(), s.streams.slow.Load(), s.streams.count())
+		}
+		if n := s.streams.refused.Load(); n != 1 {
+			t.Errorf("%d were refused", n)
+		}
+		revoked.Store(true)
+		time.Sleep(heartbeat)
+		synctest.Wait()
+		if n := s.streams.count(); n != 0 {
+			t.Errorf("%d listen by a token that was revoked", n)
+		}
+		for _, end := range hangUps {
+			end()
+		}
+		synctest.Wait()
+	})
 }
 
 // A region that is gone is the one thing wrong, with since when, what is left to decide, and what to type.

@@ -78,6 +78,20 @@ func TestTokens_OfTheRegionAndBreakGlass(t *testing.T) {
 	}
 }
 
+// A token that is called as the audit log calls somebody else is not made.
+func TestTokens_ReservedNames(t *testing.T) {
+	f := newFake()
+	s := fixture(t, f)
+	for _, name := range append([]string{"Rollout", "break-glass%2Fnight"}, reserved...) {
+		if w := call(t, s, "POST", "/v1/tokens/"+name+"?role=viewer", ""); w.Code != 400 || !strings.Contains(w.Body.String(), "cannot name a token: the audit log has") {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+	if w := call(t, s, "POST", "/v1/tokens/socket-watcher?role=viewer", ""); w.Code != 200 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 // Passwords are in no audit log, not even as a hash of what could be guessed.
 func TestUsers_PasswordsAreNotKept(t *testing.T) {
 	s := fixture(t, newFake())

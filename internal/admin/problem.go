@@ -35,6 +35,7 @@ const (
 	ProblemMethod      = "urn:causeway:problem:method"
 	ProblemRefused     = "urn:causeway:problem:refused"
 	ProblemTooLarge    = "urn:causeway:problem:too_large"
+	ProblemBusy        = "urn:causeway:problem:busy"
 	ProblemInternal    = "urn:causeway:problem:internal"
 	ProblemUnavailable = "urn:causeway:problem:unavailable"
 )
@@ -47,6 +48,7 @@ var titles = map[string]string{
 	ProblemMethod:      "The method does not go with the path",
 	ProblemRefused:     "A precondition is not met",
 	ProblemTooLarge:    "The request is too large",
+	ProblemBusy:        "Too many do this at a time",
 	ProblemInternal:    "The node failed",
 	ProblemUnavailable: "The node cannot answer now",
 }
@@ -103,7 +105,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *Problem) {
 	switch p.Status {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Bearer realm="causeway"`)
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		h.Set("Retry-After", "1")
 	}
 	w.WriteHeader(p.Status)

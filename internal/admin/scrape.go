@@ -69,6 +69,8 @@ var (
 	descRestarts    = desc("service_restarts_total", "Restarts of a part of the node.", "service")
 	descPanics      = desc("panics_total", "Panics of a part of the node, each of which cost that part or one request or connection of it.", "service")
 	descIsolated    = desc("service_isolated", "1 while a part of the node fails again and again and is tried seldom.", "service")
+	descStreams     = desc("event_streams", "Callers that listen for the node's events.")
+	descStreamsEnd  = desc("event_streams_refused_total", "Listeners for events that were not let in (too_many), or cut off since they did not read (slow).", "reason")
 	descFree        = desc("disk_free_bytes", "Free bytes of the disk, by what it is used for.", "use")
 	descCommit      = desc("home_commit_seconds", "From a proposal to its outcome on this node.", "home")
 	descFsync       = desc("fsync_seconds", "Time to make a write durable.", "store")
@@ -133,6 +135,7 @@ func (c *scraper) Collect(ch chan<- prometheus.Metric) {
 	if groups, err := c.s.node.SharedGroups("", maxGroupSeries); err == nil {
 		g.groups(groups)
 	}
+	g.add(descStreams, float64(c.s.streams.count()))
 	g.emit(ch)
 	n := samples{kind: prometheus.CounterValue}
 	n.counts(counts)
@@ -143,6 +146,8 @@ func (c *scraper) Collect(ch chan<- prometheus.Metric) {
 		n.add(descPanics, float64(s.Panics), s.Name)
 		n.add(descIsolated, oneIf(s.State == string(supervise.StateIsolated)), s.Name)
 	}
+	n.add(descStreamsEnd, float64(c.s.streams.refused.Load()), "too_many")
+	n.add(descStreamsEnd, float64(c.s.streams.slow.Load()), "slow")
 	n.emit(ch)
 	durations(ch, descCommit, counts.Commits)
 	durations(ch, descFsync, counts.Fsyncs)

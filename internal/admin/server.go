@@ -82,6 +82,7 @@ type Server struct {
 	glass      *glass     // nil: none
 	ready      *readiness.Registry
 	events     *Events
+	streams    streams
 	facts      func() ReadinessFacts
 	log        *slog.Logger
 	endpoints  []*endpoint

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -218,6 +219,28 @@ func TestTCP_RolesPerRoute(t *testing.T) {
 	}
 }
 
+// docs/roles.md has each route with the role it needs.
+func TestRoles_AreWrittenDown(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "docs", "roles.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([A-Z]+ /[^`]*)` \\| (\\w+) \\| \\S").FindAllStringSubmatch(string(b), -1) {
+		written[m[1]] = m[2]
+	}
+	for _, r := range newAPI(fixture(t, newFake())).routes() {
+		name := r.method + " " + r.path
+		if written[name] != r.role.String() {
+			t.Errorf("%s needs %s, and docs/roles.md says %q", name, r.role, written[name])
+		}
+		delete(written, name)
+	}
+	for name := range written {
+		t.Errorf("docs/roles.md has %s, which is not served", name)
+	}
+}
+
 // Payloads are the devices' data: a viewer sees the queue without them.
 func TestTCP_PayloadsNeedTheOperator(t *testing.T) {
 	path, tokens := tokenFile(t)
@@ -243,10 +266,12 @@ func TestTCP_OtherPlacesOfBackupsNeedTheAdmin(t *testing.T) {
 		if _, err := r.Call(t.Context(), "GET", "backups", Path("backups"), nil, nil); err != nil {
 			t.Errorf("%s, the configured place: %v", role, err)
 		}
-		_, err := r.Call(t.Context(), "GET", "backups", Path("backups"), map[string][]string{"place": {"/etc"}}, nil)
-		var p *Problem
-		if errors.As(err, &p) != (status != 0) || p != nil && p.Status != status {
-			t.Errorf("%s: %v", role, err)
+		for method, path := range map[string]string{"GET": Path("backups"), "POST": Path("backups", "b", "verify")} {
+			_, err := r.Call(t.Context(), method, "backups", path, map[string][]string{"place": {"/etc"}}, nil)
+			var p *Problem
+			if errors.As(err, &p) != (status != 0) || p != nil && p.Status != status {
+				t.Errorf("%s: %s %s: %v", role, method, path, err)
+			}
 		}
 	}
 }
@@ -329,12 +354,14 @@ func TestOptions_Refused(t *testing.T) {
 func TestParseTokens_Refused(t *testing.T) {
 	sum := strings.Repeat("a", 64)
 	for text, want := range map[string]string{
-		"ops viewer":                           "line 1 has 2 words",
-		"\nops root sha256:" + sum:             `line 2: "root" is not a role`,
-		"ops none sha256:" + sum:               `"none" is not a role`,
-		"ops viewer " + sum:                    "must be sha256:",
-		"ops viewer sha256:" + sum[:60]:        "must be sha256:",
-		"ops viewer sha256:" + sum + " viewer": "has 4 words",
+		"ops viewer":               "line 1 has 2 words",
+		"\nops root sha256:" + sum: `line 2: "root" is not a role`,
+		"ops none sha256:" + sum:   `"none" is not a role`,
+		"a viewer sha256:" + sum + "\nSocket admin sha256:" + sum: `line 2: "Socket" cannot name a token: the audit log has socket`,
+		"break-glass/night admin sha256:" + sum:                   `line 1: "break-glass/night" cannot name a token`,
+		"ops viewer " + sum:                                       "must be sha256:",
+		"ops viewer sha256:" + sum[:60]:                           "must be sha256:",
+		"ops viewer sha256:" + sum + " viewer":                    "has 4 words",
 	} {
 		if _, err := parseTokens([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)

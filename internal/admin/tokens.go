@@ -13,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,8 +26,8 @@ type Role int
 const (
 	RoleNone     Role = iota // no token needed: health and version
 	RoleViewer               // look, but not into payloads
-	RoleOperator             // change one client, session or message
-	RoleAdmin                // change the region
+	RoleOperator             // maintain: move devices and links about, look into payloads; nothing is lost by it
+	RoleAdmin                // change what the region is, and destroy
 )
 
 var roleNames = []string{"none", "viewer", "operator", "admin"}
@@ -46,14 +47,29 @@ func parseRole(s string) (Role, error) {
 // NewToken makes a token and the line of the token file that admits it. The token itself is kept
 // nowhere.
 func NewToken(name string, role Role) (token, line string, err error) {
-	if name == "" || strings.ContainsAny(name, " \t\r\n#") {
-		return "", "", fmt.Errorf("%q cannot name a token; use a word without spaces", name)
+	if err := checkTokenName(name); err != nil {
+		return "", "", err
 	}
 	random := make([]byte, 32)
 	_, _ = rand.Read(random) // never fails
 	token = "cwy_" + base64.RawURLEncoding.EncodeToString(random)
 	sum := sha256.Sum256([]byte(token))
 	return token, fmt.Sprintf("%s %s sha256:%s", name, role, hex.EncodeToString(sum[:])), nil
+}
+
+// reserved are the names under which the audit log has who came without a token, and what nodes do by themselves.
+var reserved = []string{"socket", "rollout", "takeover", "node", "break-glass", "causeway", "unknown"}
+
+// checkTokenName refuses a name that the audit log could not tell from another's.
+func checkTokenName(name string) error {
+	if name == "" || strings.ContainsAny(name, " \t\r\n#") {
+		return fmt.Errorf("%q cannot name a token; use a word without spaces", name)
+	}
+	first, _, _ := strings.Cut(name, "/")
+	if slices.Contains(reserved, strings.ToLower(first)) {
+		return fmt.Errorf("%q cannot name a token: the audit log has %s for who is none; name it after whoever has it", name, strings.ToLower(first))
+	}
+	return nil
 }
 
 // ParseRole reads viewer, operator or admin.
@@ -193,6 +209,9 @@ func parseTokens(b []byte) ([]tokenEntry, error) {
 }
 
 func parseToken(name, role, hash string) (e tokenEntry, err error) {
+	if err := checkTokenName(name); err != nil {
+		return e, err
+	}
 	e.name = name
 	if e.role, err = parseRole(role); err != nil {
 		return e, err

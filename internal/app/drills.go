@@ -52,6 +52,7 @@ func (n node) drill(id string) (d admin.Drill, revision uint64, err error) {
 
 // PutDrill implements admin.Drills.
 func (n node) PutDrill(ctx context.Context, d admin.Drill, by string) (admin.Drill, error) {
+	d.Conductor = by
 	d, err := n.changeDrill(ctx, d.ID, by, true, func(have *admin.Drill) error {
 		d.Touches = have.Touches
 		*have = d
@@ -71,6 +72,9 @@ func (n node) TouchDrill(ctx context.Context, id string, t admin.DrillTouch) (ad
 		}
 		if t.What == admin.DrillApprove && t.Step != d.Waits {
 			return admin.Refuse("step", fmt.Sprintf("the drill waits for %q and not for %q", d.Waits, t.Step), "causeway ctl drill watch "+id)
+		}
+		if t.What == admin.DrillApprove && t.By == d.Conductor {
+			return admin.Refuse("two_persons", t.By+" conducts the drill, and nobody approves what is one's own", "have somebody approve who has a token of another name")
 		}
 		if t.What == admin.DrillObserve && slices.ContainsFunc(d.Touches, func(o admin.DrillTouch) bool { return o.What == t.What && o.By == t.By }) {
 			return nil

@@ -393,14 +393,6 @@ func (h *homeService) reason() string {
 	return h.why
 }
 
-// named is the name of a part of it: that of the own home's, and with the home's behind it for others.
-func (h *homeService) named(part string) string {
-	if h.own() {
-		return part
-	}
-	return part + " " + string(h.id)
-}
-
 func (h *homeService) check() health.Condition {
 	if ok, _ := h.Ready(); ok {
 		h.served.Store(true)

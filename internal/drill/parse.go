@@ -445,6 +445,7 @@ func (r *reader) sensible(p *Plan) {
 		need(len(p.Canaries.Addresses[name]) > 0, "canaries.order", "has %q, of which no addresses are given", name)
 	}
 	agent := len(p.Agent.Exec) > 0
+	asked := map[string]bool{} // for approval, by name
 	for i := range p.Steps {
 		x, key := &p.Steps[i], fmt.Sprintf("steps[%d]", i)
 		at := &yaml.Node{Line: x.Line, Column: 1}
@@ -462,6 +463,12 @@ func (r *reader) sensible(p *Plan) {
 		}
 		if x.Approve && len(x.By) == 0 && len(p.Approvers) == 0 {
 			wrong("by", "is missing; name who may approve, here or in approvers")
+		}
+		if name := named(x, "approval"); x.Approve {
+			if asked[name] {
+				wrong("name", "is missing or there twice: an approval of %q would be one of both steps; give each a name", name)
+			}
+			asked[name] = true
 		}
 		s, known := scenarios[x.Scenario]
 		if !known {

@@ -77,6 +77,7 @@ func TestParse_Wrong(t *testing.T) {
 		{"p95: 30s", "p95: 30", `plan.yaml:13:15: goals.p95: is "30" and no duration`},
 		{"p95: 30s", "p96: 30s", `goals.p96: is not known here; known are away`},
 		{"60%", "160%", `plan.yaml:14:38: guardrails.disconnected: is "160%"`},
+		{"{ scenario: cut-link", "{ approve: again, by: [bob] }\n  - { scenario: cut-link", `steps[4].name: is missing or there twice: an approval of "approval"`},
 		{"wait: 10s, name: baseline", "name: baseline", `plan.yaml:16:5: steps[0]: is to be one of scenario, wait, check and approve`},
 		{"lose-region", "loose-region", `steps[2].scenario: is "loose-region"; use certificate-expiry or cut-link`},
 		{"region: eu, within", "region: ap, within", `steps[2].region: is "ap", which is none of the regions`},

@@ -65,7 +65,7 @@ func (c *conductor) put(ctx context.Context, d admin.Drill) (kept int) {
 			continue
 		}
 		kept++
-		c.takeIn(is.Touches)
+		c.takeIn(is.Conductor, is.Touches)
 	}
 	return kept
 }
@@ -93,8 +93,12 @@ func (c *conductor) show() {
 	c.mu.Unlock()
 }
 
-// takeIn notes what others did that was not known.
-func (c *conductor) takeIn(touches []admin.DrillTouch) {
+// takeIn notes what others did that was not known. Nobody approves of a drill by the name it is conducted with, in
+// whatever region.
+func (c *conductor) takeIn(self string, touches []admin.DrillTouch) {
+	c.mu.Lock()
+	c.selves[self] = true
+	c.mu.Unlock()
 	for _, t := range touches {
 		key := t.What + "\x00" + t.Step + "\x00" + t.By
 		c.mu.Lock()
@@ -110,25 +114,20 @@ func (c *conductor) takeIn(touches []admin.DrillTouch) {
 	}
 }
 
-// approval waits until somebody approves who may.
+// approval waits until somebody approves who may. One that is in the journal stays: a conductor that is resumed does
+// not ask again.
 func (c *conductor) approval(ctx context.Context, s *drill.Step) (string, error) {
 	limit := time.NewTimer(s.Wait)
 	defer limit.Stop()
 	for {
-		c.mu.Lock()
-		var by *admin.DrillTouch
-		for _, t := range c.touched {
-			if t.What == admin.DrillApprove && t.Step == s.Name && mayApprove(s.By, t) {
-				by = &t
-				break
-			}
+		if i := slices.IndexFunc(c.events, func(e drill.Event) bool { return e.What == drill.EvApproved && e.Step == s.N }); i >= 0 {
+			return "by " + c.events[i].By, nil
 		}
-		c.mu.Unlock()
-		if by != nil {
+		if by := c.approved(s); by != nil {
 			if err := c.note(drill.Event{What: drill.EvApproved, Step: s.N, By: by.By, Text: by.Why, Data: map[string]string{"role": by.Role}}); err != nil {
 				return "", err
 			}
-			return "by " + by.By, nil
+			continue
 		}
 		select {
 		case <-limit.C:
@@ -142,6 +141,18 @@ func (c *conductor) approval(ctx context.Context, s *drill.Step) (string, error)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// approved finds who approved of a step and may; nil: nobody yet.
+func (c *conductor) approved(s *drill.Step) *admin.DrillTouch {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.touched {
+		if t.What == admin.DrillApprove && t.Step == s.Name && !c.selves[t.By] && mayApprove(s.By, t) {
+			return &t
+		}
+	}
+	return nil
 }
 
 // mayApprove says whether who touched the drill is one of those who may, with the role for it.

@@ -57,6 +57,7 @@ type conductor struct {
 	cancel  context.CancelCauseFunc
 	seen    []drill.Event // marks, to be written
 	touched map[string]admin.DrillTouch
+	selves  map[string]bool    // names that the regions know this conductor by
 	fresh   []admin.DrillTouch // not written yet
 	devices int                // connected, as last counted; -1: not known
 	shown   admin.Drill        // what publish writes
@@ -135,7 +136,7 @@ func newConductor(o Options) (*conductor, error) {
 	if o.Told == nil {
 		o.Told = func(drill.Event, *drill.Run) {}
 	}
-	c := &conductor{o: o, plan: o.Drill.Plan, run: drill.NewRun(o.Drill), regions: map[string]*region{}, agent: agent{o.Drill.Plan.Agent, o.ID}, touched: map[string]admin.DrillTouch{}, devices: -1}
+	c := &conductor{o: o, plan: o.Drill.Plan, run: drill.NewRun(o.Drill), regions: map[string]*region{}, agent: agent{o.Drill.Plan.Agent, o.ID}, touched: map[string]admin.DrillTouch{}, selves: map[string]bool{}, devices: -1}
 	if len(o.Canaries) == 0 {
 		line, err := self()
 		if err != nil {
