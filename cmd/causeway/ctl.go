@@ -29,6 +29,7 @@ type ctl struct {
 	wide        bool
 	yes, dryRun bool
 	interval    time.Duration // of status --watch
+	ofHome      string        // whose configuration is meant
 
 	// what a test replaces
 	now         func() time.Time
@@ -127,15 +128,31 @@ func leaf(use, short string, run func(cmd *cobra.Command, args []string) error) 
 	}}
 }
 
-// call asks the node and returns its JSON.
-func (c *ctl) call(cmd *cobra.Command, method, feature, path string, params url.Values, body any) (json.RawMessage, error) {
+// remote is the node that is meant, with the places where it was looked for.
+func (c *ctl) remote(cmd *cobra.Command) (r *admin.Remote, tried []string, err error) {
 	a, tried, err := c.address()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	r, err := admin.NewRemote(a)
+	if r, err = admin.NewRemote(a); err != nil {
+		return nil, nil, usageError(cmd, err)
+	}
+	return r, tried, nil
+}
+
+// understand decodes what a node answered.
+func understand(b json.RawMessage, into any) error {
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("the answer of the node is not understood: %w", err)
+	}
+	return nil
+}
+
+// call asks the node and returns its JSON.
+func (c *ctl) call(cmd *cobra.Command, method, feature, path string, params url.Values, body any) (json.RawMessage, error) {
+	r, tried, err := c.remote(cmd)
 	if err != nil {
-		return nil, usageError(cmd, err)
+		return nil, err
 	}
 	defer r.Close()
 	b, err := r.Call(cmd.Context(), method, feature, path, params, body)
@@ -160,8 +177,8 @@ func show[T any](c *ctl, cmd *cobra.Command, b json.RawMessage, table func(io.Wr
 		return c.encode(cmd.OutOrStdout(), b)
 	}
 	var v T
-	if err := json.Unmarshal(b, &v); err != nil {
-		return fmt.Errorf("the answer of the node is not understood: %w", err)
+	if err := understand(b, &v); err != nil {
+		return err
 	}
 	table(cmd.OutOrStdout(), v)
 	return nil
@@ -199,8 +216,8 @@ func pages[T any](c *ctl, cmd *cobra.Command, l lister, feature, path string, pa
 			return err
 		}
 		var page listing[json.RawMessage]
-		if err := json.Unmarshal(b, &page); err != nil {
-			return fmt.Errorf("the answer of the node is not understood: %w", err)
+		if err := understand(b, &page); err != nil {
+			return err
 		}
 		all.Items, all.Next = append(all.Items, page.Items...), page.Next
 		all.missing(page.Unanswered)

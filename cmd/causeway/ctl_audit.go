@@ -59,13 +59,9 @@ func (c *ctl) printAudit(w io.Writer, items []admin.AuditRecord) {
 }
 
 func (c *ctl) exportAudit(cmd *cobra.Command) error {
-	a, tried, err := c.address()
+	r, tried, err := c.remote(cmd)
 	if err != nil {
 		return err
-	}
-	r, err := admin.NewRemote(a)
-	if err != nil {
-		return usageError(cmd, err)
 	}
 	defer r.Close()
 	if err := r.Download(cmd.Context(), "audit", admin.AuditPath, cmd.OutOrStdout()); err != nil {
@@ -97,8 +93,8 @@ func (c *ctl) verified(cmd *cobra.Command, b json.RawMessage) error {
 		return err
 	}
 	var v admin.AuditVerified
-	if err := json.Unmarshal(b, &v); err != nil {
-		return fmt.Errorf("the answer of the node is not understood: %w", err)
+	if err := understand(b, &v); err != nil {
+		return err
 	}
 	if !v.Intact {
 		return errors.New("the audit log is not as it was written")

@@ -103,8 +103,8 @@ func (o *backupOrder) do(cmd *cobra.Command) error {
 			return show(o.c, cmd, plan, printBackupJob)
 		}
 		var job admin.BackupJob
-		if err := json.Unmarshal(plan, &job); err != nil {
-			return fmt.Errorf("the answer of the node is not understood: %w", err)
+		if err := understand(plan, &job); err != nil {
+			return err
 		}
 		// As a change, for the question.
 		change, err := json.Marshal(admin.Change{Action: job.Act + " backup", Target: cmp.Or(job.Name, job.Home), DryRun: true, Effects: job.Effects})
@@ -124,8 +124,8 @@ func (o *backupOrder) do(cmd *cobra.Command) error {
 		return show(o.c, cmd, b, printBackupJob)
 	}
 	var job admin.BackupJob
-	if err := json.Unmarshal(b, &job); err != nil {
-		return fmt.Errorf("the answer of the node is not understood: %w", err)
+	if err := understand(b, &job); err != nil {
+		return err
 	}
 	return o.watch(cmd, job.ID)
 }
@@ -143,8 +143,8 @@ func (o *backupOrder) watch(cmd *cobra.Command, id uint64) error {
 			return err
 		}
 		var page admin.Page[json.RawMessage]
-		if err := json.Unmarshal(b, &page); err != nil {
-			return fmt.Errorf("the answer of the node is not understood: %w", err)
+		if err := understand(b, &page); err != nil {
+			return err
 		}
 		var raw json.RawMessage
 		var job admin.BackupJob

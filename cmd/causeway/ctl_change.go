@@ -70,8 +70,8 @@ func (c *ctl) ask(cmd *cobra.Command, x change, plan json.RawMessage) error {
 		return c.failed(cmd, p, nil)
 	}
 	var v admin.Change
-	if err := json.Unmarshal(plan, &v); err != nil {
-		return fmt.Errorf("the answer of the node is not understood: %w", err)
+	if err := understand(plan, &v); err != nil {
+		return err
 	}
 	printChange(cmd.ErrOrStderr(), v)
 	want, question := []string{"y", "yes"}, "go on? [y/N] "

@@ -66,13 +66,9 @@ A part that the node does not answer is missing from the bundle, and named.`
 }
 
 func (c *ctl) doctor(cmd *cobra.Command, file string) error {
-	a, tried, err := c.address()
+	r, tried, err := c.remote(cmd)
 	if err != nil {
 		return err
-	}
-	r, err := admin.NewRemote(a)
-	if err != nil {
-		return usageError(cmd, err)
 	}
 	defer r.Close()
 	b, err := r.Call(cmd.Context(), http.MethodGet, "status", admin.Path("status"), nil, nil)
@@ -80,8 +76,8 @@ func (c *ctl) doctor(cmd *cobra.Command, file string) error {
 		return c.failed(cmd, err, tried)
 	}
 	var st admin.Status
-	if err := json.Unmarshal(b, &st); err != nil {
-		return fmt.Errorf("the answer of the node is not understood: %w", err)
+	if err := understand(b, &st); err != nil {
+		return err
 	}
 	now := c.now().UTC()
 	if file == "" {

@@ -371,8 +371,8 @@ func (c *ctl) drillTouch(what string) *cobra.Command {
 			return err
 		}
 		var d admin.Drill
-		if err := json.Unmarshal(b, &d); err != nil {
-			return fmt.Errorf("the answer of the node is not understood: %w", err)
+		if err := understand(b, &d); err != nil {
+			return err
 		}
 		params := url.Values{}
 		setParam(params, "reason", reason)
@@ -432,8 +432,8 @@ func (c *ctl) drillWatch() *cobra.Command {
 				return err
 			}
 			var page admin.Page[admin.Drill]
-			if err := json.Unmarshal(b, &page); err != nil {
-				return fmt.Errorf("the answer of the node is not understood: %w", err)
+			if err := understand(b, &page); err != nil {
+				return err
 			}
 			if len(page.Items) == 0 {
 				return errors.New("no drill was held")
@@ -581,18 +581,8 @@ func (c *ctl) drillVerify() *cobra.Command {
 
 // keptHead is what the region that ctl speaks to keeps of a drill; "" if none answers.
 func (c *ctl) keptHead(cmd *cobra.Command, id string) string {
-	a, _, err := c.address()
+	d, err := look[admin.Drill](c, cmd, featureDrills, admin.Path(featureDrills, id))
 	if err != nil {
-		return ""
-	}
-	r, err := admin.NewRemote(a)
-	if err != nil {
-		return ""
-	}
-	defer r.Close()
-	b, err := r.Call(cmd.Context(), http.MethodGet, featureDrills, admin.Path(featureDrills, id), nil, nil)
-	var d admin.Drill
-	if err != nil || json.Unmarshal(b, &d) != nil {
 		return ""
 	}
 	return d.Head

@@ -83,8 +83,8 @@ func (c *ctl) nodeOr(cmd *cobra.Command, name string) (string, error) {
 		return "", err
 	}
 	var st admin.Status
-	if err := json.Unmarshal(b, &st); err != nil {
-		return "", fmt.Errorf("the answer of the node is not understood: %w", err)
+	if err := understand(b, &st); err != nil {
+		return "", err
 	}
 	return st.Node, nil
 }
@@ -147,11 +147,7 @@ func (c *ctl) evacuationStatus() *cobra.Command {
 
 // look asks for a thing that is looked at again and again: errors are the caller's to bear with.
 func look[T any](c *ctl, cmd *cobra.Command, feature, path string) (v T, err error) {
-	a, _, err := c.address()
-	if err != nil {
-		return v, err
-	}
-	r, err := admin.NewRemote(a)
+	r, _, err := c.remote(cmd)
 	if err != nil {
 		return v, err
 	}

@@ -32,13 +32,9 @@ func (c *ctl) eventsCommand() *cobra.Command {
 
 // followEvents prints events until interrupted; a node that restarted counts anew.
 func (c *ctl) followEvents(cmd *cobra.Command) error {
-	a, tried, err := c.address()
+	r, tried, err := c.remote(cmd)
 	if err != nil {
 		return err
-	}
-	r, err := admin.NewRemote(a)
-	if err != nil {
-		return usageError(cmd, err)
 	}
 	defer r.Close()
 	after, heard := uint64(0), false

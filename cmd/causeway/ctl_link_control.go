@@ -280,8 +280,8 @@ func (c *ctl) drainLeft(cmd *cobra.Command, peer string, to uint64) (d admin.Lin
 	if err != nil {
 		return d, err
 	}
-	if err := json.Unmarshal(b, &d); err != nil {
-		return d, fmt.Errorf("the answer of the node is not understood: %w", err)
+	if err := understand(b, &d); err != nil {
+		return d, err
 	}
 	return d, nil
 }

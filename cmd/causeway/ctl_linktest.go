@@ -68,8 +68,8 @@ func (c *ctl) testLink(cmd *cobra.Command, peer string, params url.Values) error
 		return err
 	}
 	var t admin.LinkTest
-	if err := json.Unmarshal(b, &t); err != nil {
-		return fmt.Errorf("the answer of the node is not understood: %w", err)
+	if err := understand(b, &t); err != nil {
+		return err
 	}
 	return verdict(t)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,8 +32,8 @@ func (c *ctl) readinessCommand() *cobra.Command {
 			return err
 		}
 		var r admin.Readiness
-		if err := json.Unmarshal(b, &r); err != nil {
-			return fmt.Errorf("the answer of the node is not understood: %w", err)
+		if err := understand(b, &r); err != nil {
+			return err
 		}
 		if len(r.Blockers) > 0 {
 			return &exitError{exitMissed, fmt.Errorf("not ready: %s", strings.Join(r.Blockers, ", "))}

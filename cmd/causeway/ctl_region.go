@@ -140,8 +140,8 @@ func (o *regionOrder) do(cmd *cobra.Command) error {
 		return show(o.c, cmd, b, printRegionChange)
 	}
 	var plan admin.RegionChange
-	if err := json.Unmarshal(b, &plan); err != nil {
-		return fmt.Errorf("the answer of the node is not understood: %w", err)
+	if err := understand(b, &plan); err != nil {
+		return err
 	}
 	if err := o.ask(cmd, path, &plan); err != nil {
 		return err
@@ -211,21 +211,8 @@ func (o *regionOrder) watch(cmd *cobra.Command) error {
 	return &exitError{exitPartly, errors.Join(fmt.Errorf("it did not end within %s; causeway ctl region show %s", o.limit, o.home), last)}
 }
 
-func (o *regionOrder) look(cmd *cobra.Command) (h admin.RegionHome, err error) {
-	a, _, err := o.c.address()
-	if err != nil {
-		return h, err
-	}
-	r, err := admin.NewRemote(a)
-	if err != nil {
-		return h, err
-	}
-	defer r.Close()
-	b, err := r.Call(cmd.Context(), http.MethodGet, featureRegions, admin.Path("homes", o.home), nil, nil)
-	if err != nil {
-		return h, err
-	}
-	return h, json.Unmarshal(b, &h)
+func (o *regionOrder) look(cmd *cobra.Command) (admin.RegionHome, error) {
+	return look[admin.RegionHome](o.c, cmd, featureRegions, admin.Path("homes", o.home))
 }
 
 // progress writes the steps that are new.
