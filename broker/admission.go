@@ -91,12 +91,14 @@ func (s *Server) RuleConnects(perSecond float64, d time.Duration) {
 	a.interval, a.until = 0, time.Time{}
 }
 
-// SetAdmission lets in at most so many connections a second from now on, 0 for no bound. It ends a pace for a time.
+// SetAdmission lets in at most so many connections a second from now on, 0 for no bound, also for as long as a pace for a
+// time lasts.
 func (s *Server) SetAdmission(perSecond float64) {
 	a := &s.admission
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.usual, a.interval, a.until = between(perSecond), 0, time.Time{}
+	a.usual = between(perSecond)
+	a.interval = a.usual // until its time is over
 }
 
 // Admission says how connections are let in now.

@@ -356,6 +356,11 @@ func TestAdmission_RuleOutlivesAPace(t *testing.T) {
 		if n := s.Admission().PerSecond; n != 5000 {
 			t.Errorf("%v a second during a promotion's pace", n)
 		}
+		s.SetAdmission(2000)
+		if n := s.Admission().PerSecond; n != 2000 {
+			t.Errorf("%v a second during a promotion's pace that was changed", n)
+		}
+		s.SetAdmission(5000)
 		time.Sleep(2 * time.Minute)
 		if a := s.Admission(); a.PerSecond != 10 || a.Until.IsZero() {
 			t.Errorf("%v a second until %v, and 10 were set for an hour", a.PerSecond, a.Until)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	"causeway/internal/admin"
 
@@ -23,7 +24,7 @@ until it is taken back. Rates of listeners hold beside it.`,
 		`  causeway ctl admission show
   causeway ctl admission set --rate 2000 --for 30m --reason storm
   causeway ctl admission set --off`,
-		leaf("show", "The rate that is set", func(cmd *cobra.Command, _ []string) error {
+		leaf("show", "The rate that is set, who waits at the node, and what the beginnings of connections are made of", func(cmd *cobra.Command, _ []string) error {
 			return get(c, cmd, featureAdmission, admin.Path("admission"), nil, c.printAdmission)
 		}),
 		c.admissionSet())
@@ -52,7 +53,24 @@ func (c *ctl) admissionSet() *cobra.Command {
 	return cmd
 }
 
-func (c *ctl) printAdmission(w io.Writer, r admin.AdmissionRule) {
+func (c *ctl) printAdmission(w io.Writer, r admin.AdmissionReport) {
+	c.printAdmissionRule(w, r.Rule)
+	if line := admissionLine(r.Queue); line != "" {
+		facts(w, "queue of "+r.Node, line)
+		t := c.table("NAMESPACE", "-WAITING")
+		for _, n := range r.Queue.Namespaces {
+			t.row(n.Namespace, n.Count)
+		}
+		t.print(w, "")
+	}
+	t := c.table("STAGE", "-CONNECTIONS", "-MEAN", "-SHARE")
+	for _, s := range r.Stages {
+		t.row(s.Stage, s.Connections, admin.FormatDuration(time.Duration(s.MeanSeconds*float64(time.Second))), fmt.Sprintf("%.0f%%", 100*s.Share))
+	}
+	t.print(w, "no connections began in the last minute")
+}
+
+func (c *ctl) printAdmissionRule(w io.Writer, r admin.AdmissionRule) {
 	if r.PerSecond == 0 {
 		fmt.Fprintln(w, "no rate is set: connections come in as they come, but for rates of listeners and the pace of a promotion")
 		return

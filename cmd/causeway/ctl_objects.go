@@ -85,14 +85,26 @@ gone. Exit code 5: it was taken back, or stopped where it was tried.`
 	fl.StringVar(&note, "note", "", "why, for the history")
 	fl.BoolVar(&status, "status", false, "follow the file that is tried now")
 	_ = cmd.MarkFlagFilename("file", "yaml", "yml")
+	return c.homeFlag(cmd)
+}
+
+// homeFlag is for commands about what is configured of a home: in a region that took over, also that of the lost region.
+func (c *ctl) homeFlag(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().StringVar(&c.ofHome, "home", "", "the `home` that is meant, if it is not the region's own: one that was taken over")
 	return cmd
+}
+
+func (c *ctl) homeParams() url.Values {
+	p := url.Values{}
+	setParam(p, "home", c.ofHome)
+	return p
 }
 
 func (c *ctl) apply(cmd *cobra.Command, f admin.ObjectsFile, canary string, watch time.Duration, auto bool, note string) error {
 	if auto && canary == "" && watch == 0 {
 		return usageError(cmd, errors.New("--auto-rollback looks for harm: give --watch, or --canary"))
 	}
-	params := url.Values{}
+	params := c.homeParams()
 	setParam(params, "canary", canary)
 	setParam(params, "note", note)
 	if watch > 0 {
@@ -125,8 +137,8 @@ func (c *ctl) apply(cmd *cobra.Command, f admin.ObjectsFile, canary string, watc
 		return err
 	}
 	var done admin.ObjectsChange
-	if err := json.Unmarshal(b, &done); err != nil {
-		return fmt.Errorf("the answer of the node is not understood: %w", err)
+	if err := understand(b, &done); err != nil {
+		return err
 	}
 	if done.Rollout == nil {
 		return show(c, cmd, b, printObjectsChange)
@@ -174,8 +186,8 @@ func (c *ctl) followRollout(cmd *cobra.Command, began bool) error {
 		}
 		var r admin.Rollout
 		if err == nil {
-			if err := json.Unmarshal(b, &r); err != nil {
-				return fmt.Errorf("the answer of the node is not understood: %w", err)
+			if err := understand(b, &r); err != nil {
+				return err
 			}
 			began = true
 			if line := rolloutLine(&r, c.now()); line != said && c.output.value == "table" {
@@ -240,7 +252,7 @@ func (c *ctl) diffCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		b, err := c.call(cmd, http.MethodPost, "objects", admin.Path("objects", "diff"), nil, f)
+		b, err := c.call(cmd, http.MethodPost, "objects", admin.Path("objects", "diff"), c.homeParams(), f)
 		if err != nil {
 			return err
 		}
@@ -252,14 +264,14 @@ func (c *ctl) diffCommand() *cobra.Command {
 	})
 	cmd.Example = "  causeway ctl diff -f region.yaml"
 	cmd.Flags().StringVarP(&file, "file", "f", "", "`file` of region objects in YAML; - is standard input")
-	return cmd
+	return c.homeFlag(cmd)
 }
 
 func (c *ctl) getCommand() *cobra.Command {
 	var revision uint64
 	var all bool
 	cmd := &cobra.Command{Use: "get [SECTION]", Short: "What is configured of the region", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-		params := url.Values{}
+		params := c.homeParams()
 		if len(args) > 0 {
 			params.Set("section", args[0])
 		}
@@ -285,12 +297,12 @@ func (c *ctl) getCommand() *cobra.Command {
 	cmd.Example = "  causeway ctl get\n  causeway ctl get acl\n  causeway ctl get --all > region.yaml\n  causeway ctl get --revision 1234"
 	cmd.Flags().BoolVar(&all, "all", false, "everything that objects can say, as it is in force, wherever it is from")
 	cmd.Flags().Uint64Var(&revision, "revision", 0, "a `revision` of causeway ctl history")
-	return cmd
+	return c.homeFlag(cmd)
 }
 
 func (c *ctl) historyCommand() *cobra.Command {
-	return leaf("history", "The last revisions of the region objects", func(cmd *cobra.Command, _ []string) error {
-		return get(c, cmd, "objects", admin.Path("objects", "history"), nil, func(w io.Writer, p admin.Page[admin.ObjectsRevision]) {
+	return c.homeFlag(leaf("history", "The last revisions of the region objects", func(cmd *cobra.Command, _ []string) error {
+		return get(c, cmd, "objects", admin.Path("objects", "history"), c.homeParams(), func(w io.Writer, p admin.Page[admin.ObjectsRevision]) {
 			t := c.table("-REVISION", "AT", "BY", "-BYTES", "", "NOTE")
 			for _, r := range p.Items {
 				mark := ""
@@ -304,13 +316,13 @@ func (c *ctl) historyCommand() *cobra.Command {
 			}
 			t.print(w, "no objects were applied: the node files hold")
 		})
-	})
+	}))
 }
 
 func (c *ctl) rollbackCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "rollback [REVISION]", Short: "Take back a file that is tried, or bring back a revision", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			params := url.Values{}
+			params := c.homeParams()
 			if len(args) > 0 {
 				if _, err := strconv.ParseUint(args[0], 10, 64); err != nil {
 					return usageError(cmd, fmt.Errorf("%q is no revision", args[0]))
@@ -320,7 +332,7 @@ func (c *ctl) rollbackCommand() *cobra.Command {
 			return c.change(cmd, change{method: http.MethodPost, feature: "objects", path: admin.Path("objects", "rollback"), params: params})
 		}}
 	cmd.Example = "  causeway ctl rollback\n  causeway ctl rollback 1234 --yes"
-	return c.changing(cmd)
+	return c.homeFlag(c.changing(cmd))
 }
 
 func (c *ctl) aclCommand() *cobra.Command {
@@ -370,7 +382,7 @@ func decided(d admin.ACLDecision) string {
 
 func (c *ctl) usersCommand() *cobra.Command {
 	all := leaf("list", "Who may connect with a password", func(cmd *cobra.Command, _ []string) error {
-		return get(c, cmd, "users", admin.Path("users"), nil, func(w io.Writer, p admin.Page[admin.User]) {
+		return get(c, cmd, "users", admin.Path("users"), c.homeParams(), func(w io.Writer, p admin.Page[admin.User]) {
 			t := c.table("NAME", "HASH", "ORIGIN")
 			for _, u := range p.Items {
 				t.row(u.Name, u.Hash, u.Origin)
@@ -389,7 +401,7 @@ func (c *ctl) usersCommand() *cobra.Command {
 				}
 				u.Password = string(password)
 			}
-			return c.change(cmd, change{method: method, feature: "users", path: admin.Path("users", args[0]), body: u})
+			return c.change(cmd, change{method: method, feature: "users", path: admin.Path("users", args[0]), params: c.homeParams(), body: u})
 		})
 		cmd.Flags().StringVar(&hash, "hash", "", "bcrypt or argon2id `hash` in place of a password")
 		return c.changing(cmd)
@@ -399,15 +411,15 @@ func (c *ctl) usersCommand() *cobra.Command {
 	add.Example = "  causeway ctl users add sensor-7\n  causeway ctl users add sensor-8 --hash '$2y$10$...' --yes"
 	passwd := edit("passwd NAME", "Change the password of a user of the region", http.MethodPut)
 	del := c.changing(leaf("delete NAME", "Remove a user from the region", func(cmd *cobra.Command, args []string) error {
-		return c.change(cmd, change{method: http.MethodDelete, feature: "users", path: admin.Path("users", args[0])})
+		return c.change(cmd, change{method: http.MethodDelete, feature: "users", path: admin.Path("users", args[0]), params: c.homeParams()})
 	}))
-	return alias("user", group("users", "Users with passwords that the region has", "", "", all, add, passwd, del))
+	return alias("user", group("users", "Users with passwords that the region has", "", "", c.homeFlag(all), c.homeFlag(add), c.homeFlag(passwd), c.homeFlag(del)))
 }
 
 // regionTokens are the commands about tokens that a node is asked for.
 func (c *ctl) regionTokens() []*cobra.Command {
 	all := leaf("list", "The tokens that admit to the admin API", func(cmd *cobra.Command, _ []string) error {
-		return get(c, cmd, "tokens", admin.Path("tokens"), nil, func(w io.Writer, p admin.Page[admin.Token]) {
+		return get(c, cmd, "tokens", admin.Path("tokens"), c.homeParams(), func(w io.Writer, p admin.Page[admin.Token]) {
 			t := c.table("NAME", "ROLE", "ORIGIN", "ADDED", "BY")
 			for _, k := range p.Items {
 				added := "-"
@@ -420,7 +432,8 @@ func (c *ctl) regionTokens() []*cobra.Command {
 		})
 	})
 	add := leaf("add NAME ROLE", "Make a token that all nodes of the region admit", func(cmd *cobra.Command, args []string) error {
-		params := url.Values{"role": {args[1]}}
+		params := c.homeParams()
+		params.Set("role", args[1])
 		x := change{method: http.MethodPost, feature: "tokens", path: admin.Path("tokens", args[0]), params: params}
 		if c.dryRun || !c.yes {
 			params.Set("dry_run", "true")
@@ -447,7 +460,7 @@ func (c *ctl) regionTokens() []*cobra.Command {
 	})
 	add.Example = "  causeway ctl tokens add ci viewer > ci.token"
 	revoke := leaf("revoke NAME", "Admit nobody by a token any more", func(cmd *cobra.Command, args []string) error {
-		return c.change(cmd, change{method: http.MethodDelete, feature: "tokens", path: admin.Path("tokens", args[0])})
+		return c.change(cmd, change{method: http.MethodDelete, feature: "tokens", path: admin.Path("tokens", args[0]), params: c.homeParams()})
 	})
-	return []*cobra.Command{all, c.changing(add), c.changing(revoke)}
+	return []*cobra.Command{c.homeFlag(all), c.homeFlag(c.changing(add)), c.homeFlag(c.changing(revoke))}
 }

@@ -24,12 +24,22 @@ type AdmissionRule struct {
 	Reason    string     `json:"reason"`
 }
 
+// AdmissionReport is how a node lets connections in.
+type AdmissionReport struct {
+	Node   string        `json:"node"` // that was asked; others have queues of their own
+	Rule   AdmissionRule `json:"rule"`
+	Queue  Admission     `json:"queue"`
+	Stages []StageTime   `json:"stages"` // of the last minute
+}
+
 func (a *api) getAdmission(*http.Request, *query) (any, error) {
 	r, err := a.node.AdmissionRule()
 	if err != nil {
 		return nil, fmt.Errorf("admission: %w", err)
 	}
-	return r, nil
+	queue := a.node.Status().Admission
+	queue.Namespaces = list(queue.Namespaces)
+	return AdmissionReport{Node: a.name, Rule: r, Queue: queue, Stages: list(a.metrics.stages.lately(time.Now()))}, nil
 }
 
 // mostAdmitted bounds a rate, a second.

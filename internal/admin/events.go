@@ -21,7 +21,7 @@ import (
 type Event struct {
 	N    uint64    `json:"n"` // counts from 1 since the node started
 	At   time.Time `json:"at"`
-	Kind string    `json:"kind"` // state, trouble, home, link, change, drill, and those of other parts
+	Kind string    `json:"kind"` // state, trouble, home, link, change, drill, evacuation, rebalance, ban
 	What string    `json:"what"` // node, home, peer or whatever it is about
 	Text string    `json:"text"`
 }
@@ -85,6 +85,12 @@ func (e *Events) after(n uint64) ([]Event, <-chan struct{}) {
 	return e.list[i:len(e.list):len(e.list)], e.more
 }
 
+// After are the events above a number that are kept.
+func (e *Events) After(n uint64) []Event {
+	kept, _ := e.after(n)
+	return kept
+}
+
 const (
 	eventStream = "text/event-stream"
 	heartbeat   = 15 * time.Second
@@ -108,8 +114,7 @@ func (a *api) serveEvents(w http.ResponseWriter, r *http.Request) {
 		after = last
 	}
 	if !strings.Contains(r.Header.Get("Accept"), eventStream) {
-		kept, _ := a.events.after(after)
-		a.reply(w, r, Page[Event]{Items: list(kept)}, nil)
+		a.reply(w, r, Page[Event]{Items: list(a.events.After(after))}, nil)
 		return
 	}
 	who, _ := r.Context().Value(callerKey{}).(admitted)

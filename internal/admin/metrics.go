@@ -29,6 +29,8 @@ type Metrics struct {
 
 	auditFailed prometheus.Counter
 
+	stages stages
+
 	mu       sync.Mutex
 	dropped  map[[2]string]int64 // by place and reason
 	attached bool
@@ -71,7 +73,14 @@ func (m *Metrics) PublishAck(policy string, qos byte) Observe {
 }
 
 // ConnectStage returns the observer of how long a stage of a connection's beginning took. Callers keep it.
-func (m *Metrics) ConnectStage(stage string) Observe { return observer(m.connect, stage) }
+func (m *Metrics) ConnectStage(stage string) Observe {
+	m.stages.know(stage)
+	count := observer(m.connect, stage)
+	return func(d time.Duration) {
+		count(d)
+		m.stages.add(stage, d, time.Now())
+	}
+}
 
 // Dropped counts n messages that were dropped, for a caller that keeps no count of its own; what
 // Node.Counts reports is added. It never blocks for long, so a home may call it while it applies.

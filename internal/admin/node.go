@@ -26,9 +26,9 @@ type Node interface {
 	Region
 	Takeover
 	Drills
-	Objects
-	Tokens
-	Users
+	HomeConfig
+	// ConfigOf is the same for a home that this region has a copy of. ErrNotFound: it has none.
+	ConfigOf(home string) (HomeConfig, error)
 	Evacuations
 	Backups
 	Devices

@@ -8,6 +8,27 @@ import (
 	"time"
 )
 
+// HomeConfig is what is configured of a home: at first of the region's own.
+type HomeConfig interface {
+	Objects
+	Tokens
+	Users
+}
+
+// ofHome is a route about the home that a query names, the region's own if it names none.
+func (a *api) ofHome(handle func(HomeConfig, *http.Request, *query) (any, error)) func(*http.Request, *query) (any, error) {
+	return func(r *http.Request, q *query) (any, error) {
+		of := HomeConfig(a.node)
+		if id := q.text("home"); id != "" {
+			var err error
+			if of, err = a.node.ConfigOf(id); err != nil {
+				return nil, err
+			}
+		}
+		return handle(of, r, q)
+	}
+}
+
 // Objects are what is configured of a region as a whole.
 type Objects interface {
 	// Objects returns what is in force: the sections of the objects, or with all everything that can be in them as it is.
@@ -15,6 +36,8 @@ type Objects interface {
 	Objects(section string, all bool, revision uint64) (ObjectsText, error)
 	// ObjectsHistory lists revisions, the newest first.
 	ObjectsHistory() ([]ObjectsRevision, error)
+	// JudgeObjects says what this node thinks of a file, and if it leads the home what those standbys think that answer.
+	JudgeObjects(ctx context.Context, f ObjectsFile) []ObjectsJudgement
 	// DiffObjects says what a file would change; ApplyObjects makes it so, or with DryRun refuses as it would.
 	DiffObjects(f ObjectsFile) (ObjectsChange, error)
 	ApplyObjects(ctx context.Context, f ObjectsFile, o ApplyOptions) (ObjectsChange, error)
@@ -85,6 +108,13 @@ type ObjectsChange struct {
 	Diff     []ObjectsDiff `json:"diff"`
 	Revision uint64        `json:"revision"` // of what is in force now, or of what it would be compared with
 	Rollout  *Rollout      `json:"rollout"`  // that began; null when it is in force everywhere at once
+}
+
+// ObjectsJudgement is what a node, or a region that stands by, says of a file.
+type ObjectsJudgement struct {
+	By       string `json:"by"` // node eu-1, region us
+	Answered bool   `json:"answered"`
+	Problem  string `json:"problem"` // why it cannot have the file in force, or did not answer; "" when it can
 }
 
 // ObjectsDiff is a key that changes.
@@ -191,12 +221,12 @@ type UserEdit struct {
 	New      bool   `json:"-"`
 }
 
-func (a *api) getObjects(_ *http.Request, q *query) (any, error) {
+func (a *api) getObjects(of HomeConfig, _ *http.Request, q *query) (any, error) {
 	all, rev := q.flag("all"), q.number("revision")
 	if q.err != nil {
 		return nil, q.err
 	}
-	o, err := a.node.Objects(q.text("section"), all, rev)
+	o, err := of.Objects(q.text("section"), all, rev)
 	if err != nil {
 		return nil, fmt.Errorf("region objects: %w", err)
 	}
@@ -204,8 +234,8 @@ func (a *api) getObjects(_ *http.Request, q *query) (any, error) {
 	return o, nil
 }
 
-func (a *api) objectsHistory(*http.Request, *query) (any, error) {
-	h, err := a.node.ObjectsHistory()
+func (a *api) objectsHistory(of HomeConfig, _ *http.Request, q *query) (any, error) {
+	h, err := of.ObjectsHistory()
 	if err != nil {
 		return nil, fmt.Errorf("history of the region objects: %w", err)
 	}
@@ -214,19 +244,28 @@ func (a *api) objectsHistory(*http.Request, *query) (any, error) {
 
 const objectsBody = `send {"name": "region.yaml", "text": "limits: {...}"}`
 
-func (a *api) diffObjects(r *http.Request, _ *query) (any, error) {
+func (a *api) diffObjects(of HomeConfig, r *http.Request, q *query) (any, error) {
 	var f ObjectsFile
 	if err := readBody(r, &f, objectsBody); err != nil {
 		return nil, err
 	}
-	c, err := a.node.DiffObjects(f)
+	c, err := of.DiffObjects(f)
 	if err != nil {
 		return nil, err
 	}
 	return c.whole("compare region objects", true), nil
 }
 
-func (a *api) applyObjects(r *http.Request, q *query) (any, error) {
+// judgeObjects is what nodes ask each other before a file is entered.
+func (a *api) judgeObjects(of HomeConfig, r *http.Request, q *query) (any, error) {
+	var f ObjectsFile
+	if err := readBody(r, &f, objectsBody); err != nil {
+		return nil, err
+	}
+	return Page[ObjectsJudgement]{Items: list(of.JudgeObjects(r.Context(), f))}, nil
+}
+
+func (a *api) applyObjects(of HomeConfig, r *http.Request, q *query) (any, error) {
 	o := ApplyOptions{DryRun: q.flag("dry_run"), Canary: q.text("canary"), Watch: q.duration("watch"), AutoRollback: q.flag("auto_rollback"),
 		Note: q.text("note"), Seen: q.text("seen"), By: by(r)}
 	if q.err != nil {
@@ -236,19 +275,19 @@ func (a *api) applyObjects(r *http.Request, q *query) (any, error) {
 	if err := readBody(r, &f, objectsBody); err != nil {
 		return nil, err
 	}
-	c, err := a.node.ApplyObjects(r.Context(), f, o)
+	c, err := of.ApplyObjects(r.Context(), f, o)
 	if err != nil {
 		return nil, err
 	}
 	return c.whole("apply region objects", o.DryRun), nil
 }
 
-func (a *api) rollBackObjects(r *http.Request, q *query) (any, error) {
+func (a *api) rollBackObjects(of HomeConfig, r *http.Request, q *query) (any, error) {
 	dry, rev := q.flag("dry_run"), q.number("revision")
 	if q.err != nil {
 		return nil, q.err
 	}
-	c, err := a.node.RollBackObjects(r.Context(), rev, by(r), dry)
+	c, err := of.RollBackObjects(r.Context(), rev, by(r), dry)
 	if err != nil {
 		return nil, err
 	}
@@ -318,16 +357,16 @@ func (a *api) testACL(_ *http.Request, q *query) (any, error) {
 	return answer, nil
 }
 
-func (a *api) listUsers(*http.Request, *query) (any, error) {
-	users, err := a.node.Users()
+func (a *api) listUsers(of HomeConfig, _ *http.Request, q *query) (any, error) {
+	users, err := of.Users()
 	if err != nil {
 		return nil, fmt.Errorf("users: %w", err)
 	}
 	return Page[User]{Items: list(users)}, nil
 }
 
-func (a *api) setUser(fresh bool) func(*http.Request, *query) (any, error) {
-	return func(r *http.Request, q *query) (any, error) {
+func (a *api) setUser(fresh bool) func(HomeConfig, *http.Request, *query) (any, error) {
+	return func(of HomeConfig, r *http.Request, q *query) (any, error) {
 		dry := q.flag("dry_run")
 		if q.err != nil {
 			return nil, q.err
@@ -337,7 +376,7 @@ func (a *api) setUser(fresh bool) func(*http.Request, *query) (any, error) {
 			return nil, err
 		}
 		u.Name, u.New = r.PathValue("name"), fresh
-		effects, err := a.node.SetUser(r.Context(), u, by(r), dry)
+		effects, err := of.SetUser(r.Context(), u, by(r), dry)
 		if err != nil {
 			return nil, fmt.Errorf("user %s: %w", u.Name, err)
 		}
@@ -345,12 +384,12 @@ func (a *api) setUser(fresh bool) func(*http.Request, *query) (any, error) {
 	}
 }
 
-func (a *api) deleteUser(r *http.Request, q *query) (any, error) {
+func (a *api) deleteUser(of HomeConfig, r *http.Request, q *query) (any, error) {
 	name, dry := r.PathValue("name"), q.flag("dry_run")
 	if q.err != nil {
 		return nil, q.err
 	}
-	effects, err := a.node.DeleteUser(r.Context(), name, by(r), dry)
+	effects, err := of.DeleteUser(r.Context(), name, by(r), dry)
 	if err != nil {
 		return nil, fmt.Errorf("user %s: %w", name, err)
 	}

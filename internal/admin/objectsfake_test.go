@@ -116,3 +116,14 @@ func (f *fake) TokenOf(hash string) (Token, bool) {
 func (f *fake) Reload(_ context.Context, dryRun bool) ([]string, error) {
 	return []string{"~ log.level: info -> debug"}, f.down
 }
+
+func (f *fake) JudgeObjects(_ context.Context, x ObjectsFile) []ObjectsJudgement {
+	return []ObjectsJudgement{{By: "node eu-1", Answered: true, Problem: x.Text}}
+}
+
+func (f *fake) ConfigOf(home string) (HomeConfig, error) {
+	if home != "us" && home != "eu" {
+		return nil, ErrNotFound
+	}
+	return f, f.down
+}

@@ -42,12 +42,12 @@ type TokenAdded struct {
 	Token   string   `json:"token"` // "" with dry_run
 }
 
-func (a *api) listTokens(*http.Request, *query) (any, error) {
-	items, err := a.node.Tokens()
+func (a *api) listTokens(of HomeConfig, _ *http.Request, q *query) (any, error) {
+	items, err := of.Tokens()
 	if err != nil {
 		return nil, fmt.Errorf("tokens: %w", err)
 	}
-	if a.tokens != nil {
+	if a.tokens != nil && q.text("home") == "" {
 		for _, e := range a.tokens.known() {
 			items = append(items, Token{Name: e.name, Role: e.role.String(), Origin: OriginFile})
 		}
@@ -56,7 +56,7 @@ func (a *api) listTokens(*http.Request, *query) (any, error) {
 	return Page[Token]{Items: list(items)}, nil
 }
 
-func (a *api) addToken(r *http.Request, q *query) (any, error) {
+func (a *api) addToken(of HomeConfig, r *http.Request, q *query) (any, error) {
 	name, dry := r.PathValue("name"), q.flag("dry_run")
 	if q.err != nil {
 		return nil, q.err
@@ -70,7 +70,7 @@ func (a *api) addToken(r *http.Request, q *query) (any, error) {
 		return nil, badRequest("give another name", "%s", err)
 	}
 	hash := line[strings.LastIndexByte(line, ':')+1:]
-	effects, err := a.node.AddToken(r.Context(), Token{Name: name, Role: role.String()}, hash, by(r), dry)
+	effects, err := of.AddToken(r.Context(), Token{Name: name, Role: role.String()}, hash, by(r), dry)
 	if err != nil {
 		return nil, fmt.Errorf("token %s: %w", name, err)
 	}
@@ -80,12 +80,12 @@ func (a *api) addToken(r *http.Request, q *query) (any, error) {
 	return TokenAdded{Action: "add token", Target: name, DryRun: dry, Effects: list(effects), Token: token}, nil
 }
 
-func (a *api) revokeToken(r *http.Request, q *query) (any, error) {
+func (a *api) revokeToken(of HomeConfig, r *http.Request, q *query) (any, error) {
 	name, dry := r.PathValue("name"), q.flag("dry_run")
 	if q.err != nil {
 		return nil, q.err
 	}
-	effects, err := a.node.RevokeToken(r.Context(), name, by(r), dry)
+	effects, err := of.RevokeToken(r.Context(), name, by(r), dry)
 	if err != nil {
 		return nil, fmt.Errorf("token %s: %w", name, err)
 	}

@@ -30,7 +30,7 @@ func (a *App) newAdmin() (err error) {
 		mesh.ClientAuth = tls.NoClientCert // callers present tokens
 		mesh.VerifyConnection = nil
 	}
-	o := admin.Options{Node: node{a}, Health: a.health, Metrics: a.metrics, Build: a.opts.Build, Services: a.tree.Status, Crashed: a.tree.Crashed, Restart: a.tree.Restart,
+	o := admin.Options{Node: a.node(), Health: a.health, Metrics: a.metrics, Build: a.opts.Build, Services: a.tree.Status, Crashed: a.tree.Crashed, Restart: a.tree.Restart,
 		Logger: a.log.With("component", "admin"), Socket: a.cfg.Admin.Socket, Listen: a.cfg.Admin.Listen, TLS: mesh, MetricsListen: a.cfg.Metrics.Listen}
 	a.audit = audit.New(a.opts.FS, a.opts.FS.PathJoin(a.cfg.DataDir, store.AuditDir), audit.Options{})
 	o.Audit = a.audit
@@ -58,8 +58,13 @@ func (p peers) Dial(ctx context.Context, node string) (net.Conn, error) {
 	return p.a.cluster.Dial(ctx, node, "", admin.PeerProtocol)
 }
 
-// node answers the admin API.
-type node struct{ a *App }
+// node answers the admin API. What is configured of a home is that of h.
+type node struct {
+	a *App
+	h *homeService
+}
+
+func (a *App) node() node { return node{a, a.home} }
 
 var _ admin.Node = node{}
 
@@ -81,7 +86,7 @@ func (n node) served() (list []*homeService) {
 }
 
 // state is the region's own home, or why there is none.
-func (n node) state() (*home.State, error) { return stateOf(n.a.home) }
+func (n node) state() (*home.State, error) { return stateOf(n.h) }
 
 func stateOf(h *homeService) (*home.State, error) {
 	if r := h.current(); r != nil {

@@ -92,5 +92,5 @@ func (n node) SetAdmission(ctx context.Context, rule admin.AdmissionRule, dryRun
 		return effects, nil
 	}
 	_, err := n.a.documents.set(ctx, admissionDocument, d.Revision, body, rule.By, rule.Reason)
-	return effects, documentProblem(err)
+	return effects, documentError(err)
 }

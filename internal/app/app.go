@@ -84,7 +84,6 @@ type App struct {
 	documents *documents     // of its own
 	where     *where
 	roaming   *roaming
-	tokens    regionTokens
 	guard     guard
 	followed  followed
 	tried     tried                          // owned by runRollout

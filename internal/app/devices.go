@@ -145,10 +145,12 @@ func (w *watching) heard(h *homeService, d home.Document) {
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		before := w.from[h.id]
 		delete(w.from, h.id)
 		if bans != nil {
 			w.from[h.id] = *bans
 		}
+		w.a.tellBans(d.By, before, w.from[h.id])
 		var all []devices.Ban
 		for _, list := range w.from {
 			all = append(all, list...)
@@ -401,7 +403,7 @@ func banProblem(err error) error {
 	if errors.Is(err, errBansFull) {
 		return admin.Refuse("bound", err.Error(), "causeway ctl ban list")
 	}
-	return documentProblem(err)
+	return documentError(err)
 }
 
 // Flapping implements admin.Devices.

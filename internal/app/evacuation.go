@@ -55,14 +55,14 @@ const evacuateEvery = 200 * time.Millisecond
 func (e *evacuating) work(ctx context.Context) error {
 	e.a.health.Register("evacuation", e.condition)
 	g := group.New(ctx)
-	g.Do(func(ctx context.Context) error {
-		e.a.documents.watch(ctx, nodeDocument(e.a.cfg.Node), e.heardRun)
-		return nil
-	})
-	g.Do(func(ctx context.Context) error {
-		e.a.documents.watch(ctx, rebalanceDocument, e.heardBalance)
-		return nil
-	})
+	for _, watch := range []func(context.Context){
+		func(ctx context.Context) { e.a.documents.watch(ctx, nodeDocument(e.a.cfg.Node), e.heardRun) },
+		func(ctx context.Context) { e.a.documents.watch(ctx, rebalanceDocument, e.heardBalance) },
+		func(ctx context.Context) { e.a.tellMoves(ctx, nodeDocument("")) },
+		func(ctx context.Context) { e.a.tellMoves(ctx, rebalanceDocument) },
+	} {
+		g.Do(func(ctx context.Context) error { watch(ctx); return nil })
+	}
 	g.Do(e.steps)
 	return g.Wait()
 }

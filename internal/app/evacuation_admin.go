@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,7 +10,6 @@ import (
 
 	"causeway/internal/admin"
 	"causeway/internal/evacuation"
-	"causeway/internal/replica"
 )
 
 // Evacuations implements admin.Evacuations.
@@ -282,27 +280,10 @@ func (n node) writeDocument(ctx context.Context, name string, seen uint64, v any
 		return err
 	}
 	_, err = n.a.documents.set(ctx, name, seen, body, by, note)
-	return documentProblem(err)
+	return documentError(err)
 }
 
 func (n node) removeDocument(ctx context.Context, name string, seen uint64, by, note string) error {
 	_, err := n.a.documents.set(ctx, name, seen, nil, by, note)
-	return documentProblem(err)
-}
-
-// documentProblem says an error of a write in the words of the API.
-func documentProblem(err error) error {
-	switch {
-	case errors.Is(err, errDocumentChanged):
-		return admin.Refuse("changed", err.Error(), "look at it, and repeat")
-	case errors.Is(err, errDocumentFull):
-		return admin.Refuse("bound", err.Error(), "take some back")
-	case errors.Is(err, errDocumentLevel):
-		return admin.Refuse("feature_level", err.Error(), "upgrade all nodes")
-	case errors.Is(err, replica.ErrStandby):
-		return admin.Refuse("hosting", "another region serves the home", "do this there: causeway ctl region status")
-	case errors.Is(err, errNoHome):
-		return fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
-	}
-	return err
+	return documentError(err)
 }

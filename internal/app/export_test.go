@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"causeway/internal/admin"
 	"causeway/internal/health"
 	"causeway/internal/home"
 	"causeway/internal/supervise"
@@ -65,3 +66,9 @@ var (
 	BackupAge = backupAge
 	LastDrill = lastDrill
 )
+
+// Node is what the admin API asks.
+func (a *App) Node() admin.Node { return a.node() }
+
+// Events are those that the node remembers.
+func (a *App) Events() []admin.Event { return a.events.After(0) }

@@ -350,7 +350,7 @@ func (m *roaming) answer(ctx context.Context, region string, q *handover.Ask) (*
 	if !ok {
 		return nil, fmt.Errorf("home %s is not served by this node", q.To)
 	}
-	g := handover.Giver{Home: x, MinDwell: m.a.cfg.Handover.MinDwell, Off: !m.on()}
+	g := handover.Giver{Home: x, MinDwell: m.a.region().Handover.MinDwell, Off: !m.on()}
 	return g.Answer(ctx, region, q)
 }
 
@@ -469,7 +469,7 @@ func (m *roaming) take(ctx context.Context, x roamHome, k home.SessionKey) {
 			m.count(roamUnreachable)
 		}
 		told.Refused, told.Unreachable = told.Refused || p.Refused, told.Unreachable || p.Unreachable
-		if p.Unreachable && ok && !in.Begun && !in.Merges && m.a.cfg.Handover.Unreachable == "create" && x.r.Now().Sub(in.Since) > createAway {
+		if p.Unreachable && ok && !in.Begun && !in.Merges && m.a.region().Handover.Unreachable == "create" && x.r.Now().Sub(in.Since) > createAway {
 			if err := t.GiveUp(ctx, &in); err == nil {
 				m.a.log.Warn("a session is created though another home has one: that home does not answer", "client", k.String(), "home", string(in.From))
 				return

@@ -52,6 +52,7 @@ type homeService struct {
 	documents *documents
 	objects   *objects
 	loginUsers
+	tokens   regionTokens
 	progress atomic.Pointer[replica.Progress] // of this run
 	served   atomic.Bool                      // this node was ready since it was opened, or its region hosts it
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -115,8 +114,7 @@ func (o *objects) build(base *config.Config, doc home.Document) (*inForce, error
 	if doc.Revision == 0 || len(doc.Body) == 0 {
 		return o.made(base, base, nil, doc.Revision), nil
 	}
-	name := fmt.Sprint(doc.Name, "@", doc.Revision)
-	parsed, err := config.ParseObjects(name, doc.Body)
+	parsed, err := config.ParseObjects(called(doc), doc.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -176,10 +174,18 @@ func (o *objects) lastGood(base *config.Config, doc home.Document, have *inForce
 	return &next
 }
 
+// called is what problems call a document, or a file that may become one.
+func called(doc home.Document) string {
+	if doc.At == 0 {
+		return doc.Name
+	}
+	return fmt.Sprint(doc.Name, "@", doc.Revision)
+}
+
 // rulesAlone is a node's configuration with the access rules of a document, whatever is the matter with the rest of it;
 // nil if it has none.
 func rulesAlone(base *config.Config, doc home.Document) (*config.Config, error) {
-	parsed, err := config.ParseSection(fmt.Sprint(doc.Name, "@", doc.Revision), doc.Body, "acl")
+	parsed, err := config.ParseSection(called(doc), doc.Body, "acl")
 	if err != nil || parsed == nil {
 		return nil, err
 	}
@@ -286,6 +292,7 @@ func (a *App) follow() {
 		}
 	}
 	a.broker.SetLimits(limits)
+	a.broker.SetAdmission(float64(cfg.Takeover.Admission))
 	a.auth.SetRegions(regions)
 }
 
@@ -569,14 +576,8 @@ func (a *App) guardOfOthers(ctx context.Context, ro *rollout, seconds float64) (
 		if !m.Alive || m.Node == a.cfg.Node || ro.covers(m.Node) {
 			continue
 		}
-		r, err := admin.NewRemote(admin.Address{Node: m.Node, Dial: func(ctx context.Context) (net.Conn, error) { return peers{a}.Dial(ctx, m.Node) }})
-		if err != nil {
-			continue
-		}
-		b, err := r.Call(ctx, http.MethodGet, "", admin.Path("objects", "guard"), url.Values{"seconds": {fmt.Sprint(int(seconds) + 1)}}, nil)
-		r.Close()
 		var rates admin.GuardRates
-		if err == nil && json.Unmarshal(b, &rates) == nil {
+		if a.ask(ctx, m.Node, http.MethodGet, admin.Path("objects", "guard"), url.Values{"seconds": {fmt.Sprint(int(seconds) + 1)}}, nil, &rates) == nil {
 			o := guardRates{PerSecond: map[string]float64{}, Events: map[string]int64{}, Connections: rates.Connections, Seconds: float64(rates.Seconds)}
 			for _, k := range rates.Rates {
 				o.PerSecond[k.Kind], o.Events[k.Kind] = k.PerSecond, k.Events

@@ -32,18 +32,18 @@ func (n node) Objects(section string, all bool, revision uint64) (out admin.Obje
 	if _, err := n.state(); err != nil {
 		return out, err
 	}
-	f := n.a.home.objects.inForce()
+	f := n.h.objects.inForce()
 	var doc home.Document
 	if revision != 0 {
 		if doc, err = n.revision(revision); err != nil {
 			return out, err
 		}
 	} else {
-		doc, _ = n.a.documents.get(objectsDoc)
+		doc, _ = n.h.documents.get(objectsDoc)
 		out.Problem, out.Trying = f.problem, f.trying
 	}
 	out.Revision, out.By, out.Note, out.Text = doc.Revision, doc.By, doc.Note, string(doc.Body)
-	if at := wall(n.a.home, doc.At); at != nil {
+	if at := wall(n.h, doc.At); at != nil {
 		out.At = *at
 	}
 	parsed, perr := config.ParseObjects("objects", doc.Body)
@@ -69,7 +69,7 @@ func (n node) Objects(section string, all bool, revision uint64) (out admin.Obje
 
 // revision finds a revision of the objects that is kept.
 func (n node) revision(rev uint64) (home.Document, error) {
-	for _, d := range n.a.documents.history(objectsDoc) {
+	for _, d := range n.h.documents.history(objectsDoc) {
 		if d.Revision == rev {
 			return d, nil
 		}
@@ -82,10 +82,10 @@ func (n node) ObjectsHistory() (list []admin.ObjectsRevision, err error) {
 	if _, err := n.state(); err != nil {
 		return nil, err
 	}
-	now, _ := n.a.documents.get(objectsDoc)
-	for _, d := range slices.Backward(n.a.documents.history(objectsDoc)) {
+	now, _ := n.h.documents.get(objectsDoc)
+	for _, d := range slices.Backward(n.h.documents.history(objectsDoc)) {
 		r := admin.ObjectsRevision{Revision: d.Revision, By: d.By, Note: d.Note, Bytes: len(d.Body), Removed: len(d.Body) == 0, InForce: d.Revision == now.Revision}
-		if at := wall(n.a.home, d.At); at != nil {
+		if at := wall(n.h, d.At); at != nil {
 			r.At = *at
 		}
 		list = append(list, r)
@@ -106,7 +106,7 @@ func (n node) judgeFile(f admin.ObjectsFile) (p proposal, err error) {
 		return p, err
 	}
 	base := n.a.nodeConfig()
-	p.doc, _ = n.a.documents.get(objectsDoc)
+	p.doc, _ = n.h.documents.get(objectsDoc)
 	have := base
 	if len(p.doc.Body) > 0 {
 		old, err := config.ParseObjects("objects in force", p.doc.Body)
@@ -123,12 +123,15 @@ func (n node) judgeFile(f admin.ObjectsFile) (p proposal, err error) {
 		if name == "" {
 			name = "objects"
 		}
-		if p.file, err = config.ParseObjects(name, []byte(f.Text)); err == nil {
-			want, err = p.file.Over(base)
-		}
+		next, err := n.h.objects.build(base, home.Document{Name: name, Revision: 1, Body: []byte(f.Text)})
 		if err != nil {
 			return p, admin.BadRequest(err.Error(), "correct the file; nothing was changed")
 		}
+		if want = next.cfg; n.h.own() && want.Handover.Enabled != base.Handover.Enabled {
+			return p, admin.BadRequest(fmt.Sprintf("%s: handover.enabled: is %t, and %t in the node file: a node takes it up as it starts", name, want.Handover.Enabled, base.Handover.Enabled),
+				"say it in the node files of the region, restart the nodes one by one, then say the same here")
+		}
+		p.file = next.objects
 	}
 	p.list = config.Differences(have, want)
 	return p, nil
@@ -181,10 +184,15 @@ func (n node) ApplyObjects(ctx context.Context, f admin.ObjectsFile, o admin.App
 	if o.Seen != "" && o.Seen != fmt.Sprint(p.doc.Revision) {
 		return admin.ObjectsChange{}, admin.Refuse("changed", fmt.Sprintf("revision %d is in force, and you compared with %s", p.doc.Revision, o.Seen), "look at causeway ctl diff again")
 	}
-	if ro, ok := readRollout(n.a.documents); ok && (ro.State == rolloutWatching || ro.State == rolloutStopped) && !(ro.State == rolloutWatching && ro.Auto && ro.overdue(n.a.home.homeNow())) {
-		return admin.ObjectsChange{}, admin.Refuse("rollout", fmt.Sprintf("a file is being tried since %s by %s", wall(n.a.home, ro.Began).Format(time.RFC3339), ro.By), "wait for it (causeway ctl apply --status), or take it back with causeway ctl rollback")
+	if ro, ok := readRollout(n.h.documents); ok && (ro.State == rolloutWatching || ro.State == rolloutStopped) && !(ro.State == rolloutWatching && ro.Auto && ro.overdue(n.h.homeNow())) {
+		return admin.ObjectsChange{}, admin.Refuse("rollout", fmt.Sprintf("a file is being tried since %s by %s", wall(n.h, ro.Began).Format(time.RFC3339), ro.By), "wait for it (causeway ctl apply --status), or take it back with causeway ctl rollback")
+	}
+	unheard, err := n.agreed(ctx, f)
+	if err != nil {
+		return admin.ObjectsChange{}, err
 	}
 	c := p.change()
+	c.Effects = append(c.Effects, unheard...)
 	watched := o.Canary != "" || o.Watch != 0
 	var ro rollout
 	if watched {
@@ -200,7 +208,7 @@ func (n node) ApplyObjects(ctx context.Context, f admin.ObjectsFile, o admin.App
 		return c, nil
 	}
 	if !watched {
-		c.Revision, err = n.a.documents.set(ctx, objectsDoc, p.doc.Revision, body(f), o.By, o.Note)
+		c.Revision, err = n.h.documents.set(ctx, objectsDoc, p.doc.Revision, body(f), o.By, o.Note)
 		return c, documentError(err)
 	}
 	return n.beginRollout(ctx, f, ro, c)
@@ -235,6 +243,9 @@ func (n node) planRollout(p *proposal, o admin.ApplyOptions) (ro rollout, err er
 	if watch < leastWatch || watch > mostWatch {
 		return ro, admin.BadRequest(fmt.Sprintf("watch is %s", config.FormatDuration(watch)), "want 2s to 1d")
 	}
+	if !n.h.own() {
+		return ro, admin.BadRequest("the file is for the home of another region, and cannot be tried here", "apply it without --canary and --watch")
+	}
 	if p.file == nil {
 		return ro, admin.BadRequest("an empty file cannot be tried", "remove the objects without --canary and --watch")
 	}
@@ -253,7 +264,7 @@ func (n node) planRollout(p *proposal, o admin.ApplyOptions) (ro rollout, err er
 		}
 	}
 	ro.State, ro.From, ro.Auto, ro.By, ro.Note = rolloutWatching, p.doc.Revision, o.AutoRollback, o.By, o.Note
-	ro.Began = n.a.home.homeNow()
+	ro.Began = n.h.homeNow()
 	ro.Until = ro.Began.Add(watch)
 	return ro, nil
 }
@@ -284,8 +295,8 @@ func (n node) canaries(text string) ([]string, error) {
 
 // beginRollout keeps the file and then that it is tried, in this order: a rollout without its file would be void.
 func (n node) beginRollout(ctx context.Context, f admin.ObjectsFile, ro rollout, c admin.ObjectsChange) (admin.ObjectsChange, error) {
-	old, _ := n.a.documents.get(candidateDoc)
-	rev, err := n.a.documents.set(ctx, candidateDoc, old.Revision, body(f), ro.By, ro.Note)
+	old, _ := n.h.documents.get(candidateDoc)
+	rev, err := n.h.documents.set(ctx, candidateDoc, old.Revision, body(f), ro.By, ro.Note)
 	if err != nil {
 		return c, documentError(err)
 	}
@@ -294,8 +305,8 @@ func (n node) beginRollout(ctx context.Context, f admin.ObjectsFile, ro rollout,
 	if err != nil {
 		return c, err
 	}
-	was, _ := n.a.documents.get(rolloutDoc)
-	if _, err := n.a.documents.set(ctx, rolloutDoc, was.Revision, b, ro.By, ro.Note); err != nil {
+	was, _ := n.h.documents.get(rolloutDoc)
+	if _, err := n.h.documents.set(ctx, rolloutDoc, was.Revision, b, ro.By, ro.Note); err != nil {
 		return c, documentError(err)
 	}
 	out := n.rollout(&ro)
@@ -308,14 +319,14 @@ func (n node) RollBackObjects(ctx context.Context, revision uint64, by string, d
 	if _, err := n.state(); err != nil {
 		return c, err
 	}
-	if ro, ok := readRollout(n.a.documents); ok && (ro.State == rolloutWatching || ro.State == rolloutStopped) {
+	if ro, ok := readRollout(n.h.documents); ok && (ro.State == rolloutWatching || ro.State == rolloutStopped) {
 		if revision != 0 { // where it is tried the file would stay in force, whatever is applied
 			return c, admin.Refuse("rollout", "a file is being tried, and is in force where it is", "take it back with causeway ctl rollback, then name the revision")
 		}
 		return n.takeBack(ctx, ro, by, dryRun)
 	}
-	history := n.a.documents.history(objectsDoc)
-	now, _ := n.a.documents.get(objectsDoc)
+	history := n.h.documents.history(objectsDoc)
+	now, _ := n.h.documents.get(objectsDoc)
 	var to home.Document
 	if revision != 0 {
 		if to, err = n.revision(revision); err != nil {
@@ -342,10 +353,15 @@ func (n node) RollBackObjects(ctx context.Context, revision uint64, by string, d
 	if string(now.Body) == f.Text {
 		return c, admin.Refuse("in_force", c.Target+" is what is in force", "name another revision of causeway ctl history")
 	}
+	unheard, err := n.agreed(ctx, f)
+	if err != nil {
+		return c, err
+	}
+	c.Effects = append(c.Effects, unheard...)
 	if err := n.mayWrite(); err != nil || dryRun {
 		return c, err
 	}
-	c.Revision, err = n.a.documents.set(ctx, objectsDoc, now.Revision, body(f), by, "rolled back to "+c.Target)
+	c.Revision, err = n.h.documents.set(ctx, objectsDoc, now.Revision, body(f), by, "rolled back to "+c.Target)
 	return c, documentError(err)
 }
 
@@ -354,12 +370,12 @@ func (n node) takeBack(ctx context.Context, ro rollout, by string, dryRun bool) 
 	if err := n.mayWrite(); err != nil || dryRun {
 		return c, err
 	}
-	_, err := n.a.documents.edit(ctx, rolloutDoc, by, "", func(b []byte) ([]byte, error) {
+	_, err := n.h.documents.edit(ctx, rolloutDoc, by, "", func(b []byte) ([]byte, error) {
 		var now rollout
 		if json.Unmarshal(b, &now) != nil || now.Began != ro.Began || now.State != rolloutWatching && now.State != rolloutStopped {
 			return b, nil
 		}
-		now.State, now.Ended, now.Reason = rolloutRolledBack, n.a.home.homeNow(), "taken back by "+by
+		now.State, now.Ended, now.Reason = rolloutRolledBack, n.h.homeNow(), "taken back by "+by
 		return json.Marshal(now)
 	})
 	return c, documentError(err)
@@ -370,11 +386,11 @@ func (n node) Rollout() (admin.Rollout, error) {
 	if _, err := n.state(); err != nil {
 		return admin.Rollout{}, err
 	}
-	ro, ok := readRollout(n.a.documents)
+	ro, ok := readRollout(n.h.documents)
 	if !ok {
 		return admin.Rollout{}, admin.ErrNotFound
 	}
-	if ro.State == rolloutWatching && ro.Auto && ro.overdue(n.a.home.homeNow()) { // nobody was there to write it down
+	if ro.State == rolloutWatching && ro.Auto && ro.overdue(n.h.homeNow()) { // nobody was there to write it down
 		ro.State, ro.Reason = rolloutRolledBack, "it ended, and no node said that it saw no harm"
 	}
 	return n.rollout(&ro), nil
@@ -382,8 +398,8 @@ func (n node) Rollout() (admin.Rollout, error) {
 
 func (n node) rollout(ro *rollout) admin.Rollout {
 	out := admin.Rollout{State: ro.State, Candidate: ro.Candidate, From: ro.From, Nodes: ro.Nodes, AutoRollback: ro.Auto, By: ro.By, Note: ro.Note,
-		Reason: ro.Reason, Node: ro.Node, Revision: ro.Revision, EndedAt: wall(n.a.home, ro.Ended)}
-	out.BeganAt, out.UntilAt = *wall(n.a.home, ro.Began), *wall(n.a.home, ro.Until)
+		Reason: ro.Reason, Node: ro.Node, Revision: ro.Revision, EndedAt: wall(n.h, ro.Ended)}
+	out.BeganAt, out.UntilAt = *wall(n.h, ro.Began), *wall(n.h, ro.Until)
 	for node := range ro.Healthy {
 		out.Healthy = append(out.Healthy, node)
 	}
@@ -452,7 +468,7 @@ func (n node) TestACL(q admin.ACLQuestion) (out admin.ACLAnswer, err error) {
 
 // objectsCounts are totals for metrics. Rules of one name, of several homes, are added up.
 func (n node) objectsCounts(stats *broker.Stats) admin.ObjectsCounts {
-	f := n.a.home.objects.inForce()
+	f := n.h.objects.inForce()
 	c := admin.ObjectsCounts{Revision: f.revision, Trying: f.trying, Problem: f.problem != "", DeniedSubscribes: stats.DeniedSubscribes.Load(), Throttled: stats.Throttled.Load()}
 	at := map[string]int{}
 	for _, d := range n.a.auth.Denials() {

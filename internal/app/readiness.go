@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -27,7 +26,7 @@ import (
 // said by the node that leads, the others skip it.
 func (a *App) newReadiness() {
 	a.ready = &readiness.Registry{}
-	n := node{a}
+	n := a.node()
 	for _, c := range []readiness.Check{
 		{Name: "state", Every: 5 * time.Second, Run: n.readyState},
 		{Name: "services", Every: 5 * time.Second, Run: n.readyServices},
@@ -239,7 +238,7 @@ func (n node) readyVoters(context.Context) readiness.Result {
 		switch {
 		case votes == 0:
 			continue
-		case left <= votes/2 && n.a.cfg.Takeover.Mode == config.TakeoverAuto:
+		case left <= votes/2 && n.a.region().Takeover.Mode == config.TakeoverAuto:
 			found = append(found, readiness.Fail(next, "without %s only %d of %d voters of home %s could promise it; not heard: %s", h.Copy.Epoch.Host, left, votes, h.Home, orNone(silent)))
 		case takeover.ListID(s.Voters) != takeover.ListID(n.a.region().Voters()):
 			found = append(found, readiness.Warn(next, "home %s has the voters %s, this node's file says %s: the host's file counts, one change at a time", h.Home, strings.Join(s.Voters, ", "), strings.Join(n.a.region().Voters(), ", ")))
@@ -281,7 +280,7 @@ func (n node) roomForSessions() readiness.Result {
 	if len(a.homes) < 2 {
 		return readiness.Skip("no home is stood by for")
 	}
-	most, all := a.cfg.Takeover.Sessions, 0
+	most, all := a.region().Takeover.Sessions, 0
 	for _, h := range a.homes {
 		if r := h.current(); r != nil {
 			for _, c := range r.State().SessionCounts() {
@@ -612,17 +611,8 @@ func (a *App) digests() (list []admin.FactDigest) {
 
 // nodeFacts asks another node of the region.
 func (n node) nodeFacts(ctx context.Context, name string) (admin.ReadinessFacts, error) {
-	r, err := admin.NewRemote(admin.Address{Node: name, Dial: func(ctx context.Context) (net.Conn, error) { return peers{n.a}.Dial(ctx, name) }})
-	if err != nil {
-		return admin.ReadinessFacts{}, err
-	}
-	defer r.Close()
-	b, err := r.Call(ctx, http.MethodGet, "readiness", admin.Path("readiness"), nil, nil)
-	if err != nil {
-		return admin.ReadinessFacts{}, err
-	}
 	var said admin.Readiness
-	if err := json.Unmarshal(b, &said); err != nil {
+	if err := n.a.ask(ctx, name, http.MethodGet, admin.Path("readiness"), nil, nil, &said); err != nil {
 		return admin.ReadinessFacts{}, err
 	}
 	if len(said.Facts) == 0 {

@@ -437,6 +437,8 @@ func (a *App) answer(ctx context.Context, region string, kind byte, request []by
 		return a.answerPart(ctx, region, request)
 	case kindBuild:
 		return a.answerBuild()
+	case kindJudge:
+		return a.answerJudge(region, request)
 	case kindFacts:
 		return json.Marshal(a.facts())
 	}

@@ -194,7 +194,7 @@ func (n node) fleetSeconds(sessions int) float64 {
 			nodes++
 		}
 	}
-	if rate := float64(n.a.cfg.Takeover.Admission) * float64(max(nodes, 1)); rate > 0 {
+	if rate := float64(n.a.region().Takeover.Admission) * float64(max(nodes, 1)); rate > 0 {
 		return float64(sessions) / rate
 	}
 	return 0

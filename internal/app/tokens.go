@@ -32,10 +32,10 @@ type regionTokens struct {
 	list []keptToken
 }
 
-func (a *App) keptTokens() []keptToken {
-	doc, _ := a.documents.get(tokensDoc)
+func (h *homeService) keptTokens() []keptToken {
+	doc, _ := h.documents.get(tokensDoc)
 	doc.Name = tokensDoc
-	t := &a.tokens
+	t := &h.tokens
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.at == doc.Revision {
@@ -43,7 +43,7 @@ func (a *App) keptTokens() []keptToken {
 	}
 	t.at = doc.Revision
 	switch list, err := readDocument[[]keptToken](doc); {
-	case !a.documents.understood(doc, err): // who was admitted before is
+	case !h.documents.understood(doc, err): // who was admitted before is
 	case list == nil:
 		t.list = nil
 	default:
@@ -54,15 +54,15 @@ func (a *App) keptTokens() []keptToken {
 
 // Tokens implements admin.Tokens.
 func (n node) Tokens() (list []admin.Token, err error) {
-	for _, t := range n.a.keptTokens() {
-		list = append(list, admin.Token{Name: t.Name, Role: t.Role, Origin: admin.OriginRegion, At: wall(n.a.home, t.At), By: t.By})
+	for _, t := range n.h.keptTokens() {
+		list = append(list, admin.Token{Name: t.Name, Role: t.Role, Origin: admin.OriginRegion, At: wall(n.h, t.At), By: t.By})
 	}
 	return list, nil
 }
 
 // TokenOf implements admin.Tokens. Hashes of random tokens give nothing away by how long they are compared.
 func (n node) TokenOf(hash string) (admin.Token, bool) {
-	for _, t := range n.a.keptTokens() {
+	for _, t := range n.a.home.keptTokens() {
 		if t.Hash == hash {
 			return admin.Token{Name: t.Name, Role: t.Role, Origin: admin.OriginRegion}, true
 		}
@@ -82,22 +82,25 @@ func (n node) AddToken(ctx context.Context, t admin.Token, hash, by string, dryR
 		}
 		return nil
 	}
-	if err := check(n.a.keptTokens()); err != nil {
+	if err := check(n.h.keptTokens()); err != nil {
 		return nil, err
 	}
 	effects := []string{"it admits with the role " + t.Role + " at every node of the region that has admin.listen"}
+	if !n.h.own() {
+		effects = []string{"it admits with the role " + t.Role + " in the region " + string(n.h.id) + " once that serves its home again, and not here"}
+	}
 	if err := n.mayWrite(); err != nil || dryRun {
 		return effects, err
 	}
 	return effects, n.editTokens(ctx, by, func(list []keptToken) ([]keptToken, error) {
-		return append(list, keptToken{t.Name, t.Role, hash, n.a.home.homeNow(), by}), check(list)
+		return append(list, keptToken{t.Name, t.Role, hash, n.h.homeNow(), by}), check(list)
 	})
 }
 
 // RevokeToken implements admin.Tokens.
 func (n node) RevokeToken(ctx context.Context, name, by string, dryRun bool) ([]string, error) {
 	named := func(k keptToken) bool { return k.Name == name }
-	if !slices.ContainsFunc(n.a.keptTokens(), named) {
+	if !slices.ContainsFunc(n.h.keptTokens(), named) {
 		return nil, fmt.Errorf("%w: the region has no token %s; one of a token file is removed there", admin.ErrNotFound, name)
 	}
 	effects := []string{"nobody is admitted by it any more"}
@@ -108,7 +111,7 @@ func (n node) RevokeToken(ctx context.Context, name, by string, dryRun bool) ([]
 }
 
 func (n node) editTokens(ctx context.Context, by string, change func([]keptToken) ([]keptToken, error)) error {
-	_, err := n.a.documents.edit(ctx, tokensDoc, by, "", func(body []byte) ([]byte, error) {
+	_, err := n.h.documents.edit(ctx, tokensDoc, by, "", func(body []byte) ([]byte, error) {
 		var list []keptToken
 		if len(body) > 0 {
 			if err := json.Unmarshal(body, &list); err != nil {

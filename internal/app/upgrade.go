@@ -32,7 +32,7 @@ func (a *App) builds() (b builds) {
 	b.Level = home.MaxLevel
 	versions := map[string]bool{}
 	members := a.members()
-	if c, err := (node{a}).Cluster(); err == nil {
+	if c, err := a.node().Cluster(); err == nil {
 		members = concerned(members, &c)
 	}
 	for _, m := range members {

@@ -85,7 +85,7 @@ func (n node) Users() (list []admin.User, err error) {
 	if _, err := n.state(); err != nil {
 		return nil, err
 	}
-	for name, hash := range n.a.home.users() {
+	for name, hash := range n.h.users() {
 		list = append(list, admin.User{Name: name, Hash: hashKind(hash), Origin: admin.OriginRegion})
 	}
 	for _, name := range n.a.auth.FileUsers() {
@@ -116,7 +116,7 @@ func (n node) SetUser(ctx context.Context, u admin.UserEdit, by string, dryRun b
 			return nil, admin.BadRequest("hash: "+err.Error(), "send what causeway passwd or another program made: bcrypt, or argon2id as $argon2id$v=19$m=...")
 		}
 	}
-	_, known := n.a.home.users()[u.Name]
+	_, known := n.h.users()[u.Name]
 	switch {
 	case u.New && known:
 		return nil, admin.Refuse("exists", "there is a user "+u.Name, "change the password with passwd, or delete the user first")
@@ -147,7 +147,7 @@ func (n node) SetUser(ctx context.Context, u admin.UserEdit, by string, dryRun b
 
 // DeleteUser implements admin.Users.
 func (n node) DeleteUser(ctx context.Context, name, by string, dryRun bool) ([]string, error) {
-	if _, known := n.a.home.users()[name]; !known {
+	if _, known := n.h.users()[name]; !known {
 		return nil, fmt.Errorf("%w: there is no user %s in the region; those of a password file are removed there", admin.ErrNotFound, name)
 	}
 	effects := []string{"nobody can connect as " + name + " any more; connections there are stay, causeway ctl clients kick ends them"}
@@ -161,7 +161,7 @@ func (n node) DeleteUser(ctx context.Context, name, by string, dryRun bool) ([]s
 }
 
 func (n node) editUsers(ctx context.Context, name, by string, change func(map[string]string) error) error {
-	_, err := n.a.documents.edit(ctx, userShard(name), by, "", func(body []byte) ([]byte, error) {
+	_, err := n.h.documents.edit(ctx, userShard(name), by, "", func(body []byte) ([]byte, error) {
 		m := map[string]string{}
 		if len(body) > 0 {
 			if err := json.Unmarshal(body, &m); err != nil {
@@ -185,10 +185,10 @@ func (n node) editUsers(ctx context.Context, name, by string, change func(map[st
 
 // mayWrite says why documents of the region cannot be written now.
 func (n node) mayWrite() error {
-	r := n.a.home.current()
+	r := n.h.current()
 	switch {
 	case r == nil:
-		return fmt.Errorf("%w: %s", admin.ErrUnavailable, n.a.home.reason())
+		return fmt.Errorf("%w: %s", admin.ErrUnavailable, n.h.reason())
 	case !r.Hosting():
 		return documentError(errNotHosted)
 	case r.State().Level() < home.LevelOf(home.KindSetDocument):
@@ -209,7 +209,7 @@ func documentError(err error) error {
 	case errors.Is(err, errDocumentLevel):
 		return admin.Refuse("feature_level", err.Error(), "causeway ctl upgrade status")
 	case errors.Is(err, errNotHosted), isStandby(err):
-		return admin.Refuse("standby", "another region serves this region's home", "do it in that region (causeway ctl region status says which), or fail back first")
+		return admin.Refuse("standby", "another region serves the home", "do it in that region (causeway ctl region status says which), or fail back first")
 	case errors.Is(err, errNoHome):
 		return fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
 	}

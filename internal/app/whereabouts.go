@@ -80,7 +80,7 @@ func (n node) MoveSession(ctx context.Context, k admin.Key, to string, dryRun bo
 	if at := hereabouts(s, key); at.State != "present" {
 		return nil, admin.Refuse("session", "it is "+at.State+": "+at.Why, "wait until it has come, and see ctl sessions where")
 	}
-	g := handover.Giver{Home: roamHome{h, h.current()}, MinDwell: n.a.cfg.Handover.MinDwell}
+	g := handover.Giver{Home: roamHome{h, h.current()}, MinDwell: n.a.region().Handover.MinDwell}
 	if why := g.Refuses(&x); why != "" {
 		return nil, admin.Refuse("session", why, "wait until handover.min_dwell is over, or kick its client")
 	}

@@ -16,7 +16,7 @@ type Kept struct {
 var live = regexp.MustCompile(`^(log\.level|stop_notice|disk\..*|auth\.(password_file|acl_file)` +
 	`|listeners\[\d+\]\.(max_connections|connect_rate)` +
 	`|limits\.(session_expiry_max|queue_messages|queue_bytes|inflight|subscriptions|keepalive_max|will_grace)` +
-	`|(ack|namespaces|acl|residency|shared|handover)\b.*` +
+	`|(ack|namespaces|acl|residency|shared)\b.*|handover\.(min_dwell|unreachable)` +
 	`|takeover\.(mode|isolation|standby_away|will_grace|admission|sessions)` +
 	`|links\[\d+\]\.(in|out|never|retained|in_prefix|rate|qos_max|spool\..*|spool\.classes.*))$`)
 
@@ -32,6 +32,7 @@ var fixed = []struct {
 	{regexp.MustCompile(`^links?\b`), "a link is made when the node starts"},
 	{regexp.MustCompile(`^cluster\.`), "the node joins its region when it starts"},
 	{regexp.MustCompile(`^regions\b|^takeover\.`), "voters and leases must not change under who relies on them"},
+	{regexp.MustCompile(`^handover\.`), "whether sessions move is taken up as the home is opened"},
 	{regexp.MustCompile(`^limits\.`), "devices that are connected were told"},
 }
 

@@ -33,6 +33,7 @@ func TestReload_SaysWhatCanBeTakenOver(t *testing.T) {
 		"takeover.lease":      func(c *Config) { c.Takeover.Lease++ },
 		"links[1].dial":       func(c *Config) { c.Links[1].Dial = nil },
 		"cluster.voters":      func(c *Config) { c.Cluster.Voters = 5 },
+		"handover.enabled":    func(c *Config) { c.Handover.Enabled = true },
 		"log.format":          func(c *Config) { c.Log.Format = LogJSON },
 	} {
 		next := *old
