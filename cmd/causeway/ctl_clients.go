@@ -120,7 +120,7 @@ func (c *ctl) sessionsCommand() *cobra.Command {
 	for _, cmd := range []*cobra.Command{show, queue, del, where, move} {
 		namespaceFlag(cmd, &ns, defaultNamespace, "namespace of the session")
 	}
-	return alias("session", group("sessions", "What the homes that the region serves keep of devices", "", "", list, show, queue, where, move, del, c.sessionsTop()))
+	return alias("session", group("sessions", "What the homes that the region serves keep of devices", "", "", list, show, queue, where, move, del, c.sessionsExport(), c.sessionsTop()))
 }
 
 func (c *ctl) printSessions(w io.Writer, sessions []admin.Session) {

@@ -104,7 +104,7 @@ func (c *ctl) evacuationStart() *cobra.Command {
 		if err != nil || began == nil {
 			return err
 		}
-		return c.watchEvacuation(cmd, node, f.timeout)
+		return c.watchEvacuation(cmd, nodeEvacuation(node), f.timeout)
 	}))
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.node, "node", "", "`name` of the node (default: the one that is asked)")
@@ -133,7 +133,7 @@ func (c *ctl) evacuationStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.watchEvacuation(cmd, name, timeout)
+			return c.watchEvacuation(cmd, nodeEvacuation(name), timeout)
 		case node != "":
 			return get(c, cmd, featureEvacuations, admin.Path("evacuations", node), nil, c.printEvacuation)
 		}
@@ -159,13 +159,20 @@ func look[T any](c *ctl, cmd *cobra.Command, feature, path string) (v T, err err
 	return v, json.Unmarshal(b, &v)
 }
 
-// watchEvacuation shows how an evacuation goes on until the node may be stopped. The node that is asked may go
+// evacuated is what is evacuated, and where its evacuation is looked at.
+type evacuated struct{ name, path, status string }
+
+func nodeEvacuation(node string) evacuated {
+	return evacuated{node, admin.Path("evacuations", node), "causeway ctl evacuation status --node " + node}
+}
+
+// watchEvacuation shows how an evacuation goes on until what it empties may be stopped. The node that is asked may go
 // meanwhile, for it may be the one that is evacuated, and restarted.
-func (c *ctl) watchEvacuation(cmd *cobra.Command, node string, limit time.Duration) error {
+func (c *ctl) watchEvacuation(cmd *cobra.Command, of evacuated, limit time.Duration) error {
 	end, shown, seen := time.Now().Add(limit), "", false
 	var last error
 	for time.Now().Before(end) {
-		e, err := look[admin.Evacuation](c, cmd, featureEvacuations, admin.Path("evacuations", node))
+		e, err := look[admin.Evacuation](c, cmd, featureEvacuations, of.path)
 		var p *admin.Problem
 		switch last = err; {
 		case err == nil:
@@ -178,7 +185,7 @@ func (c *ctl) watchEvacuation(cmd *cobra.Command, node string, limit time.Durati
 				return c.showEvacuation(cmd, &e)
 			}
 		case errors.As(err, &p) && p.Status == http.StatusNotFound && seen:
-			return &exitError{exitAborted, fmt.Errorf("the evacuation of %s was stopped", node)}
+			return &exitError{exitAborted, fmt.Errorf("the evacuation of %s was stopped", of.name)}
 		case errors.As(err, &p) && p.Status == http.StatusNotFound:
 			return c.failed(cmd, err, nil)
 		}
@@ -186,7 +193,7 @@ func (c *ctl) watchEvacuation(cmd *cobra.Command, node string, limit time.Durati
 			return err
 		}
 	}
-	return &exitError{exitPartly, errors.Join(fmt.Errorf("it goes on, and was not done within %s; causeway ctl evacuation status --node %s --wait", limit, node), last)}
+	return &exitError{exitPartly, errors.Join(fmt.Errorf("it goes on, and was not done within %s; %s --wait", limit, of.status), last)}
 }
 
 func (c *ctl) showEvacuation(cmd *cobra.Command, e *admin.Evacuation) error {
@@ -211,9 +218,9 @@ func evacuationLine(e *admin.Evacuation) string {
 
 func mayStop(e *admin.Evacuation) string {
 	if e.Removable {
-		return "the node may be stopped"
+		return "it may be stopped"
 	}
-	return "do not stop the node: " + e.NotRemovable
+	return "do not stop it: " + cmp.Or(e.NotRemovable, "it is not done")
 }
 
 func (c *ctl) printEvacuations(w io.Writer, page admin.Page[admin.Evacuation]) {
@@ -225,7 +232,7 @@ func (c *ctl) printEvacuations(w io.Writer, page admin.Page[admin.Evacuation]) {
 }
 
 func (c *ctl) printEvacuation(w io.Writer, e admin.Evacuation) {
-	facts(w, "node", e.Node, "state", e.State+", since "+ago(c.now(), e.Since), "held", e.Held, "reason", e.Reason, "by", e.By, "began", ago(c.now(), e.Began)+" ago",
+	facts(w, "evacuated", e.Node, "state", e.State+", since "+ago(c.now(), e.Since), "held", e.Held, "reason", e.Reason, "by", e.By, "began", ago(c.now(), e.Began)+" ago",
 		"connections", fmt.Sprintf("%d of %d left, %d/s", e.Connections, e.ConnectionsBegan, e.ConnEvictRate), "sessions", fmt.Sprintf("%d of %d owned", e.Sessions, e.SessionsBegan),
 		"elsewhere", fmt.Sprintf("%d attached, %d when it began", e.Elsewhere, e.ElsewhereBegan),
 		"expected", admin.FormatDuration(e.ExpectedSeconds.Duration()), "to go", admin.FormatDuration(e.LeftSeconds.Duration()))

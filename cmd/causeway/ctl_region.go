@@ -37,9 +37,10 @@ before, 6 begun, and the rest follows by itself.`,
 		`  causeway ctl region status
   causeway ctl --context eu region switchover eu --to us
   causeway ctl --context us region failback eu
+  causeway ctl --context eu region evacuate eu --dry-run
   causeway ctl --context us region failover eu --dry-run
   causeway ctl --context us region failover eu --confirm eu -o json`,
-		status, show, c.regionSwitchover(), c.regionFailback(), c.regionFailover(), c.regionFence(), c.regionResume()))
+		status, show, c.regionSwitchover(), c.regionFailback(), c.regionFailover(), c.regionFence(), c.regionResume(), c.regionEvacuate()))
 }
 
 // regionOrder is what the flags of an order say.

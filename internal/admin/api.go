@@ -36,6 +36,7 @@ func Features() []string {
 		"config",
 		"devices",
 		"drills",
+		"erase",
 		"evacuations",
 		"events",
 		"link_control",
@@ -75,6 +76,7 @@ type route struct {
 	raw          http.HandlerFunc // in place of handle, for what is not JSON
 	shows        bool             // it shows payloads: the audit log has who looked
 	secret       bool             // its body is not for the audit log
+	hashed       bool             // nor is the client that it names
 	reads        bool             // it changes nothing, although it is no GET
 	long         bool             // its body may be a whole file
 	peers        bool             // served to the other nodes of the region too
@@ -155,7 +157,7 @@ func (a *api) serve(rt route) http.HandlerFunc {
 		handle := func(r *http.Request) (any, error) { return rt.handle(r, q) }
 		if mustAudit(rt, r) || who.glass {
 			handle = func(r *http.Request) (any, error) {
-				return a.audited(r, rt.secret, who.caller, func(r *http.Request) (any, error) { return rt.handle(r, q) })
+				return a.audited(r, rt, who.caller, func(r *http.Request) (any, error) { return rt.handle(r, q) })
 			}
 		}
 		answer, err := handle(r)
@@ -187,6 +189,8 @@ func changed(answer any) (Change, bool) {
 	case EvacuationChange:
 		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
 	case RebalanceChange:
+		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
+	case Erased:
 		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
 	case TraceStarted:
 		return Change{Action: c.Action, Target: c.Target}, !c.DryRun

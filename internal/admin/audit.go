@@ -45,7 +45,7 @@ type AuditVerified struct {
 // audited answers a request that changes something, or shows what is a device's own, and keeps in the audit log that it
 // was asked for, before it is done, and what came of it. A log that cannot be written stops nobody: whoever has to save
 // a region must be able to, and the failure is counted and logged.
-func (a *api) audited(r *http.Request, secret bool, who caller, do func(*http.Request) (any, error)) (any, error) {
+func (a *api) audited(r *http.Request, rt route, who caller, do func(*http.Request) (any, error)) (any, error) {
 	if a.audit == nil {
 		return do(r)
 	}
@@ -53,12 +53,15 @@ func (a *api) audited(r *http.Request, secret bool, who caller, do func(*http.Re
 	if r.URL.RawQuery != "" {
 		act.Target += "?" + r.URL.RawQuery
 	}
+	if rt.hashed {
+		act.Target = eraseMark(clientKey(r))
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	if !secret { // not even its hash: passwords can be guessed
+	if !rt.secret { // not even its hash: passwords can be guessed
 		act.SetRequest(body)
 	}
 	asked := a.note(act)

@@ -154,6 +154,28 @@ func (a *api) kickHere(ctx context.Context, k Key, dry bool) (Change, error) {
 	}}, err
 }
 
+// exportSessions is a page of sessions with what they subscribed to. One that ended while the page was made is left out.
+func (a *api) exportSessions(r *http.Request, q *query) (any, error) {
+	all, err := a.listSessions(r, q)
+	if err != nil {
+		return nil, err
+	}
+	page, out := all.(Page[Session]), Page[SessionDetail]{Items: []SessionDetail{}}
+	for i := range page.Items {
+		s, err := a.node.Session(page.Items[i].Key())
+		switch {
+		case errors.Is(err, ErrNotFound):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("session %s: %w", page.Items[i].Key(), err)
+		}
+		s.Subscriptions = list(s.Subscriptions)
+		out.Items = append(out.Items, s)
+	}
+	out.Next = page.Next
+	return out, nil
+}
+
 func (a *api) listSessions(_ *http.Request, q *query) (any, error) {
 	namespace, prefix, state, home := q.text("namespace"), q.text("prefix"), q.text("state"), q.text("home")
 	if state != "" && state != "attached" && state != "detached" {

@@ -44,7 +44,7 @@ type RebalanceOrder struct {
 
 // Evacuation is how far the evacuation of a node is.
 type Evacuation struct {
-	Node   string    `json:"node"`
+	Node   string    `json:"node"`  // or the region
 	State  string    `json:"state"` // waiting_health_check, evicting_conns, waiting_takeover, evicting_sessions, prohibiting
 	Reason string    `json:"reason"`
 	By     string    `json:"by"`
@@ -82,7 +82,7 @@ type EvacuationStep struct {
 // EvacuationChange says what beginning one does.
 type EvacuationChange struct {
 	Action          string   `json:"action"`
-	Target          string   `json:"target"` // the node
+	Target          string   `json:"target"` // the node, or the region
 	DryRun          bool     `json:"dry_run"`
 	Effects         []string `json:"effects"`
 	Connections     int      `json:"connections"`

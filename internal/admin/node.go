@@ -30,9 +30,11 @@ type Node interface {
 	// ConfigOf is the same for a home that this region has a copy of. ErrNotFound: it has none.
 	ConfigOf(home string) (HomeConfig, error)
 	Evacuations
+	RegionEvacuations
 	Backups
 	Devices
 	Traces
+	Forgetting
 	Upgrades
 	Admissions
 }

@@ -132,6 +132,11 @@ func (a *api) others() (seen []string, unanswered []Unanswered, err error) {
 // askOthers asks every other node of the region for the same thing. It takes askTime at most, and a little more in a
 // region of more than askWidth nodes.
 func askOthers[T any](ctx context.Context, a *api, path string, params url.Values) (answers []T, unanswered []Unanswered, err error) {
+	return askAll[T](ctx, a, http.MethodGet, path, params)
+}
+
+// askAll is askOthers for any method.
+func askAll[T any](ctx context.Context, a *api, method, path string, params url.Values) (answers []T, unanswered []Unanswered, err error) {
 	nodes, unanswered, err := a.others()
 	if err != nil {
 		return nil, nil, err
@@ -144,7 +149,7 @@ func askOthers[T any](ctx context.Context, a *api, path string, params url.Value
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			var v T
-			err := group.Protect(func() error { return a.ask(ctx, node, http.MethodGet, path, params, &v) })
+			err := group.Protect(func() error { return a.ask(ctx, node, method, path, params, &v) })
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {

@@ -2,16 +2,13 @@ package admin
 
 import (
 	"cmp"
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -146,7 +143,8 @@ func (a *api) startTrace(r *http.Request, q *query) (any, error) {
 	}
 	params := withCaller(r, t.By)
 	params.Set("id", t.ID)
-	out.Unanswered, err = a.tellOthers(r.Context(), Path("traces"), params)
+	_, unanswered, err := askAll[TraceStarted](r.Context(), a, http.MethodPost, Path("traces"), params)
+	out.Unanswered = list(unanswered)
 	return out, err
 }
 
@@ -172,34 +170,11 @@ func (a *api) stopTrace(r *http.Request, q *query) (any, error) {
 	if a.alone(r) {
 		return c, nil
 	}
-	unanswered, err := a.tellOthers(r.Context(), Path("traces", id, "stop"), nil)
+	_, unanswered, err := askAll[Change](r.Context(), a, http.MethodPost, Path("traces", id, "stop"), nil)
 	for _, u := range unanswered {
 		c.Effects = append(c.Effects, fmt.Sprintf("node %s did not hear it (%s): there it ends when its time is over", u.Node, u.Reason))
 	}
 	return c, err
-}
-
-// tellOthers passes a change on to every other node of the region; it returns those that did not take it.
-func (a *api) tellOthers(ctx context.Context, path string, params url.Values) ([]Unanswered, error) {
-	nodes, unanswered, err := a.others()
-	if err != nil {
-		return nil, err
-	}
-	var mu sync.Mutex
-	var all sync.WaitGroup
-	for _, node := range nodes {
-		all.Go(func() {
-			var into any
-			if err := a.ask(ctx, node, http.MethodPost, path, params, &into); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				unanswered = append(unanswered, Unanswered{node, err.Error()})
-			}
-		})
-	}
-	all.Wait()
-	slices.SortFunc(unanswered, func(x, y Unanswered) int { return cmp.Compare(x.Node, y.Node) })
-	return list(unanswered), nil
 }
 
 func (a *api) listTraces(r *http.Request, _ *query) (any, error) {

@@ -89,3 +89,12 @@ func TestTrace_PagesOfNodesAreMerged(t *testing.T) {
 		t.Errorf("saw %v", seen)
 	}
 }
+
+func (f *fake) ForgetClient(k Key, dryRun bool) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !dryRun {
+		f.do("forget %s", k)
+	}
+	return 3
+}

@@ -438,3 +438,40 @@ func (n node) SetFlapping(ctx context.Context, f admin.Flapping, by string, dryR
 	}
 	return effects, n.writeDocument(ctx, flappingName, d.Revision, rule, by, "set")
 }
+
+// ForgetClient implements admin.Forgetting.
+func (n node) ForgetClient(k admin.Key, dryRun bool) int {
+	w, key := n.a.watching, devices.Key{Namespace: k.Namespace, ClientID: k.Name}
+	if !dryRun {
+		n.awaitGone(k)
+	}
+	count := w.log.Forget(key, dryRun) + w.refused.Forget(key, dryRun)
+	for _, top := range []*devices.Top{w.connects, w.takeovers, w.refusals} {
+		count += top.Forget(key, dryRun)
+	}
+	if f := w.flapping.Load(); f != nil {
+		count += f.top.Forget(key, dryRun)
+	}
+	return count + n.a.traces.Forget(k.Namespace, k.Name, dryRun)
+}
+
+const (
+	goneWithin = time.Second            // for a connection that is told to end
+	goneLag    = 100 * time.Millisecond // until the last of it was noted
+)
+
+// awaitGone waits until the connection of a session that was ended is gone, so that nothing of its end is noted after what
+// was noted is forgotten. Who comes back meanwhile is not waited for.
+func (n node) awaitGone(k admin.Key) {
+	ctx, cancel := context.WithTimeout(context.Background(), goneWithin)
+	defer cancel()
+	here := func() bool {
+		return slices.ContainsFunc(n.a.homes, func(h *homeService) bool { _, ok := h.house.Client(sessionKey(k)); return ok })
+	}
+	was := here()
+	for here() && wait(ctx, goneLag/5) {
+	}
+	if was {
+		wait(ctx, goneLag)
+	}
+}

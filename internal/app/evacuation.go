@@ -44,6 +44,8 @@ type evacuating struct {
 	handed  time.Time          // when leaderships were handed over last
 	failed  time.Time          // when the run could not be written last
 	shut    bool
+
+	leaving leaving
 }
 
 func newEvacuating(a *App) *evacuating { return &evacuating{a: a, changed: make(chan struct{}, 1)} }
@@ -58,6 +60,7 @@ func (e *evacuating) work(ctx context.Context) error {
 	for _, watch := range []func(context.Context){
 		func(ctx context.Context) { e.a.documents.watch(ctx, nodeDocument(e.a.cfg.Node), e.heardRun) },
 		func(ctx context.Context) { e.a.documents.watch(ctx, rebalanceDocument, e.heardBalance) },
+		func(ctx context.Context) { e.a.documents.watch(ctx, e.a.regionDocument(), e.heardRegion) },
 		func(ctx context.Context) { e.a.tellMoves(ctx, nodeDocument("")) },
 		func(ctx context.Context) { e.a.tellMoves(ctx, rebalanceDocument) },
 	} {
@@ -144,7 +147,12 @@ func (e *evacuating) condition() health.Condition {
 		c.Reason = fmt.Sprintf("rebalance: %s, it has %d connections and keeps %d", b.State, e.a.broker.Connections(), b.Donor(e.a.cfg.Node).Leave)
 		c.Next = "causeway ctl rebalance status"
 	default:
-		return health.OK()
+		region, _, seen := e.region()
+		if region == nil {
+			return health.OK()
+		}
+		c.Reason = fmt.Sprintf("the region is evacuated to %s: %s, %d connections left here", region.To, region.At(time.Now(), seen), seen.Connections)
+		c.Next = "causeway ctl region evacuate " + region.Region + " --status"
 	}
 	return c
 }
@@ -152,8 +160,9 @@ func (e *evacuating) condition() health.Condition {
 // step looks once and does what is due.
 func (e *evacuating) step(ctx context.Context) {
 	run, revision, b, balanced := e.inForce()
+	leaving := e.stepRegion(ctx)
 	if run == nil {
-		e.turnAway(false)
+		e.turnAway(leaving)
 		e.share(ctx, b)
 		e.coordinate(ctx, b, balanced)
 		return
@@ -169,7 +178,7 @@ func (e *evacuating) step(ctx context.Context) {
 		e.failed = time.Now()
 	}
 	held := run.Held(seen) != ""
-	e.turnAway(run.State.Shut() && !held)
+	e.turnAway(leaving || run.State.Shut() && !held)
 	if run.State.Shut() && !held {
 		e.keepClosing(ctx, broker.Eviction{PerSecond: run.Options.ConnEvictRate})
 	} else {

@@ -77,7 +77,7 @@ func (h *homeService) hostingEnded(ctx context.Context) {
 	h.served.Store(false)
 	h.a.where.change()
 	h.a.log.Warn("this region serves the home no more: its devices are closed at a pace, so that they go where it is served", "home", string(h.id), "reason", h.reason())
-	n := h.house.CloseAtPace(ctx, departRate)
+	n := h.house.CloseAtPace(ctx, h.a.evacuating.departRate())
 	h.a.log.Info("its connections are closed", "home", string(h.id), "connections", n)
 }
 

@@ -172,3 +172,29 @@ func BenchmarkTop(b *testing.B) {
 		top.Add(key(i%10_000), 1, noon)
 	}
 }
+
+// A device that is forgotten leaves nothing, and nothing of others goes with it.
+func TestForget_OneDevice(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	l, top := NewLog(4, 100), NewTop(8, time.Minute)
+	gone, stays := Key{"cars", "a"}, Key{"cars", "b"}
+	for i := range 3 {
+		for _, k := range []Key{gone, stays} {
+			l.Add(k, Event{At: at.Add(time.Duration(i) * time.Second)})
+			top.Add(k, 1, at)
+		}
+	}
+	if l.Forget(gone, true) != 3 || top.Forget(gone, true) != 1 || len(l.Of(gone)) != 3 {
+		t.Error("it was to be counted only")
+	}
+	if l.Forget(gone, false) != 3 || top.Forget(gone, false) != 1 || l.Forget(gone, false) != 0 || top.Forget(gone, false) != 0 {
+		t.Error("it is not forgotten once")
+	}
+	list, _ := top.Most(8, at)
+	if len(l.Of(gone)) > 0 || len(l.Of(stays)) != 3 || l.Events() != 3 || len(list) != 1 || list[0].Key != stays || list[0].Count != 3 {
+		t.Errorf("left %d, %d events, top %v", len(l.Of(gone)), l.Events(), list)
+	}
+	if got := top.Add(Key{"cars", "c"}, 1, at); got != 1 {
+		t.Errorf("another begins with %d", got)
+	}
+}

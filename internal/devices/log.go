@@ -103,3 +103,20 @@ func (l *Log) Events() int {
 	defer l.mu.Unlock()
 	return l.n
 }
+
+// Forget drops what is known of a device, and returns how many events that was; with keep it only counts.
+func (l *Log) Forget(k Key, keep bool) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := l.devices[k]
+	if at == nil {
+		return 0
+	}
+	n := len(at.Value.(*entry).events)
+	if !keep {
+		l.n -= n
+		delete(l.devices, k)
+		l.recent.Remove(at)
+	}
+	return n
+}

@@ -80,6 +80,24 @@ func (t *Top) Most(n int, at time.Time) (list []Counted, since time.Time) {
 	return list[:min(n, len(list))], since
 }
 
+// Forget drops the counts of a device, and returns of how many windows it had some; with keep it only counts.
+func (t *Top) Forget(k Key, keep bool) (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range []sketch{t.before, t.now} {
+		c := s.of[k]
+		if c == nil {
+			continue
+		}
+		n++
+		if !keep {
+			delete(s.of, k)
+			heap.Remove(s.least, c.at)
+		}
+	}
+	return n
+}
+
 // sketch is the counters of a window: by device, and as a heap with the least on top.
 type sketch struct {
 	of    map[Key]*counter

@@ -165,3 +165,22 @@ func (b *Book) After(id string, n uint64, most int) (Status, []Line, error) {
 	st := t.status(time.Now()) // before the lines: who hears that it is over has all of them
 	return st, t.after(n, most), nil
 }
+
+// Forget drops the lines of a client from all traces, and the traces that follow it; it returns how many lines and traces
+// those were. With keep it only counts.
+func (b *Book) Forget(namespace, client string, keep bool) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, t := range b.all {
+		n += t.forget(namespace, client, keep)
+	}
+	after := slices.DeleteFunc(slices.Clone(b.all), func(t *Trace) bool {
+		return t.spec.Kind == Client && t.spec.Namespace == namespace && t.spec.Value == client
+	})
+	n += len(b.all) - len(after)
+	if !keep {
+		b.all = after
+		b.settle(time.Now())
+	}
+	return n
+}

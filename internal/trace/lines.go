@@ -2,6 +2,7 @@ package trace
 
 import (
 	"net/netip"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -94,4 +95,30 @@ func (t *Trace) after(n uint64, most int) []Line {
 	defer t.mu.Unlock()
 	from := sort.Search(len(t.lines), func(i int) bool { return t.lines[i].N > n })
 	return append([]Line(nil), t.lines[from:min(from+most, len(t.lines))]...)
+}
+
+// forget drops the lines of a client, and the topics that its acknowledgements are waited for; with keep it only counts.
+func (t *Trace) forget(namespace, client string, keep bool) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	of := func(l Line) bool { return l.ClientID == client && l.Namespace == namespace }
+	n := 0
+	for i := range t.lines {
+		if of(t.lines[i]) {
+			n++
+			if !keep {
+				t.bytes -= t.lines[i].size()
+			}
+		}
+	}
+	if keep || n == 0 {
+		return n
+	}
+	t.lines = slices.DeleteFunc(t.lines, of)
+	for d := range t.acks {
+		if d.client == client {
+			delete(t.acks, d)
+		}
+	}
+	return n
 }

@@ -198,3 +198,30 @@ func BenchmarkOn(b *testing.B) {
 		}
 	})
 }
+
+// What a trace saw of a client goes when the client is erased, and a trace of it ends.
+func TestBook_ForgetsAClient(t *testing.T) {
+	var b Book
+	for kind, value := range map[Kind]string{Client: "a", Topic: "cmd/#"} {
+		s := spec(kind, value)
+		s.ID = string(kind)
+		if err := b.Start(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, client := range []string{"a", "b"} {
+		b.On().Note(Line{Event: Published, Namespace: "cars", ClientID: client, Topic: "cmd/x"})
+	}
+	if n := b.Forget("cars", "a", true); n != 3 || len(b.List()) != 2 {
+		t.Errorf("counted %d", n)
+	}
+	if n := b.Forget("cars", "a", false); n != 3 {
+		t.Errorf("forgot %d", n)
+	}
+	if _, lines, _ := b.After("topic", 0, 10); len(lines) != 1 || lines[0].ClientID != "b" {
+		t.Errorf("left %+v", lines)
+	}
+	if len(b.List()) != 1 || len(b.On().list) != 1 {
+		t.Errorf("%d traces, %d run", len(b.List()), len(b.On().list))
+	}
+}

@@ -95,7 +95,7 @@ func TestEvacuation_OfTheNodeThatLeads(t *testing.T) {
 	await(t, "load balancers to hear", func() bool { code, state := readyz(t, node); return code == 503 && state == "evacuating" })
 	publishLines(t, addr, sent[100:200], "-q", "1", "-t", "paho/1")
 	out, code = causeway(t, "", "", "ctl", "--socket", other.Socket(), "evacuation", "status", "--node", node.Name, "--wait")
-	if code != 0 || !strings.Contains(out, "the node may be stopped") {
+	if code != 0 || !strings.Contains(out, "it may be stopped") {
 		t.Fatalf("status --wait: exit code %d\n%s", code, out)
 	}
 	publishLines(t, addr, sent[200:], "-q", "1", "-t", "paho/1")
