@@ -156,6 +156,7 @@ func (j *Judge) message(e Entry) *message {
 // came after the last to the last.
 func (j *Judge) Verdict(spans []Span) Verdict {
 	v := Verdict{Canaries: len(j.canaries)}
+	j.findOrphans()
 	for i := range spans {
 		m := map[string]float64{}
 		for _, x := range Metrics {
@@ -169,9 +170,7 @@ func (j *Judge) Verdict(spans []Span) Verdict {
 		m["false_wills"] = float64(j.falseWills(&spans[i]))
 	}
 	stranded := map[string]int{}
-	streams := slices.Sorted(maps.Keys(j.streams))
-	for _, n := range streams {
-		j.streams[n].orphaned = n/RoundStep < streams[len(streams)-1]/RoundStep
+	for _, n := range slices.Sorted(maps.Keys(j.streams)) {
 		j.judge(j.streams[n], spans, v.Phases, stranded)
 	}
 	for _, c := range j.canaries {
@@ -186,6 +185,17 @@ func (j *Judge) Verdict(spans []Span) Verdict {
 	}
 	v.Clients = j.sums()
 	return v
+}
+
+// findOrphans finds the canaries that died with the conductor: those of a later round went on.
+func (j *Judge) findOrphans() {
+	last := uint32(0)
+	for n := range j.streams {
+		last = max(last, n/RoundStep)
+	}
+	for n, s := range j.streams {
+		s.orphaned = n/RoundStep < last
+	}
 }
 
 // spanOf is the span that a moment belongs to.
@@ -299,7 +309,12 @@ func (j *Judge) served(p *Span, m map[string]float64) {
 		if c.Role == "wills" {
 			continue
 		}
-		gap = max(gap, c.silence(begin, end))
+		orphaned := j.streams[c.Stream].orphaned
+		if !orphaned {
+			gap = max(gap, c.silence(begin, end))
+		} else if len(c.signs) > 0 {
+			gap = max(gap, c.silence(begin, min(end, c.signs[len(c.signs)-1])))
+		}
 		if c.Blind {
 			continue
 		}
@@ -309,7 +324,7 @@ func (j *Judge) served(p *Span, m map[string]float64) {
 		}
 		i, _ := slices.BinarySearch(c.signs, max(lost, begin)+1)
 		if i >= len(c.signs) {
-			away++
+			away += count(!orphaned)
 			continue
 		}
 		after = append(after, c.signs[i]-begin)

@@ -296,7 +296,7 @@ func FuzzReadLedger(f *testing.F) {
 // The conductor dies, and with it the canaries; those of a drill that is resumed are others. What was on its way to the
 // first ones nobody saw come: it is no loss, and the report says how much it is. A loss among the later ones is one.
 func TestJudge_CanariesThatDiedWithTheConductor(t *testing.T) {
-	j := script(t, 1, "0.1 pub s 0\n0.2 pub a 0\n0.3 sub r 0\n0.4 pub s 1\n0.5 pub a 1\n")
+	j := script(t, 1, "0.1 pub s 0\n0.2 pub a 0\n0.3 sub r 0\n0.4 pub s 1\n0.5 pub a 1\n0.6 pub x 0\n0.6 sub x 0\n")
 	j.Begin()
 	const later = 7 + RoundStep
 	j.Add(Entry{Canary: &Canary{Device: 0, Role: "pub", QoS: 1, Stream: later, Client: "causeway 5"}})
@@ -305,6 +305,9 @@ func TestJudge_CanariesThatDiedWithTheConductor(t *testing.T) {
 		j.Add(Entry{At: noon.Add(time.Second).UnixNano(), Saw: saw, Stream: later, N: 0})
 	}
 	v := j.Verdict([]Span{span(0.35, 2)})
+	if v.Phases[0]["away"] != 0 {
+		t.Errorf("%v away", v.Phases[0]["away"])
+	}
 	if v.Phases[0]["lost"] != 1 || len(v.Stranded) != 2 {
 		t.Errorf("%v lost, stranded %v", v.Phases[0]["lost"], v.Stranded)
 	}
