@@ -108,22 +108,31 @@ func (g *Giver) take(ctx context.Context, region string, q *Ask) (*Answer, error
 	if why := g.Refuses(&x); why != "" && !q.Merge {
 		return &Answer{Verdict: Refused, Why: why}, nil
 	}
-	o, err := g.Home.Do(ctx, &home.Move{Step: home.MoveBegin, Session: q.Session, To: q.From, Claim: q.Claim, Seen: x.Epoch})
-	switch {
-	case err != nil:
-		return nil, err
-	case o.Code == home.CodeUnknown:
-		return &Answer{Verdict: Unknown}, nil
-	case o.Code != home.CodeOK:
-		return &Answer{Verdict: Busy, Why: "its device was connected there a moment ago"}, nil
-	}
-	if err := g.Home.Silence(ctx, q.Session, o.Epoch+1, o.Formers); err != nil {
-		return nil, fmt.Errorf("wait until nobody sends for session %s any more: %w", q.Session, err)
-	}
-	if err := g.Home.Shipped(ctx, o.Record); err != nil {
-		return nil, fmt.Errorf("wait until the standby knows that session %s moves: %w", q.Session, err)
+	if _, a, err := g.stop(ctx, home.MoveBegin, q, &x); a != nil || err != nil {
+		return a, err
 	}
 	return g.give(region, q)
+}
+
+// stop begins to give a session, or ends it, and returns once nobody sends for it any more. An
+// answer says why not.
+func (g *Giver) stop(ctx context.Context, step home.MoveStep, q *Ask, x *home.SessionInfo) (home.Outcome, *Answer, error) {
+	o, err := g.Home.Do(ctx, &home.Move{Step: step, Session: q.Session, To: q.From, Claim: q.Claim, Seen: x.Epoch})
+	switch {
+	case err != nil:
+		return o, nil, err
+	case o.Code == home.CodeUnknown:
+		return o, &Answer{Verdict: Unknown}, nil
+	case o.Code != home.CodeOK:
+		return o, &Answer{Verdict: Busy, Why: "its device was connected there a moment ago"}, nil
+	}
+	if err := g.Home.Silence(ctx, q.Session, x.Epoch+1, o.Formers); err != nil {
+		return o, nil, fmt.Errorf("wait until nobody sends for session %s any more: %w", q.Session, err)
+	}
+	if err := g.Home.Shipped(ctx, o.Record); err != nil {
+		return o, nil, fmt.Errorf("wait until the standby knows that session %s moves: %w", q.Session, err)
+	}
+	return o, nil, nil
 }
 
 // Refuses says why a session stays.
@@ -254,20 +263,9 @@ func (g *Giver) end(ctx context.Context, q *Ask) (*Answer, error) {
 	if why := g.Refuses(&x); why != "" {
 		return &Answer{Verdict: Refused, Why: why}, nil
 	}
-	o, err := g.Home.Do(ctx, &home.Move{Step: home.MoveEnd, Session: q.Session, To: q.From, Claim: q.Claim, Seen: x.Epoch})
-	switch {
-	case err != nil:
-		return nil, err
-	case o.Code == home.CodeUnknown:
-		return &Answer{Verdict: Unknown}, nil
-	case o.Code != home.CodeOK:
-		return &Answer{Verdict: Busy}, nil
-	}
-	if err := g.Home.Silence(ctx, q.Session, x.Epoch+1, o.Formers); err != nil {
-		return nil, err
-	}
-	if err := g.Home.Shipped(ctx, o.Record); err != nil {
-		return nil, err
+	o, a, err := g.stop(ctx, home.MoveEnd, q, &x)
+	if a != nil || err != nil {
+		return a, err
 	}
 	return &Answer{Verdict: Ended, Queued: o.Count}, nil
 }

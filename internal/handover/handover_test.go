@@ -7,7 +7,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("handover.seeds", 30, "how many seeds to run")
+	seeds = flag.Int("handover.seeds", 24, "how many seeds to run")
 	first = flag.Uint64("handover.seed", 0, "the first seed; with -handover.seeds 1 it replays one run")
 )
 

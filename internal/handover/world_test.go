@@ -1,16 +1,15 @@
 package handover
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
 
 	"causeway/internal/home"
+	"causeway/internal/sim"
 )
 
 // world is a few homes with links, in one goroutine, on a clock of its own, from a seed. The
@@ -18,15 +17,11 @@ import (
 // devices are models. Devices roam, links are cut, nodes die and come back with what their log
 // has. The checker knows only what devices sent and saw.
 type world struct {
-	rnd     *rand.Rand
-	now     time.Duration
-	queue   events
-	order   int
+	sim.Timeline
 	sites   []*site
 	cut     map[[2]home.ID]bool
 	devices []*device
 	plant   fault
-	bad     error
 	said    []string
 	calm    bool
 	merged  int // times that a session was found to be one of two
@@ -45,51 +40,12 @@ const (
 	forgetClaim fault = "a claim is forgotten though the session was given to it"
 )
 
-type event struct {
-	at    time.Duration
-	order int
-	do    func()
-}
-
-type events []event
-
-func (e events) Len() int { return len(e) }
-func (e events) Less(i, j int) bool {
-	return e[i].at < e[j].at || e[i].at == e[j].at && e[i].order < e[j].order
-}
-func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
-func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
-func (e *events) Pop() any {
-	old := *e
-	x := old[len(old)-1]
-	*e = old[:len(old)-1]
-	return x
-}
-
-func (w *world) after(d time.Duration, do func()) {
-	w.order++
-	heap.Push(&w.queue, event{w.now + d, w.order, do})
-}
-
-func (w *world) upTo(d time.Duration) time.Duration { return time.Duration(w.rnd.Int64N(int64(d))) }
-
-func (w *world) run(until time.Duration) {
-	for len(w.queue) > 0 && w.queue[0].at <= until && w.bad == nil {
-		e := heap.Pop(&w.queue).(event)
-		w.now = e.at
-		e.do()
-	}
-	w.now = until
-}
-
 func (w *world) say(format string, args ...any) {
-	w.said = append(w.said, fmt.Sprintf("%9.3fs ", w.now.Seconds())+fmt.Sprintf(format, args...))
+	w.said = append(w.said, fmt.Sprintf("%9.3fs ", w.Now().Seconds())+fmt.Sprintf(format, args...))
 }
 
 func (w *world) fail(format string, args ...any) {
-	if w.bad == nil {
-		w.bad = fmt.Errorf(format, args...)
-	}
+	w.Violated(fmt.Errorf(format, args...))
 }
 
 // site is a region of one node and the home it serves.
@@ -132,7 +88,7 @@ func (s *site) begin() {
 func (s *site) do(ops ...home.Op) (out home.Outcome) {
 	s.n++
 	id := s.id
-	rec := home.Record{Home: id, Time: home.Time(time.Hour + s.w.now), Entries: []home.Entry{{Owner: home.Owner{Node: home.NodeID(id), Incarnation: s.run}, N: s.n, Ops: ops}}}
+	rec := home.Record{Home: id, Time: home.Time(time.Hour + s.w.Now()), Entries: []home.Entry{{Owner: home.Owner{Node: home.NodeID(id), Incarnation: s.run}, N: s.n, Ops: ops}}}
 	back, err := home.DecodeRecord(rec.Append(nil))
 	if err == nil {
 		err = s.state.Apply(&back, siteSink{s}, func(_ *home.Entry, _ int, o home.Outcome) { out = o })
@@ -191,7 +147,7 @@ func (s *site) crash() {
 		w.fail("%s is another home after a restart", s.id)
 	}
 	s.state, s.down = st, true
-	w.after(w.upTo(500*time.Millisecond), func() {
+	w.After(w.UpTo(500*time.Millisecond), func() {
 		s.down = false
 		s.run++
 		s.n = 0
@@ -203,7 +159,7 @@ func (s *site) crash() {
 type asHome struct{ s *site }
 
 func (h asHome) State() *home.State { return h.s.state }
-func (h asHome) Now() home.Time     { return home.Time(time.Hour + h.s.w.now) }
+func (h asHome) Now() home.Time     { return home.Time(time.Hour + h.s.w.Now()) }
 
 func (h asHome) Do(_ context.Context, op home.Op) (home.Outcome, error) {
 	if h.s.down {
@@ -211,7 +167,7 @@ func (h asHome) Do(_ context.Context, op home.Op) (home.Outcome, error) {
 	}
 	if h.s.flaky {
 		h.s.flaky = false
-		if h.s.w.rnd.IntN(2) == 0 {
+		if h.s.w.Pick(2) == 0 {
 			h.s.do(op)
 		}
 		h.s.crash()
@@ -262,7 +218,7 @@ type asker struct{ s *site }
 func (a asker) Ask(ctx context.Context, q *Ask) (*Answer, error) {
 	w := a.s.w
 	to := w.site(q.To)
-	if to == nil || to.down || w.cut[[2]home.ID{a.s.id, q.To}] || !w.calm && w.rnd.IntN(20) == 0 {
+	if to == nil || to.down || w.cut[[2]home.ID{a.s.id, q.To}] || !w.calm && w.Pick(20) == 0 {
 		return nil, ErrUnreachable
 	}
 	b, err := q.Encode()
@@ -281,7 +237,7 @@ func (a asker) Ask(ctx context.Context, q *Ask) (*Answer, error) {
 	if b, err = ans.Encode(); err == nil {
 		ans, err = DecodeAnswer(b)
 	}
-	if !w.calm && w.rnd.IntN(20) == 0 {
+	if !w.calm && w.Pick(20) == 0 {
 		return nil, ErrUnreachable
 	}
 	if w.plant == noStrays && q.What == WhatTake && q.After > 0 && len(ans.Data) > 0 {
@@ -310,7 +266,7 @@ func (w *world) site(id home.ID) *site {
 // drive is what the node that leads does for sessions that move.
 func (s *site) drive() {
 	w := s.w
-	w.after(5*time.Millisecond+w.upTo(20*time.Millisecond), s.drive)
+	w.After(5*time.Millisecond+w.UpTo(20*time.Millisecond), s.drive)
 	if s.down {
 		return
 	}
@@ -318,7 +274,7 @@ func (s *site) drive() {
 	in, out := s.state.Roaming()
 	for i := range in {
 		k := in[i].Session
-		if w.now < s.next[k] {
+		if w.Now() < s.next[k] {
 			continue
 		}
 		t := s.take[k]
@@ -331,7 +287,7 @@ func (s *site) drive() {
 		if s.life != life || s.down {
 			return
 		}
-		if s.next[k] = w.now + p.Wait; err != nil || p.Done {
+		if s.next[k] = w.Now() + p.Wait; err != nil || p.Done {
 			delete(s.take, k)
 		}
 		if w.plant == forgetClaim && !in[i].Begun && p.Why != "" {
@@ -371,7 +327,7 @@ func (s *site) peers() (list []home.ID) {
 // follow keeps the directory of each peer.
 func (s *site) follow() {
 	w := s.w
-	w.after(50*time.Millisecond+w.upTo(50*time.Millisecond), s.follow)
+	w.After(50*time.Millisecond+w.UpTo(50*time.Millisecond), s.follow)
 	if s.down {
 		return
 	}
@@ -418,13 +374,13 @@ type wire struct {
 
 // over has what is sent later arrive later.
 func (l *wire) over(lane *time.Duration, do func()) {
-	*lane = max(*lane, l.w.now+l.slow+l.w.upTo(20*time.Millisecond))
-	l.w.after(*lane-l.w.now, do)
+	*lane = max(*lane, l.w.Now()+l.slow+l.w.UpTo(20*time.Millisecond))
+	l.w.After(*lane-l.w.Now(), do)
 }
 
 func (l *wire) tick() {
 	w := l.w
-	w.after(5*time.Millisecond+w.upTo(10*time.Millisecond), l.tick)
+	w.After(5*time.Millisecond+w.UpTo(10*time.Millisecond), l.tick)
 	if l.from.down || l.to.down || w.cut[[2]home.ID{l.to.id, l.from.id}] {
 		l.base, l.started = false, false
 		return
@@ -453,7 +409,7 @@ func (l *wire) tick() {
 		l.sent, _ = l.to.state.Cursor(source, "")
 		l.from.do(&home.Trim{Peer: l.to.id, Epoch: l.from.state.Epoch(), To: l.sent})
 	}
-	list := l.from.state.Spool(l.to.id, "", l.sent, 1+w.rnd.IntN(5), 1<<20, nil)
+	list := l.from.state.Spool(l.to.id, "", l.sent, 1+w.Pick(5), 1<<20, nil)
 	if len(list) == 0 {
 		return
 	}
@@ -491,6 +447,7 @@ func (l *wire) ok(lives [2]int) bool {
 
 // device is a client that keeps what MQTT asks of it.
 type device struct {
+	sim.Outbox
 	w      *world
 	id     string
 	key    home.SessionKey
@@ -511,17 +468,8 @@ type device struct {
 
 	nextNum int
 	sent    map[int]time.Duration // first, of a number
-	flight  []sending
-	ids     uint16
-	acked   []int
 	most    int
 	stay    time.Duration
-}
-
-type sending struct {
-	num   int
-	id    uint16
-	acked bool
 }
 
 type conn struct {
@@ -536,8 +484,8 @@ type conn struct {
 
 func (c *conn) wire(do func()) {
 	w := c.d.w
-	c.last = max(c.last, w.now+w.upTo(3*time.Millisecond))
-	w.after(c.last-w.now, func() {
+	c.last = max(c.last, w.Now()+w.UpTo(3*time.Millisecond))
+	w.After(c.last-w.Now(), func() {
 		if !c.over {
 			do()
 		}
@@ -566,23 +514,23 @@ func (d *device) lost(c *conn) {
 func (d *device) dial() {
 	d.trying++
 	try := d.trying
-	d.since = d.w.now
-	until := d.w.now + 8*time.Second
+	d.since = d.w.Now()
+	until := d.w.Now() + 8*time.Second
 	var again func()
 	at := d.at
 	again = func() {
 		if d.trying != try || d.conn != nil {
 			return
 		}
-		if at != d.at || d.w.now > until {
+		if at != d.at || d.w.Now() > until {
 			d.dial()
 			return
 		}
 		if !d.connect(at) {
-			d.w.after(10*time.Millisecond, again)
+			d.w.After(10*time.Millisecond, again)
 		}
 	}
-	d.w.after(time.Millisecond+d.w.upTo(20*time.Millisecond), again)
+	d.w.After(time.Millisecond+d.w.UpTo(20*time.Millisecond), again)
 }
 
 // connect is what a node does with a CONNECT.
@@ -597,7 +545,7 @@ func (d *device) connect(s *site) bool {
 			return false
 		}
 		if a, coming := st.ArrivalOf(d.key); coming && !a.Over {
-			if d.late && !a.Begun && d.w.now-d.since > 2*time.Second {
+			if d.late && !a.Begun && d.w.Now()-d.since > 2*time.Second {
 				s.do(&home.Adopt{Step: home.AdoptOver, Session: d.key, From: a.From, Claim: a.Claim})
 				return d.attach(s)
 			}
@@ -609,7 +557,7 @@ func (d *device) connect(s *site) bool {
 		}
 		f := Finder{Home: asHome{s}, Ask: asker{s}, Peers: s.peers()}
 		found, err := f.Find(context.Background(), d.key)
-		if found || s.down || err != nil && d.w.now-d.since < 2*time.Second {
+		if found || s.down || err != nil && d.w.Now()-d.since < 2*time.Second {
 			return false
 		}
 	}
@@ -637,16 +585,16 @@ func (d *device) attach(s *site) bool {
 		s.do(&home.Subscribe{Session: d.key, Epoch: c.epoch, Filters: []home.Subscription{{Filter: "t/#", QoS: d.qos}}})
 	}
 	if !d.been {
-		d.since0, d.at0 = d.w.now, s
+		d.since0, d.at0 = d.w.Now(), s
 	}
 	d.been = true
 	d.w.say("%s is at %s, epoch %d, present %t", d.id, s.id, o.Epoch, o.SessionPresent)
 	c.wire(func() {
-		for _, f := range d.flight {
-			if f.acked && d.qos == 2 {
-				d.release(c, f.id)
+		for _, f := range d.Flight {
+			if f.Acked && d.qos == 2 {
+				d.release(c, f.ID)
 			} else {
-				d.send(c, f.num, f.id)
+				d.send(c, f.Num, f.ID)
 			}
 		}
 		c.ready = true
@@ -714,25 +662,19 @@ func (d *device) step() {
 	if d.subs || d.nextNum >= d.most {
 		return
 	}
-	d.w.after(d.w.upTo(150*time.Millisecond), d.step)
-	if d.conn == nil || !d.conn.ready || len(d.flight) > 2 {
+	d.w.After(d.w.UpTo(150*time.Millisecond), d.step)
+	if d.conn == nil || !d.conn.ready || len(d.Flight) > 2 {
 		return
 	}
 	d.nextNum++
-	for {
-		d.ids = d.ids%5 + 1
-		if !slices.ContainsFunc(d.flight, func(f sending) bool { return f.id == d.ids }) {
-			break
-		}
-	}
-	d.flight = append(d.flight, sending{num: d.nextNum, id: d.ids})
-	d.send(d.conn, d.nextNum, d.ids)
+	f := d.Put(d.nextNum)
+	d.send(d.conn, f.Num, f.ID)
 }
 
 func (d *device) send(c *conn, num int, id uint16) {
 	c.wire(func() {
 		if _, again := d.sent[num]; !again {
-			d.sent[num] = d.w.now
+			d.sent[num] = d.w.Now()
 		}
 		o := c.s.do(&home.Publish{Session: d.key, Epoch: c.epoch, PacketID: id, Topic: "t/" + d.id, Payload: fmt.Append(nil, num), QoS: d.qos})
 		if o.Code == home.CodeVoid {
@@ -740,17 +682,9 @@ func (d *device) send(c *conn, num int, id uint16) {
 			return
 		}
 		c.wire(func() {
-			i := slices.IndexFunc(d.flight, func(f sending) bool { return f.id == id && f.num == num })
-			if i < 0 || d.flight[i].acked {
-				return
+			if d.Answered(num, id, d.qos) {
+				d.release(c, id)
 			}
-			d.acked = append(d.acked, num)
-			if d.qos == 1 {
-				d.flight = slices.Delete(d.flight, i, i+1)
-				return
-			}
-			d.flight[i].acked = true
-			d.release(c, id)
 		})
 	})
 }
@@ -761,9 +695,7 @@ func (d *device) release(c *conn, id uint16) {
 			c.close()
 			return
 		}
-		c.wire(func() {
-			d.flight = slices.DeleteFunc(d.flight, func(f sending) bool { return f.id == id && f.acked })
-		})
+		c.wire(func() { d.Released(id) })
 	})
 }
 
@@ -773,12 +705,12 @@ func (d *device) wander() {
 	if d.w.calm {
 		return
 	}
-	d.w.after(d.stay/2+d.w.upTo(d.stay), d.wander)
-	d.at = d.w.sites[d.w.rnd.IntN(len(d.w.sites))]
+	d.w.After(d.stay/2+d.w.UpTo(d.stay), d.wander)
+	d.at = d.w.sites[d.w.Pick(len(d.w.sites))]
 	if c := d.conn; c != nil {
 		d.conn = nil
 		c.over = true // whatever is on the wire is lost
-		switch d.w.rnd.IntN(3) {
+		switch d.w.Pick(3) {
 		case 0:
 			if c.s.conns[d.key] == c {
 				delete(c.s.conns, d.key)
@@ -798,9 +730,9 @@ func (w *world) trouble() {
 	if w.calm {
 		return
 	}
-	w.after(w.upTo(800*time.Millisecond), w.trouble)
-	s := w.sites[w.rnd.IntN(len(w.sites))]
-	switch w.rnd.IntN(4) {
+	w.After(w.UpTo(800*time.Millisecond), w.trouble)
+	s := w.sites[w.Pick(len(w.sites))]
+	switch w.Pick(4) {
 	case 0:
 		if !s.down {
 			s.crash()
@@ -808,13 +740,13 @@ func (w *world) trouble() {
 	case 1:
 		s.flaky = true
 	default:
-		o := w.sites[w.rnd.IntN(len(w.sites))]
+		o := w.sites[w.Pick(len(w.sites))]
 		if o == s {
 			return
 		}
 		w.say("%s and %s are cut off from each other", s.id, o.id)
 		w.cut[[2]home.ID{s.id, o.id}], w.cut[[2]home.ID{o.id, s.id}] = true, true
-		w.after(w.upTo(3*time.Second), func() {
+		w.After(w.UpTo(3*time.Second), func() {
 			delete(w.cut, [2]home.ID{s.id, o.id})
 			delete(w.cut, [2]home.ID{o.id, s.id})
 		})
@@ -823,7 +755,7 @@ func (w *world) trouble() {
 
 // play runs a world and returns what the checker found.
 func play(seed uint64, homes, messages int, plant fault) (*world, error) {
-	w := &world{rnd: rand.New(rand.NewPCG(seed, 17)), cut: map[[2]home.ID]bool{}, plant: plant}
+	w := &world{Timeline: sim.NewTimeline(seed, 17), cut: map[[2]home.ID]bool{}, plant: plant}
 	for i := range homes {
 		w.sites = append(w.sites, newSite(w, home.ID([]string{"eu", "us", "ap"}[i])))
 	}
@@ -831,7 +763,7 @@ func play(seed uint64, homes, messages int, plant fault) (*world, error) {
 		for _, to := range w.sites {
 			if from != to {
 				from.do(&home.SetPeer{Peer: to.id})
-				l := &wire{w: w, from: from, to: to, slow: w.upTo(60 * time.Millisecond)}
+				l := &wire{w: w, from: from, to: to, slow: w.UpTo(60 * time.Millisecond)}
 				l.tick()
 			}
 		}
@@ -843,7 +775,7 @@ func play(seed uint64, homes, messages int, plant fault) (*world, error) {
 	}
 	add := func(id string, qos byte, subs, roams bool, at *site) {
 		d := &device{w: w, id: id, key: home.SessionKey{ClientID: id}, qos: qos, subs: subs, roams: roams, late: !w.calm, at: at, most: messages,
-			sent: map[int]time.Duration{}, held: map[uint16]bool{}, seen: map[string][]int{}, stay: 100*time.Millisecond + w.upTo(3*time.Second)}
+			sent: map[int]time.Duration{}, held: map[uint16]bool{}, seen: map[string][]int{}, stay: 100*time.Millisecond + w.UpTo(3*time.Second)}
 		w.devices = append(w.devices, d)
 		d.dial()
 	}
@@ -855,37 +787,37 @@ func play(seed uint64, homes, messages int, plant fault) (*world, error) {
 	for i := range 4 {
 		add(fmt.Sprint("sub", i), 2-byte(i%4/3), true, i > 0, w.sites[i%homes])
 	}
-	w.run(3 * time.Second)
+	w.Run(3 * time.Second)
 	w.calm = false
 	for _, d := range w.devices {
-		w.after(w.upTo(50*time.Millisecond), d.step)
+		w.After(w.UpTo(50*time.Millisecond), d.step)
 		if d.roams {
-			w.after(w.upTo(d.stay), d.wander)
+			w.After(w.UpTo(d.stay), d.wander)
 		}
 	}
-	w.after(w.upTo(time.Second), w.trouble)
+	w.After(w.UpTo(time.Second), w.trouble)
 	for i := range 2 {
-		w.after(w.upTo(5*time.Second), func() {
-			add(fmt.Sprint("late", i), byte(1+i), true, true, w.sites[w.rnd.IntN(homes)])
+		w.After(w.UpTo(5*time.Second), func() {
+			add(fmt.Sprint("late", i), byte(1+i), true, true, w.sites[w.Pick(homes)])
 			w.devices[len(w.devices)-1].wander()
 		})
 	}
-	w.run(w.now + 15*time.Second)
+	w.Run(w.Now() + 15*time.Second)
 	w.calm = true
 	w.cut = map[[2]home.ID]bool{}
-	for end := w.now + 5*time.Minute; w.now < end && w.bad == nil && !w.settled(); {
-		w.run(w.now + time.Second)
+	for end := w.Now() + 5*time.Minute; w.Now() < end && w.Violation() == nil && !w.settled(); {
+		w.Run(w.Now() + time.Second)
 	}
-	w.run(w.now + 5*time.Second)
-	if w.bad == nil {
+	w.Run(w.Now() + 5*time.Second)
+	if w.Violation() == nil {
 		w.check()
 	}
-	return w, w.bad
+	return w, w.Violation()
 }
 
 func (w *world) settled() bool {
 	for _, d := range w.devices {
-		if d.conn == nil || !d.subs && (d.nextNum < d.most || len(d.flight) > 0) {
+		if d.conn == nil || !d.subs && (d.nextNum < d.most || len(d.Flight) > 0) {
 			return false
 		}
 	}
@@ -912,7 +844,7 @@ func (w *world) check() {
 					w.say("%s for %s: %+v", o.id, p, o.state.SpoolInfo(p))
 				}
 			}
-			w.fail("%s: on their way for ever at %s: %+v %+v", s.id, w.now, in, out)
+			w.fail("%s: on their way for ever at %s: %+v %+v", s.id, w.Now(), in, out)
 		}
 		if len(s.state.Suspects(9)) > 0 {
 			w.fail("%s: suspects for ever: %v", s.id, s.state.Suspects(9))
@@ -931,8 +863,8 @@ func (w *world) check() {
 		if d.subs {
 			continue
 		}
-		if len(d.acked) != d.most {
-			w.fail("%s: %d of %d messages were acknowledged after a long calm", d.id, len(d.acked), d.most)
+		if len(d.Acked) != d.most {
+			w.fail("%s: %d of %d messages were acknowledged after a long calm", d.id, len(d.Acked), d.most)
 		}
 		for _, r := range w.devices {
 			if r.subs {
@@ -957,7 +889,7 @@ func (w *world) pair(p, r *device) {
 		}
 		last = max(last, n)
 	}
-	for _, n := range p.acked {
+	for _, n := range p.Acked {
 		// What one is promised that subscribed in another region depends on when that region heard of it.
 		if got[n] == 0 && (!r.late || r.at0 == p.at && p.sent[n] > r.since0) {
 			w.fail("%s never got message %d of %s", r.id, n, p.id)

@@ -1,9 +1,7 @@
 package sim
 
 import (
-	"container/heap"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -51,18 +49,14 @@ const (
 
 // copies is a run.
 type copies struct {
+	Timeline
 	opt     CopiesOptions
-	rnd     *rand.Rand
-	now     time.Duration
-	events  events
-	order   uint64
 	sites   []*site
 	devices []*roamer
 	losses  []loss
 	calm    bool
 	trace   []string
 	said    []string
-	bad     error
 	number  uint64 // of the highest epoch
 	moving  bool   // a takeover is under way
 }
@@ -86,7 +80,7 @@ func RunCopies(opt CopiesOptions) error {
 }
 
 func newCopies(opt CopiesOptions) *copies {
-	w := &copies{opt: opt, rnd: rand.New(rand.NewPCG(opt.Seed, 0xC0B1E5)), number: 1}
+	w := &copies{opt: opt, Timeline: NewTimeline(opt.Seed, 0xC0B1E5), number: 1}
 	for _, name := range []string{"eu", "us", "ap"} {
 		w.sites = append(w.sites, newSite(w, name))
 	}
@@ -169,22 +163,6 @@ func (w *copies) host() (h *site) {
 		}
 	}
 	return h
-}
-
-func (w *copies) upTo(d time.Duration) time.Duration { return time.Duration(w.rnd.Int64N(int64(d))) }
-
-func (w *copies) after(d time.Duration, do func()) {
-	w.order++
-	heap.Push(&w.events, event{w.now + d, w.order, do})
-}
-
-func (w *copies) run(until time.Duration) {
-	for len(w.events) > 0 && w.events[0].at <= until && w.bad == nil {
-		e := heap.Pop(&w.events).(event)
-		w.now = e.at
-		e.do()
-	}
-	w.now = until
 }
 
 func (w *copies) say(format string, args ...any) {

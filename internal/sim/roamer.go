@@ -12,6 +12,7 @@ import (
 // roamer is a device that connects to whatever site serves it. It keeps what MQTT asks
 // a client to keep.
 type roamer struct {
+	Outbox
 	w    *copies
 	id   string
 	key  home.SessionKey
@@ -25,13 +26,9 @@ type roamer struct {
 	held       map[uint16]bool // QoS 2 ids that were not released
 	seen       map[string][]sight
 
-	working  bool
-	next     int
-	ids      uint16
-	flight   []sending
-	released []uint16
-	acked    []int
-	sent     map[int]sight // first
+	working bool
+	next    int
+	sent    map[int]sight // first
 }
 
 // sight is a message that was seen, or sent, somewhere.
@@ -39,12 +36,6 @@ type sight struct {
 	num int
 	at  time.Duration
 	of  *site
-}
-
-type sending struct {
-	num   int
-	id    uint16
-	acked bool
 }
 
 // line is a connection.
@@ -73,7 +64,7 @@ func (w *copies) people() {
 	}
 }
 
-func (d *roamer) done() bool { return d.subscribes || d.next >= d.w.opt.Messages && len(d.flight) == 0 }
+func (d *roamer) done() bool { return d.subscribes || d.next >= d.w.opt.Messages && len(d.Flight) == 0 }
 
 // redial connects soon, and again whenever the connection is gone.
 func (d *roamer) redial() {
@@ -251,31 +242,20 @@ func (d *roamer) step() {
 		return
 	}
 	d.w.after(d.w.upTo(80*time.Millisecond), d.step)
-	if d.line == nil || !d.line.ready || len(d.flight) > 2 {
+	if d.line == nil || !d.line.ready || len(d.Flight) > 2 {
 		return
 	}
 	d.next++
-	f := sending{num: d.next, id: d.freeID()}
-	d.flight = append(d.flight, f)
-	d.send(d.line, f.num, f.id)
-}
-
-// freeID takes ids in turn, of a few, as a device does that has just started.
-func (d *roamer) freeID() uint16 {
-	for {
-		d.ids = d.ids%5 + 1
-		if !slices.ContainsFunc(d.flight, func(f sending) bool { return f.id == d.ids }) {
-			return d.ids
-		}
-	}
+	f := d.Put(d.next)
+	d.send(d.line, f.Num, f.ID)
 }
 
 func (d *roamer) resend(c *line) {
-	for _, f := range d.flight {
-		if f.acked && d.qos == 2 {
-			d.release(c, f.id)
+	for _, f := range d.Flight {
+		if f.Acked && d.qos == 2 {
+			d.release(c, f.ID)
 		} else {
-			d.send(c, f.num, f.id)
+			d.send(c, f.Num, f.ID)
 		}
 	}
 }
@@ -290,23 +270,12 @@ func (d *roamer) send(c *line, num int, id uint16) {
 			c.snap()
 			return
 		}
-		c.wire(func() { d.answered(c, num, id) })
+		c.wire(func() {
+			if d.Answered(num, id, d.qos) {
+				d.release(c, id)
+			}
+		})
 	})
-}
-
-// answered is PUBACK or PUBREC.
-func (d *roamer) answered(c *line, num int, id uint16) {
-	i := slices.IndexFunc(d.flight, func(f sending) bool { return f.id == id && f.num == num })
-	if i < 0 || d.flight[i].acked {
-		return
-	}
-	d.acked = append(d.acked, num)
-	if d.qos == 1 {
-		d.flight = slices.Delete(d.flight, i, i+1)
-		return
-	}
-	d.flight[i].acked = true
-	d.release(c, id)
 }
 
 func (d *roamer) release(c *line, id uint16) {
@@ -315,9 +284,7 @@ func (d *roamer) release(c *line, id uint16) {
 			c.snap()
 			return
 		}
-		c.wire(func() {
-			d.flight = slices.DeleteFunc(d.flight, func(f sending) bool { return f.id == id && f.acked })
-		})
+		c.wire(func() { d.Released(id) })
 	})
 }
 
@@ -367,8 +334,8 @@ func (w *copies) check() error {
 		if p.subscribes {
 			continue
 		}
-		if len(p.acked) != w.opt.Messages {
-			return w.failf("%s: %d of %d messages acknowledged after a long calm", p.id, len(p.acked), w.opt.Messages)
+		if len(p.Acked) != w.opt.Messages {
+			return w.failf("%s: %d of %d messages acknowledged after a long calm", p.id, len(p.Acked), w.opt.Messages)
 		}
 		for _, s := range w.devices {
 			if s.subscribes {
@@ -397,7 +364,7 @@ func (w *copies) checkPair(p, s *roamer) error {
 		}
 		last = max(last, x.num)
 	}
-	for _, num := range p.acked {
+	for _, num := range p.Acked {
 		if _, ok := first[num]; !ok && !w.ruined(p.sent[num]) {
 			return w.failf("%s never got message %d of %s, which was acknowledged at %s (first sent at %v)", s.id, num, p.id, p.sent[num].of.name, p.sent[num].at)
 		}

@@ -1,9 +1,7 @@
 package sim
 
 import (
-	"container/heap"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -30,11 +28,8 @@ type Options struct {
 
 // World is one run.
 type World struct {
+	Timeline
 	opt     Options
-	rnd     *rand.Rand
-	now     time.Duration
-	events  events
-	order   uint64
 	disks   int
 	regions []*region
 	links   []*link
@@ -43,7 +38,6 @@ type World struct {
 	calm    bool // not yet, or no more, faults; everything may settle
 	trace   []string
 	said    []string // for a scenario: what devices saw, and what became of the log
-	bad     error    // the first violation
 }
 
 // Run runs a world to its end and returns what the checker found; nil is good.
@@ -118,7 +112,7 @@ func (w *World) anchor() *device {
 const troubles = 3 * time.Second
 
 func newWorld(opt Options) *World {
-	w := &World{opt: opt, rnd: rand.New(rand.NewPCG(opt.Seed, 0xCA05E)), cuts: map[[2]*node]int{}, calm: true}
+	w := &World{opt: opt, Timeline: NewTimeline(opt.Seed, 0xCA05E), cuts: map[[2]*node]int{}, calm: true}
 	for _, name := range []home.ID{"eu", "us", "ap"}[:opt.Regions] {
 		w.regions = append(w.regions, newRegion(w, name, opt.Nodes))
 	}
@@ -179,8 +173,6 @@ func (w *World) people() {
 // reaches says that what a node sends arrives at another.
 func (w *World) reaches(from, to *node) bool { return w.cuts[[2]*node{from, to}] == 0 }
 
-func (w *World) upTo(d time.Duration) time.Duration { return time.Duration(w.rnd.Int64N(int64(d))) }
-
 // latency is a delay on the wire.
 func (w *World) latency() time.Duration { return 100*time.Microsecond + w.upTo(5*time.Millisecond) }
 
@@ -215,41 +207,4 @@ func (w *World) inside(format string, args ...any) {
 func (w *World) failf(format string, args ...any) error {
 	tail := w.trace[max(0, len(w.trace)-max(w.opt.Trace, 60)):]
 	return fmt.Errorf("seed %d: %s\n%s", w.opt.Seed, fmt.Sprintf(format, args...), strings.Join(tail, "\n"))
-}
-
-// event is something that happens at a time; order settles ties.
-type event struct {
-	at    time.Duration
-	order uint64
-	do    func()
-}
-
-type events []event
-
-func (e events) Len() int { return len(e) }
-func (e events) Less(i, j int) bool {
-	return e[i].at < e[j].at || e[i].at == e[j].at && e[i].order < e[j].order
-}
-func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
-func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
-func (e *events) Pop() any {
-	old := *e
-	x := old[len(old)-1]
-	*e = old[:len(old)-1]
-	return x
-}
-
-func (w *World) after(d time.Duration, do func()) {
-	w.order++
-	heap.Push(&w.events, event{w.now + d, w.order, do})
-}
-
-// run does what happens until a time, or until a promise is broken.
-func (w *World) run(until time.Duration) {
-	for len(w.events) > 0 && w.events[0].at <= until && w.bad == nil {
-		e := heap.Pop(&w.events).(event)
-		w.now = e.at
-		e.do()
-	}
-	w.now = until
 }
