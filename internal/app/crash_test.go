@@ -114,11 +114,8 @@ func TestCrash_APartIsStartedAgain(t *testing.T) {
 	eu, us, b, _, got := crashing(t, app.Options{})
 	for _, part := range []string{"link us", "links", "link port", "shipping to us", "shipping choice", "shipping", "set aside", "takeover eu", "takeover", "votes",
 		"handover", "office", "hosting", "heir", "rank of peers", "objects", "admin", "readiness", "backups", "rollout", "devices", "admission", "evacuation", "health", "certificates"} {
+		await(t, part+" to run", func() bool { return eu.Service(part).State == "running" })
 		before := eu.Service(part)
-		if before.State != "running" {
-			t.Errorf("%s is %q before", part, before.State)
-			continue
-		}
 		b.light(part, 2)
 		await(t, part+" to be started again", func() bool {
 			s := eu.Service(part)

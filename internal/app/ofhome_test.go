@@ -35,7 +35,7 @@ func TestTakenOver_IsConfiguredThere(t *testing.T) {
 	if _, err := eu.Node().ApplyObjects(ctx, file("first"), options); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the standby to have it", func() bool { return us.Copy("eu").Position() == eu.State().Position() })
+	await(t, "the standby to have it", func() bool { c := us.Copy("eu"); return c != nil && c.Position() == eu.State().Position() })
 	var no *admin.Refused
 	theirs, err := us.Node().ConfigOf("eu")
 	if err != nil {
