@@ -129,13 +129,12 @@ func (c *conn) acksCommitted(o home.Outcome, err error) {
 
 // takeSkips builds the Skip operations for what was not delivered.
 func (c *conn) takeSkips() (ops []*home.Skip) {
-	if len(c.skipExpired) > 0 {
-		ops = append(ops, &home.Skip{Session: c.key, Epoch: c.epoch, Refs: c.skipExpired, Reason: home.SkipExpired})
+	for why, refs := range c.skips {
+		if len(refs) > 0 {
+			ops = append(ops, &home.Skip{Session: c.key, Epoch: c.epoch, Refs: refs, Reason: skipReasons[why]})
+			c.skips[why] = nil
+		}
 	}
-	if len(c.skipLarge) > 0 {
-		ops = append(ops, &home.Skip{Session: c.key, Epoch: c.epoch, Refs: c.skipLarge, Reason: home.SkipTooLarge})
-	}
-	c.skipExpired, c.skipLarge = nil, nil
 	return ops
 }
 

@@ -26,8 +26,8 @@ type outbound struct {
 	stuck    bool      // or waits for room there
 	// References not delivered, to be proposed; skipping counts them until the home has removed them. Until then they
 	// are among those the home takes for possibly sent, so they keep their places in the window.
-	skipExpired, skipLarge []home.Range
-	skipping               int
+	skips    [len(skipReasons)][]home.Range // by why
+	skipping int
 
 	clearing // of packet ids that a lost host may have used
 

@@ -26,11 +26,15 @@ const (
 	sentOK sentResult = iota
 	sentExpired
 	sentTooLarge
+	sentWithheld
 )
 
 // publish encodes a message, and writes when enough was gathered.
 func (w *writer) publish(o outgoing) (sentResult, error) {
 	c := w.c
+	if o.msg.Withheld { // also if it was begun elsewhere: there is nothing to send
+		return sentWithheld, nil
+	}
 	p := packet.OutPublish{
 		Topic: o.msg.Topic, QoS: o.qos, Retain: o.retain, Dup: o.dup, PacketID: o.id, Payload: o.msg.Payload,
 		Forward: o.msg.Forward, SubscriptionIDs: o.subs,

@@ -39,15 +39,14 @@ func (c *conn) remember(ref uint64, qos byte, state refState) {
 	c.win = append(c.win, sentRef{ref: ref, qos: qos, state: state})
 }
 
+// skipReasons are what the home is told of references that were not delivered.
+var skipReasons = [...]home.SkipReason{sentExpired: home.SkipExpired, sentTooLarge: home.SkipTooLarge, sentWithheld: home.SkipWithheld}
+
 // skip notes a reference that is not delivered; flushAcks proposes it.
 func (c *conn) skip(ref uint64, why sentResult) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	list := &c.skipExpired
-	if why == sentTooLarge {
-		list = &c.skipLarge
-	}
-	*list = appendRef(*list, ref)
+	c.skips[why] = appendRef(c.skips[why], ref)
 	c.skipping++
 }
 

@@ -239,6 +239,10 @@ func (o *outgoing) message(st *home.State, ref *home.Spooled) (m wire.Message, o
 	// It was spooled under the policy and the rules of its time. What must not go now
 	// does not.
 	policy := o.s.t.policy()
+	if msg.Withheld { // the copy that was promoted has only its number
+		o.s.t.p.counts.drop(DropResidency, 1)
+		return m, false, nil
+	}
 	if why := withheld(policy, o.s.class, ref.Seq, msg.Topic); why != "" {
 		o.s.t.p.counts.drop(why, 1)
 		return m, false, nil

@@ -178,6 +178,8 @@ func size(m *home.Message) int { return len(m.Topic) + len(m.Payload) + len(m.Fo
 func (t *term) mayNot(ref *home.Spooled) DropReason {
 	m, policy := &ref.Message, t.l.policy()
 	switch {
+	case m.Withheld:
+		return DropResidency
 	case m.Namespace != t.l.cfg.Namespace || !t.l.mayGo(policy, m.Topic):
 		return DropPolicyOut
 	case !t.st.MayLeave(m.Namespace, m.Topic, string(t.l.peer())):
