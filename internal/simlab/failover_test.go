@@ -462,31 +462,3 @@ func wellServed(t *testing.T, d *Device) {
 		t.Errorf("%s: %v", d.ID, d.broken)
 	}
 }
-
-// The same for what waits for another region: the standby has the number of a message that it may
-// not store, in the spool of a peer that may. The link leaves it out, and what comes behind it crosses.
-func TestWithheld_LinkGoesOn(t *testing.T) {
-	o := ringOf(config.TakeoverAuto)
-	o.Config = func(c *config.Config) {
-		c.Residency = []config.ResidencyRule{{Namespace: "default", Filter: "secret/#", Regions: []string{"eu", "ap"}}}
-	}
-	in(t, o, func(t *testing.T, l *Lab) {
-		far := subscriber(l, "ap", "far", 1, "#")
-		pub, _ := heldBy(t, l)
-		await(t, l, "what was sent before", func() bool { return messages(far, pub) == 20 })
-		secret := l.Device(DeviceOptions{Region: "eu", ID: "secret", Anywhere: true})
-		settle(t, l)
-		l.Net.Cut("eu", "ap")
-		publish(secret, 5, Message{Topic: "secret/a", QoS: 1})
-		publish(pub, 5, Message{Topic: "t/b", QoS: 1})
-		await(t, l, "acknowledgements", func() bool { return pub.Idle() && secret.Idle() })
-		await(t, l, "the copy", func() bool {
-			return l.Region("us").copyOf("eu").Position() == l.Region("eu").copyOf("eu").Position()
-		})
-		l.Region("eu").Crash()
-		serves(t, l, "us", "eu")
-		publish(pub, 5, Message{Topic: "t/c", QoS: 1})
-		await(t, l, "what comes behind it", func() bool { return messages(far, pub) == 30 })
-		wellServed(t, far)
-	})
-}
