@@ -35,11 +35,11 @@ arch: ## who may import whom
 SEARCHES := ./internal/simlab ./internal/replica
 
 unit: ## unit tests with -race
-	@scripts/unit $$($(GO) list ./... | grep -v -e /test/ -e /internal/sim$$ -e /internal/takeover$$ $(SEARCHES:./%=-e /%$$))
+	@scripts/unit $$($(GO) list ./... | grep -v -e /test/ -e /internal/sim$$ -e /internal/takeover$$ -e /internal/handover$$ $(SEARCHES:./%=-e /%$$))
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(SEARCHES)
 
-sim: ## 2,000 seeds of the deterministic simulator, and the model of who may host a home (one goroutine: -race has nothing to find)
-	$(GO) test -timeout 10m ./internal/sim ./internal/takeover
+sim: ## 2,000 seeds of the deterministic simulator, sessions that roam, and the model of who may host a home (one goroutine: -race has nothing to find)
+	$(GO) test -timeout 10m ./internal/sim ./internal/takeover ./internal/handover
 
 e2e: build ## real processes, real clients
 	@scripts/e2e ./test/...
@@ -53,13 +53,14 @@ release: ## binaries, Debian packages, what they were built from and checksums i
 
 soak: ## many more seeds of both simulators and of the replicas (SOAK_SEEDS, default 100000; SOAK_LAB_SEEDS, default 1000, also of lost regions; SOAK_REGION_SEEDS, default 500)
 	$(GO) test -timeout 120m ./internal/sim -run 'TestSeeds$$|TestCopies_Seeds$$' -sim.seeds $${SOAK_SEEDS:-100000} -sim.seed $${SOAK_SEED:-100001}
+	$(GO) test -timeout 120m ./internal/handover -run TestWorld_Seeds -handover.seeds $${SOAK_SEEDS:-100000} -handover.seed $${SOAK_SEED:-100001}
 	$(GO) test -timeout 120m ./internal/replica -run TestRegion_Seeds -region.seeds $${SOAK_REGION_SEEDS:-500} -region.seed $${SOAK_SEED:-100001}
 	$(GO) test -timeout 120m ./internal/simlab -run 'TestSeeds$$' -simlab.seeds $${SOAK_LAB_SEEDS:-1000} -simlab.seed $${SOAK_SEED:-100001}
 	$(GO) test -timeout 240m ./internal/simlab -run 'TestDisasters$$' -simlab.disasters $${SOAK_LAB_SEEDS:-1000} -simlab.seed $${SOAK_SEED:-100001}
 
 lab: build ## regions over an emulated wide-area network: NATs, a VPN, blocked UDP, outages, kills; the long cases (root, about 25 minutes)
 	CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout 30m ./test/lab
-	CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout 45m ./test/e2e -run 'TestLab|OverAnOutage|ManyConnections|TestRoam' -lab
+	CGO_ENABLED=1 $(GO) test -race -count=1 -v -timeout 45m ./test/e2e -run 'TestLab|OverAnOutage|ManyConnections' -lab
 
 bench: ## benchmarks of the parts
 	$(GO) test -run '^$$' -bench . -benchmem ./...
