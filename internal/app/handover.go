@@ -56,10 +56,9 @@ type parked struct {
 	done   chan struct{} // closed when something became of it
 	clean  bool          // its device begins anew
 	since  time.Time     // somebody waited last
-	first  time.Time     // it was looked for
 	asked  time.Time
-	looks  bool      // peers are being asked
-	absent time.Time // they said that they have not got it
+	claim  uint64    // of the wish that has peers asked whether they have it
+	absent time.Time // nobody need be asked
 	why    string    // it does not come
 }
 
@@ -78,8 +77,7 @@ func (m *roaming) linked() bool { return len(m.a.cfg.RegionLinks()) > 0 }
 func (m *roaming) Roamed(k home.SessionKey) {
 	m.mu.Lock()
 	if p := m.waiting[k]; p != nil {
-		close(p.done)
-		p.done = make(chan struct{})
+		p.changed()
 	}
 	m.mu.Unlock()
 	select {
@@ -93,8 +91,7 @@ const (
 	wishAgain  = 2 * time.Second        // then it lasts longer
 	wishLost   = 100 * time.Millisecond // it was void, or is over
 	createAway = 2 * time.Second        // for how long a home does not answer before a session is created beside it
-	absentFor  = 2 * time.Second        // for how long peers' word holds that they have not got a session
-	findAgain  = 250 * time.Millisecond // when some could not be asked
+	absentFor  = 2 * time.Second        // for how long it holds that a session is in no other home
 )
 
 // of says why a session that is not here cannot be created here; "": it can.
@@ -106,17 +103,17 @@ func (m *roaming) of(k home.SessionKey) (why string) {
 	in, coming := st.ArrivalOf(k)
 	coming = coming && !in.Over
 	from, known := m.from(k)
-	if coming {
-		from, known = in.From, true
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.waiting[k]
-	switch {
-	case !known && p != nil && time.Since(p.absent) < absentFor:
-		return ""
-	case !known:
+	switch finding := coming && in.From == ""; {
+	case coming && !finding:
+		from = in.From
+	case known && !finding:
+	case finding || p == nil || !p.notThere(in.Claim):
 		return "other regions are asked whether they have the session"
+	default:
+		return ""
 	}
 	if why = "the session is in home " + string(from); p != nil && p.why != "" {
 		why += ": " + p.why
@@ -152,62 +149,40 @@ func (m *roaming) Claim(k home.SessionKey, clean bool) <-chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.waitLocked(k, clean)
-	if !known {
-		m.look(k, p)
+	if !known && clean { // whatever another home has of it is ended there
+		p.absent = time.Now()
+		p.changed()
 		return p.done
 	}
 	_, asked := r.State().ArrivalOf(k)
 	if now := time.Now(); now.Sub(p.asked) > wishAgain || !asked && now.Sub(p.asked) > wishLost {
 		p.asked = now
-		_ = r.Propose(&home.Adopt{Step: home.AdoptWish, Session: k, From: from, For: wishFor}, func(home.Outcome, error) {})
+		_ = r.Propose(&home.Adopt{Step: home.AdoptWish, Session: k, From: from, For: wishFor}, func(o home.Outcome, err error) {
+			if !known && err == nil && o.Code == home.CodeOK {
+				m.finding(p, uint64(o.Seq))
+			}
+		})
 	}
 	return p.done
 }
 
-// look has peers asked for a session before it is created here. That of a device that begins anew
-// is: whatever another home has of it is ended there.
-func (m *roaming) look(k home.SessionKey, p *parked) {
-	switch {
-	case p.looks:
-	case p.clean:
-		m.absent(p)
-	default:
-		if p.first.IsZero() || time.Since(p.first) > wishFor {
-			p.first = time.Now()
-		}
-		p.looks = true
-		go m.find(k, p, p.first)
-	}
+// finding notes the wish that has peers asked for a session.
+func (m *roaming) finding(p *parked, claim uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p.claim, p.absent = claim, time.Now()
+	p.changed()
 }
 
-// absent lets a session be created here.
-func (m *roaming) absent(p *parked) {
-	p.absent = time.Now()
+// notThere says that peers were asked for a session, and have not got it; in is the claim that stands now.
+func (p *parked) notThere(in uint64) bool {
+	return time.Since(p.absent) < absentFor+wishFor && (p.claim == 0 || p.claim != in)
+}
+
+// changed wakes who waits. The caller holds the lock.
+func (p *parked) changed() {
 	close(p.done)
 	p.done = make(chan struct{})
-}
-
-// find asks peers for a session. One that does not answer, and of which no directory here says that
-// it has the session, is not waited for long.
-func (m *roaming) find(k home.SessionKey, p *parked, first time.Time) {
-	ctx, cancel := context.WithTimeout(context.Background(), wishFor)
-	defer cancel()
-	r := m.a.home.current()
-	if r == nil {
-		return
-	}
-	f := &handover.Finder{Home: roamHome{m.a.home, r}, Ask: m, Peers: m.peers()}
-	for {
-		found, err := f.Find(ctx, k)
-		if done := found || err == nil || time.Since(first) > createAway; done || !wait(ctx, findAgain) {
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			if p.looks = false; !found && done {
-				m.absent(p)
-			}
-			return
-		}
-	}
 }
 
 func (m *roaming) wait(k home.SessionKey, clean bool) *parked {

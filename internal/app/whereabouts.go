@@ -26,6 +26,9 @@ func (n node) Whereabouts(ctx context.Context, k admin.Key) (admin.Whereabouts, 
 	if err != nil {
 		return admin.Whereabouts{}, err
 	}
+	if err := n.a.roaming.atLeader(); err != nil {
+		return admin.Whereabouts{}, err
+	}
 	key := sessionKey(k)
 	w := admin.Whereabouts{Namespace: k.Namespace, ClientID: k.Name, Homes: []admin.WhereaboutsAt{hereabouts(s, key)}}
 	listed := map[home.ID]bool{}
@@ -47,6 +50,16 @@ func (n node) Whereabouts(ctx context.Context, k admin.Key) (admin.Whereabouts, 
 		w.Homes = append(w.Homes, at)
 	}
 	return w, nil
+}
+
+// atLeader refuses what only the node that leads can do: it has the links.
+func (m *roaming) atLeader() error {
+	r := m.a.home.current()
+	if r == nil || r.Leads() {
+		return nil
+	}
+	leader, _ := r.Leader()
+	return admin.Refuse("leader", "another node has the links to other regions", fmt.Sprintf("ask node %s, which leads home %s", leader, m.a.home.id))
 }
 
 // hereabouts is what this region's home says of a session.
@@ -75,6 +88,9 @@ func (n node) MoveSession(ctx context.Context, k admin.Key, to string, dryRun bo
 		return nil, admin.Refuse("home", "the session is in home "+string(h.id)+", which this region serves for another", "fail that home back first")
 	case !m.hasPeer(home.ID(to)):
 		return nil, admin.Refuse("to", fmt.Sprintf("this region has no link with a region %q", to), "ctl link show lists the peers")
+	}
+	if err := m.atLeader(); err != nil {
+		return nil, err
 	}
 	x, _ := s.Session(key)
 	if at := hereabouts(s, key); at.State != "present" {

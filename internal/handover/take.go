@@ -70,6 +70,8 @@ func (t *Taker) Step(ctx context.Context) (Progress, error) {
 	switch {
 	case !ok:
 		return Progress{Done: true}, nil
+	case in.From == "":
+		return t.find(ctx, &in)
 	case in.Over:
 		return t.finish(ctx, &in, WhatDone)
 	case !in.Begun && t.Home.Now() > in.Until:
@@ -80,6 +82,22 @@ func (t *Taker) Step(ctx context.Context) (Progress, error) {
 		return t.pull(ctx, &in)
 	}
 	return t.settle(ctx, &in)
+}
+
+// A peer that does not answer, and of which nobody says that it has a session, is waited for so long.
+const (
+	findFor   = 2 * time.Second
+	findAgain = 250 * time.Millisecond
+)
+
+// find asks peers for a session. Once the wish is over it is listed, or may be created.
+func (t *Taker) find(ctx context.Context, in *home.Arrival) (Progress, error) {
+	found, err := (&Finder{Home: t.Home, Ask: t.Ask, Peers: t.Sources()}).Find(ctx, t.Session)
+	if !found && err != nil && t.Home.Now().Sub(in.Since) < findFor {
+		return Progress{Wait: findAgain, Why: err.Error()}, nil
+	}
+	_, err = t.Home.Do(ctx, t.op(in, home.AdoptOver))
+	return Progress{Done: err == nil}, err
 }
 
 func (t *Taker) question(in *home.Arrival, what int) *Ask {

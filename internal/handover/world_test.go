@@ -460,6 +460,7 @@ type device struct {
 	at     *site
 	conn   *conn
 	trying int
+	asked  asking
 	since  time.Duration // it looks for a connection
 	been   bool
 
@@ -470,6 +471,13 @@ type device struct {
 	sent    map[int]time.Duration // first, of a number
 	most    int
 	stay    time.Duration
+}
+
+// asking says that peers were asked for the session before one is created.
+type asking struct {
+	s    *site
+	life int
+	try  int
 }
 
 type conn struct {
@@ -545,7 +553,7 @@ func (d *device) connect(s *site) bool {
 			return false
 		}
 		if a, coming := st.ArrivalOf(d.key); coming && !a.Over {
-			if d.late && !a.Begun && d.w.Now()-d.since > 2*time.Second {
+			if d.late && !a.Begun && a.From != "" && d.w.Now()-d.since > 2*time.Second {
 				s.do(&home.Adopt{Step: home.AdoptOver, Session: d.key, From: a.From, Claim: a.Claim})
 				return d.attach(s)
 			}
@@ -553,11 +561,12 @@ func (d *device) connect(s *site) bool {
 		}
 		if list := st.Listed(d.key); len(list) > 0 {
 			s.do(&home.Adopt{Step: home.AdoptWish, Session: d.key, From: list[0], For: 8 * time.Second})
+			d.asked = asking{}
 			return false
 		}
-		f := Finder{Home: asHome{s}, Ask: asker{s}, Peers: s.peers()}
-		found, err := f.Find(context.Background(), d.key)
-		if found || s.down || err != nil && d.w.Now()-d.since < 2*time.Second {
+		if d.asked != (asking{s, s.life, d.trying}) {
+			d.asked = asking{s, s.life, d.trying}
+			s.do(&home.Adopt{Step: home.AdoptWish, Session: d.key, For: 8 * time.Second})
 			return false
 		}
 	}

@@ -12,7 +12,7 @@ type AdoptStep uint8
 // The steps.
 const (
 	// AdoptWish asks for a session: its device is here. It is void if the session is here
-	// or asked for; then it only lasts longer.
+	// or asked for; then it only lasts longer. With no From it asks whether a peer has it.
 	AdoptWish AdoptStep = 1
 	// AdoptBegin creates it, subscribed, with the beginning of its queue. Nobody attaches it
 	// before all of that is here.

@@ -188,3 +188,25 @@ func TestRoam_BreaksInTheMiddle(t *testing.T) {
 		t.Errorf("got %v; found no session %d times; %v", rover.got, rover.lostState, rover.problem)
 	}
 }
+
+// In a region of three nodes only the one that leads has the links: a device that comes to any of them finds
+// the session that is in the other region, and one that nobody knows gets its own.
+func TestRoam_ToAnyNode(t *testing.T) {
+	t.Parallel()
+	tr := start(t, trial.Options{Nodes: 3, Extra: handedOver})
+	eu, us := tr.Region("eu"), tr.Region("us")
+	args := []string{"-c", "-i", "lamp", "-q", "1", "-t", "in/#"}
+	if out, err := runBounded(mosquitto(t, "mosquitto_sub", eu[0].MQTT, append(args, "-E")...)); err != nil {
+		t.Fatalf("subscribe: %v\n%s", err, out)
+	}
+	for i, n := range []*trial.Node{us[0], eu[1], us[1], eu[2], us[2]} {
+		text := fmt.Sprint("message ", i)
+		publish(t, eu[i%3].MQTT, "-q", "1", "-t", "in/a", "-m", text)
+		if got := subscribe(t, n.MQTT, append(args, "-C", "1")...).lines(); !slices.Equal(got, []string{text}) {
+			t.Fatalf("at %s it got %q", n.Name, got)
+		}
+		if out, err := runBounded(mosquitto(t, "mosquitto_sub", n.MQTT, "-c", "-i", "new-"+n.Name, "-t", "x", "-E")); err != nil {
+			t.Fatalf("a new one at %s: %v\n%s", n.Name, err, out)
+		}
+	}
+}
