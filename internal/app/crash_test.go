@@ -143,8 +143,8 @@ func TestCrash_WhatDecidesIsAtWorkAgain(t *testing.T) {
 // A part that panics again and again is isolated. Status and readiness name it with the next command; a device and the
 // rest of the links do not notice; and an operator who removed the cause has it tried at once.
 func TestCrashLoop_IsolatesThePart(t *testing.T) {
-	eu, us, b, call, got := crashing(t, app.Options{Backoff: supervise.Backoff{Min: time.Millisecond, Max: time.Second}})
-	b.light("link us", 1000)
+	eu, us, b, call, got := crashing(t, app.Options{Backoff: supervise.Backoff{Min: time.Minute, Max: time.Minute}})
+	b.light("link us", 2)
 	await(t, "the link to be isolated", func() bool { return eu.Service("link us").State == "isolated" })
 	var st admin.Status
 	call("GET", "/v1/status", "", &st)
