@@ -268,9 +268,9 @@ func (s *State) adoptSubscriptions(x *session, a *arrival, list []Subscription) 
 	a.version = s.wanted.Version()
 }
 
-// mergeBegin begins to take another session of the device into the one that is here. The device
-// was told that its session began, so it holds no packet id of the other one: what waits
-// there goes behind what waits here, under new ones.
+// mergeBegin begins to take another session of the device into the one that is here. What waits
+// there goes behind what waits here, under new packet ids. The device may have used the other
+// one last, and hold ids of that: each is released before it is used. [E5]
 func (s *State) mergeBegin(x *session, op *Adopt) Outcome {
 	if x == nil || x.arriving() != nil || x.leaves() != nil {
 		return Outcome{Code: CodeVoid}
@@ -279,6 +279,10 @@ func (s *State) mergeBegin(x *session, op *Adopt) Outcome {
 	s.changes.wish(op.Session)
 	a := s.newArrival(op)
 	a.complete, a.merges = true, true
+	if x.inherited == nil {
+		x.inherited = &inheritance{}
+	}
+	x.inherited.stale = Range{1, x.nextRef + 1<<16}
 	s.roams(x).arrival = a
 	s.adoptSubscriptions(x, a, op.Export.Subs)
 	s.note(effectRoamed, x.id, x.nextRef)

@@ -335,11 +335,11 @@ func (w *writer) session(x *session) {
 		b = binary.BigEndian.AppendUint16(b, id)
 		b = binary.BigEndian.AppendUint64(b, x.inbound[id])
 	}
-	if x.inherited != nil {
-		b = x.inherited.encode(b)
-	}
 	if x.roam != nil {
 		b = x.roam.encode(b)
+	}
+	if x.inherited != nil { // what is last in it may be missing
+		b = x.inherited.encode(b)
 	}
 	w.emit(sessionKey(x.key), b)
 	w.refs(x)

@@ -238,13 +238,13 @@ func (l *loader) session(key []byte, r *reader) {
 		}
 		x.inbound[binary.BigEndian.Uint16(b)] = binary.BigEndian.Uint64(b[2:])
 	}
-	if flags&8 != 0 {
-		x.inherited = r.inheritance()
-	}
 	if flags&16 != 0 {
 		if x.roam = r.roaming(); x.arriving() != nil || x.leaves() != nil {
 			l.s.roamers[x.key] = x
 		}
+	}
+	if flags&8 != 0 {
+		x.inherited = r.inheritance()
 	}
 	if l.s.sessions[x.key] != nil {
 		r.fail("session twice")
