@@ -114,8 +114,7 @@ func TestRegionWiped_DoesNotFoundItsHomeAnew(t *testing.T) {
 // A home that only half of the others heard of could be founded a second time while the other half
 // is asked: it is served, and gets a standby when both know of it.
 func TestNewRegion_GetsStandbysWhenItCannotBeFoundedTwice(t *testing.T) {
-	in(t, pairOf(config.TakeoverAuto), func(t *testing.T, l *Lab) {
-		l.witnesses[0].Crash()
+	inFrom(t, pairOf(config.TakeoverAuto), func(l *Lab) { l.witnesses[0].Crash() }, func(t *testing.T, l *Lab) {
 		serves(t, l, "eu", "eu")
 		time.Sleep(30 * time.Second)
 		if got := l.Region("eu").copyOf("eu").Takeover().Standbys; len(got) > 0 || !l.Region("eu").Serves("eu") {

@@ -16,11 +16,18 @@ const patience = 2 * time.Minute
 // in runs f with a lab whose links are up, and checks at the end that it stops.
 func in(t *testing.T, o Options, f func(t *testing.T, l *Lab)) {
 	t.Helper()
+	inFrom(t, o, func(*Lab) {}, f)
+}
+
+// inFrom is in, and first is called before anything has happened.
+func inFrom(t *testing.T, o Options, first func(l *Lab), f func(t *testing.T, l *Lab)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		l, err := New(o)
 		if err != nil {
 			t.Fatal(err)
 		}
+		first(l)
 		defer func() {
 			if t.Failed() {
 				t.Logf("the last lines of the regions' logs:\n%s", l.log.last(80))
