@@ -51,6 +51,7 @@ func TestRegionEvacuation_ResumedAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.awaitHome("eu", "be served on", (*trial.Home).Serves)
+	await(t, "the node to hear of it again", func() bool { _, code := evacuate("eu", "--status"); return code == 0 })
 	var e admin.Evacuation
 	ctlJSON(t, eu, &e, "region", "evacuate", "eu", "--status")
 	if e.Reason != "floods" || e.State == "prohibiting" {
