@@ -254,10 +254,13 @@ func TestSecondRegionFails_DuringTheFirstFailover(t *testing.T) {
 		l.Region("eu").Crash()
 		publish(pub, 20, Message{Topic: "t/a", QoS: 1})
 		serves(t, l, "us", "eu")
-		await(t, l, "the new host to ship on", func() bool {
+		shipsOn := func() bool {
 			c, host := l.Region("ap").copyOf("eu"), l.Region("us").copyOf("eu")
 			return c != nil && host != nil && c.Epoch() == host.Epoch() && !l.homeAt("ap", "eu").Short
-		})
+		}
+		await(t, l, "the new host to ship on", shipsOn)
+		time.Sleep(3 * time.Second) // what ap heard of the voters may be older than that the new host had no standby
+		await(t, l, "all voters to know it", shipsOn)
 		l.Region("us").Crash()
 		publish(pub, 20, Message{Topic: "t/a", QoS: 1})
 		serves(t, l, "ap", "eu")

@@ -30,7 +30,7 @@ func inFrom(t *testing.T, o Options, first func(l *Lab), f func(t *testing.T, l 
 		first(l)
 		defer func() {
 			if t.Failed() {
-				t.Logf("the last lines of the regions' logs:\n%s", l.log.last(80))
+				t.Logf("%v\nthe last lines of the regions' logs:\n%s", l.homes(), l.log.last(80))
 			}
 			if err := l.Stop(); err != nil {
 				t.Error(err)
