@@ -12,8 +12,8 @@ import (
 // leader's heartbeats and its looks around; and a follower asks what is committed
 // in the wake of a heartbeat, when both nodes are awake.
 
-// beat is the least time between two heartbeats, and two of it the most: a follower misses the leader after
-// heartbeatTimeout, so at least four of them.
+// beat is the time between two heartbeats: a follower misses the leader after
+// four of them, heartbeatTimeout.
 const beat = 50 * time.Millisecond
 
 // beats counts from when the node began.
@@ -25,7 +25,7 @@ func (b beats) until(every time.Duration) time.Duration {
 }
 
 // hearts puts the heartbeats to all copies on the beats. Raft by itself sends
-// each when a random time has passed, 40 to 80 ms.
+// each when a random time has passed.
 type hearts struct {
 	beats
 
@@ -33,16 +33,19 @@ type hearts struct {
 	last map[raft.ServerID]time.Time // when the last one was sent
 }
 
-// wait is how long to hold back a heartbeat to a copy that raft would send now: until a beat.
+// wait is how long to hold back a heartbeat to a copy that raft would send now. One that is late goes at
+// once, and the next is on the beat again: none comes more than one and a half
+// beats after the last.
 func (h *hearts) wait(to raft.ServerID, now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	at := now
+	var at time.Time
 	if last, ok := h.last[to]; ok {
-		if soonest := last.Add(beat / 2); at.Before(soonest) {
-			at = soonest
-		}
+		at = last.Add(beat / 2)
 		at = at.Add((beat - at.Sub(h.began)%beat) % beat)
+	}
+	if at.Before(now) {
+		at = now
 	}
 	h.last[to] = at
 	return at.Sub(now)

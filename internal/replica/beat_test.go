@@ -20,7 +20,7 @@ func TestHearts_KeepTheBeat(t *testing.T) {
 		want  []time.Duration
 	}{
 		{"a", []time.Duration{20 * ms, 40 * ms, 30 * ms, 21 * ms, 35 * ms}, []time.Duration{0, 50 * ms, 100 * ms, 150 * ms, 200 * ms}},
-		{"b", []time.Duration{39 * ms, 22 * ms, 60 * ms, 30 * ms, 90 * ms}, []time.Duration{0, 50 * ms, 100 * ms, 200 * ms, 250 * ms}},
+		{"b", []time.Duration{39 * ms, 22 * ms, 60 * ms, 30 * ms, 90 * ms}, []time.Duration{0, 50 * ms, 100 * ms, 160 * ms, 200 * ms}},
 	} {
 		var sent []time.Duration
 		now := start
