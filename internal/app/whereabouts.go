@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"causeway/internal/admin"
@@ -86,7 +87,7 @@ func (n node) MoveSession(ctx context.Context, k admin.Key, to string, dryRun bo
 		return nil, admin.Refuse("handover", "handover.enabled is not set in this region", "set it in the node files of both regions")
 	case !h.own():
 		return nil, admin.Refuse("home", "the session is in home "+string(h.id)+", which this region serves for another", "fail that home back first")
-	case !m.hasPeer(home.ID(to)):
+	case !slices.Contains(m.peers(), home.ID(to)):
 		return nil, admin.Refuse("to", fmt.Sprintf("this region has no link with a region %q", to), "ctl link show lists the peers")
 	}
 	if err := m.atLeader(); err != nil {
@@ -119,15 +120,6 @@ func moves(x *home.SessionInfo, to string) []string {
 		effects = append(effects, "its connection on node "+string(x.Owner.Node)+" closes; if the device comes back here, so does its session")
 	}
 	return effects
-}
-
-func (m *roaming) hasPeer(id home.ID) bool {
-	for _, p := range m.peers() {
-		if p == id {
-			return true
-		}
-	}
-	return false
 }
 
 // send has another home ask for a session, and returns once that has it.
