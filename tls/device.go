@@ -3,6 +3,8 @@ package meshtls
 import (
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -24,7 +26,8 @@ type DeviceOptions struct {
 
 // Device is the loaded TLS of one device listener. Its methods may be called concurrently.
 type Device struct {
-	opts DeviceOptions // fixed after NewDevice
+	opts    DeviceOptions // fixed after NewDevice
+	revoked Revocations
 
 	mu  sync.Mutex // held by Reload
 	cur atomic.Pointer[deviceMaterial]
@@ -34,6 +37,7 @@ type Device struct {
 // whole so that its session tickets live as long as the certificates they were given under.
 type deviceMaterial struct {
 	config *tls.Config
+	cas    []*x509.Certificate
 	digest []byte
 	expiry time.Time
 }
@@ -56,7 +60,19 @@ func NewDevice(opts DeviceOptions) (*Device, error) {
 		return nil, fmt.Errorf("load listener TLS: %w", err)
 	}
 	d.cur.Store(m)
+	d.revoked.trusted = func() []*x509.Certificate { return d.cur.Load().cas }
 	return d, nil
+}
+
+// Revocations are the lists by which devices are refused; until Set nothing is revoked.
+func (d *Device) Revocations() *Revocations { return &d.revoked }
+
+// verify runs at the end of every handshake, also of one that resumes a session: the certificate may have been revoked since.
+func (d *Device) verify(state tls.ConnectionState) error {
+	if len(state.PeerCertificates) == 0 {
+		return nil
+	}
+	return d.revoked.Check(state.VerifiedChains)
 }
 
 // Config is the configuration to listen with; each handshake uses what was loaded last.
@@ -74,6 +90,12 @@ func (d *Device) Expiry() time.Time { return d.cur.Load().expiry }
 // Reload reads the files again and reports whether they had changed; on an error what was loaded
 // stays in use.
 func (d *Device) Reload() (changed bool, err error) {
+	changed, err = d.reload()
+	lists, lerr := d.revoked.Reload()
+	return changed || lists, errors.Join(err, lerr)
+}
+
+func (d *Device) reload() (changed bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	next, err := d.read()
@@ -102,14 +124,14 @@ func (d *Device) read() (*deviceMaterial, error) {
 	}
 	// No ALPN: a server that names none accepts clients that offer some ("mqtt", "http/1.1"), and
 	// WebSocket must not be talked into HTTP/2.
-	cfg := &tls.Config{MinVersion: version, Certificates: []tls.Certificate{pair}}
+	cfg := &tls.Config{MinVersion: version, Certificates: []tls.Certificate{pair}, VerifyConnection: d.verify}
 	if len(d.opts.ClientCAFiles) > 0 {
 		cfg.ClientCAs, cfg.ClientAuth = pool, tls.RequireAndVerifyClientCert
 		if d.opts.ClientCertOptional {
 			cfg.ClientAuth = tls.VerifyClientCertIfGiven
 		}
 	}
-	return &deviceMaterial{config: cfg, digest: digestOf(pair, cas), expiry: pair.Leaf.NotAfter}, nil
+	return &deviceMaterial{config: cfg, cas: cas, digest: digestOf(pair, cas), expiry: pair.Leaf.NotAfter}, nil
 }
 
 func tlsVersion(s string) (uint16, error) {

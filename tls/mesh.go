@@ -63,6 +63,18 @@ func (s *Source) ownCertificate() (*tls.Certificate, error) {
 	return &m.pair, nil
 }
 
+// Recheck says whether the peer of a finished handshake would be refused now because its certificate has been revoked since.
+func (s *Source) Recheck(state tls.ConnectionState) error {
+	if len(state.PeerCertificates) == 0 {
+		return nil
+	}
+	var revoked *RevokedError
+	if err := s.verifyChain(state.PeerCertificates, x509.ExtKeyUsageAny); errors.As(err, &revoked) && revoked.Revoked() {
+		return revoked
+	}
+	return nil
+}
+
 // verify runs at the end of every handshake. usage is what the peer uses its certificate for.
 func (s *Source) verify(state tls.ConnectionState, wantRegion string, usage x509.ExtKeyUsage) error {
 	want := anyRegion
@@ -100,7 +112,10 @@ func (s *Source) verifyChain(chain []*x509.Certificate, usage x509.ExtKeyUsage) 
 	if err != nil {
 		return err
 	}
-	return withinRegion(chains)
+	if err := withinRegion(chains); err != nil {
+		return err
+	}
+	return s.revoked.Check(chains)
 }
 
 // distrust explains a chain that did not verify. An expired certificate is its owner's problem and
@@ -108,6 +123,10 @@ func (s *Source) verifyChain(chain []*x509.Certificate, usage x509.ExtKeyUsage) 
 func (s *Source) distrust(want, saw string, chain []*x509.Certificate, cause error) error {
 	leaf := chain[0]
 	e := &IdentityError{Want: want, Saw: saw, Err: cause}
+	var revoked *RevokedError
+	if errors.As(cause, &revoked) {
+		return e
+	}
 	var invalid x509.CertificateInvalidError
 	if errors.As(cause, &invalid) && invalid.Reason == x509.Expired {
 		e.Err = fmt.Errorf("its certificate is valid from %s to %s and now is %s: issue a new one there (causeway ca issue), or correct the clock: %w",

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -15,7 +16,8 @@ import (
 // may be called concurrently. Configurations made from it see a reload at their next handshake;
 // connections that stand are left alone.
 type Source struct {
-	files Files // fixed after Load
+	files   Files // fixed after Load
+	revoked Revocations
 
 	mu  sync.Mutex // held by Reload, so that two reloads do not publish out of order
 	cur atomic.Pointer[material]
@@ -26,8 +28,9 @@ type material struct {
 	pair     tls.Certificate
 	identity Identity
 	pool     *x509.CertPool
-	caExpiry time.Time // of the authority that issued pair
-	digest   []byte    // of what was read, to tell a change
+	cas      []*x509.Certificate // in pool
+	caExpiry time.Time           // of the authority that issued pair
+	digest   []byte              // of what was read, to tell a change
 }
 
 // Load reads a node's identity from its certificate, key and CA files. The certificate must name a
@@ -41,7 +44,17 @@ func Load(certFile, keyFile, caFile string) (*Source, error) {
 		return nil, fmt.Errorf("load identity: %w", err)
 	}
 	s.cur.Store(m)
+	s.revoked.trusted = func() []*x509.Certificate { return s.cur.Load().cas }
 	return s, nil
+}
+
+// Revocations are the lists by which identities are refused; until Set nothing is revoked.
+func (s *Source) Revocations() *Revocations { return &s.revoked }
+
+// Revoked says why this node's own certificate would be refused by who has the same lists; nil if it would not.
+func (s *Source) Revoked() error {
+	m := s.cur.Load()
+	return s.revoked.Check([][]*x509.Certificate{chainOf(m.pair)})
 }
 
 // Identity is who this node is. It does not change while the Source lives.
@@ -72,6 +85,12 @@ func (s *Source) Expect(region, node string) error {
 // certificate whose key has not been replaced yet, what was loaded stays in use. A certificate of
 // another identity is refused: this node's name is in places that only a restart changes.
 func (s *Source) Reload() (changed bool, err error) {
+	changed, err = s.reload()
+	lists, lerr := s.revoked.Reload()
+	return changed || lists, errors.Join(err, lerr)
+}
+
+func (s *Source) reload() (changed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next, err := s.read()
@@ -129,7 +148,7 @@ func (s *Source) read() (*material, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &material{pair: pair, identity: id, pool: pool, digest: digestOf(pair, cas)}
+	m := &material{pair: pair, identity: id, pool: pool, cas: cas, digest: digestOf(pair, cas)}
 	if m.caExpiry, err = ownIssuer(pair, pool); err != nil {
 		return nil, fmt.Errorf("%s was not issued by an authority in %s: %w; name the CA file it was issued with (identity.ca)",
 			s.files.Cert, s.files.CA, err)
