@@ -2,7 +2,6 @@ package broker
 
 import (
 	"cmp"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -351,11 +350,8 @@ func (a *Auth) Denials() (list []Denial) {
 
 // certificate returns the client certificate of a connection, if TLS verified it.
 func certificate(nc net.Conn) *x509.Certificate {
-	if w, ok := nc.(*wsConn); ok {
-		nc = w.ws.NetConn()
-	}
-	t, ok := nc.(*tls.Conn)
-	if !ok {
+	t := tlsConn(nc)
+	if t == nil {
 		return nil
 	}
 	chains := t.ConnectionState().VerifiedChains

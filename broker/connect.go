@@ -87,6 +87,9 @@ func (k *connecting) connect() (c *conn, refused *refusal) {
 	}
 	if t, ok := k.nc.(*tls.Conn); ok {
 		if err := t.Handshake(); err != nil {
+			if result, refused := certificateResult(err); refused {
+				return nil, &refusal{result: result, reason: err.Error()}
+			}
 			return nil, k.gone("TLS", err)
 		}
 	}
@@ -120,6 +123,7 @@ func (k *connecting) connect() (c *conn, refused *refusal) {
 	tookOver := c.tookOver || len(out.Formers) > 0
 	k.s.opt.Watcher.Connected(c.info(), out.SessionPresent, tookOver)
 	c.traceConnect(out.SessionPresent, tookOver)
+	c.recheck() // a list may have come between the handshake and when CloseRevoked could see it
 	return c, nil
 }
 

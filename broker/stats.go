@@ -69,13 +69,15 @@ const (
 	ConnectTurnedAway                  // the node is being evacuated; closed at accept
 	ConnectOverQuota                   // the namespace has as many connections as it may
 	ConnectBanned                      // an operator keeps it out, or it flapped
+	ConnectRevoked                     // its certificate is revoked
+	ConnectNoCRL                       // nobody can say whether its certificate is revoked
 	ConnectResults       int           = iota
 )
 
 // String is the result as a metric label.
 func (r ConnectResult) String() string {
 	return [...]string{"ok", "over_limit", "timeout", "gone", "malformed", "unsupported", "bad_login", "not_authorized",
-		"quota", "parked_out", "internal", "evacuating", "namespace_quota", "banned"}[r]
+		"quota", "parked_out", "internal", "evacuating", "namespace_quota", "banned", "revoked", "crl_stale"}[r]
 }
 
 // Stage is a part of what a connection goes through until its CONNACK.
@@ -141,13 +143,14 @@ const (
 	EndShutdown                   // this node stops
 	EndInternal                   // a panic
 	EndEvicted                    // its device is to go to another node
+	EndRevoked                    // its device's certificate has been revoked
 	EndReasons   int       = iota
 )
 
 // String is the reason as a metric label.
 func (r EndReason) String() string {
 	return [...]string{"client", "gone", "keep_alive", "protocol", "taken_over", "deleted", "home", "slow", "shutdown",
-		"internal", "evicted"}[r]
+		"internal", "evicted", "revoked"}[r]
 }
 
 // Drop is why the broker dropped a message.

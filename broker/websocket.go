@@ -47,9 +47,13 @@ func (l *listener) serveHTTP() {
 }
 
 // connState takes connections that were not upgraded out of the count; the others leave it when MQTT ends.
-func (l *listener) connState(_ net.Conn, st http.ConnState) {
+func (l *listener) connState(nc net.Conn, st http.ConnState) {
 	if st == http.StateClosed {
-		l.stats.Connects[ConnectGone].Add(1)
+		result := ConnectGone
+		if t, ok := nc.(*tls.Conn); ok && !t.ConnectionState().HandshakeComplete {
+			result, _ = certificateResult(t.Handshake()) // it says again how it failed
+		}
+		l.stats.Connects[result].Add(1)
 		l.closed()
 	}
 }

@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"crypto/tls"
 	"iter"
 	"net"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"causeway/internal/group"
 	"causeway/internal/home"
+	"causeway/link/wire"
 )
 
 // Endpoint is the sockets of a node, and what keeps them from being overrun. The
@@ -130,6 +132,23 @@ func (e *Endpoint) links() (list []*peer) {
 		}
 	}
 	return list
+}
+
+// Recheck closes the tunnels of peers that refused says something about: their certificates may have been revoked since the
+// handshake. It says how many.
+func (e *Endpoint) Recheck(refused func(tls.ConnectionState) error) (n int) {
+	for _, p := range e.links() {
+		t := p.current()
+		if t == nil {
+			continue
+		}
+		if err := refused(t.c.tls()); err != nil {
+			e.o.Logger.Warn("a tunnel is closed", "peer", t.remote.Region, "reason", err)
+			t.close(wire.GoodbyeIdentity, "identity: "+err.Error())
+			n++
+		}
+	}
+	return n
 }
 
 // tunnels are those to a region.

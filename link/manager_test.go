@@ -1,6 +1,8 @@
 package link
 
 import (
+	"crypto/tls"
+	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -74,3 +76,30 @@ func TestOptions_Validate(t *testing.T) {
 }
 
 var _ home.Sink = (*nodeSink)(nil)
+
+// A tunnel whose peer is refused since its handshake is closed, and both sides say why; those of other peers stay.
+func TestEndpoint_Recheck(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 5*time.Millisecond)
+		defer w.close()
+		us := w.region("us", peerFrom("eu"))
+		ap := w.region("ap", peerFrom("eu"))
+		eu := w.region("eu", peerTo("us"), peerTo("ap"))
+		up(t, eu, "us")
+		up(t, eu, "ap")
+		refused := func(s tls.ConnectionState) error {
+			if region, err := (&identity{}).PeerRegion(s); err != nil || region != "us" {
+				return err
+			}
+			return errors.New("its certificate is revoked")
+		}
+		if n := eu.m.ep.Recheck(refused); n != 1 {
+			t.Errorf("%d tunnels closed", n)
+		}
+		eventually(t, 10*time.Second, "us is told", func() bool { return strings.Contains(us.status("eu").Reason, "revoked") })
+		up(t, eu, "us") // its certificate is taken here
+		if n := ap.status("eu").Counters.Tunnels; n != 1 {
+			t.Errorf("the link that stayed had %d tunnels", n)
+		}
+	})
+}

@@ -197,7 +197,7 @@ func EndWords(reason string) string {
 	if w := map[string]string{
 		"client": "the device said goodbye", "gone": "the connection broke or was closed by the device without a goodbye", "keep_alive": "nothing came for one and a half keep-alives",
 		"protocol": "what it sent breaks the protocol", "taken_over": "its client id connected again", "deleted": "an operator closed it", "home": "the home stopped, or gave the session to another node",
-		"slow": "it did not read what was sent to it", "shutdown": "the node stopped", "internal": "the node failed", "evicted": "the node was evacuated",
+		"slow": "it did not read what was sent to it", "shutdown": "the node stopped", "internal": "the node failed", "evicted": "the node was evacuated", "revoked": "its certificate was revoked",
 	}[reason]; w != "" {
 		return w
 	}

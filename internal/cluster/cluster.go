@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -34,7 +35,8 @@ type Cluster struct {
 	handlers map[string]func(context.Context, *Stream)
 	members  map[string]Member
 	watchers []chan struct{}
-	streams  map[net.Conn]struct{}
+	streams  map[net.Conn]*tls.Conn // that others opened; nil while they are being opened
+	dialled  map[*tls.Conn]net.Conn
 	stopped  bool
 }
 
@@ -50,7 +52,7 @@ func New(o Options) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{o: o, log: o.Logger, net: o.Network, opening: make(chan struct{}, maxOpening),
-		handlers: map[string]func(context.Context, *Stream){}, members: map[string]Member{}, streams: map[net.Conn]struct{}{}}
+		handlers: map[string]func(context.Context, *Stream){}, members: map[string]Member{}, streams: map[net.Conn]*tls.Conn{}, dialled: map[*tls.Conn]net.Conn{}}
 	if c.net == nil {
 		c.net = real{&c.o}
 	}

@@ -105,7 +105,56 @@ func (c *Cluster) dial(ctx context.Context, m Member, disk, protocol string) (_ 
 	if !release() {
 		return nil, ctx.Err()
 	}
-	return &Stream{Conn: tc, Peer: theirs.Peer}, raw.SetDeadline(time.Time{})
+	return &Stream{Conn: c.keepDialled(tc, raw), Peer: theirs.Peer}, raw.SetDeadline(time.Time{})
+}
+
+// dialled is a stream that this node opened.
+type dialled struct {
+	*tls.Conn
+	c *Cluster
+}
+
+// Close forgets the stream.
+func (d dialled) Close() error {
+	d.c.mu.Lock()
+	delete(d.c.dialled, d.Conn)
+	d.c.mu.Unlock()
+	return d.Conn.Close()
+}
+
+func (c *Cluster) keepDialled(tc *tls.Conn, raw net.Conn) net.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dialled[tc] = raw
+	return dialled{tc, c}
+}
+
+// Recheck closes the streams, dialled and accepted, of peers that refused says something about: their certificates may have
+// been revoked since the handshake. It says how many.
+func (c *Cluster) Recheck(refused func(tls.ConnectionState) error) (n int) {
+	for raw, tc := range c.opened() {
+		if err := refused(tc.ConnectionState()); err != nil {
+			c.log.Warn("a peer stream is closed", "remote", raw.RemoteAddr(), "reason", err)
+			_ = raw.Close()
+			n++
+		}
+	}
+	return n
+}
+
+func (c *Cluster) opened() map[net.Conn]*tls.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make(map[net.Conn]*tls.Conn, len(c.streams)+len(c.dialled))
+	for raw, tc := range c.streams {
+		if tc != nil {
+			all[raw] = tc
+		}
+	}
+	for tc, raw := range c.dialled {
+		all[raw] = tc
+	}
+	return all
 }
 
 func writeHello(w net.Conn, h hello) error {
@@ -203,6 +252,7 @@ func (c *Cluster) serve(ctx context.Context, raw net.Conn) {
 	}
 	c.stats.accepted.Add(1)
 	defer s.Close()
+	c.openedStream(raw, s)
 	defer func() {
 		if p := recover(); p != nil {
 			c.log.Error("panic in a peer stream's handler", "peer", s.Peer.Node, "panic", p, "stack", string(debug.Stack()))
@@ -281,8 +331,17 @@ func (c *Cluster) keepStream(raw net.Conn) bool {
 	if c.stopped || len(c.streams) >= maxStreams {
 		return false
 	}
-	c.streams[raw] = struct{}{}
+	c.streams[raw] = nil
 	return true
+}
+
+// openedStream makes an accepted stream one that Recheck looks at.
+func (c *Cluster) openedStream(raw net.Conn, s *Stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if tc, ok := s.Conn.(*tls.Conn); ok {
+		c.streams[raw] = tc
+	}
 }
 
 func (c *Cluster) forgetStream(raw net.Conn) {

@@ -82,7 +82,7 @@ const (
 	RoleReplicant Role = "replicant" // has connections only: it follows a core, and its loss loses nothing
 )
 
-// Identity names the PEM files of the node's certificate. All three are set, or none is.
+// Identity names the PEM files of the node's certificate. The first three are set, or none is.
 type Identity struct {
 	// Cert is the node's certificate file.
 	Cert string `mapstructure:"cert"`
@@ -90,10 +90,26 @@ type Identity struct {
 	Key string `mapstructure:"key"`
 	// CA is the certificate file of the authority that issues to all nodes of all regions.
 	CA string `mapstructure:"ca"`
+	// CRL lists files and http or https URLs of revoked identities, PEM or DER, signed by the authorities of CA or by those
+	// below them. Nodes and regions with one of them are refused, and their connections closed.
+	CRL []string `mapstructure:"crl"`
+	// CRLRefresh is how often URLs of CRL are fetched; files are read every half minute. Default 15m.
+	CRLRefresh time.Duration `mapstructure:"crl_refresh"`
+	// CRLStale says what a list does that ended without a newer one, or is not there. Default CRLAlarm.
+	CRLStale CRLStale `mapstructure:"crl_stale"`
 }
 
 // Configured reports whether any of the three files is named.
-func (i Identity) Configured() bool { return i != Identity{} }
+func (i Identity) Configured() bool { return i.Cert != "" || i.Key != "" || i.CA != "" }
+
+// CRLStale is what happens to certificates whose authority has no revocation list in date.
+type CRLStale string
+
+// What happens to them.
+const (
+	CRLAlarm  CRLStale = "alarm"  // they are taken unless the last list revokes them, and readiness fails
+	CRLRefuse CRLStale = "refuse" // new connections with one are refused
+)
 
 // Cluster connects the nodes of a region.
 type Cluster struct {
@@ -226,6 +242,13 @@ type ListenerTLS struct {
 	Key string `mapstructure:"key"`
 	// ClientCA lists the authorities whose device certificates are accepted.
 	ClientCA []string `mapstructure:"client_ca"`
+	// CRL lists files and http or https URLs of revoked device certificates, PEM or DER, signed by the authorities of ClientCA
+	// or by those below them. Devices with one of them are refused, and their connections closed.
+	CRL []string `mapstructure:"crl"`
+	// CRLRefresh is how often URLs of CRL are fetched; files are read every half minute. Default 15m.
+	CRLRefresh time.Duration `mapstructure:"crl_refresh"`
+	// CRLStale says what a list does that ended without a newer one, or is not there. Default CRLAlarm.
+	CRLStale CRLStale `mapstructure:"crl_stale"`
 	// MinVersion is "1.2" or "1.3". Default "1.2".
 	MinVersion string `mapstructure:"min_version"`
 }

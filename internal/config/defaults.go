@@ -50,6 +50,7 @@ func fillDefaults(cfg *Config, sources *Sources) {
 	if unset("node") {
 		cfg.Node = cfg.Region + "-1"
 	}
+	fillCRL("identity.", cfg.Identity.CRL, &cfg.Identity.CRLRefresh, &cfg.Identity.CRLStale, unset)
 	if unset("admin.socket") {
 		cfg.Admin.Socket = filepath.Join(cfg.DataDir, "admin.sock")
 	}
@@ -91,6 +92,18 @@ func fillDefaults(cfg *Config, sources *Sources) {
 	cfg.fillBackup(unset)
 	if cfg.Leaf {
 		cfg.fillLeaf(unset)
+	}
+}
+
+func fillCRL(key string, lists []string, refresh *time.Duration, stale *CRLStale, unset func(string) bool) {
+	if len(lists) == 0 {
+		return
+	}
+	if unset(key + "crl_refresh") {
+		*refresh = 15 * time.Minute
+	}
+	if unset(key + "crl_stale") {
+		*stale = CRLAlarm
 	}
 }
 
@@ -152,6 +165,7 @@ func (l *Listener) fill(key string, unset func(string) bool) {
 	if unset(key+"tls.min_version") && l.Type.Secure() {
 		l.TLS.MinVersion = "1.2"
 	}
+	fillCRL(key+"tls.", l.TLS.CRL, &l.TLS.CRLRefresh, &l.TLS.CRLStale, unset)
 }
 
 func (l *Link) fill(key, region string, unset func(string) bool) {

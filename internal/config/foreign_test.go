@@ -76,7 +76,7 @@ func TestValidate_ForeignLink(t *testing.T) {
 			l.fill("", "local", func(key string) bool { return key != "kind" && key != "name" })
 			tc.change(&l)
 			cfg.Links = []Link{l}
-			cfg.Identity = Identity{"c", "k", "a"}
+			cfg.Identity = Identity{Cert: "c", Key: "k", CA: "a"}
 			err := cfg.Validate()
 			switch {
 			case tc.want == "" && err != nil:

@@ -76,14 +76,14 @@ region: eu
 node: eu-7
 role: core
 data_dir: /var/lib/causeway
-identity: { cert: eu.pem, key: eu-key.pem, ca: ca.pem }
+identity: { cert: eu.pem, key: eu-key.pem, ca: ca.pem, crl: [crl.pem] }
 listeners:
   - name: cars
     type: mqtts
     listen: ":8883"
     namespace: cars
     auth: [cert, password]
-    tls: { cert: srv.pem, key: srv-key.pem, client_ca: [a.pem, b.pem], min_version: 1.3 }
+    tls: { cert: srv.pem, key: srv-key.pem, client_ca: [a.pem, b.pem], crl: [a.crl, "http://ca.example.com/b.crl"], crl_refresh: 1h, crl_stale: refuse, min_version: 1.3 }
     max_connections: 250000
     connect_timeout: 5s
   - { type: ws, listen: "127.0.0.1:8083" }
@@ -112,10 +112,11 @@ func TestLoad_File(t *testing.T) {
 	cfg, sources := mustLoad(t, Options{File: path})
 	want := &Config{
 		Region: "eu", Node: "eu-7", Role: RoleCore, Cluster: Cluster{Voters: 1}, DataDir: "/var/lib/causeway", Disk: Disk{Reserve: "25%", SpoolMax: "100GiB"},
-		Identity: Identity{Cert: "eu.pem", Key: "eu-key.pem", CA: "ca.pem"},
+		Identity: Identity{Cert: "eu.pem", Key: "eu-key.pem", CA: "ca.pem", CRL: []string{"crl.pem"}, CRLRefresh: 15 * time.Minute, CRLStale: CRLAlarm},
 		Listeners: []Listener{
 			{Name: "cars", Type: ListenerMQTTS, Listen: ":8883", Namespace: "cars", Auth: []AuthMethod{AuthCert, AuthPassword},
-				TLS:            ListenerTLS{Cert: "srv.pem", Key: "srv-key.pem", ClientCA: []string{"a.pem", "b.pem"}, MinVersion: "1.3"},
+				TLS: ListenerTLS{Cert: "srv.pem", Key: "srv-key.pem", ClientCA: []string{"a.pem", "b.pem"}, MinVersion: "1.3",
+					CRL: []string{"a.crl", "http://ca.example.com/b.crl"}, CRLRefresh: time.Hour, CRLStale: CRLRefuse},
 				MaxConnections: 250000, ConnectTimeout: 5 * time.Second, ProxyProtocol: ProxyOff},
 			{Name: "ws", Type: ListenerWS, Listen: "127.0.0.1:8083", Namespace: "default", Auth: []AuthMethod{AuthAnonymous},
 				Path: "/mqtt", ConnectTimeout: 10 * time.Second, ProxyProtocol: ProxyOff},

@@ -11,7 +11,7 @@ func nodeWithLink(t *testing.T) *Config {
 	t.Helper()
 	node := Default()
 	node.Region, node.Node = "eu", "eu-1"
-	node.Identity = Identity{"a", "b", "c"}
+	node.Identity = Identity{Cert: "a", Key: "b", CA: "c"}
 	l := Link{Peer: "us", Dial: []string{"udp://us:7444"}}
 	l.fill("links[0].", "eu", func(string) bool { return true })
 	node.Links = []Link{{Kind: LinkMQTT, Name: "old", Address: []string{"mqtt://b:1883"}, Direction: DirectionIn}, l}

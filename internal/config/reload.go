@@ -14,7 +14,8 @@ type Kept struct {
 // live are the keys that are taken over while the node runs. What they have in common: somebody asks for them each time,
 // or can be told.
 var live = regexp.MustCompile(`^(log\.level|stop_notice|disk\..*|auth\.(password_file|acl_file)` +
-	`|listeners\[\d+\]\.(max_connections|connect_rate)` +
+	`|listeners\[\d+\]\.(max_connections|connect_rate|tls\.crl(_refresh|_stale)?)` +
+	`|identity\.crl(_refresh|_stale)?` +
 	`|limits\.(session_expiry_max|queue_messages|queue_bytes|inflight|subscriptions|keepalive_max|will_grace)` +
 	`|(ack|namespaces|acl|residency|shared)\b.*|handover\.(min_dwell|unreachable)` +
 	`|takeover\.(mode|isolation|standby_away|will_grace|admission|sessions)` +

@@ -14,6 +14,8 @@ func TestReload_SaysWhatCanBeTakenOver(t *testing.T) {
 	next.Log.Level = LogDebug
 	next.Listeners = []Listener{old.Listeners[0]}
 	next.Listeners[0].MaxConnections = 5
+	next.Identity.CRL, next.Identity.CRLStale = []string{"crl.pem"}, CRLRefuse
+	next.Listeners[0].TLS.CRL = []string{"crl.pem"}
 	next.Limits.QueueMessages = 7
 	next.ACL = []ACLRule{{Name: "a"}}
 	next.Links = append([]Link{}, old.Links...)
@@ -22,7 +24,7 @@ func TestReload_SaysWhatCanBeTakenOver(t *testing.T) {
 	if len(later) > 0 {
 		t.Errorf("kept until the next start: %v", later)
 	}
-	if want := "[{listeners[0].max_connections 0 5} {limits.queue_messages 100000 7}"; fmt.Sprint(now)[:len(want)] != want {
+	if want := "[{identity.crl [] [crl.pem]} {identity.crl_stale \"\" refuse} {listeners[0].tls.crl [] [crl.pem]} {listeners[0].max_connections 0 5} {limits.queue_messages 100000 7}"; fmt.Sprint(now)[:len(want)] != want {
 		t.Errorf("%v", now)
 	}
 	for key, change := range map[string]func(*Config){

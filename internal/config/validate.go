@@ -151,6 +151,8 @@ func (v *validator) node(c *Config) {
 		v.check(!missing, "identity."+file.key, "is missing",
 			"links and other nodes know this one by cert, key and ca together: causeway ca issue makes them")
 	}
+	v.check(len(id.CRL) == 0 || id.Configured(), "identity.crl", "is set, and this node has no identity", "set identity.cert, key and ca, or remove it")
+	v.crl("identity.", id.CRL, id.CRLRefresh, id.CRLStale)
 }
 
 // cluster checks what connects the nodes of a region.

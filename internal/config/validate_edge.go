@@ -30,7 +30,7 @@ func (v *validator) listener(key string, l Listener, c *Config) {
 
 func (v *validator) listenerTLS(key string, l Listener) {
 	if !l.Type.Secure() {
-		set := l.TLS.Cert != "" || l.TLS.Key != "" || len(l.TLS.ClientCA) > 0 || l.TLS.MinVersion != ""
+		set := l.TLS.Cert != "" || l.TLS.Key != "" || len(l.TLS.ClientCA) > 0 || len(l.TLS.CRL) > 0 || l.TLS.MinVersion != ""
 		secure := map[ListenerType]string{ListenerMQTT: "mqtts", ListenerWS: "wss"}[l.Type]
 		v.check(!set, key+"tls", fmt.Sprintf("is set, but type %s is not encrypted", l.Type), "write type: "+secure+", or remove tls")
 		return
@@ -39,6 +39,30 @@ func (v *validator) listenerTLS(key string, l Listener) {
 	v.check(l.TLS.Key != "", key+"tls.key", "is missing", fmt.Sprintf("type %s needs a certificate and its key", l.Type))
 	oneOf(v, key+"tls.min_version", l.TLS.MinVersion, "1.2", "1.3")
 	v.check(!slices.Contains(l.TLS.ClientCA, ""), key+"tls.client_ca", "names an empty path", "list the PEM files of the authorities")
+	v.check(len(l.TLS.CRL) == 0 || len(l.TLS.ClientCA) > 0, key+"tls.crl", "is set, and no device certificate is asked for", "set "+key+"tls.client_ca and auth: [cert], or remove it")
+	v.crl(key+"tls.", l.TLS.CRL, l.TLS.CRLRefresh, l.TLS.CRLStale)
+}
+
+// crl checks where revocation lists are from.
+func (v *validator) crl(key string, lists []string, refresh time.Duration, stale CRLStale) {
+	if len(lists) == 0 {
+		v.check(refresh == 0, key+"crl_refresh", "is set, and crl names no list", "name one in "+key+"crl, or remove it")
+		v.check(stale == "", key+"crl_stale", "is set, and crl names no list", "name one in "+key+"crl, or remove it")
+		return
+	}
+	for i, at := range lists {
+		one := fmt.Sprintf("%scrl[%d]", key, i)
+		v.check(!slices.Contains(lists[:i], at), one, fmt.Sprintf("%q is listed twice", at), "keep one of them")
+		if !strings.Contains(at, "://") {
+			v.check(at != "", one, "names an empty path", "want a file, PEM or DER, or an http or https URL")
+			continue
+		}
+		u, err := url.Parse(at)
+		v.check(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "", one, fmt.Sprintf("%q cannot be fetched", at),
+			"want http://HOST/PATH, https://HOST/PATH, or the path of a file")
+	}
+	v.duration(key+"crl_refresh", refresh, time.Minute, 30*24*time.Hour)
+	oneOf(v, key+"crl_stale", stale, CRLAlarm, CRLRefuse)
 }
 
 func (v *validator) listenerPath(key string, l Listener) {

@@ -25,7 +25,7 @@ func TestValidate_FullFile(t *testing.T) {
 func TestValidate(t *testing.T) {
 	link := func(change func(*Link)) func(*Config) {
 		return func(c *Config) {
-			c.Identity = Identity{"c", "k", "a"}
+			c.Identity = Identity{Cert: "c", Key: "k", CA: "a"}
 			l := Link{Peer: "us", Dial: []string{"udp://us:7444"}}
 			l.fill("", "local", func(string) bool { return true })
 			change(&l)
@@ -34,6 +34,13 @@ func TestValidate(t *testing.T) {
 	}
 	listener := func(change func(*Listener)) func(*Config) {
 		return func(c *Config) { change(&c.Listeners[0]) }
+	}
+	revoking := func(change func(*ListenerTLS)) func(*Listener) {
+		return func(l *Listener) {
+			l.Type, l.Auth = ListenerMQTTS, []AuthMethod{AuthCert}
+			l.TLS = ListenerTLS{Cert: "c", Key: "k", MinVersion: "1.2", ClientCA: []string{"a"}, CRL: []string{"l"}, CRLRefresh: time.Hour, CRLStale: CRLAlarm}
+			change(&l.TLS)
+		}
 	}
 	for _, tc := range []struct {
 		name   string
@@ -46,7 +53,7 @@ func TestValidate(t *testing.T) {
 		{"replicant alone", func(c *Config) { c.Role = RoleReplicant }, `role: is replicant, and no core node is named that it could follow; list the core nodes`},
 		{"data_dir", func(c *Config) { c.DataDir = "" }, "data_dir: is empty"},
 		{"half an identity", func(c *Config) { c.Identity = Identity{Cert: "c", Key: "k"} }, "identity.ca: is missing"},
-		{"whole identity", func(c *Config) { c.Identity = Identity{"c", "k", "a"} }, ""},
+		{"whole identity", func(c *Config) { c.Identity = Identity{Cert: "c", Key: "k", CA: "a"} }, ""},
 
 		{"no listeners", func(c *Config) { c.Listeners = nil }, ""},
 		{"listener type", listener(func(l *Listener) { l.Type = "tcp" }), `listeners[0].type: "tcp" is not accepted; want mqtt, mqtts, ws or wss`},
@@ -88,6 +95,22 @@ func TestValidate(t *testing.T) {
 		{"TLS with cert", listener(func(l *Listener) {
 			l.Type, l.TLS, l.Auth = ListenerMQTTS, ListenerTLS{Cert: "c", Key: "k", MinVersion: "1.2", ClientCA: []string{"a"}}, []AuthMethod{AuthCert}
 		}), ""},
+		{"list without authorities", listener(func(l *Listener) {
+			l.Type, l.TLS = ListenerMQTTS, ListenerTLS{Cert: "c", Key: "k", MinVersion: "1.2", CRL: []string{"l"}, CRLRefresh: time.Hour, CRLStale: CRLAlarm}
+		}), "listeners[0].tls.crl: is set, and no device certificate is asked for"},
+		{"lists", listener(revoking(func(l *ListenerTLS) {
+			l.CRL, l.CRLStale = []string{"a.pem", "http://ca.example.com/a.crl"}, CRLRefuse
+		})), ""},
+		{"list by FTP", listener(revoking(func(l *ListenerTLS) { l.CRL = []string{"ftp://ca/l"} })), `listeners[0].tls.crl[0]: "ftp://ca/l" cannot be fetched; want http://HOST/PATH`},
+		{"list of no host", listener(revoking(func(l *ListenerTLS) { l.CRL = []string{"http:///l"} })), `listeners[0].tls.crl[0]: "http:///l" cannot be fetched`},
+		{"list without a path", listener(revoking(func(l *ListenerTLS) { l.CRL = []string{"a", ""} })), "listeners[0].tls.crl[1]: names an empty path"},
+		{"list twice", listener(revoking(func(l *ListenerTLS) { l.CRL = []string{"a", "a"} })), `listeners[0].tls.crl[1]: "a" is listed twice`},
+		{"list each second", listener(revoking(func(l *ListenerTLS) { l.CRLRefresh = time.Second })), "listeners[0].tls.crl_refresh: 1s is out of range; want 1m"},
+		{"stale list", listener(revoking(func(l *ListenerTLS) { l.CRLStale = "ignore" })), `listeners[0].tls.crl_stale: "ignore" is not accepted; want alarm or refuse`},
+		{"refresh of nothing", func(c *Config) { c.Identity.CRLRefresh = time.Hour }, "identity.crl_refresh: is set, and crl names no list"},
+		{"list of no identity", func(c *Config) {
+			c.Identity = Identity{CRL: []string{"l"}, CRLRefresh: time.Hour, CRLStale: CRLAlarm}
+		}, "identity.crl: is set, and this node has no identity"},
 		{"path on plain", listener(func(l *Listener) { l.Path = "/mqtt" }), "listeners[0].path: is set, but type mqtt has no path"},
 		{"relative path", listener(func(l *Listener) { l.Type, l.Path = ListenerWS, "mqtt" }), `listeners[0].path: "mqtt" is no path`},
 		{"max_connections", listener(func(l *Listener) { l.MaxConnections = -1 }), "listeners[0].max_connections: -1 is out of range"},
@@ -327,9 +350,13 @@ func normalize(c *Config) {
 	if len(c.Cluster.Join.Nodes) == 0 {
 		c.Cluster.Join.Nodes = nil
 	}
+	lists := []*[]string{&c.Identity.CRL}
 	for i := range c.Listeners {
-		if len(c.Listeners[i].TLS.ClientCA) == 0 {
-			c.Listeners[i].TLS.ClientCA = nil
+		lists = append(lists, &c.Listeners[i].TLS.ClientCA, &c.Listeners[i].TLS.CRL)
+	}
+	for _, list := range lists {
+		if len(*list) == 0 {
+			*list = nil
 		}
 	}
 	for i := range c.Links {
