@@ -41,7 +41,7 @@ Exit codes of --wait: 0 the node may be stopped, 5 it was stopped by somebody,
 		c.evacuationStart(), c.evacuationStatus(), c.evacuationStop()))
 }
 
-// paceFlags are those that an evacuation and a rebalance have in common.
+// paceFlags are those that evacuations and a rebalance have in common.
 type paceFlags struct {
 	connRate, sessRate       int
 	waitHealth, waitTakeover string
@@ -52,7 +52,6 @@ type paceFlags struct {
 
 func (f *paceFlags) add(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&f.connRate, "conn-evict-rate", 0, "connections closed a second (default 500)")
-	cmd.Flags().IntVar(&f.sessRate, "sess-evict-rate", 0, "sessions let go of a second (default 500)")
 	cmd.Flags().StringVar(&f.waitHealth, "wait-health-check", "", "how long load balancers are given to notice (default 60s)")
 	cmd.Flags().StringVar(&f.waitTakeover, "wait-takeover", "", "how long devices are given to come back elsewhere (default 60s)")
 	cmd.Flags().StringVar(&f.reason, "reason", "", "why, for others to read")
@@ -107,6 +106,7 @@ func (c *ctl) evacuationStart() *cobra.Command {
 		return c.watchEvacuation(cmd, nodeEvacuation(node), f.timeout)
 	}))
 	f.add(cmd)
+	cmd.Flags().IntVar(&f.sessRate, "sess-evict-rate", 0, "sessions let go of a second (default 500)")
 	cmd.Flags().StringVar(&f.node, "node", "", "`name` of the node (default: the one that is asked)")
 	return cmd
 }

@@ -149,8 +149,9 @@ func (a *api) getEvacuation(r *http.Request, _ *query) (any, error) {
 	return nil, fmt.Errorf("evacuation of node %s: %w", r.PathValue("node"), ErrNotFound)
 }
 
-// evacuationParams are the parameters of a start.
-var evacuationParams = []string{"dry_run", "conn_evict_rate", "sess_evict_rate", "wait_health_check", "wait_takeover", "reason"}
+// paceParams are the parameters of whatever closes connections at a pace. Only a node that is evacuated lets go of
+// sessions, at sess_evict_rate.
+var paceParams = []string{"dry_run", "conn_evict_rate", "wait_health_check", "wait_takeover", "reason"}
 
 func (q *query) evacuation(r *http.Request, by string) EvacuationOrder {
 	return EvacuationOrder{Node: r.PathValue("node"), ConnEvictRate: q.count("conn_evict_rate"), SessEvictRate: q.count("sess_evict_rate"),

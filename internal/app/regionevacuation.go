@@ -221,9 +221,30 @@ func (a *App) standbyFor(h *homeService) string {
 	return ""
 }
 
+// unheard is an error while this node knows of no evacuation of its region and there may be one: its copy of the home is
+// not open, or what the document says was not taken in.
+func (e *evacuating) unheard() error {
+	d, _ := e.a.documents.get(e.a.regionDocument()) // without a revision if there is none
+	l := &e.leaving
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.run != nil:
+		return nil
+	case e.a.home.opened.Load() == nil:
+		return fmt.Errorf("%w: %s", admin.ErrUnavailable, e.a.home.reason())
+	case d.Revision != l.revision:
+		return fmt.Errorf("%w: revision %d of the document %s is not taken in yet", admin.ErrUnavailable, d.Revision, e.a.regionDocument())
+	}
+	return nil
+}
+
 // RegionEvacuation implements admin.RegionEvacuations.
 func (n node) RegionEvacuation() (admin.Evacuation, error) {
 	e := n.a.evacuating
+	if err := e.unheard(); err != nil {
+		return admin.Evacuation{}, err
+	}
 	run, _, seen := e.region()
 	if run == nil {
 		return admin.Evacuation{}, admin.ErrNotFound
@@ -238,7 +259,7 @@ func (n node) RegionEvacuation() (admin.Evacuation, error) {
 	at := run.At(now, seen)
 	return admin.Evacuation{Node: run.Region, State: string(at), Reason: run.Reason, By: run.By, Began: run.Began.UTC(), Since: run.Since.UTC(), Held: held,
 		Connections: seen.Connections, ConnectionsBegan: run.Connections, SessionsBegan: run.Sessions, ExpectedSeconds: admin.SecondsOf(run.Expected),
-		LeftSeconds: admin.SecondsOf(run.Left(now, seen)), ConnEvictRate: run.Options.ConnEvictRate, SessEvictRate: run.Options.SessEvictRate,
+		LeftSeconds: admin.SecondsOf(run.Left(now, seen)), ConnEvictRate: run.Options.ConnEvictRate,
 		WaitHealthCheckSeconds: admin.SecondsOf(run.Options.WaitHealthCheck), WaitTakeoverSeconds: admin.SecondsOf(run.Options.WaitTakeover), Done: at == evacuation.Prohibiting}, nil
 }
 
