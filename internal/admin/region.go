@@ -3,12 +3,32 @@ package admin
 import (
 	"fmt"
 	"net/http"
+	"slices"
 
 	"causeway/routing"
 )
 
-func (a *api) listLinks(*http.Request, *query) (any, error) {
-	return Page[Link]{Items: linkList(a.node.Links())}, nil
+func (a *api) listLinks(r *http.Request, _ *query) (any, error) {
+	page := Page[Link]{Items: a.node.Links()}
+	if i := slices.IndexFunc(page.Items, func(l Link) bool { return l.State == LinkElsewhere }); i >= 0 {
+		page = whoHasLinks(a, r, page.Items[i].Peer, page)
+	}
+	page.Items = linkList(page.Items)
+	return page, nil
+}
+
+// whoHasLinks is the answer of the node that has the links, where it is another one: only that knows whether they
+// are up. Without it this node's own stands, which says that they are elsewhere.
+func whoHasLinks[T any](a *api, r *http.Request, peer string, own T) T {
+	node, err := a.linkNode(r, peer)
+	if err != nil || node == "" {
+		return own
+	}
+	var there T
+	if a.ask(r.Context(), node, http.MethodGet, r.URL.EscapedPath(), nil, &there) != nil {
+		return own
+	}
+	return there
 }
 
 func linkList(links []Link) []Link {
@@ -24,6 +44,7 @@ func (a *api) getLink(r *http.Request, _ *query) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("link to %s: %w", r.PathValue("peer"), err)
 	}
+	l = whoHasLinks(a, r, l.Link.Peer, l)
 	l.Link.Bytes = list(l.Link.Bytes)
 	l.In, l.Out, l.Never = list(l.In), list(l.Out), list(l.Never)
 	l.Spools, l.Cursors = list(l.Spools), list(l.Cursors)

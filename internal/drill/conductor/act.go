@@ -259,8 +259,11 @@ func (c *conductor) await(ctx context.Context, s *drill.Step) (string, error) {
 	for {
 		looking, cancel := context.WithDeadline(ctx, began.Add(within))
 		ok, detail := c.holds(looking, s)
+		if last == "" || looking.Err() == nil { // a look that the end cut short says nothing
+			last = detail
+		}
 		cancel()
-		if last = detail; ok {
+		if ok {
 			calm++
 		} else {
 			calm = 0
@@ -333,6 +336,9 @@ func (c *conductor) holds(ctx context.Context, s *drill.Step) (bool, string) {
 		var l admin.LinkDetail
 		if err := r.get(ctx, "links", admin.Path("links", u.Peer), nil, &l); err != nil {
 			return false, describe(err)
+		}
+		if l.Link.State == admin.LinkElsewhere {
+			return false, "no node answers that has the link: " + l.Link.Reason
 		}
 		up := l.Link.State == admin.LinkUp
 		if u.Until == drill.UntilLinkDown {
