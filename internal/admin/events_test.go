@@ -146,8 +146,39 @@ func TestStatus_RegionGone(t *testing.T) {
 	if tr := h.gone(noon); tr == nil || !strings.HasSuffix(tr.Summary, "the voters decide") {
 		t.Errorf("%+v", tr)
 	}
+	h.Voters[1].HeardSeconds = 42
+	if tr := h.gone(noon); tr == nil || !strings.HasSuffix(tr.Summary, "no majority is left to decide") || !strings.Contains(tr.Next, "--force") {
+		t.Errorf("nobody is left: %+v", tr)
+	}
+	h.Held = true
+	if tr := h.gone(noon); tr == nil || tr.Next != "causeway ctl region resume eu" || !strings.Contains(tr.Summary, "an operator stopped the home here") {
+		t.Errorf("a fence keeps it from being taken over: %+v", tr)
+	}
 	h.Voters[0].HeardSeconds = 9
 	if tr := h.gone(noon); tr != nil {
 		t.Errorf("%+v", tr)
+	}
+}
+
+// A fence is what is wrong until it is taken back, also after another region took the home over.
+func TestStatus_Fenced(t *testing.T) {
+	h := RegionHome{Home: "eu", Region: "eu", Role: "host", Host: "eu", Standing: "held", Held: true, Act: &RegionAct{Action: "fence", Began: noon}}
+	later := noon.Add(time.Hour)
+	if tr := h.stopped(later); tr == nil || tr.Next != "causeway ctl region resume eu" || !tr.Since.Equal(noon) {
+		t.Errorf("%+v", tr)
+	}
+	if tr := h.barred(later); tr != nil {
+		t.Errorf("a host: %+v", tr)
+	}
+	h.Role, h.Host = "standby", "us"
+	if tr := h.stopped(later); tr != nil {
+		t.Errorf("a standby: %+v", tr)
+	}
+	if tr := h.barred(later); tr == nil || tr.Next != "causeway ctl region resume eu" || !strings.Contains(tr.Summary, "region us serves it") {
+		t.Errorf("%+v", tr)
+	}
+	h.Held = false
+	if tr := h.barred(later); tr != nil {
+		t.Errorf("it was taken back: %+v", tr)
 	}
 }

@@ -2,53 +2,89 @@ package admin
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"causeway/internal/readiness"
 )
 
-// regionTrouble names a region that is gone, as the node sees it that decides for this one: since
-// when, who could take its home over, and what that would take.
+// regionTrouble names what the node that decides for this region sees: a home that is not served
+// here although it should be, a region that is gone, and a fence that somebody forgot.
 func (s *Server) regionTrouble(now time.Time) *Trouble {
 	homes, err := s.node.RegionHomes()
 	if err != nil {
 		return nil // another node decides, or no region stands by another
 	}
-	for i := range homes {
-		h := &homes[i]
-		switch {
-		case h.Role == "standby" && h.Host != h.Region:
-			if t := h.gone(now); t != nil {
+	for _, find := range []func(*RegionHome, time.Time) *Trouble{(*RegionHome).stopped, (*RegionHome).gone, (*RegionHome).barred} {
+		for i := range homes {
+			if t := find(&homes[i], now); t != nil {
 				return t
 			}
-		case h.Role == "host" && h.Standing == "isolated":
-			return &Trouble{Summary: fmt.Sprintf("the home %s is not served: this region reaches %d of %d votes (%s)", h.Home, h.heard(), h.votes(), h.Reason), Since: now,
-				Next: "causeway ctl region show " + h.Home}
 		}
 	}
 	return nil
 }
 
-// gone says that the host of a home was not heard for as long as it takes to count as gone.
-func (h *RegionHome) gone(now time.Time) *Trouble {
-	for _, v := range h.Voters {
-		if v.Name != h.Host || v.HeardSeconds < h.DownAfterSeconds || h.DownAfterSeconds <= 0 {
-			continue
-		}
-		silent := time.Duration(v.HeardSeconds * float64(time.Second))
-		next := "causeway ctl region failover " + h.Home + " --dry-run"
-		does := "an operator decides"
-		if h.Mode == "auto" {
-			next, does = "causeway ctl region show "+h.Home, "the voters decide"
-		}
-		if h.Reason != "" {
-			does = "it is not taken over: " + h.Reason
-		}
-		return &Trouble{Since: now.Add(-silent), Next: next,
-			Summary: fmt.Sprintf("region %s is gone: %d of %d votes are heard without it, %d sessions are in the copy here, about %s until their devices are let in; %s",
-				h.Host, h.heard(), h.votes(), h.Sessions, FormatDuration(time.Duration(h.FleetSeconds*float64(time.Second)).Round(time.Second)), does)}
+// stopped says that the region hosts a home and does not serve it.
+func (h *RegionHome) stopped(now time.Time) *Trouble {
+	switch {
+	case h.Role != "host":
+	case h.Held:
+		return &Trouble{Summary: fmt.Sprintf("the home %s is not served: an operator stopped it here", h.Home), Since: h.fencedAt(now), Next: h.resume()}
+	case h.Standing == "isolated":
+		return &Trouble{Summary: fmt.Sprintf("the home %s is not served: this region reaches %d of %d votes (%s)", h.Home, h.heard(), h.votes(), h.Reason), Since: now,
+			Next: "causeway ctl region show " + h.Home}
 	}
 	return nil
+}
+
+// gone says that the host of a home was not heard for as long as it takes to count as gone, who could take
+// it over, and what that would take.
+func (h *RegionHome) gone(now time.Time) *Trouble {
+	if h.Role != "standby" || h.Host == h.Region || h.DownAfterSeconds <= 0 {
+		return nil
+	}
+	i := slices.IndexFunc(h.Voters, func(v RegionVoter) bool { return v.Name == h.Host })
+	if i < 0 || h.Voters[i].HeardSeconds < h.DownAfterSeconds {
+		return nil
+	}
+	silent := time.Duration(h.Voters[i].HeardSeconds * float64(time.Second))
+	next, does := "causeway ctl region failover "+h.Home+" --dry-run", "an operator decides"
+	switch {
+	case h.Held:
+		next, does = h.resume(), "it is not taken over: an operator stopped the home here"
+	case h.Reason != "":
+		does = "it is not taken over: " + h.Reason
+		if h.Mode == "auto" {
+			next = "causeway ctl region show " + h.Home
+		}
+	case h.Mode == "auto" && 2*h.heard() <= h.votes():
+		next, does = "bring voters back, or: causeway ctl region failover "+h.Home+" --force --dry-run", "no majority is left to decide"
+	case h.Mode == "auto":
+		next, does = "causeway ctl region show "+h.Home, "the voters decide"
+	}
+	return &Trouble{Since: now.Add(-silent), Next: next,
+		Summary: fmt.Sprintf("region %s is gone: %d of %d votes are heard without it, %d sessions are in the copy here, about %s until their devices are let in; %s",
+			h.Host, h.heard(), h.votes(), h.Sessions, FormatDuration(time.Duration(h.FleetSeconds*float64(time.Second)).Round(time.Second)), does)}
+}
+
+// barred says that a fence stands of a home that another region took over meanwhile: this one stands by
+// and may not be given it.
+func (h *RegionHome) barred(now time.Time) *Trouble {
+	if !h.Held || h.Role == "host" {
+		return nil
+	}
+	return &Trouble{Summary: fmt.Sprintf("the home %s cannot come here: an operator stopped it here, and region %s serves it", h.Home, h.Host), Since: h.fencedAt(now), Next: h.resume()}
+}
+
+func (h *RegionHome) resume() string { return "causeway ctl region resume " + h.Home }
+
+// fencedAt is when the fence was laid, as far as the node remembers.
+func (h *RegionHome) fencedAt(now time.Time) time.Time {
+	if h.Act != nil && h.Act.Action == "fence" {
+		return h.Act.Began
+	}
+	return now
 }
 
 // votes and heard count the voters, and those that were heard lately, this region among them.

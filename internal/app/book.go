@@ -102,10 +102,8 @@ func (b *book) Load(ctx context.Context) (map[home.ID]agent.Kept, error) {
 	for after := ""; ; {
 		list := r.State().RetainedAfter(bookSpace, after, 100)
 		for _, m := range list {
-			d := json.NewDecoder(bytes.NewReader(m.Payload))
-			d.DisallowUnknownFields() // a later version's promise is not to be forgotten
-			var k agent.Kept
-			if err := d.Decode(&k); err != nil {
+			k, err := readKept(m.Payload)
+			if err != nil {
 				return nil, fmt.Errorf("what is kept of home %s: %w", m.Topic, err)
 			}
 			all[home.ID(m.Topic)] = k
@@ -115,6 +113,27 @@ func (b *book) Load(ctx context.Context) (map[home.ID]agent.Kept, error) {
 		}
 		after = list[len(list)-1].Topic
 	}
+}
+
+func readKept(payload []byte) (k agent.Kept, err error) {
+	d := json.NewDecoder(bytes.NewReader(payload))
+	d.DisallowUnknownFields() // a later version's promise is not to be forgotten
+	err = d.Decode(&k)
+	return k, err
+}
+
+// held says that an operator stopped the home in this region. Any node may be asked.
+func (b *book) held(id home.ID) bool {
+	r := b.live.Load()
+	if r == nil {
+		return false
+	}
+	m, ok := r.State().RetainedMessage(bookSpace, string(id))
+	if !ok {
+		return false
+	}
+	k, err := readKept(m.Payload)
+	return err == nil && k.Held
 }
 
 // Keep implements agent.Book.

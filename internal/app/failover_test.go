@@ -181,6 +181,31 @@ func TestIsolated_ARegionOfOneNodeLetsItsDevicesGo(t *testing.T) {
 	dev.Disconnect(0)
 }
 
+// An operator fences a region: load balancers hear at once, and why, and its devices do not stay.
+func TestFence_LoadBalancersHearAtOnce(t *testing.T) {
+	euFile, usFile := pair(t)
+	us := startFollower(t, usFile)
+	await(t, "the link's socket", func() bool { return us.Links().Endpoint().Addr() != nil })
+	eu := start(t, fmt.Sprintf(euFile, us.Links().Endpoint().Addr()), app.Options{})
+	await(t, "the log to name the standby", func() bool { return len(eu.Copy("eu").Takeover().Standbys) > 0 })
+	dev, _ := session(t, eu, "dev", make(chan string, 1))
+	defer dev.Disconnect(0)
+	await(t, "the region to be ready", func() bool { ok, _ := eu.Ready(); return ok })
+	var between []health.State
+	order(t, eu, agent.Fence, agent.Order{Home: "eu", By: "test"}, func() bool {
+		now := eu.Health()
+		if now != health.Ready && now != health.Fenced {
+			between = append(between, now)
+		}
+		return now == health.Fenced
+	})
+	if ok, why := eu.Ready(); ok || !strings.Contains(why, "operator") || len(between) > 0 {
+		t.Errorf("ready %v: %s; before it was %v", ok, why, between)
+	}
+	await(t, "the device to be let go", func() bool { return !dev.IsConnectionOpen() })
+	order(t, eu, agent.Resume, agent.Order{Home: "eu", By: "test"}, func() bool { ok, _ := eu.Ready(); return ok })
+}
+
 // A region stops and its standby serves its sessions: a device finds its session and what was queued, devices of both
 // homes reach each other over the link between them, and the region that comes back follows, and gets its home back.
 func TestRegionLost_TheStandbyServesItsSessions(t *testing.T) {

@@ -402,6 +402,8 @@ func (h *homeService) check() health.Condition {
 	switch r := h.live.Load(); {
 	case r != nil && !r.Hosting():
 		return h.standing(r)
+	case r != nil && h.held():
+		return h.heldBack()
 	case !h.own() && r == nil: // devices that need it are parked; the others are served
 		return health.Condition{State: health.Ready, Reason: "home " + string(h.id) + ": " + h.reason()}
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"causeway/internal/health"
@@ -115,6 +116,21 @@ func (h *homeService) standing(r *replica.Replica) health.Condition {
 	c := health.Condition{State: health.Standby, Reason: "home " + string(h.id) + ": " + why, Next: "causeway ctl region status"}
 	if superseded(r, h.a.cfg.Region) {
 		c.State = health.Fenced
+	}
+	return c
+}
+
+// held says that an operator stopped the home here: the node that decides hears it first.
+func (h *homeService) held() bool {
+	return h.a.deciding != nil && (h.a.deciding.Held(h.id) || h.a.book.held(h.id))
+}
+
+// heldBack is the condition of a home that an operator stopped here, until it is resumed. Other
+// homes are served.
+func (h *homeService) heldBack() health.Condition {
+	c := health.Condition{State: health.Fenced, Reason: "home " + string(h.id) + ": an operator stopped it here", Next: "causeway ctl region resume " + string(h.id)}
+	if !h.own() || slices.ContainsFunc(h.a.homes, func(o *homeService) bool { ok, _ := o.Ready(); return ok && o != h }) {
+		c.State = health.Ready
 	}
 	return c
 }

@@ -128,7 +128,7 @@ func (a *Agent) look(id home.ID) Look {
 	defer k.mu.Unlock()
 	l := Look{Has: true, Records: st.Records, Supports: st.Supports, Why: k.notReady(&st), Room: Room{Sessions: -1, Queued: -1, DiskBytes: -1}}
 	if k.kept.Held {
-		l.Why = "an operator stopped the home there"
+		l.Why = "an operator stopped the home there, until: causeway ctl region resume " + string(id)
 	}
 	l.Ready = l.Why == ""
 	if a.o.Room != nil {
@@ -156,6 +156,17 @@ func (a *Agent) Standing(id home.ID) takeover.Standing {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.standing()
+}
+
+// Held says that an operator stopped the home in this region, as far as this node decides.
+func (a *Agent) Held(id home.ID) bool {
+	k := a.keepers[id]
+	if k == nil || !a.atWork.Load() {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.kept.Held
 }
 
 // Changed has the agent look at a copy now: its log says something new of who hosts the home.

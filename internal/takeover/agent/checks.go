@@ -67,22 +67,35 @@ func (c *check) done(p Plan) (Plan, error) {
 
 func (c *check) region() string { return c.k.a.o.Region }
 
+// host is the region that serves the home, as far as is known here.
+func (c *check) host() string {
+	if c.st.Handed != "" {
+		return c.st.Handed
+	}
+	return highest(c.inForce, c.st.Epoch).Host
+}
+
 // hosting refuses where the home is not hosted.
 func (c *check) hosting(verb string) bool {
-	host := highest(c.inForce, c.st.Epoch).Host
-	if c.st.Handed != "" {
-		host = c.st.Handed
-	}
-	ok := c.st.hosts(c.region())
-	c.need(ok, "not_host", fmt.Sprintf("%s it there: causeway ctl --context %s region …", verb, host), "%s does not host the home %s; as far as it knows %s does", c.region(), c.o.Home, host)
+	host, ok := c.host(), c.st.hosts(c.region())
+	c.need(ok, "not_host", fmt.Sprintf("causeway ctl --context %s region %s %s", host, verb, c.o.Home), "%s does not host the home %s; as far as it knows %s does", c.region(), c.o.Home, host)
 	return ok
 }
 
+// show is the command that shows the home, in this region or another.
+func (c *check) show(region string) string {
+	if region != "" {
+		region = "--context " + region + " "
+	}
+	return "causeway ctl " + region + "region show " + string(c.o.Home)
+}
+
 func (c *check) switchover(ctx context.Context) (Plan, error) {
-	if !c.hosting("switch") {
+	if !c.hosting("switchover") {
 		return c.done(Plan{})
 	}
-	c.need(c.standing == takeover.Serving && !c.held, "not_serving", "causeway ctl region show", "the home is not served: %s", c.standing)
+	c.need(!c.held, "is_fenced", "causeway ctl region resume "+string(c.o.Home)+", then again", "an operator stopped the home here")
+	c.need(c.held || c.standing == takeover.Serving, "not_serving", c.show(""), "the home is not served: %s", c.standing)
 	line := append([]string{string(c.o.Home)}, c.st.Settings.Standbys...)
 	c.need(slices.Contains(line, c.o.To) && c.o.To != c.region(), "no_standby", "choose one of "+strings.Join(slices.DeleteFunc(line, func(r string) bool { return r == c.region() }), ", "),
 		"%q is no standby of %s", c.o.To, c.o.Home)
@@ -111,7 +124,7 @@ func (c *check) target(ctx context.Context) {
 		c.refuse("standby_away", "causeway ctl link test "+c.o.To, "%s", err)
 		return
 	}
-	c.need(p.Look.Ready, "standby_behind", "causeway ctl --context "+c.o.To+" region show", "%s is not ready: %s", c.o.To, p.Look.Why)
+	c.need(p.Look.Ready, "standby_behind", c.show(c.o.To), "%s is not ready: %s", c.o.To, p.Look.Why)
 	c.need(c.st.Level <= p.Look.Supports, "feature_level", "upgrade "+c.o.To, "the home is at feature level %d and %s supports %d", c.st.Level, c.o.To, p.Look.Supports)
 	c.reasons = append(c.reasons, p.Look.Room.lacks(c.o.To, c.st.Size)...)
 }
@@ -119,13 +132,13 @@ func (c *check) target(ctx context.Context) {
 func (c *check) failover(ctx context.Context) (Plan, error) {
 	votes, id := c.st.Settings.Votes(), c.o.Home
 	if c.st.hosts(c.region()) && c.inForce.Compare(c.st.Epoch) <= 0 {
-		c.refuse("is_host", "causeway ctl region show", "%s hosts the home %s already", c.region(), id)
+		c.refuse("is_host", c.show(""), "%s hosts the home %s already", c.region(), id)
 		return c.done(Plan{})
 	}
-	c.need(c.unfit == "" || c.o.Force && !c.st.Empty && c.st.Quarantined == "", "not_ready", "causeway ctl region show", "%s cannot take %s over: %s", c.region(), id, c.unfit)
+	c.need(c.unfit == "" || c.o.Force && !c.st.Empty && c.st.Quarantined == "", "not_ready", c.show(""), "%s cannot take %s over: %s", c.region(), id, c.unfit)
 	if !c.o.Force {
-		c.need(c.st.Silent < 0 || c.st.Silent >= c.st.Settings.DownAfter, "host_serves", "use switchover at the host; --force if devices cannot reach it", "the host of %s was heard %s ago", id, c.st.Silent.Round(100*time.Millisecond))
-		c.need(!votes || c.silent || !c.majority, "host_serves", "use switchover at the host; --force if devices cannot reach it", "voters hear that the home is served")
+		c.need(c.st.Silent < 0 || c.st.Silent >= c.st.Settings.DownAfter, "host_serves", c.over(), "the host of %s was heard %s ago", id, c.st.Silent.Round(100*time.Millisecond))
+		c.need(!votes || c.silent || !c.majority, "host_serves", c.over(), "voters hear that the home is served")
 		c.need(!c.short, "behind", "bring the host back; --force loses it until the host's disks are reconciled", "the host acknowledged what no standby has")
 		c.need(c.inForce.Compare(c.st.Epoch) <= 0, "behind", "fail over there, or --force back to the old copy: both are reconciled", "%s has served at %s, and the copy here is of %s", c.inForce.Host, c.inForce, c.st.Epoch)
 		c.better(ctx)
@@ -146,6 +159,11 @@ func (c *check) failover(ctx context.Context) (Plan, error) {
 	return c.done(p)
 }
 
+// over is what to do with a host that lives.
+func (c *check) over() string {
+	return fmt.Sprintf("causeway ctl --context %s region switchover %s --to %s; --force if devices cannot reach it", c.host(), c.o.Home, c.region())
+}
+
 // better refuses if another living standby has more.
 func (c *check) better(ctx context.Context) {
 	for _, r := range c.st.Settings.Standbys {
@@ -164,10 +182,11 @@ func (c *check) fence() (Plan, error) {
 		return c.done(Plan{})
 	}
 	c.need(!c.held, "is_fenced", "causeway ctl region resume "+string(c.o.Home), "the home is fenced already")
-	return c.done(Plan{Effects: []string{
-		fmt.Sprintf("%s stops serving %d sessions; their devices are closed at a pace", c.region(), c.st.Size.Sessions),
-		"nobody else begins to by that alone, unless the voters decide",
-	}, Confirm: string(c.o.Home)})
+	next := "nobody else begins to by that alone"
+	if c.st.Settings.Mode == takeover.Auto {
+		next = fmt.Sprintf("the voters, who do not hear it serve any more, promote a standby after %s", c.st.Settings.DownAfter)
+	}
+	return c.done(Plan{Effects: []string{fmt.Sprintf("%s stops serving %d sessions; their devices are closed at a pace", c.region(), c.st.Size.Sessions), next}, Confirm: string(c.o.Home)})
 }
 
 func (c *check) resume() (Plan, error) {
@@ -175,6 +194,9 @@ func (c *check) resume() (Plan, error) {
 		c.need(c.o.Force, "empty", "fail it over to a standby that has it; --force founds it anew", "the home is empty here, and other regions may have it")
 		return c.done(Plan{Effects: []string{"the home is founded anew, empty, at its first epoch"}, Confirm: string(c.o.Home),
 			Risk: "if another region has a copy of the home, what is acknowledged from now on is no part of it"})
+	}
+	if c.held && !c.st.hosts(c.region()) { // another region took over meanwhile
+		return c.done(Plan{Effects: []string{fmt.Sprintf("%s may be given the home again, by the voters too; %s serves it now", c.region(), c.host())}})
 	}
 	if !c.hosting("resume") {
 		return c.done(Plan{})

@@ -502,6 +502,42 @@ func TestOperatorsFence_StaysUntilResumed(t *testing.T) {
 	})
 }
 
+// An operator fences a region, and the voters promote the standby. The fence stays: the home goes back
+// only once it was taken back, where it was laid.
+func TestOperatorsFence_AndTakenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := settled(t, autoPolicy, "eu", "us", "w1")
+		if _, err := w.agent("eu").Begin(t.Context(), Fence, Order{Home: "eu"}); err != nil {
+			t.Fatal(err)
+		}
+		w.untilServes("us", time.Minute)
+		w.wait("eu follows", time.Minute, func() bool { return w.sites["eu"].copy.State().Epoch.Host == "us" })
+		w.pass(10 * time.Second)
+		back := func() []string {
+			var refused *Refused
+			if _, err := w.agent("us").Begin(t.Context(), Switchover, Order{Home: "eu", To: "eu"}); errors.As(err, &refused) {
+				return []string{refused.Reasons[0].Condition, refused.Reasons[0].Reason}
+			}
+			return nil
+		}
+		if got := back(); len(got) == 0 || got[0] != "standby_behind" || !strings.Contains(got[1], "region resume eu") {
+			t.Errorf("the way back: %q", got)
+		}
+		if p, err := w.agent("eu").Begin(t.Context(), Resume, Order{Home: "eu", Force: true}); err != nil || p.Confirm != "" {
+			t.Fatalf("resume: %+v %v", p, err)
+		}
+		w.wait("the act ends", time.Minute, func() bool { return w.agent("eu").Homes()[0].Act.Outcome != "" })
+		if h := w.agent("eu").Homes()[0]; h.Act.Outcome != Done || h.Held {
+			t.Fatalf("%+v", h)
+		}
+		if got := back(); got != nil {
+			t.Fatalf("the way back: %q", got)
+		}
+		w.untilServes("eu", 20*time.Second)
+		w.end()
+	})
+}
+
 // The voters' majority is gone for good. An operator who knows serves without it.
 func TestForced_WithoutAMajority(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -135,7 +135,7 @@ func (a *Agent) Begin(ctx context.Context, act Action, o Order) (Plan, error) {
 }
 
 func busyReason(s *ActStatus) Reason {
-	return Reason{"busy", fmt.Sprintf("a %s is under way, at the step %q", s.Action, s.Step), "wait for its end: causeway ctl region show"}
+	return Reason{"busy", fmt.Sprintf("a %s is under way, at the step %q", s.Action, s.Step), "wait for its end: causeway ctl region status"}
 }
 
 // orderTime bounds a step that waits for others.
@@ -309,6 +309,9 @@ func (k *keeper) doResume(ctx context.Context, o Order) (outcome, detail string)
 	}
 	if err := k.hold(ctx, false); err != nil {
 		return Failed, err.Error()
+	}
+	if st := k.c.State(); !st.hosts(k.a.o.Region) {
+		return Done, fmt.Sprintf("%s may be given the home again", k.a.o.Region)
 	}
 	if o.Force {
 		if err := k.confirm(ctx); err != nil {

@@ -47,6 +47,9 @@ func (k *keeper) status() HomeStatus {
 		}
 	} else {
 		h.Reason = k.why
+		if k.kept.Held {
+			h.Reason = "stopped here by an operator"
+		}
 	}
 	for _, name := range k.everyone() {
 		v, s := k.views[name], VoterStatus{Voter: name, Heard: -1}
