@@ -56,7 +56,7 @@ func (c *conn) lastAcks() {
 	skips := c.takeSkips()
 	c.mu.Unlock()
 	for _, op := range skips {
-		_ = c.house.propose(op, ignoreOutcome)
+		_ = c.house.propose(op.Op, ignoreOutcome)
 	}
 	if ack != nil {
 		_ = c.house.propose(ack, ignoreOutcome)
@@ -127,34 +127,45 @@ func (c *conn) acksCommitted(o home.Outcome, err error) {
 	c.flushAcks()
 }
 
-// takeSkips builds the Skip operations for what was not delivered.
-func (c *conn) takeSkips() (ops []*home.Skip) {
+// skipOp is an operation for references that were not delivered.
+type skipOp struct {
+	home.Op
+	refs int
+}
+
+// takeSkips builds the operations for what was not delivered.
+func (c *conn) takeSkips() (ops []skipOp) {
 	for why, refs := range c.skips {
-		if len(refs) > 0 {
-			ops = append(ops, &home.Skip{Session: c.key, Epoch: c.epoch, Refs: refs, Reason: skipReasons[why]})
-			c.skips[why] = nil
+		if len(refs) == 0 {
+			continue
 		}
+		var op home.Op = &home.Skip{Session: c.key, Epoch: c.epoch, Refs: refs, Reason: skipReasons[why]}
+		if sentResult(why) == sentWithheld && c.house.home.Owes() {
+			op = &home.Owe{Session: c.key, Epoch: c.epoch, Refs: refs}
+		}
+		n := 0
+		for _, r := range refs {
+			n += int(r.To-r.From) + 1
+		}
+		ops = append(ops, skipOp{op, n})
+		c.skips[why] = nil
 	}
 	return ops
 }
 
-func (c *conn) proposeSkip(op *home.Skip) {
-	n := 0
-	for _, r := range op.Refs {
-		n += int(r.To-r.From) + 1
-	}
+func (c *conn) proposeSkip(op skipOp) {
 	done := func(home.Outcome, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.skipping -= n
+		c.skipping -= op.refs
 		if c.more || c.memN.len() > 0 {
 			c.wake()
 		}
 	}
-	if c.house.home.Propose(op, done) == nil {
+	if c.house.home.Propose(op.Op, done) == nil {
 		return
 	}
 	c.s.spawn(func() {
-		_ = c.house.propose(op, done) // a home that stops offers the reference again to the next connection
+		_ = c.house.propose(op.Op, done) // a home that stops offers the reference again to the next connection
 	})
 }

@@ -33,6 +33,33 @@ func TestDeliver_EvictedBodies(t *testing.T) {
 	d.wantMessage("lost?")
 }
 
+// What the region may not store is passed over. The home keeps it, once it knows how, until another region serves it.
+func TestDeliver_WithheldIsOwed(t *testing.T) {
+	for _, level := range []uint32{2, home.LevelOf(home.KindOwe)} {
+		t.Run(fmt.Sprint("feature level ", level), func(t *testing.T) {
+			l := newLab(t)
+			l.home.do(&home.Raise{Level: level})
+			l.home.secrets.Store(true)
+			d := l.connect(packet.V5, "dev", persistent)
+			d.subscribe(1, "#")
+			sender := l.connect(packet.V5, "sender")
+			for i, topic := range []string{"secret", "a", "secret", "a"} {
+				sender.publish1(topic, fmt.Sprint(i), uint16(i+1))
+			}
+			d.acknowledge(d.wantMessage("1"))
+			d.acknowledge(d.wantMessage("3"))
+			eventually(t, "the queue is empty", func() bool { x, _ := l.home.state.Session(key("dev")); return x.Queued == 0 })
+			owed, want := l.home.state.Status().Owed, 0
+			if level > 2 {
+				want = 2
+			}
+			if owed != want || l.home.dropped.Load() != int64(2-want) {
+				t.Errorf("%d are owed and %d dropped", owed, l.home.dropped.Load())
+			}
+		})
+	}
+}
+
 func TestDeliver_FanOutMergesOverlaps(t *testing.T) {
 	l := newLab(t)
 	subs := make([]*device, 3*fewRecipients)

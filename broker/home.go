@@ -23,6 +23,9 @@ type Home interface {
 	Match(namespace, topic string, dst []*home.Target) []*home.Target
 	// Body reads a message that Queue returned as Evicted. It may read a disk.
 	Body(seq home.Seq) (home.Message, error)
+	// Owes says that the home keeps what this region may not store until one serves it that may: Owe takes the place of
+	// Skip for it.
+	Owes() bool
 	// PolicyOf is what an acknowledgement means for a topic. It keeps no reference to topic.
 	PolicyOf(topic string) home.Policy
 	// Now estimates home time.

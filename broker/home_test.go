@@ -25,6 +25,7 @@ type testHome struct {
 	stale   atomic.Bool
 	evict   atomic.Bool // Queue leaves bodies out, Body has them
 	badDisk atomic.Bool
+	secrets atomic.Bool // the region may not store what is of topic secret
 	dropped atomic.Int64 // by the home
 
 	mu      sync.Mutex
@@ -204,6 +205,11 @@ func (h *testHome) Queue(k home.SessionKey, e home.SessionEpoch, after uint64, m
 		h.mu.Unlock()
 		dst[i].Message, dst[i].Evicted = home.Message{}, true
 	}
+	for i := n; i < len(dst) && h.secrets.Load(); i++ {
+		if dst[i].Message.Topic == "secret" {
+			dst[i].Message = home.Message{Withheld: true}
+		}
+	}
 	return dst
 }
 
@@ -221,6 +227,7 @@ func (h *testHome) Body(seq home.Seq) (home.Message, error) {
 	return m, nil
 }
 
+func (h *testHome) Owes() bool                        { return h.state.Level() >= home.LevelOf(home.KindOwe) }
 func (h *testHome) PolicyOf(topic string) home.Policy { return h.state.PolicyOf(topic) }
 func (h *testHome) SessionEpoch() home.SessionEpoch   { return h.state.SessionEpoch() }
 func (h *testHome) Now() home.Time                    { return home.Time(1e18).Add(time.Since(h.start)) }

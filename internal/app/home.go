@@ -691,6 +691,9 @@ func (h *homeService) AwaitShipped(record uint64, done func()) {
 // nothing is what is asked while no home is open.
 var nothing = home.New()
 
+// Owes implements broker.Home.
+func (h *homeService) Owes() bool { return h.State().Level() >= home.LevelOf(home.KindOwe) }
+
 // State is for queries.
 func (h *homeService) State() *home.State {
 	if r := h.live.Load(); r != nil {

@@ -318,7 +318,7 @@ func (s *State) takeIn(x *session, a *arrival, op *Adopt) {
 	for i := range op.Messages {
 		e := &op.Messages[i]
 		f := &e.Refs[0]
-		if f.Num <= a.got || f.Num >= heldFrom {
+		if f.Num <= a.got || f.Num >= owedFrom {
 			continue
 		}
 		if a.got = f.Num; f.Num > a.last && s.reaches(x, a, e) || a.merges && s.has(x, e) {
@@ -331,7 +331,7 @@ func (s *State) takeIn(x *session, a *arrival, op *Adopt) {
 			s.enqueue(x, m, ref{qos: f.QoS, retain: f.Retain, subIDs: slices.Clone(f.SubIDs)})
 		}
 	}
-	if a.got = max(a.got, min(op.Until, heldFrom-1)); a.got >= a.last && !a.complete {
+	if a.got = max(a.got, min(op.Until, owedFrom-1)); a.got >= a.last && !a.complete {
 		s.complete(x, a)
 	}
 	s.note(effectRoamed, x.id, a.got)

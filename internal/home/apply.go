@@ -124,6 +124,8 @@ func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 		return s.ack(op), nil
 	case *Skip:
 		return s.skip(op), nil
+	case *Owe:
+		return s.owe(op), nil
 	case *EndSession:
 		return s.end(op), nil
 	case *Configure:
@@ -166,6 +168,7 @@ func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 		return s.directoryOp(op), nil
 	case *Tick:
 		s.ageSpools()
+		s.ageDebts()
 		return Outcome{}, nil
 	}
 	return s.applyLate(r, op)
@@ -198,6 +201,8 @@ func (s *State) applyFailover(r *Record, op Op) (Outcome, error) {
 		return s.setTakeover(op), nil
 	case *Reconcile:
 		return s.reconcile(op), nil
+	case *Restore:
+		return s.restore(op), nil
 	}
 	return Outcome{}, fmt.Errorf("operation %T: %w", op, ErrUnknown)
 }

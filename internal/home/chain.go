@@ -54,6 +54,7 @@ const (
 	effectDocument
 	effectQuotas
 	effectRoamed
+	effectOwed
 )
 
 // note adds an effect to the operation being applied.

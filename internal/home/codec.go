@@ -107,6 +107,8 @@ func OpSize(op Op) int {
 		return n
 	case *Reconcile:
 		return op.size()
+	case *Restore:
+		return op.size()
 	case *SetDocument:
 		return header + op.size()
 	case *Adopt:

@@ -41,7 +41,8 @@ type Exporter struct {
 	messages []Seq
 	found    map[Seq]*found
 	tombs    []*MessageExport
-	copy     string // it is named, as this region's
+	copy     string                      // it is named, as this region's
+	mayHave  func(ns, topic string) bool // the region it goes to; nil: everything
 	has      []Had
 	epochs   []Had // of the lineage, oldest first
 }
@@ -65,13 +66,15 @@ func (s *State) Export(f Fork, body func(Seq) (Message, error)) *Exporter {
 		e.queue(x)
 	}
 	for k, g := range s.groups {
-		if len(g.queue)+len(g.members) > 0 {
+		if len(g.queue)+len(g.members)+len(g.owed) > 0 {
 			e.groups = append(e.groups, k)
 		}
-		for i := range g.queue {
-			if g.queue[i].msg.Seq >= f.First {
-				x := e.at(g.queue[i].msg)
-				x.groups = append(x.groups, spaced(k))
+		for _, list := range [][]groupRef{g.queue, g.owed} {
+			for i := range list {
+				if list[i].msg.Seq >= f.First {
+					x := e.at(list[i].msg)
+					x.groups = append(x.groups, spaced(k))
+				}
 			}
 		}
 	}
@@ -119,6 +122,15 @@ func (e *Exporter) As(region string) *Exporter {
 	return e
 }
 
+// For says what the region that the difference goes to may store: the rest goes as a number.
+func (e *Exporter) For(mayHave func(ns, topic string) bool) *Exporter {
+	e.mayHave = mayHave
+	return e
+}
+
+// mayGo says whether a message may go as it is.
+func (e *Exporter) mayGo(ns, topic string) bool { return e.mayHave == nil || e.mayHave(ns, topic) }
+
 // epochOf is the epoch in which this home gave a number.
 func (e *Exporter) epochOf(seq Seq) Epoch {
 	i := slices.IndexFunc(e.epochs, func(h Had) bool { return seq <= h.To })
@@ -152,6 +164,15 @@ func (e *Exporter) queue(x *session) {
 			m := e.at(r.msg)
 			m.refs = append(m.refs, RefExport{Session: x.key, Life: x.id, Num: r.num, QoS: r.qos, Retain: r.retain,
 				Received: r.state == refReceived, SubIDs: r.subIDs})
+		}
+	})
+	if x.owed == nil {
+		return
+	}
+	x.owed.each(Range{0, ^uint64(0)}, func(r *ref) {
+		if r.msg.Seq >= e.fork.First {
+			m := e.at(r.msg)
+			m.refs = append(m.refs, RefExport{Session: x.key, Life: x.id, Num: r.num - owedFrom, QoS: r.qos, Retain: r.retain, SubIDs: r.subIDs})
 		}
 	})
 }
@@ -193,7 +214,11 @@ func (e *Exporter) step(op *Reconcile) (size int, err error) {
 	switch {
 	case len(e.sessions) > 0:
 		x := e.session(e.sessions[0])
-		e.sessions = e.sessions[1:]
+		if e.sessions = e.sessions[1:]; x.Will != nil && !x.Will.Withheld && !e.mayGo(x.Session.Namespace, x.Will.Topic) {
+			w := *x.Will
+			w.veil()
+			x.Will = &w
+		}
 		op.Sessions = append(op.Sessions, x)
 		return x.size(), nil
 	case len(e.groups) > 0:
@@ -203,8 +228,9 @@ func (e *Exporter) step(op *Reconcile) (size int, err error) {
 		return 32 + 5*len(g.Left), nil
 	case len(e.tombs) > 0:
 		m := e.tombs[0]
-		e.tombs = e.tombs[1:]
-		op.Messages = append(op.Messages, *m)
+		if e.tombs = e.tombs[1:]; e.mayGo(m.Namespace, m.Topic) {
+			op.Messages = append(op.Messages, *m)
+		}
 		return m.size(), nil
 	case len(e.messages) > 0:
 		m, err := e.message(e.messages[0])
@@ -238,12 +264,17 @@ func (x *session) export() SessionExport {
 		o.Inbound = append(o.Inbound, InboundID{id, hash})
 	}
 	slices.SortFunc(o.Inbound, func(a, b InboundID) int { return cmp.Compare(a.ID, b.ID) })
+	left := x.owedNumbers()
 	x.queue.each(Range{0, ^uint64(0)}, func(r *ref) {
-		o.Left = extend(o.Left, r.num)
+		left = append(left, r.num)
 		if r.state == refReceived {
 			o.Received = extend(o.Received, r.num)
 		}
 	})
+	slices.Sort(left)
+	for _, n := range left {
+		o.Left = extend(o.Left, n)
+	}
 	return o
 }
 
@@ -273,6 +304,9 @@ func (e *Exporter) group(k groupKey) GroupExport {
 	}
 	for i := range g.queue {
 		add(g.queue[i].msg.Seq)
+	}
+	for i := range g.owed {
+		add(g.owed[i].msg.Seq)
 	}
 	for _, m := range g.members {
 		m.session.queue.each(Range{0, ^uint64(0)}, func(r *ref) {
@@ -313,6 +347,9 @@ func (e *Exporter) message(seq Seq) (MessageExport, error) {
 			return o, err
 		}
 		o.Message = m
+	}
+	if o.Size = f.msg.size; !o.Withheld && !e.mayGo(o.Namespace, o.Topic) {
+		o.veil()
 	}
 	slices.SortFunc(f.refs, func(a, b RefExport) int { return compareKeys(a.Session, b.Session) })
 	slices.Sort(f.groups)

@@ -198,6 +198,10 @@ func (r *reader) decodeFailover(kind Kind) Op {
 		return r.reconcile()
 	case KindTakeIn:
 		return r.takeIn()
+	case KindOwe:
+		return &Owe{r.session(), SessionEpoch(r.uvarint()), r.ranges()}
+	case KindRestore:
+		return r.restore()
 	case KindWithheld:
 		return &Withheld{r.bytes()}
 	}

@@ -352,6 +352,9 @@ func (w *writer) refs(x *session) {
 		if a := x.arriving(); a != nil {
 			a.held.each(Range{0, ^uint64(0)}, func(r *ref) { w.ref(x, r) })
 		}
+		if x.owed != nil {
+			x.owed.each(Range{0, ^uint64(0)}, func(r *ref) { w.ref(x, r) })
+		}
 		return
 	}
 	for w.budget > 0 {
@@ -371,7 +374,7 @@ func (w *writer) complete(x *session) bool { return x.ended || x.unstored == x.n
 
 func (w *writer) ref(x *session, r *ref) {
 	b := binary.AppendUvarint(w.buf[:0], uint64(r.msg.Seq))
-	b = append(b, r.qos|flag(r.retain, 4)|flag(r.state == refReceived, 8)|flag(r.group != nil, 16))
+	b = append(b, r.qos|flag(r.retain, 4)|flag(r.state == refReceived, 8)|flag(r.group != nil, 16)|flag(r.asWas, 32))
 	b = binary.AppendUvarint(b, uint64(len(r.subIDs)))
 	for _, id := range r.subIDs {
 		b = binary.AppendUvarint(b, uint64(id))
@@ -420,15 +423,26 @@ func (w *writer) failover(s *State) {
 // group reports whether all of it is written.
 func (w *writer) group(g *Group) bool {
 	w.emit(groupRecordKey(g.key), binary.AppendUvarint(w.buf[:0], uint64(g.next)))
-	for i := range g.queue {
-		r := &g.queue[i]
+	return w.groupRefs(g, g.queue, 0) && w.groupRefs(g, g.owed, groupOwed)
+}
+
+// groupOwed is set in what is stored of a reference that a group is owed.
+const groupOwed = 1
+
+func (w *writer) groupRefs(g *Group, list []groupRef, flags byte) bool {
+	for i := range list {
+		r := &list[i]
 		if r.stored && !w.all {
 			continue
 		}
 		if w.budget <= 0 && !w.all {
 			return false
 		}
-		w.emit(groupRefKey(g.key, r.msg.Seq), binary.AppendUvarint(w.buf[:0], uint64(r.at)))
+		b := binary.AppendUvarint(w.buf[:0], uint64(r.at))
+		if flags != 0 {
+			b = append(b, flags)
+		}
+		w.emit(groupRefKey(g.key, r.msg.Seq), b)
 		if !w.all {
 			r.stored = true
 		}

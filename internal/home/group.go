@@ -25,6 +25,9 @@ type Group struct {
 	bytes   uint64
 	dirty   bool
 
+	owed      []groupRef // what the region that served could not deliver
+	owedBytes uint64
+
 	returned []groupRef // by the member that is leaving, on their way into queue
 
 	global bool      // one with the groups of that name in other regions
@@ -88,14 +91,14 @@ func (s *State) group(key groupKey) *Group {
 
 // retire forgets a group that nobody has a part in and nothing waits for.
 func (s *State) retire(g *Group) {
-	if len(g.members)+len(g.shares)+len(g.queue) == 0 && s.groups[g.key] == g {
+	if len(g.members)+len(g.shares)+len(g.queue)+len(g.owed) == 0 && s.groups[g.key] == g {
 		delete(s.groups, g.key)
 		s.space(g.key.space).table.Remove(g.key.filter, g.target)
 	}
 }
 
 // kept says that a group is more than what peers ask for, which is kept as such.
-func (g *Group) kept() bool { return g != nil && len(g.members)+len(g.queue) > 0 }
+func (g *Group) kept() bool { return g != nil && len(g.members)+len(g.queue)+len(g.owed) > 0 }
 
 func (s *State) leave(x *session, m *member) {
 	g := m.group
@@ -115,6 +118,7 @@ func (s *State) leave(x *session, m *member) {
 }
 
 func (s *State) dropQueue(g *Group, reason DropReason) {
+	s.forgiveGroup(g, reason)
 	for i := range g.queue {
 		s.dropGroupRef(g, &g.queue[i])
 	}

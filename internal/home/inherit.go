@@ -65,7 +65,7 @@ func (s *State) inherit() {
 // device for a message that this copy knows nothing of.
 func (x *session) releaseFirst(r *ref) bool {
 	h := x.inherited
-	return h != nil && r.qos == 2 && r.state == refQueued && h.stale.From <= r.num && r.num <= h.stale.To
+	return h != nil && r.qos == 2 && r.state == refQueued && !r.asWas && h.stale.From <= r.num && r.num <= h.stale.To
 }
 
 // cleared notes that the device answered PUBREL for the ids of all references up to a

@@ -312,7 +312,15 @@ func (l *loader) groupRef(key []byte, r *reader) {
 		r.fail("reference of no group")
 		return
 	}
-	g.queue = append(g.queue, groupRef{m, Time(r.uvarint()), true})
+	f := groupRef{m, Time(r.uvarint()), true}
+	if len(r.b) > 0 && r.byte() == groupOwed {
+		g.owed = append(g.owed, f)
+		g.owedBytes += uint64(m.size)
+		l.s.owingGroups[g] = struct{}{}
+		l.s.owed++
+		return
+	}
+	g.queue = append(g.queue, f)
 	g.bytes += uint64(m.size)
 }
 
@@ -336,7 +344,7 @@ func (l *loader) ref(key []byte, r *reader) {
 	f := ref{num: tailNumber(key, r), stored: true}
 	f.msg = l.held(Seq(r.uvarint()), r)
 	flags := r.byte()
-	f.qos, f.retain = flags&3, flags&4 != 0
+	f.qos, f.retain, f.asWas = flags&3, flags&4 != 0, flags&32 != 0
 	if flags&8 != 0 {
 		f.state = refReceived
 	}
@@ -356,8 +364,16 @@ func (l *loader) ref(key []byte, r *reader) {
 		sub.member.assigned++
 	}
 	q := &x.queue
-	if a := x.arriving(); f.num >= heldFrom && a != nil {
+	switch a := x.arriving(); {
+	case f.num >= heldFrom && a != nil:
 		q = &a.held
+	case f.num >= owedFrom && f.num < heldFrom:
+		if x.owed == nil {
+			x.owed = &queue{}
+			l.s.owing[x] = struct{}{}
+		}
+		q = x.owed
+		l.s.owed++
 	}
 	q.push(f)
 	l.s.counts.waits(f.msg, 1)
@@ -506,6 +522,11 @@ func (l *loader) fired(key []byte, r *reader) {
 
 func (l *loader) finish() {
 	s := l.s
+	for seq, m := range l.bodies {
+		if m.Withheld && m.refs > 0 {
+			s.lacks[seq] = m
+		}
+	}
 	s.wanted.Rebase(l.wanted)
 	s.joins = l.joins
 	s.publishPolicies()

@@ -173,6 +173,14 @@ func (m *merging) removeAcked(x *session, e *SessionExport, above uint64) {
 			m.sum.Removed++
 		}
 	}
+	for _, num := range x.owedNumbers() { // this host sent none of it
+		r := x.owed.find(owedFrom + num)
+		had := num <= both && r.msg.Seq < m.op.Fork.First || again && m.copyHad(r.msg)
+		if had && (!inRanges(e.Left, num) || inRanges(e.Received, num)) {
+			m.unowe(x, r)
+			m.sum.Removed++
+		}
+	}
 }
 
 func inRanges(list []Range, n uint64) bool {
@@ -322,6 +330,12 @@ func (m *merging) group(e *GroupExport) {
 		m.sum.Removed++
 		return true
 	})
+	for i := len(g.owed) - 1; i >= 0; i-- {
+		if _, left := slices.BinarySearch(e.Left, g.owed[i].msg.Seq); !left && g.owed[i].msg.Seq < m.op.Fork.First {
+			m.unoweGroup(g, i)
+			m.sum.Removed++
+		}
+	}
 	m.changes.group(g)
 }
 
@@ -341,6 +355,7 @@ const (
 	codeRefused   Code = 3
 	codeExpired   Code = 4
 	codeReported  Code = 5
+	codeWithheld  Code = 6 // delivered as a number: this host may not store it
 )
 
 // fate decides what becomes of a message that came late.
@@ -348,6 +363,8 @@ func (m *merging) fate(msg *message, e *MessageExport, at Time) Code {
 	switch pl := msg.place; {
 	case pl.isGiven():
 		return pl.code
+	case e.Withheld && m.Level() >= LevelOf(KindOwe):
+		return pl.refuse(codeWithheld)
 	case e.Withheld || !m.mayStay(e.Namespace, e.Topic):
 		return pl.refuse(codeRefused)
 	case msg.expired(m.time):
@@ -383,7 +400,7 @@ func (m *merging) take(e *MessageExport, pl *placing) {
 	m.number(msg)
 	msg.at = at
 	fate := m.fate(msg, e, at)
-	if e.RetainVersion != 0 && fate != codeRefused {
+	if e.RetainVersion != 0 && fate != codeRefused && fate != codeWithheld {
 		m.retain(msg, e.RetainVersion, e.RetainHome)
 	}
 	msg.place = nil

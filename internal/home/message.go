@@ -66,6 +66,9 @@ func (s *State) hold(m *message) {
 	if m.refs == 0 && !m.stored {
 		s.changes.bodies = append(s.changes.bodies, m)
 	}
+	if m.refs == 0 && m.Withheld {
+		s.lacks[m.Seq] = m
+	}
 	m.refs++
 }
 
@@ -73,6 +76,9 @@ func (s *State) hold(m *message) {
 func (s *State) release(m *message) {
 	if m.refs--; m.refs > 0 {
 		return
+	}
+	if m.Withheld {
+		delete(s.lacks, m.Seq)
 	}
 	if m.stored {
 		s.changes.deleteBody(m.Seq)

@@ -53,6 +53,8 @@ const (
 	KindSetDocument Kind = 60
 	KindSetQuotas   Kind = 61
 	KindTakeIn      Kind = 66
+	KindOwe         Kind = 67
+	KindRestore     Kind = 68
 )
 
 // An Op is one operation on a home. The slices of an Op belong to the home once
@@ -200,7 +202,7 @@ const (
 	SkipExpired  SkipReason = 1
 	SkipTooLarge SkipReason = 2
 	SkipDenied   SkipReason = 3
-	SkipWithheld SkipReason = 4 // this region may not store the message, so it has no body
+	SkipWithheld SkipReason = 4 // this region may not store the message, so it has no body; from feature level 3 on Owe takes its place
 )
 
 // Skip removes references that the owner must not deliver.

@@ -108,7 +108,7 @@ func (s *State) spoolRetained(p *peer, before *LinkPolicy) {
 				}
 				return
 			}
-			if r.home == s.id && (r.msg == nil || !r.msg.Withheld) && p.policy.MayGo(r.topic) && s.MayLeave(ns, r.topic, string(p.id)) && !(before.Retained && before.MayGo(r.topic)) {
+			if r.home == s.id && (r.msg == nil || !r.hidden()) && p.policy.MayGo(r.topic) && s.MayLeave(ns, r.topic, string(p.id)) && !(before.Retained && before.MayGo(r.topic)) {
 				list = append(list, kept{ns, r})
 			}
 		})
@@ -121,7 +121,7 @@ func (s *State) spoolRetained(p *peer, before *LinkPolicy) {
 			m = r.msg.Message
 		}
 		n := newMessage(m)
-		n.kept, n.Withheld = r.kept, r.topic == veiled(r.seq)
+		n.kept, n.Withheld = r.kept, r.hidden()
 		noted.again(p, r.retained, n)
 		s.number(n)
 		s.spoolFor(p, n, spoolRef{version: r.version})

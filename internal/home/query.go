@@ -402,6 +402,7 @@ type Status struct {
 	Peers       int
 	Queued      int
 	QueuedBytes uint64
+	Owed        int   // references set aside: no region that served could deliver them
 	Resident    int64 // bytes of flushed bodies in memory
 	NextTimerIn time.Duration
 }
@@ -411,7 +412,7 @@ func (s *State) Status() Status {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	st := Status{ID: s.id, Epoch: s.currentEpoch(), Time: s.time, Seq: s.seq, Sessions: len(s.sessions), Attached: s.counts.attached,
-		Filters: s.wanted.Len(), Groups: len(s.groups), Peers: len(s.peers), Queued: s.counts.queued, QueuedBytes: s.counts.queuedBytes,
+		Filters: s.wanted.Len(), Groups: len(s.groups), Peers: len(s.peers), Queued: s.counts.queued, QueuedBytes: s.counts.queuedBytes, Owed: s.owed,
 		Resident: s.resident}
 	spaces := *s.spaces.Load()
 	st.Namespaces = len(spaces)

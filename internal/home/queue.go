@@ -20,6 +20,7 @@ type ref struct {
 	qos    byte
 	retain bool
 	state  refState
+	asWas  bool // it has, or is to get, a packet id under which the device may have the message
 	stored bool
 	dirty  bool
 }

@@ -282,7 +282,7 @@ func (s *State) retainedFor(sp *space, filter string) (list []*retained) {
 		return list
 	}
 	list = slices.DeleteFunc(sp.retained.match(filter), func(r *retained) bool {
-		return r.msg == nil || r.msg.expired(s.time) || r.msg.Withheld
+		return r.msg == nil || r.msg.expired(s.time) || r.hidden()
 	})
 	if s.veils > 0 && s.noting() {
 		p := &placing{spot: spot{s.entry, s.opAt, noItem}}

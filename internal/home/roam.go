@@ -184,8 +184,13 @@ func (s *State) unhold(x *session, a *arrival, r *ref) {
 
 // find returns a live reference of the session, a held one too.
 func (x *session) find(num uint64) *ref {
-	if num < heldFrom {
+	switch {
+	case num < owedFrom:
 		return x.queue.find(num)
+	case num < heldFrom && x.owed == nil:
+		return nil
+	case num < heldFrom:
+		return x.owed.find(num)
 	}
 	if a := x.arriving(); a != nil {
 		return a.held.find(num)

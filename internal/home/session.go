@@ -34,6 +34,7 @@ type session struct {
 	subs      map[string]*subscription
 	inbound   map[uint16]uint64 // QoS 2 ids in use by the device, with a hash of what they carried
 	queue     queue
+	owed      *queue       // what the region that served could not deliver, under numbers above owedFrom; nil: nothing
 	inherited *inheritance // of unplanned promotions; nil: the session began after them
 	roam      *roaming     // nil: it never moved
 
@@ -326,6 +327,7 @@ func (s *State) empty(x *session) {
 	for _, f := range x.filters() {
 		s.unsubscribeFilter(x, f)
 	}
+	s.forgive(x, DropSessionEnd)
 	dropped := 0
 	for len(x.queue.refs) > 0 {
 		r := &x.queue.refs[0]

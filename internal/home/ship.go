@@ -105,7 +105,7 @@ func (s *State) keptBack(m *message, to string) bool {
 func (s *State) veilRetained(to string, key, value []byte, r *reader) (k, v []byte) {
 	parts := keyParts(key, 2, 0, r)
 	version, home, seq, at, flags := r.uvarint(), r.string(), r.uvarint(), r.uvarint(), r.byte()
-	if r.err != nil || s.MayLeave(parts[0], parts[1], to) {
+	if r.err != nil || s.MayLeave(parts[0], parts[1], to) && parts[1][:1] != "#" {
 		return key, value
 	}
 	b := appendString(binary.AppendUvarint(nil, version), home)
@@ -113,8 +113,13 @@ func (s *State) veilRetained(to string, key, value []byte, r *reader) (k, v []by
 	if flags&1 != 0 {
 		b = binary.AppendUvarint(b, r.uvarint())
 		m := decodeMessage(r)
+		if parts[1][:1] == "#" && !s.keptBack(m, to) { // it got its body back here, or never had one
+			return key, value
+		}
 		m.veil()
 		b = m.encode(b)
+	} else if parts[1][:1] == "#" {
+		return key, value
 	}
 	return joinKey(tableRetained, parts[0], veiled(Seq(seq))), b
 }

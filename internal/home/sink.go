@@ -72,6 +72,7 @@ const (
 	DropSessionEnd DropReason = "session_ended"
 	DropDiskLimit  DropReason = "disk_limit"      // all spools together
 	DropResidency  DropReason = "residency"       // a region may not store it
+	DropReplay     DropReason = "replay"          // it came back late, and the policy of replay is to report
 	DropQuota      DropReason = "namespace_quota" // its namespace has as much waiting as it may
 )
 

@@ -34,8 +34,9 @@ type State struct {
 	quotas      map[string]NamespaceQuota // of quotaOp
 	wishes      map[SessionKey]*wish
 	directories map[ID]*peerDirectory
-	records     uint64 // applied since the home began
-	chain       uint64 // running digest of what they did
+	debts
+	records uint64 // applied since the home began
+	chain   uint64 // running digest of what they did
 
 	// Replicated, and read without the lock.
 	level      atomic.Uint32
@@ -133,6 +134,7 @@ func New() *State {
 		roamers:     map[SessionKey]*session{},
 		sources:     map[origin]*origin{},
 		owned:       map[Owner]*ownedSessions{},
+		debts:       newDebts(),
 		wanted:      routing.NewInterest(wantedHistory),
 		counts:      counts{spaces: map[string]*SessionCount{}, bySpace: map[string]uint64{}},
 	}

@@ -111,7 +111,7 @@ func replay(t *testing.T, s *State, log [][]byte) {
 // counted is Status by counting.
 func (s *State) counted() Status {
 	st := s.Status()
-	st.Attached, st.Queued, st.QueuedBytes = 0, 0, 0
+	st.Attached, st.Queued, st.QueuedBytes, st.Owed = 0, 0, 0, 0
 	bySpace := map[string]uint64{}
 	attached := map[string]int{}
 	for _, x := range s.sessions {
@@ -119,11 +119,21 @@ func (s *State) counted() Status {
 			st.Attached++
 			attached[x.key.Namespace]++
 		}
-		x.queue.each(Range{0, ^uint64(0)}, func(r *ref) {
-			st.Queued++
-			st.QueuedBytes += uint64(r.msg.size)
-			bySpace[r.msg.Namespace] += uint64(r.msg.size)
-		})
+		for _, q := range []*queue{&x.queue, x.owed} {
+			if q != nil {
+				q.each(Range{0, ^uint64(0)}, func(r *ref) {
+					st.Queued++
+					st.QueuedBytes += uint64(r.msg.size)
+					bySpace[r.msg.Namespace] += uint64(r.msg.size)
+				})
+			}
+		}
+		if x.owed != nil {
+			st.Owed += x.owed.live
+		}
+	}
+	for _, g := range s.groups {
+		st.Owed += len(g.owed)
 	}
 	for ns, n := range bySpace {
 		if s.counts.bySpace[ns] != n {
@@ -158,6 +168,9 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 	}
 	if rnd.IntN(12) == 0 {
 		r.randomDocument(rnd, i)
+	}
+	if rnd.IntN(8) == 0 && r.s.Level() >= 3 {
+		r.randomOfDebts(rnd, k, e)
 	}
 	switch rnd.IntN(17) {
 	case 16:

@@ -189,6 +189,12 @@ func (r *Record) contents(f func(at spot, ns, topic string)) {
 				for k := range op.Messages {
 					f(spot{i, j, k}, op.Messages[k].Namespace, op.Messages[k].Topic)
 				}
+			case *Restore:
+				for k := range op.Messages {
+					if m := &op.Messages[k]; m.Whole {
+						f(spot{i, j, k}, m.Namespace, m.Topic)
+					}
+				}
 			case *Reconcile:
 				for k := range op.Sessions {
 					if x := &op.Sessions[k]; x.Will != nil {
@@ -244,6 +250,9 @@ func (p *placing) isGiven() bool { return p != nil && p.given }
 // veiled is the name under which a copy keeps a retained message whose topic it does
 // not have. No topic has a "#".
 func veiled(seq Seq) string { return "#" + strconv.FormatUint(uint64(seq), 10) }
+
+// hidden says that a copy does not have the topic of what is retained.
+func (r *retained) hidden() bool { return r.topic[:1] == "#" }
 
 // retainedBySeq finds a retained message by when it was learnt of.
 func (sp *space) retainedBySeq(seq Seq, topic string) (found *retained) {
@@ -538,6 +547,9 @@ func veil(rec *Record, list []*placing, to string) {
 			op.Will.veil()
 		case *Frame:
 			m := &op.Messages[p.item]
+			if m.Withheld {
+				continue
+			}
 			m.Size, m.Withheld = uint32(len(m.Topic)+len(m.Forward)+len(m.Payload)), true
 			m.Topic, m.Forward, m.Payload = "", nil, flagged(m.Payload)
 		case *Adopt:
@@ -545,6 +557,8 @@ func veil(rec *Record, list []*placing, to string) {
 				op.Export.Will.veil()
 				continue
 			}
+			op.Messages[p.item].veil()
+		case *Restore:
 			op.Messages[p.item].veil()
 		case *Reconcile:
 			if p.item < 0 {
@@ -566,16 +580,25 @@ func flagged(payload []byte) []byte {
 }
 
 func (op *Publish) veil() {
+	if op.Withheld {
+		return
+	}
 	op.Size, op.Withheld = uint32(len(op.Topic)+len(op.Forward)+len(op.Payload)), true
 	op.Topic, op.Forward, op.Payload = "", nil, flagged(op.Payload)
 }
 
 func (w *Will) veil() {
+	if w.Withheld {
+		return
+	}
 	w.Size, w.Withheld = uint32(len(w.Topic)+len(w.Forward)+len(w.Payload)), true
 	w.Topic, w.Forward, w.Payload = "", nil, flagged(w.Payload)
 }
 
 func (m *MessageExport) veil() {
+	if m.Withheld {
+		return
+	}
 	m.Size, m.Withheld = uint32(len(m.Topic)+len(m.Forward)+len(m.Payload)), true
 	m.Topic, m.Forward, m.Payload = "", nil, flagged(m.Payload)
 }

@@ -63,6 +63,12 @@ func leaked(s *State, rec *Record, to string) string {
 				if w := op.Will; w != nil && !w.Withheld && !s.MayLeave(op.Session.Namespace, w.Topic, to) {
 					return w.Topic
 				}
+			case *Restore:
+				for j := range op.Messages {
+					if m := &op.Messages[j]; m.Whole && !m.Withheld && !s.MayLeave(m.Namespace, m.Topic, to) {
+						return m.Topic
+					}
+				}
 			case *Frame:
 				for j := range op.Messages {
 					if m := &op.Messages[j]; !m.Withheld && !s.MayLeave(m.Namespace, m.Topic, to) {
@@ -155,6 +161,10 @@ func shipSeed(t *testing.T, seed uint64, ops int, fail func(string, ...any)) boo
 		for _, x := range []*shipped{c, all} {
 			if err := x.take(t, r); err != nil {
 				fail("seed %d, operation %d, to %s: %v", seed, i, x.to, err)
+				return false
+			}
+			if got, want := x.lackList(), x.withheld(); !slices.Equal(got, want) {
+				fail("seed %d, operation %d, at %s: numbers without a message %v, found %v", seed, i, x.to, got, want)
 				return false
 			}
 		}
