@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"maps"
 	"math/big"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -34,8 +33,10 @@ type RevokeOptions struct {
 	Validity time.Duration
 }
 
-// Reasons are those that RevokeOptions takes.
-func Reasons() []string { return slices.Sorted(maps.Keys(reasons)) }
+// Reasons are those that RevokeOptions takes, the default first.
+func Reasons() []string {
+	return slices.SortedFunc(maps.Keys(reasons), func(a, b string) int { return reasons[a] - reasons[b] })
+}
 
 // Revoke adds certificates to the authority's list in dir, which is made if it is not there, and signs it anew under the next
 // number. Nobody hears of it until the list is where nodes read it. An authority below the root has its certificate in the
@@ -177,10 +178,4 @@ func DescribeLists(file string) ([]ListInfo, error) {
 		infos = append(infos, info)
 	}
 	return infos, nil
-}
-
-// HasLists says that a PEM file has revocation lists, with or without certificates.
-func HasLists(file string) bool {
-	data, err := os.ReadFile(file)
-	return err == nil && bytes.Contains(data, []byte("-----BEGIN "+pemList))
 }

@@ -14,7 +14,7 @@ authority's key (ca-key.pem) off the nodes.`,
 		`  causeway ca init
   causeway ca issue --region eu --node eu-1 --out eu-1
   causeway ca show eu-1/eu-1.pem`,
-		newCAInit(), newCAIntermediate(), newCAIssue(), newCAShow(), newCAGossipKey())
+		newCAInit(), newCAIntermediate(), newCAIssue(), newCARevoke(), newCAShow(), newCAGossipKey())
 }
 
 // caFlag is the folder of the authority.

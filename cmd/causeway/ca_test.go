@@ -114,3 +114,59 @@ func TestCA_Refusal(t *testing.T) {
 		t.Error("the forced command kept the authority")
 	}
 }
+
+// A list of what was revoked is made, added to and shown by the commands alone; a node's file that names it is valid, and one
+// that names the list of another authority is not.
+func TestCA_Revoke(t *testing.T) {
+	dir := t.TempDir()
+	ca, other, out := filepath.Join(dir, "ca"), filepath.Join(dir, "other"), filepath.Join(dir, "eu-1")
+	for _, args := range [][]string{
+		{"init", "--ca", ca}, {"init", "--ca", other}, {"issue", "--ca", ca, "--region", "eu", "--node", "eu-1", "--out", out},
+		{"revoke", "--ca", ca}, {"revoke", "--ca", other},
+		{"revoke", "--ca", ca, "--reason", "key-compromise", "--validity", "30d", filepath.Join(out, "eu-1.pem")},
+	} {
+		if code, text, err := command(t, "", nil, append([]string{"ca"}, args...)...); code != 0 || args[0] == "revoke" && !strings.Contains(text, "revocation list") {
+			t.Fatalf("%v: %d, %s%s", args, code, text, err)
+		}
+	}
+	infos, err := meshtls.Describe(filepath.Join(out, "eu-1.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, text, _ := command(t, "", nil, "ca", "show", ca)
+	for _, want := range []string{"ca.pem: authority", "crl.pem: revocation list", "number", "29 days left", infos[0].Serial, "key-compromise"} {
+		if code != 0 || !strings.Contains(text, want) {
+			t.Errorf("show: %d, %q is missing in\n%s", code, want, text)
+		}
+	}
+	var list []meshtls.ListInfo
+	code, text, _ = command(t, "", nil, "ca", "show", filepath.Join(ca, "crl.pem"), "-o", "json")
+	if err := json.Unmarshal([]byte(text), &list); code != 0 || err != nil || len(list) != 1 || list[0].Number != "2" || len(list[0].Revoked) != 1 {
+		t.Errorf("show: %d, %v, %s", code, err, text)
+	}
+	for _, tc := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"--ca", other, filepath.Join(out, "eu-1.pem")}, 1, "name the folder of that one"},
+		{[]string{"--ca", ca, "--serial", "car-7"}, 1, "no number in hex"},
+		{[]string{"--ca", ca, "--reason", "boredom"}, 2, "key-compromise"},
+		{[]string{"--ca", out}, 1, "causeway ca init"},
+	} {
+		if code, _, err := command(t, "", nil, append([]string{"ca", "revoke"}, tc.args...)...); code != tc.code || !strings.Contains(err, tc.want) {
+			t.Errorf("revoke %v: %d, %s; want %d, %q", tc.args, code, err, tc.code, tc.want)
+		}
+	}
+	for list, want := range map[string]string{filepath.Join(ca, "crl.pem"): "", filepath.Join(other, "crl.pem"): "identity.crl: ", filepath.Join(dir, "none"): "no such file"} {
+		node := "region: eu\nidentity: { cert: " + out + "/eu-1.pem, key: " + out + "/eu-1-key.pem, ca: " + out + "/ca.pem, crl: [" + list + "] }\n"
+		file := filepath.Join(t.TempDir(), "causeway.yaml")
+		if err := os.WriteFile(file, []byte(node), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, _, err := command(t, "", nil, "config", "validate", "--config", file)
+		if (want == "") != (code == 0) || !strings.Contains(err, want) {
+			t.Errorf("crl %s: %d, %s; want %q", list, code, err, want)
+		}
+	}
+}

@@ -15,8 +15,8 @@ func newConfigValidate(std stdio) *cobra.Command {
 		Use:   "validate",
 		Short: "Check the configuration and the files it names",
 		Long: `Checks every value, alone and together, and reads the files the configuration
-names: certificates, keys, authorities, users, rules, tokens. Nothing is
-written and no port is opened. Each problem is one line: where the value came
+names: certificates, keys, authorities, lists of revoked certificates, users,
+rules, tokens. Nothing is written, fetched or opened. Each problem is one line: where the value came
 from, the key, what is wrong, what to do.`,
 		Example: `  causeway config validate --config causeway.yaml
   CAUSEWAY_LIMITS_PACKET=1MiB causeway config validate`,
@@ -52,6 +52,9 @@ func checkFiles(cfg *config.Config) []error {
 			err = src.Expect(cfg.Region, cfg.Node)
 		}
 		add("identity", err)
+		if src != nil {
+			add("identity.crl", src.Revocations().Set(meshtls.RevocationOptions{Lists: id.CRL}))
+		}
 	}
 	for i, l := range cfg.Listeners {
 		if l.Type.Secure() {
@@ -71,8 +74,11 @@ func checkFiles(cfg *config.Config) []error {
 }
 
 func checkDeviceTLS(l config.Listener) error {
-	_, err := meshtls.DeviceConfig(l.TLS.Cert, l.TLS.Key, l.TLS.ClientCA, l.TLS.MinVersion)
-	return err
+	d, err := meshtls.NewDevice(meshtls.DeviceOptions{CertFile: l.TLS.Cert, KeyFile: l.TLS.Key, ClientCAFiles: l.TLS.ClientCA, MinVersion: l.TLS.MinVersion})
+	if err != nil {
+		return err
+	}
+	return d.Revocations().Set(meshtls.RevocationOptions{Lists: l.TLS.CRL})
 }
 
 func checkReadable(path string) error {

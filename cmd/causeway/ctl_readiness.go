@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"causeway/internal/admin"
@@ -27,6 +29,7 @@ func (c *ctl) readinessCommand() *cobra.Command {
 			c.printReadiness(w, r)
 			if certificates {
 				c.printCertificates(w, r)
+				c.printCRLs(w, r)
 			}
 		}); err != nil {
 			return err
@@ -78,4 +81,22 @@ func (c *ctl) printCertificates(w io.Writer, r admin.Readiness) {
 		}
 	}
 	t.print(w, "no node uses a certificate")
+}
+
+func (c *ctl) printCRLs(w io.Writer, r admin.Readiness) {
+	if !slices.ContainsFunc(r.Facts, func(f admin.ReadinessFacts) bool { return len(f.CRLs) > 0 }) {
+		return
+	}
+	fmt.Fprintln(w)
+	t := c.table("NODE", "REVOCATION LIST", "AUTHORITY", "STATE", "-NUMBER", "-REVOKED", "UNTIL")
+	for _, f := range r.Facts {
+		for _, x := range f.CRLs {
+			until := "-"
+			if x.NextUpdate != nil {
+				until = x.NextUpdate.Format("2006-01-02 15:04")
+			}
+			t.row(f.Node, x.Use, cmp.Or(x.Issuer, x.Source), x.State, orDash(x.Number), x.Revoked, until)
+		}
+	}
+	t.print(w, "")
 }

@@ -37,6 +37,7 @@ type ReadinessFacts struct {
 	Node         string        `json:"node"`
 	Version      string        `json:"version"`
 	Certificates []Certificate `json:"certificates"`
+	CRLs         []CRL         `json:"crls"`
 	Digests      []FactDigest  `json:"digests"` // of what has to be the same elsewhere
 }
 
@@ -76,6 +77,9 @@ func (a *api) readiness(r *http.Request, q *query) (any, error) {
 			items = append(items, o.found()...)
 			out.Facts = append(out.Facts, o.Facts...)
 		}
+		for i := range out.Facts {
+			out.Facts[i].CRLs = list(out.Facts[i].CRLs) // a node of an older version says nothing of them
+		}
 		slices.SortFunc(out.Facts, func(x, y ReadinessFacts) int { return strings.Compare(x.Node, y.Node) })
 	}
 	rep := readiness.Merge(items)
@@ -90,7 +94,7 @@ func (a *api) readiness(r *http.Request, q *query) (any, error) {
 func (a *api) ownFacts() ReadinessFacts {
 	f := a.facts()
 	f.Node, f.Version = a.name, a.build.Version
-	f.Certificates, f.Digests = list(f.Certificates), list(f.Digests)
+	f.Certificates, f.CRLs, f.Digests = list(f.Certificates), list(f.CRLs), list(f.Digests)
 	return f
 }
 

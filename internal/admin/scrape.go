@@ -2,6 +2,7 @@ package admin
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -116,7 +117,7 @@ func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
 		ch <- d
 	}
-	for _, d := range objectsDescs {
+	for _, d := range slices.Concat(objectsDescs, crlDescs) {
 		ch <- d
 	}
 }
@@ -131,6 +132,8 @@ func (c *scraper) Collect(ch chan<- prometheus.Metric) {
 	g.region(counts)
 	g.objects(&counts.Objects)
 	g.readiness(c.s.ready.Report())
+	g.crls(st.CRLs, st.Now)
+	g.certificates(c.s.facts().Certificates, st.Now)
 	// Without a home there are none to tell of.
 	if groups, err := c.s.node.SharedGroups("", maxGroupSeries); err == nil {
 		g.groups(groups)
@@ -140,6 +143,9 @@ func (c *scraper) Collect(ch chan<- prometheus.Metric) {
 	n := samples{kind: prometheus.CounterValue}
 	n.counts(counts)
 	n.regionTotals(counts)
+	for _, f := range counts.CRLFailures {
+		n.add(descCRLFailures, float64(f.Count), f.Use)
+	}
 	n.linkCounts(st.Links)
 	for _, s := range st.Services {
 		n.add(descRestarts, float64(s.Restarts), s.Name)

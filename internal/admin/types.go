@@ -57,8 +57,30 @@ type Status struct {
 	Services    []Service         `json:"services"`
 	Readiness   int               `json:"readiness"`  // score of this node's checks, 0 to 100
 	Blockers    []string          `json:"blockers"`   // checks that fail
+	CRLs        []CRL             `json:"crls"`       // lists of revoked certificates
 	Conditions  []Condition       `json:"conditions"` // all that is not well of what is watched by degrees
 }
+
+// CRL is a list of revoked certificates, or an authority that has none although others of its use have.
+type CRL struct {
+	Use        string     `json:"use"`    // identity, or listener NAME
+	Issuer     string     `json:"issuer"` // name of the authority; "" of a source that gave no list yet
+	Source     string     `json:"source"` // file or URL; "" of an authority without a list
+	State      string     `json:"state"`  // one of those below
+	Stale      string     `json:"stale"`  // what is done when it is not current: alarm or refuse
+	Number     string     `json:"number"` // as the authority counts; "" if it does not
+	Revoked    int        `json:"revoked"`
+	ThisUpdate *time.Time `json:"this_update"`
+	NextUpdate *time.Time `json:"next_update"` // null: the list does not say
+	Problem    string     `json:"problem"`     // why its source gave nothing when it was last asked
+}
+
+// The states of a list.
+const (
+	CRLCurrent = "current"
+	CRLStale   = "stale" // its authority has promised a newer one by now
+	CRLMissing = "missing"
+)
 
 // Admission is how a node lets connections in.
 type Admission struct {
@@ -564,6 +586,13 @@ type Counts struct {
 	Homes       []HomeCounts
 	Siblings    []SiblingCounts
 	Objects     ObjectsCounts
+	CRLFailures []UseCount
+}
+
+// UseCount counts something by what certificates are used for.
+type UseCount struct {
+	Use   string
+	Count int64
 }
 
 // NodesCount counts the nodes of the region that gossip has told of.

@@ -181,6 +181,7 @@ func (a *App) supervise() error {
 		{"admin", a.runAdmin, a.admin != nil},
 		{"readiness", a.ready.Run, a.admin != nil},
 		{"certificates", a.certs.watch, a.certs != nil},
+		{"revocation lists", a.certs.work, a.certs != nil},
 		{"cluster", a.runCluster, a.cluster != nil},
 		{"backups", a.backups.run, !a.replicant()},
 	}

@@ -7,6 +7,7 @@ import (
 	"causeway/internal/admin"
 	"causeway/internal/health"
 	"causeway/internal/home"
+	"causeway/internal/readiness"
 	"causeway/internal/supervise"
 )
 
@@ -72,3 +73,8 @@ func (a *App) Node() admin.Node { return a.node() }
 
 // Events are those that the node remembers.
 func (a *App) Events() []admin.Event { return a.events.After(0) }
+
+// ReadyCRL is what readiness says of lists of revoked certificates, and JudgeCRL of one.
+func (a *App) ReadyCRL() readiness.Result { return a.node().readyCRL(context.Background()) }
+
+var JudgeCRL = judgeCRL

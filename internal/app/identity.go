@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"causeway/internal/config"
+	"causeway/internal/group"
 	meshtls "causeway/tls"
 )
 
@@ -22,11 +23,18 @@ const certificateCheck = 30 * time.Second
 type identities struct {
 	a       *App
 	mesh    *meshtls.Source // nil without links
-	devices []*meshtls.Device
+	devices []listenerTLS
+	looked  chan struct{} // signalled when lists of revoked certificates changed
+}
+
+// listenerTLS is the TLS of one device listener.
+type listenerTLS struct {
+	name string
+	*meshtls.Device
 }
 
 func (a *App) newIdentities() error {
-	a.certs = &identities{a: a}
+	a.certs = &identities{a: a, looked: make(chan struct{}, 1)}
 	id := a.cfg.Identity
 	if !id.Configured() {
 		return nil
@@ -36,6 +44,9 @@ func (a *App) newIdentities() error {
 		return err
 	}
 	a.certs.mesh = src
+	if err := src.Revocations().Set(a.meshLists(a.cfg)); err != nil {
+		return fmt.Errorf("identity.crl: %w", err)
+	}
 	return src.Expect(a.cfg.Region, a.cfg.Node)
 }
 
@@ -46,7 +57,10 @@ func (i *identities) device(l *config.Listener) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	i.devices = append(i.devices, d)
+	if err := d.Revocations().Set(i.a.deviceLists(l)); err != nil {
+		return nil, fmt.Errorf("tls.crl: %w", err)
+	}
+	i.devices = append(i.devices, listenerTLS{l.Name, d})
 	return d.Config(), nil
 }
 
@@ -77,6 +91,9 @@ func (i *identities) watch(ctx context.Context) error {
 			i.a.log.Info("certificates replaced by what the files hold now")
 		default:
 			i.a.log.Info("certificates can be read again")
+		}
+		if changed {
+			group.Wake(i.looked)
 		}
 	})
 	return nil

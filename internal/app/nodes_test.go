@@ -20,8 +20,11 @@ import (
 
 // nodes are a region of three in this process. at is by the number of the node; 0 is not used.
 type nodes struct {
-	t  *testing.T
-	at [4]*region
+	t     *testing.T
+	at    [4]*region
+	ca    *meshtls.CA
+	lists string    // folder of the authority's list
+	cert  [4]string // file of the node's certificate
 }
 
 // startThree starts three nodes; more is what the file of a node has beside.
@@ -31,7 +34,11 @@ func startThree(t *testing.T, more func(n int) string) *nodes {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &nodes{t: t}
+	c := &nodes{t: t, ca: ca, lists: t.TempDir()}
+	list, err := ca.Revoke(c.lists, meshtls.RevokeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	key := filepath.Join(t.TempDir(), "gossip")
 	if err := os.WriteFile(key, []byte(base64.StdEncoding.EncodeToString(make([]byte, 32))), 0o600); err != nil {
 		t.Fatal(err)
@@ -49,17 +56,18 @@ func startThree(t *testing.T, more func(n int) string) *nodes {
 		if err != nil {
 			t.Fatal(err)
 		}
+		c.cert[n] = filepath.Join(d, "node.pem")
 		yaml := fmt.Sprintf(`
 region: eu
 node: eu-%d
 data_dir: %s
-identity: { cert: %s/node.pem, key: %s/node-key.pem, ca: %s/ca.pem }
+identity: { cert: %s/node.pem, key: %s/node-key.pem, ca: %s/ca.pem, crl: [%s] }
 cluster: { listen: %q, streams: %q, advertise: 127.0.0.1, join: { nodes: [%s] }, gossip_key: "file:%s" }
 listeners: [ { name: mqtt, type: mqtt, listen: "127.0.0.1:0", auth: [anonymous] } ]
 admin: { socket: %s/s }
 stop_notice: 0s
 %s
-`, n, filepath.Join(d, "data"), d, d, d, gossip[n], streams[n], strings.Join(gossip[1:], ", "), key, d, more(n))
+`, n, filepath.Join(d, "data"), d, d, d, list, gossip[n], streams[n], strings.Join(gossip[1:], ", "), key, d, more(n))
 		c.at[n] = startUntil(t, yaml, app.Options{Build: admin.Build{Version: "v0.1.0"}}, nil)
 	}
 	for n := 1; n <= 3; n++ {

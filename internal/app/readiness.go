@@ -37,6 +37,7 @@ func (a *App) newReadiness() {
 		{Name: "voters", Every: 5 * time.Second, Run: n.readyVoters},
 		{Name: "capacity", Every: 30 * time.Second, Run: n.readyCapacity},
 		{Name: "certificates", Every: time.Minute, Run: n.readyCertificates},
+		{Name: "crl", Every: 10 * time.Second, Run: n.readyCRL},
 		{Name: "parity", Every: time.Minute, Within: 20 * time.Second, Run: n.readyParity},
 		{Name: "hooks", Every: 15 * time.Minute, Within: time.Minute, Run: n.readyHooks},
 		{Name: "backup", Every: 5 * time.Minute, Within: time.Minute, Run: n.readyBackups},
@@ -542,7 +543,7 @@ func lastDrill(all []admin.Drill, now time.Time) readiness.Result {
 
 // facts are what other nodes and regions compare.
 func (a *App) facts() admin.ReadinessFacts {
-	return admin.ReadinessFacts{Certificates: a.certificates(), Digests: a.digests()}
+	return admin.ReadinessFacts{Certificates: a.certificates(), CRLs: a.revocationLists(), Digests: a.digests()}
 }
 
 // certificates are those that the node was told to use, as their files are now.

@@ -5,21 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"causeway/internal/admin"
 	"causeway/internal/config"
+	"causeway/internal/group"
 )
 
 // Reload reads again what may change while the node runs: certificates, the password file and the access rules, and
 // what of the node file can be taken over. Of a node file that cannot be taken over whole nothing is: the error names
 // each key and why. What cannot be read stays as it was.
 func (a *App) Reload() error {
-	_, err := a.reload(false)
+	_, err := a.reload(context.Background(), false)
 	return err
 }
 
 // reload returns what changes in words.
-func (a *App) reload(dryRun bool) (effects []string, err error) {
+func (a *App) reload(ctx context.Context, dryRun bool) (effects []string, err error) {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	have := a.nodeConfig()
@@ -46,11 +48,19 @@ func (a *App) reload(dryRun bool) (effects []string, err error) {
 	}
 	if a.certs != nil {
 		changed, err := a.certs.reload()
+		if err == nil {
+			err = a.certs.setLists(next)
+		}
+		defer func() {
+			if a.nodeConfig() == have && have != next { // it was not taken over
+				_ = a.certs.setLists(have)
+			}
+		}()
 		if err != nil {
 			return nil, err
 		}
 		if changed {
-			effects = append(effects, "certificates are replaced by what their files hold now")
+			effects = append(effects, "certificates and lists of revoked ones are replaced by what their files hold now")
 		}
 	}
 	if err := a.auth.ReloadFiles(next.Auth.PasswordFile, next.Auth.ACLFile); err != nil {
@@ -69,7 +79,24 @@ func (a *App) reload(dryRun bool) (effects []string, err error) {
 		h.documents.change()
 	}
 	a.follow()
-	return effects, nil
+	return append(effects, a.refetchLists(ctx)...), nil
+}
+
+// refetchLists fetches all lists of revoked certificates, and says what came of it. One that is not there is a matter of its
+// authority's: it holds up nothing else.
+func (a *App) refetchLists(ctx context.Context) (effects []string) {
+	if a.certs == nil {
+		return nil
+	}
+	changed, err := a.certs.fetch(ctx, true)
+	if changed {
+		effects = append(effects, "lists of revoked certificates are replaced by what their URLs gave now")
+	}
+	if err != nil {
+		effects = append(effects, "some lists of revoked certificates were not had, and the last ones hold: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	group.Wake(a.certs.looked)
+	return effects
 }
 
 // LogLevel is slog's level of a configured one.
@@ -86,8 +113,8 @@ func LogLevel(l config.LogLevel) slog.Level {
 }
 
 // Reload implements admin.Configuration.
-func (n node) Reload(_ context.Context, dryRun bool) ([]string, error) {
-	effects, err := n.a.reload(dryRun)
+func (n node) Reload(ctx context.Context, dryRun bool) ([]string, error) {
+	effects, err := n.a.reload(ctx, dryRun)
 	var refused *admin.Refused
 	if err != nil && !errors.As(err, &refused) {
 		err = admin.Refuse("files", err.Error(), "correct the files; what was loaded before holds")

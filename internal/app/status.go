@@ -22,7 +22,7 @@ import (
 
 func (n node) Status() admin.Status {
 	a := n.a
-	st := admin.Status{Region: a.cfg.Region, Node: a.cfg.Node, StartedAt: a.started.UTC(), Links: n.Links(), Listeners: n.listeners(), Connections: n.connections(), Admission: n.admission()}
+	st := admin.Status{Region: a.cfg.Region, Node: a.cfg.Node, StartedAt: a.started.UTC(), Links: n.Links(), Listeners: n.listeners(), Connections: n.connections(), Admission: n.admission(), CRLs: a.revocationLists()}
 	for _, h := range a.homes {
 		if r := h.current(); r != nil {
 			st.Homes = append(st.Homes, h.status(r))
@@ -120,6 +120,11 @@ func (n node) Counts() (c admin.Counts) {
 	for r := range roamResults {
 		result := roamResult(r)
 		c.Takeovers = append(c.Takeovers, admin.TakeoversCount{Scope: "peer", Result: result.String(), Count: n.a.roaming.results[result].Load()})
+	}
+	for _, l := range n.a.certs.lists() {
+		if l.Status() != nil {
+			c.CRLFailures = append(c.CRLFailures, admin.UseCount{Use: l.use, Count: l.Failures()})
+		}
 	}
 	n.regionCounts(&c)
 	c.Objects = n.objectsCounts(stats)

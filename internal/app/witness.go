@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"causeway/internal/config"
 	"causeway/internal/home"
@@ -55,8 +56,11 @@ func NewWitness(o Options) (_ *Witness, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w.calls, err = w.newCalls()
-	return w, err
+	if w.calls, err = w.newCalls(); err != nil {
+		return nil, err
+	}
+	a.endpoint = w.calls.Endpoint()
+	return w, nil
 }
 
 func (w *Witness) newCalls() (*link.Witness, error) {
@@ -93,16 +97,14 @@ func (w *Witness) Run(ctx context.Context) error {
 	}
 	w.a.log.Info("the witness answers", "disk", w.ledger.Disk(), "hold", w.a.cfg.Takeover.Hold, "regions", len(w.a.cfg.Regions)-1)
 	ctx, stop := context.WithCancel(ctx)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		if w.a.certs.mesh != nil {
-			_ = w.a.certs.watch(ctx) // it ends with ctx
-		}
-	}()
+	var watched sync.WaitGroup
+	if w.a.certs.mesh != nil { // both end with ctx
+		watched.Go(func() { _ = w.a.certs.watch(ctx) })
+		watched.Go(func() { _ = w.a.certs.work(ctx) })
+	}
 	err := w.calls.Run(ctx)
 	stop()
-	<-watched
+	watched.Wait()
 	w.votes.Stop()
 	if err != nil {
 		err = fmt.Errorf("the witness %s: %w", w.a.cfg.Region, err)

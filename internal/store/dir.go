@@ -130,11 +130,14 @@ const adminSocket = "admin.sock"
 // AuditDir is where the node keeps its audit log.
 const AuditDir = "audit"
 
+// ListsDir is where the node keeps what URLs of revocation lists gave last.
+const ListsDir = "crl"
+
 // mayPrecedeFormat says which names a directory without FORMAT may hold: what a first start leaves
 // when it is cut short, and what file systems and administrators put into an empty mount.
 func mayPrecedeFormat(name string) bool {
 	switch name {
-	case lockFile, incarnationFile, incarnationFile + tmpSuffix, formatFile + tmpSuffix, adminSocket, AuditDir, "lost+found":
+	case lockFile, incarnationFile, incarnationFile + tmpSuffix, formatFile + tmpSuffix, adminSocket, AuditDir, ListsDir, "lost+found":
 		return true
 	}
 	return strings.HasPrefix(name, ".")
