@@ -225,7 +225,7 @@ func (j *Judge) judge(s *stream, spans []Span, phases []map[string]float64, stra
 	for _, n := range s.order {
 		m := s.messages[n]
 		i := spanOf(spans, m.arrivals[0])
-		if any && n < highest && !wasLate(late, n) {
+		if any && n < highest && !wasLate(late, n) && !s.pub.Blind {
 			phases[i]["reordered"]++
 		}
 		highest, any = max(highest, n), true
@@ -254,13 +254,16 @@ func wasLate(late []map[uint64]bool, n uint64) bool {
 //
 // A region that is cut off serves its devices until its lease ends: what it acknowledged in the
 // span, before the publisher lost it, is judged likewise by what was sent afterwards.
+//
+// A client of another make sends what it was given while it had no connection when and in the order it likes: of its messages
+// those count that were acknowledged by then.
 func (s *stream) late(p *Span, i int, spans []Span) map[uint64]bool {
 	begin, from := p.Begin.UnixNano(), int64(math.MinInt64)
 	if i > 0 {
 		from = spans[i-1].End.UnixNano()
 	}
 	out := map[uint64]bool{}
-	s.passed(begin, func(m *message) bool { return m.sent <= begin && m.sent > from }, out)
+	s.passed(begin, func(m *message) bool { return m.sent <= begin && m.sent > from && (!s.pub.Blind || m.acked <= begin) }, out)
 	if lost := s.pub.lostSince(begin, p.End.UnixNano()); p.Moves && !p.Planned && lost > begin {
 		s.passed(lost, func(m *message) bool { return m.sent > begin && m.acked <= lost }, out)
 	}
@@ -418,7 +421,7 @@ func (j *Judge) sums() []Sums {
 			x.Sent += count(m.sent != 0)
 			x.Acked += count(m.acked != 0)
 			x.Received += count(len(m.arrivals) > 0)
-			x.Lost += count(m.acked != 0 && len(m.arrivals) == 0)
+			x.Lost += count(m.acked != 0 && len(m.arrivals) == 0 && !s.orphaned)
 			if again := len(m.arrivals) - 1; again > 0 && s.qos == 2 {
 				x.DoubledQoS2 += again
 			} else if again > 0 {

@@ -30,7 +30,7 @@ type Canary struct {
 	QoS    byte   `json:"qos"`
 	Stream uint32 `json:"stream"` // that it publishes, or gets
 	Across bool   `json:"across"` // publisher and subscriber are at home in different regions
-	Blind  bool   `json:"blind"`  // a client of another make: only arrivals are known
+	Blind  bool   `json:"blind"`  // a client of another make: only what it sent, had acknowledged and got is known
 }
 
 // Entry is one line of a ledger: a canary, or something that one saw. Ledgers are all that

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,6 +22,8 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 	"clock":  func(t time.Time) string { return t.UTC().Format("15:04:05.000") },
 	"took":   func(a, b time.Time) string { return b.Sub(a).Round(time.Second).String() },
 	"bars":   bars,
+	"brief":  brief,
+	"lines":  lines,
 	"short":  func(s string) string { return s[:min(12, len(s))] },
 	"per":    func(v float64) string { return fmt.Sprintf("%.0f%%", 100*v) },
 	"shown":  func(r Row) bool { return r.Measured >= 0 || r.Goal >= 0 },
@@ -33,6 +37,47 @@ func (rep *Report) HTML(w io.Writer, sum string) error {
 		*Report
 		Sum string
 	}{rep, sum})
+}
+
+// brief are the metrics that the summary shows of each phase.
+func brief() []Metric {
+	return slices.DeleteFunc(slices.Clone(Metrics), func(m Metric) bool { return m.Brief == "" })
+}
+
+// Row is that of a metric.
+func (p PhaseReport) Row(metric string) Row {
+	for _, r := range p.Rows {
+		if r.Metric == metric {
+			return r
+		}
+	}
+	return Row{Metric: metric, Goal: none, Measured: none, Met: true}
+}
+
+// Met says that every goal of the phase was.
+func (p PhaseReport) Met() bool {
+	return !slices.ContainsFunc(p.Rows, func(r Row) bool { return !r.Met })
+}
+
+// line is a step of the timeline with how long it took, or something else that happened.
+type line struct {
+	TimelineLine
+	Took string
+}
+
+// lines has a step that began and was done at once in one line.
+func lines(all []TimelineLine) (list []line) {
+	for i, x := range all {
+		if i+1 < len(all) && x.What == EvBegun && all[i+1].What == EvDone && strings.HasPrefix(all[i+1].Text, x.Text) {
+			continue
+		}
+		l := line{TimelineLine: x}
+		if i > 0 && x.What == EvDone && all[i-1].What == EvBegun && strings.HasPrefix(x.Text, all[i-1].Text) {
+			l.At, l.Took = all[i-1].At, seconds(x.At.Sub(all[i-1].At).Seconds())
+		}
+		list = append(list, l)
+	}
+	return list
 }
 
 // bar is one step of a recovery, in percent of the longest.

@@ -86,6 +86,18 @@ type PhaseReport struct {
 	End      time.Time `json:"end"`
 	Whole    bool      `json:"whole"` // it ran to its end
 	Rows     []Row     `json:"rows"`
+
+	moves bool // devices lose their connections
+}
+
+// value is what was measured of a metric; seen is false if nothing was.
+func (p *PhaseReport) value(metric string) (v float64, seen bool) {
+	for _, row := range p.Rows {
+		if row.Metric == metric {
+			return row.Measured, row.Measured >= 0
+		}
+	}
+	return none, false
 }
 
 // Row is one metric: the goal, what was measured, and the last four times. Below 0: none, or not seen.
@@ -160,6 +172,13 @@ func NewReport(r *Run, events []Event, f Facts) *Report {
 			rep.NotTested = append(rep.NotTested, "the phase "+r.Drill.Phases[i].Name+": it was not reached")
 		}
 	}
+	for _, p := range rep.Phases {
+		if v, _ := p.value("away"); v == 0 && p.moves {
+			if _, seen := p.value("first_device"); !seen {
+				rep.NotTested = append(rep.NotTested, "how devices come back from "+p.Name+": no canary lost its connection")
+			}
+		}
+	}
 	for _, o := range r.Left {
 		rep.Left = append(rep.Left, o.Action.String())
 	}
@@ -185,7 +204,7 @@ func (rep *Report) phases(r *Run, v Verdict, last []Summary) (missed bool) {
 	for n, s := range spans {
 		i := of[n]
 		d := &r.Drill.Phases[i]
-		p := PhaseReport{Name: d.Name, Scenario: d.Scenario, Planned: d.Planned, Begin: s.Begin, End: s.End, Whole: !r.Phases[i].Cut}
+		p := PhaseReport{Name: d.Name, Scenario: d.Scenario, Planned: d.Planned, Begin: s.Begin, End: s.End, Whole: !r.Phases[i].Cut, moves: s.Moves}
 		values := map[string]float64{}
 		if n < len(v.Phases) {
 			values = v.Phases[n]
@@ -236,6 +255,9 @@ func (rep *Report) story(r *Run, events []Event) {
 			rep.Approvals = append(rep.Approvals, Approval{Step: name, By: e.By, Role: e.Data["role"], At: e.At})
 			line.Text += " by " + e.By
 		case EvStarted, EvResumed, EvAbort:
+			if e.What == EvStarted && e.By != "" {
+				rep.By = e.By // whoever resumed it is in the timeline
+			}
 			if e.By != "" {
 				line.Text = strings.TrimSpace(line.Text + " by " + e.By)
 			}
@@ -277,7 +299,7 @@ func (rep *Report) findings(r *Run, events []Event, last []Summary) {
 		}
 	}
 	for _, s := range rep.Stranded {
-		now["stranded "+s.Reason] = fmt.Sprintf("%d acknowledged messages never came: %s", s.Count, s.Reason)
+		now["stranded "+s.Reason] = fmt.Sprintf("%d acknowledged messages were not seen to come: %s", s.Count, s.Reason)
 	}
 	for _, x := range rep.Left {
 		now["left "+x] = "could not be undone: " + x

@@ -2,6 +2,7 @@ package drill
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -246,6 +247,9 @@ func Compile(p *Plan) *Drill {
 		if !done[name] && name != "kick-cohort" {
 			c.d.NotTested = append(c.d.NotTested, name+": "+scenarios[name].about)
 		}
+	}
+	if others := slices.DeleteFunc(slices.Clone(p.Canaries.Clients), func(c string) bool { return c == "3.1.1" || c == "5" }); len(others) > 0 {
+		c.d.NotTested = append(c.d.NotTested, "when "+strings.Join(others, ", ")+" are served again, and the order in which they publish: only what they sent, had acknowledged and got is counted")
 	}
 	switch p.Scope.Kind {
 	case ScopeShadow:

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"causeway/internal/drill"
+	"causeway/internal/drill/canary"
 )
 
 func main() {
@@ -120,7 +121,15 @@ func (s *session) plan(name, steps, more string) string {
 		fmt.Fprintf(&b, "  %s: { socket: %q, more: [%s] }\n", region, s.tr.Node(region).Socket(), strings.Join(rest, ", "))
 	}
 	fmt.Fprintf(&b, "agent: { exec: [%q, -agent, %q], timeout: 1m }\n", exe, s.socket.Addr())
-	b.WriteString("canaries:\n  pairs: 10\n  across: 2\n  rate: 30/s\n  patience: 20s\n  order: [eu, us]\n  addresses:\n")
+	clients := []string{"3.1.1", "5"}
+	if !strings.Contains(steps, "lose-region") && !strings.Contains(steps, "isolate-region") { // they know one address, of eu
+		for _, c := range drill.CanaryClients[len(clients):] {
+			if canary.Installed(c) == "" {
+				clients = append(clients, c)
+			}
+		}
+	}
+	fmt.Fprintf(&b, "canaries:\n  pairs: 10\n  clients: [%s]\n  across: 2\n  rate: 30/s\n  patience: 20s\n  order: [eu, us]\n  addresses:\n", `"`+strings.Join(clients, `", "`)+`"`)
 	for _, region := range []string{"eu", "us"} {
 		var list []string
 		for _, n := range s.tr.Region(region) {
@@ -226,8 +235,9 @@ func (s *session) all(ctx context.Context) {
 	s.hold(ctx, "certificate-expiry", 0, "  - { approve: a certificate ends, name: go on, by: [socket], role: admin }\n"+
 		"  - { scenario: certificate-expiry, region: eu, node: eu-1 }\n", "", s.approve(ctx, "certificate-expiry", "go on"))
 	if s.nodes > 1 {
-		s.hold(ctx, "nodes", 0, "  - { scenario: kill-node, region: eu, node: eu-1, hold: 1s }\n"+
-			"  - { scenario: evacuate-node, region: eu, node: eu-1, params: { wait_health_check: 1s, wait_takeover: 1s } }\n", "", nil)
+		// Canaries begin at the first node, and are at the second one by then.
+		s.hold(ctx, "nodes", 0, "  - { scenario: evacuate-node, region: eu, node: eu-1, params: { wait_health_check: 1s, wait_takeover: 1s } }\n"+
+			"  - { scenario: kill-node, region: eu, node: eu-2, hold: 1s }\n", "", nil)
 	}
 	s.hold(ctx, "goal-missed", 4, "  - { scenario: switchover, to: us }\n  - { scenario: failback }\n", "goals: { first_device: 1ms }\n", nil)
 	s.hold(ctx, "guardrail", 5, loseEU, "guardrails: { away: 5%, away_for: 1s, readiness: false }\n", nil)

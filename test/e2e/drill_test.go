@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"causeway/internal/drill"
@@ -29,6 +30,7 @@ home: eu
 regions: { eu: { socket: %q }, us: { socket: %q } }
 canaries:
   pairs: 4
+  clients: ["3.1.1", "5", mosquitto]
   across: 1
   rate: 20/s
   patience: 20s
@@ -63,6 +65,10 @@ steps:
 	rep := hold("short", "", moved+"  - { scenario: cut-link, region: eu, peer: us, method: pause, hold: 1s }\n", 0)
 	if rep.Outcome != drill.OutcomeDone || len(rep.Phases) != 3 {
 		t.Errorf("%s with %d phases", rep.Outcome, len(rep.Phases))
+	}
+	i := slices.IndexFunc(rep.Clients, func(c drill.Sums) bool { return c.Client == "mosquitto" })
+	if i < 0 || rep.Clients[i].Acked == 0 || rep.Clients[i].Received < rep.Clients[i].Acked {
+		t.Errorf("mosquitto published, and got, nothing: %+v", rep.Clients)
 	}
 	for _, m := range []string{"lost", "doubled_qos2", "reordered"} {
 		if n := missed(rep, m); n > 0 {

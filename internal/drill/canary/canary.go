@@ -109,13 +109,23 @@ type fleet struct {
 
 	pace   sync.WaitGroup
 	cancel context.CancelFunc
-	others []*foreign
 }
+
+// publisher and subscriber are the ends of a pair: devices of this program's own, or clients of another make.
+type publisher interface {
+	Allow(n uint64) // lets it send its messages up to one
+	Halt()          // takes back what was not sent yet
+	subscriber
+}
+
+type subscriber interface{ Stop() }
 
 // pair is a publisher, its subscriber, and what is under way between them.
 type pair struct {
-	stream   *load.Stream
-	pub, sub *load.Device // sub is nil where a client of another make subscribes
+	stream *load.Stream
+	blind  bool // of another make: nothing is known of its connections
+	pub    publisher
+	sub    subscriber
 
 	mu       sync.Mutex
 	waiting  map[uint64]time.Time // acknowledged and not arrived, since
@@ -260,8 +270,11 @@ func (f *fleet) watchWills(ctx context.Context) (err error) {
 	o.Foreign = true // wills of other processes come, too
 	n := f.book.canary(drill.Canary{ID: o.ID, Client: f.client(), Region: f.c.Region, Role: "wills", QoS: 1})
 	o.Trace = func(s load.Seen) {
-		if s.What == load.Arrived {
+		switch s.What {
+		case load.Arrived:
 			f.book.add(drill.Entry{At: s.At.UnixNano(), Saw: drill.SawWill, Device: n, Stream: s.Stream &^ load.WillOf(0), N: s.N})
+		case load.Connected, load.Lost:
+			f.book.saw(n, s)
 		}
 	}
 	f.wills, err = load.Start(ctx, o)
@@ -277,27 +290,38 @@ func (f *fleet) client() string {
 }
 
 func (f *fleet) connect(ctx context.Context, i int, p *pair) (err error) {
+	if p.blind = foreignClient(f.c.Client); p.blind {
+		sub, err := f.startForeign(ctx, i, p, false)
+		if err != nil {
+			return err
+		}
+		p.sub = sub
+		pub, err := f.startForeign(ctx, i, p, true)
+		if err == nil {
+			p.pub = pub
+		}
+		return err
+	}
 	n := f.number(i)
 	q := qos(n)
-	if foreignClient(f.c.Client) {
-		if err := f.foreign(ctx, i, p); err != nil {
-			return err
-		}
-	} else {
-		sub := f.device(f.subscribers())
-		sub.ID, sub.Filter, sub.QoS, sub.Streams = f.id("sub", i), f.topic(i), q, map[uint32]*load.Stream{n: p.stream}
-		sub.Foreign = f.c.Round > 0 // what canaries of an earlier round sent may come yet
-		at := f.book.canary(drill.Canary{ID: sub.ID, Client: f.client(), Region: f.c.Region, Role: "sub", QoS: q, Stream: n, Across: f.c.Across})
-		sub.Trace = func(s load.Seen) { p.saw(1, s); f.book.saw(at, s) }
-		if p.sub, err = load.Start(ctx, sub); err != nil {
-			return err
-		}
+	o := f.device(f.subscribers())
+	o.ID, o.Filter, o.QoS, o.Streams = f.id("sub", i), f.topic(i), q, map[uint32]*load.Stream{n: p.stream}
+	o.Foreign = f.c.Round > 0 // what canaries of an earlier round sent may come yet
+	sub := f.book.canary(drill.Canary{ID: o.ID, Client: f.client(), Region: f.c.Region, Role: "sub", QoS: q, Stream: n, Across: f.c.Across})
+	o.Trace = func(s load.Seen) { p.saw(1, s); f.book.saw(sub, s) }
+	there, err := load.Start(ctx, o)
+	if err != nil {
+		return err
 	}
-	pub := f.device(f.c.Addresses)
-	pub.ID, pub.Topic, pub.QoS, pub.Number, pub.Out, pub.Payload, pub.Will = f.id("pub", i), f.topic(i), q, n, p.stream, f.c.Payload, f.willTopic(i)
-	at := f.book.canary(drill.Canary{ID: pub.ID, Client: f.client(), Region: f.c.Region, Role: "pub", QoS: q, Stream: n, Across: f.c.Across})
-	pub.Trace = func(s load.Seen) { p.saw(0, s); f.book.saw(at, s) }
-	p.pub, err = load.Start(ctx, pub)
+	p.sub = there
+	o = f.device(f.c.Addresses)
+	o.ID, o.Topic, o.QoS, o.Number, o.Out, o.Payload, o.Will = f.id("pub", i), f.topic(i), q, n, p.stream, f.c.Payload, f.willTopic(i)
+	pub := f.book.canary(drill.Canary{ID: o.ID, Client: f.client(), Region: f.c.Region, Role: "pub", QoS: q, Stream: n, Across: f.c.Across})
+	o.Trace = func(s load.Seen) { p.saw(0, s); f.book.saw(pub, s) }
+	here, err := load.Start(ctx, o)
+	if err == nil {
+		p.pub = here
+	}
 	return err
 }
 
@@ -398,10 +422,10 @@ func (f *fleet) live() drill.Live {
 		l.Received += p.stream.Received.Load()
 		p.mu.Lock()
 		ends := []int{0, 1}
-		if p.sub == nil {
-			ends = ends[:1] // of a client of another make nothing is known but what arrives
+		if p.blind {
+			ends = nil
 		}
-		both := true
+		both := !p.blind
 		for _, e := range ends {
 			l.Devices++
 			if p.up[e] {
@@ -438,14 +462,11 @@ func (f *fleet) stop() error {
 	f.pace.Wait()
 	var all sync.WaitGroup
 	for _, p := range f.pairs {
-		for _, d := range []*load.Device{p.pub, p.sub} {
-			if d != nil {
-				all.Go(d.Stop)
+		for _, end := range []subscriber{p.pub, p.sub} {
+			if end != nil {
+				all.Go(end.Stop)
 			}
 		}
-	}
-	for _, o := range f.others {
-		all.Go(o.stop)
 	}
 	if f.wills != nil {
 		all.Go(f.wills.Stop)

@@ -4,13 +4,15 @@ import (
 	"bufio"
 	"context"
 	_ "embed"
-	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,8 +22,9 @@ import (
 	"causeway/internal/load"
 )
 
-// Clients of other makes subscribe, as programs that print each payload as a line of hex behind the
-// line "subscribed". They come back by their own rules, so of them only arrivals are known.
+// Clients of other makes are programs of their own, one for each end of a pair. They say in lines what they see: "connected",
+// "subscribed", a payload in hex, "acked N" of the Nth message that they were given, a line on their standard input each. They
+// come back by their own rules, so nothing is known of their connections.
 
 //go:embed mqttjs.js
 var mqttjsScript string
@@ -38,8 +41,10 @@ func Installed(name string) string {
 	var probe *exec.Cmd
 	switch name {
 	case "mosquitto":
-		if _, err := exec.LookPath("mosquitto_sub"); err != nil {
-			return "mosquitto_sub is not installed"
+		for _, program := range []string{"mosquitto_sub", "mosquitto_pub", "stdbuf"} {
+			if _, err := exec.LookPath(program); err != nil {
+				return program + " is not installed"
+			}
 		}
 		return ""
 	case "mqttjs":
@@ -60,53 +65,57 @@ func lastLine(s string) string {
 	return lines[len(lines)-1]
 }
 
-// foreign is a client of another make, started again when it ends.
+// foreign is one end of a pair as a client of another make, started again when it ends.
 type foreign struct {
-	line   []string
+	f      *fleet
+	p      *pair
+	id     string
+	number uint32
+	device int
+	pub    bool
+
 	cancel context.CancelFunc
 	done   sync.WaitGroup
+	ready  chan struct{}
+	once   sync.Once
+
+	mu      sync.Mutex // guards what follows, of a publisher
+	wake    chan struct{}
+	next    uint64
+	allowed uint64
+	given   int            // messages that this run of the program got
+	flying  map[int]uint64 // of them those not acknowledged, by place
 }
 
-func (o *foreign) stop() {
-	o.cancel()
-	o.done.Wait()
-}
+// places is how many messages a run of a program can be told apart: as many as there are packet ids.
+const places = 65535
 
-// foreign runs the subscriber of a pair.
-func (f *fleet) foreign(ctx context.Context, i int, p *pair) error {
+func placeOf(n int) int { return (n-1)%places + 1 }
+
+// startForeign runs one end of pair i, and waits until it is connected or subscribed.
+func (f *fleet) startForeign(ctx context.Context, i int, p *pair, pub bool) (*foreign, error) {
 	if why := Installed(f.c.Client); why != "" {
-		return fmt.Errorf("canaries.clients: %s; install it, or leave %s out", why, f.c.Client)
+		return nil, fmt.Errorf("canaries.clients: %s; install it, or leave %s out", why, f.c.Client)
 	}
+	role := map[bool]string{true: "pub", false: "sub"}[pub]
 	n := f.number(i)
-	id := f.id("sub", i)
-	line, err := f.command(id, f.topic(i), qos(n))
-	if err != nil {
-		return err
+	o := &foreign{f: f, p: p, id: f.id(role, i), number: n, pub: pub, ready: make(chan struct{}), wake: make(chan struct{}, 1), flying: map[int]uint64{}}
+	if _, err := f.command(role, o.id, f.topic(i), qos(n)); err != nil {
+		return nil, err
 	}
-	device := f.book.canary(drill.Canary{ID: id, Client: f.c.Client, Region: f.c.Region, Role: "sub", QoS: qos(n), Stream: n, Across: f.c.Across, Blind: true})
+	o.device = f.book.canary(drill.Canary{ID: o.id, Client: f.c.Client, Region: f.c.Region, Role: role, QoS: qos(n), Stream: n, Across: f.c.Across, Blind: true})
 	running, cancel := context.WithCancel(context.Background())
-	o := &foreign{line: line, cancel: cancel}
-	f.book.mu.Lock()
-	f.others = append(f.others, o)
-	f.book.mu.Unlock()
-	ready := make(chan struct{})
-	var once sync.Once
+	o.cancel = cancel
 	o.done.Go(func() {
-		for running.Err() == nil {
-			o.run(running, func(text string) {
-				if text == "subscribed" {
-					once.Do(func() { close(ready) })
-					return
-				}
-				b, err := hex.DecodeString(strings.TrimSpace(text))
-				if err != nil || len(b) < 12 || binary.BigEndian.Uint32(b) != n {
-					return
-				}
-				s := load.Seen{What: load.Arrived, Stream: n, N: binary.BigEndian.Uint64(b[4:]), At: time.Now()}
-				p.stream.Received.Add(1)
-				p.saw(1, s)
-				f.book.saw(device, s)
-			})
+		for run := 1; running.Err() == nil; run++ {
+			id := o.id
+			if pub && run > 1 {
+				// It forgot which packet ids of its session are taken.
+				id = fmt.Sprint(id, "-", run)
+			}
+			if line, err := f.command(role, id, f.topic(i), qos(n)); err == nil { // as it was the first time
+				o.run(running, line)
+			}
 			select {
 			case <-time.After(f.c.Redial):
 			case <-running.Done():
@@ -114,33 +123,196 @@ func (f *fleet) foreign(ctx context.Context, i int, p *pair) error {
 		}
 	})
 	select {
-	case <-ready:
-		return nil
+	case <-o.ready:
+		return o, nil
 	case <-ctx.Done():
-		return fmt.Errorf("the canary %s (%s) is not subscribed: %w", id, f.c.Client, ctx.Err())
+		o.Stop()
+		return nil, fmt.Errorf("the canary %s (%s) is not connected: %w", o.id, f.c.Client, ctx.Err())
 	}
 }
 
-func (o *foreign) run(ctx context.Context, line func(string)) {
-	cmd := exec.CommandContext(ctx, o.line[0], o.line[1:]...)
+// Stop ends the program.
+func (o *foreign) Stop() {
+	o.cancel()
+	o.done.Wait()
+}
+
+// Allow lets a publisher send its messages up to one.
+func (o *foreign) Allow(n uint64) {
+	o.mu.Lock()
+	o.allowed = n
+	o.mu.Unlock()
+	o.awake()
+}
+
+// Halt takes back what Allow gave and was not sent yet.
+func (o *foreign) Halt() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.allowed = o.next
+}
+
+func (o *foreign) awake() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run is one run of the program, until it ends by itself or with ctx.
+func (o *foreign) run(ctx context.Context, line []string) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 2 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil || cmd.Start() != nil {
 		return
 	}
-	in := bufio.NewScanner(out)
-	in.Buffer(nil, 1<<20)
-	for in.Scan() {
-		line(in.Text())
+	var feeding sync.WaitGroup
+	feeding.Go(func() { o.feed(ctx, in) })
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		o.hear(lines.Text())
 	}
 	_ = cmd.Wait() // it is started again whatever it says
+	cancel()
+	feeding.Wait()
+	o.forget()
+}
+
+// feed gives a publisher its messages, as many at a time as are in its window.
+func (o *foreign) feed(ctx context.Context, in io.WriteCloser) {
+	defer in.Close()
+	for {
+		n, ok := o.take()
+		if ok {
+			if _, err := io.WriteString(in, o.text(n)); err != nil {
+				return // it ended, or is about to
+			}
+			continue
+		}
+		select {
+		case <-o.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// take is the next message to send.
+func (o *foreign) take() (n uint64, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.pub || o.next >= o.allowed || len(o.flying) >= window {
+		return 0, false
+	}
+	n = o.next
+	o.next++
+	o.given++
+	o.flying[placeOf(o.given)] = n
+	o.saw(load.Sent, n)
+	o.p.stream.Sent.Add(1)
+	return n, true
+}
+
+// text is a message: what its subscriber reads in it, as long as the plan has payloads.
+func (o *foreign) text(n uint64) string {
+	s := fmt.Sprint(o.number, " ", n, " ")
+	return s + strings.Repeat(".", max(0, o.f.c.Payload-len(s))) + "\n"
+}
+
+// forget gives up what a run of the program had not acknowledged: the next one knows nothing of it.
+func (o *foreign) forget() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.p.mu.Lock()
+	o.p.unacked -= len(o.flying)
+	o.p.mu.Unlock()
+	o.given, o.flying = 0, map[int]uint64{}
+}
+
+var mosquittoAcked = regexp.MustCompile(`received (?:PUBACK|PUBCOMP) \(Mid: (\d+)`)
+
+// hear takes in a line that the program wrote.
+func (o *foreign) hear(line string) {
+	if o.f.c.Client == "mosquitto" { // its debug lines; packet ids count from 1
+		switch found := mosquittoAcked.FindStringSubmatch(line); {
+		case found != nil:
+			line = "acked " + found[1]
+		case strings.Contains(line, "received CONNACK (0)"):
+			line = "connected"
+		case strings.Contains(line, "received SUBACK"):
+			line = "subscribed"
+		}
+	}
+	var place int
+	switch {
+	case line == "connected" && o.pub, line == "subscribed":
+		o.once.Do(func() { close(o.ready) })
+	case line == "connected":
+	case parsed(line, "acked %d", &place):
+		o.acked(placeOf(place))
+	default:
+		o.arrived(line)
+	}
+}
+
+func parsed(line, format string, into *int) bool {
+	_, err := fmt.Sscanf(line, format, into)
+	return err == nil && *into > 0
+}
+
+func (o *foreign) acked(place int) {
+	o.mu.Lock()
+	n, ok := o.flying[place]
+	delete(o.flying, place)
+	o.mu.Unlock()
+	if !ok {
+		return
+	}
+	o.saw(load.Acked, n)
+	o.p.stream.Acked.Add(1)
+	o.awake()
+}
+
+func (o *foreign) arrived(line string) {
+	b, err := hex.DecodeString(strings.TrimSpace(line))
+	if err != nil {
+		return
+	}
+	var stream uint32
+	var n uint64
+	if _, err := fmt.Sscan(string(b), &stream, &n); err != nil || stream != o.number {
+		return
+	}
+	o.p.stream.Received.Add(1)
+	o.saw(load.Arrived, n)
+}
+
+func (o *foreign) saw(what load.What, n uint64) {
+	s := load.Seen{What: what, Stream: o.number, N: n, At: time.Now()}
+	end := 1
+	if o.pub {
+		end = 0
+	}
+	o.p.saw(end, s)
+	o.f.book.saw(o.device, s)
 }
 
 // command is the command line of a client of another make.
-func (f *fleet) command(id, topic string, q byte) ([]string, error) {
-	address := f.subscribers()[0] // they know one, as devices do that trust DNS
+func (f *fleet) command(role, id, topic string, q byte) ([]string, error) {
+	address := f.c.Addresses[0] // they know one, as devices do that trust DNS
+	if role == "sub" {
+		address = f.subscribers()[0]
+	}
 	at, secure, err := drill.SplitAddress(address)
 	if err != nil {
 		return nil, err
@@ -151,26 +323,38 @@ func (f *fleet) command(id, topic string, q byte) ([]string, error) {
 	}
 	keep := max(int(f.c.KeepAlive/time.Second), 5)
 	if f.c.Client == "mosquitto" {
-		line := []string{"mosquitto_sub", "-h", host, "-p", port, "-i", id, "-c", "-q", fmt.Sprint(q), "-t", topic, "-F", "%x", "-k", fmt.Sprint(keep), "-d"}
+		line := []string{"stdbuf", "-oL", "mosquitto_" + role, "-h", host, "-p", port, "-i", id, "-c", "-q", fmt.Sprint(q), "-t", topic, "-k", fmt.Sprint(keep), "-d"}
+		line = append(line, map[string][]string{"sub": {"-F", "%x"}, "pub": {"-l"}}[role]...)
 		if f.c.Username != "" {
 			line = append(line, "-u", f.c.Username, "-P", f.pass)
 		}
-		if secure {
+		if secure && f.c.CA == "" {
+			line = append(line, "--capath", "/etc/ssl/certs")
+		} else if secure {
 			line = append(line, "--cafile", f.c.CA)
-			if f.c.Cert != "" {
-				line = append(line, "--cert", f.c.Cert, "--key", f.c.Key)
-			}
 		}
-		// Its debug line about the SUBACK is the sign that it is subscribed.
-		return append([]string{"sh", "-c", `exec "$@" | sed -u -n -e 's/^.*received SUBACK.*$/subscribed/p' -e '/^[0-9a-fA-F]*$/p'`, "sh"}, line...), nil
+		if secure && f.c.Cert != "" {
+			line = append(line, "--cert", f.c.Cert, "--key", f.c.Key)
+		}
+		return line, nil
 	}
 	text, run := mqttjsScript, "node"
 	if f.c.Client == "paho" {
 		text, run = pahoScript, "python3"
 	}
 	name := filepath.Join(filepath.Dir(f.c.Ledger), "."+f.c.Client)
-	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+	if err := writeOnce(name, text); err != nil {
 		return nil, fmt.Errorf("write the canary of %s: %w", f.c.Client, err)
 	}
-	return []string{run, name, address, id, topic, fmt.Sprint(q), fmt.Sprint(keep), f.c.Username, f.pass, f.c.CA, f.c.Cert, f.c.Key}, nil
+	return []string{run, name, role, address, id, topic, fmt.Sprint(q), fmt.Sprint(keep), f.c.Username, f.pass, f.c.CA, f.c.Cert, f.c.Key}, nil
+}
+
+// writeOnce writes a file that is not there yet: whoever runs it already reads it whole.
+func writeOnce(name, text string) error {
+	if have, err := os.ReadFile(name); err == nil && string(have) == text {
+		return nil
+	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.WriteFile(name, []byte(text), 0o600)
 }
