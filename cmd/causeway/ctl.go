@@ -63,6 +63,7 @@ with its reasons in refused[].`,
   causeway ctl routes test cmd/car-1/door
   causeway ctl --server https://eu-1:18083 --token-file eu.token status`,
 		c.statusCommand(),
+		c.alarmsCommand(),
 		c.readinessCommand(),
 		c.drillCommand(),
 		c.eventsCommand(),
@@ -118,11 +119,13 @@ func alias(name string, cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// leaf is a command that does something. use is its name and its arguments, as in "show PEER".
+// leaf is a command that does something. use is its name and its arguments, as in "show PEER"; those in
+// brackets may be left out.
 func leaf(use, short string, run func(cmd *cobra.Command, args []string) error) *cobra.Command {
 	words := strings.Fields(use)
 	return &cobra.Command{Use: use, Short: short, RunE: run, Args: func(cmd *cobra.Command, args []string) error {
-		if len(args) != len(words)-1 {
+		least := len(slices.DeleteFunc(slices.Clone(words[1:]), func(w string) bool { return strings.HasPrefix(w, "[") }))
+		if len(args) < least || len(args) >= len(words) {
 			return fmt.Errorf("%s takes %s", cmd.CommandPath(), cmp.Or(strings.Join(words[1:], " "), "no arguments"))
 		}
 		return nil

@@ -22,7 +22,7 @@ turns between namespaces; devices that are connected are not slowed. A promotion
 sets that by itself (takeover.admission). Here an operator does, for a time or
 until it is taken back. Rates of listeners hold beside it.`,
 		`  causeway ctl admission show
-  causeway ctl admission set --rate 2000 --for 30m --reason storm
+  causeway ctl admission set --rate 2000/s --for 30m --reason storm
   causeway ctl admission set --off`,
 		leaf("show", "The rate that is set, who waits at the node, and what the beginnings of connections are made of", func(cmd *cobra.Command, _ []string) error {
 			return get(c, cmd, featureAdmission, admin.Path("admission"), nil, c.printAdmission)
@@ -31,7 +31,7 @@ until it is taken back. Rates of listeners hold beside it.`,
 }
 
 func (c *ctl) admissionSet() *cobra.Command {
-	rate, off, howLong, reason := 0, false, "", ""
+	rate, off, howLong, reason := perSecond(0), false, "", ""
 	cmd := c.changing(leaf("set", "Let in so many a second at each node, or as they come", func(cmd *cobra.Command, _ []string) error {
 		if off == cmd.Flags().Changed("rate") {
 			return usageError(cmd, errors.New("give --rate or --off"))
@@ -40,13 +40,13 @@ func (c *ctl) admissionSet() *cobra.Command {
 		if off {
 			p.Set("off", "true")
 		} else {
-			p.Set("per_second", fmt.Sprint(rate))
+			p.Set("per_second", fmt.Sprint(int(rate)))
 		}
 		setParam(p, "for", howLong)
 		setParam(p, "reason", reason)
 		return c.change(cmd, change{method: http.MethodPost, feature: featureAdmission, path: admin.Path("admission"), params: p})
 	}))
-	cmd.Flags().IntVar(&rate, "rate", 0, "connections a second, each node")
+	perSecondFlag(cmd, &rate, "rate", "connections a second, each node, as 2000/s")
 	cmd.Flags().BoolVar(&off, "off", false, "let them in as they come")
 	cmd.Flags().StringVar(&howLong, "for", "", "for how long, as 30m (default: until it is taken back)")
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for others to read")

@@ -96,7 +96,7 @@ func printChange(w io.Writer, v admin.Change) {
 	if v.DryRun {
 		verb = "would be done"
 	}
-	fmt.Fprintf(w, "%s %s: %s\n", v.Action, clean(v.Target), verb)
+	fmt.Fprintf(w, "%s: %s\n", strings.TrimSpace(v.Action+" "+clean(v.Target)), verb)
 	for _, e := range v.Effects {
 		fmt.Fprintf(w, "  %s\n", clean(e))
 	}

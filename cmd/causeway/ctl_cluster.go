@@ -14,7 +14,7 @@ func (c *ctl) clusterCommand() *cobra.Command {
 	status := leaf("status", "Who leads, who votes, and the one thing wrong", func(cmd *cobra.Command, _ []string) error {
 		return get(c, cmd, "cluster", admin.Path("cluster"), nil, c.printCluster)
 	})
-	return group("cluster", "The nodes of this region",
+	return alias("clusters", group("cluster", "The nodes of this region",
 		`Every node can be asked; what only the leader of the home can do is passed on to
 it. The home never has fewer voters than cluster.voters says: who leaves gives
 its vote to another core node that stands by.`,
@@ -25,7 +25,7 @@ its vote to another core node that stands by.`,
 		c.clusterAct(admin.ClusterJoin, "join ADDRESS", "Contact a node at its gossip address"),
 		c.clusterAct(admin.ClusterLeave, "leave NODE", "Take a node that was stopped out of the home, or the vote of one that runs"),
 		c.clusterAct(admin.ClusterForceLeave, "force-leave NODE", "Take out a node that is gone for good"),
-		c.clusterAct(admin.ClusterTransfer, "transfer [NODE]", "Hand the leadership to a node, or to the one that is furthest"))
+		c.clusterAct(admin.ClusterTransfer, "transfer [NODE]", "Hand the leadership to a node, or to the one that is furthest")))
 }
 
 func (c *ctl) clusterAct(act admin.ClusterAct, use, short string) *cobra.Command {

@@ -43,7 +43,7 @@ Exit codes of --wait: 0 the node may be stopped, 5 it was stopped by somebody,
 
 // paceFlags are those that evacuations and a rebalance have in common.
 type paceFlags struct {
-	connRate, sessRate       int
+	connRate, sessRate       perSecond
 	waitHealth, waitTakeover string
 	reason, node             string
 	wait                     bool
@@ -51,7 +51,7 @@ type paceFlags struct {
 }
 
 func (f *paceFlags) add(cmd *cobra.Command) {
-	cmd.Flags().IntVar(&f.connRate, "conn-evict-rate", 0, "connections closed a second (default 500)")
+	perSecondFlag(cmd, &f.connRate, "conn-evict-rate", "connections closed a second (default 500/s)")
 	cmd.Flags().StringVar(&f.waitHealth, "wait-health-check", "", "how long load balancers are given to notice (default 60s)")
 	cmd.Flags().StringVar(&f.waitTakeover, "wait-takeover", "", "how long devices are given to come back elsewhere (default 60s)")
 	cmd.Flags().StringVar(&f.reason, "reason", "", "why, for others to read")
@@ -61,9 +61,9 @@ func (f *paceFlags) add(cmd *cobra.Command) {
 
 func (f *paceFlags) params(cmd *cobra.Command) url.Values {
 	p := url.Values{}
-	for name, v := range map[string]int{"conn-evict-rate": f.connRate, "sess-evict-rate": f.sessRate} {
+	for name, v := range map[string]perSecond{"conn-evict-rate": f.connRate, "sess-evict-rate": f.sessRate} {
 		if cmd.Flags().Changed(name) {
-			p.Set(strings.ReplaceAll(name, "-", "_"), fmt.Sprint(v))
+			p.Set(strings.ReplaceAll(name, "-", "_"), fmt.Sprint(int(v)))
 		}
 	}
 	setParam(p, "wait_health_check", f.waitHealth)
@@ -106,7 +106,7 @@ func (c *ctl) evacuationStart() *cobra.Command {
 		return c.watchEvacuation(cmd, nodeEvacuation(node), f.timeout)
 	}))
 	f.add(cmd)
-	cmd.Flags().IntVar(&f.sessRate, "sess-evict-rate", 0, "sessions let go of a second (default 500)")
+	perSecondFlag(cmd, &f.sessRate, "sess-evict-rate", "sessions let go of a second (default 500/s)")
 	cmd.Flags().StringVar(&f.node, "node", "", "`name` of the node (default: the one that is asked)")
 	return cmd
 }
@@ -246,7 +246,7 @@ func (c *ctl) printEvacuation(w io.Writer, e admin.Evacuation) {
 }
 
 func (c *ctl) rebalanceCommand() *cobra.Command {
-	return group("rebalance", "Have the nodes of a region hold about equally many devices",
+	return alias("rebalances", group("rebalance", "Have the nodes of a region hold about equally many devices",
 		`Nodes with more connections than the mean (donors) tell load balancers to send
 nobody, and close what they have above it at a pace; devices come back at the
 others, which have their sessions. Nothing is done while the means of the two
@@ -258,12 +258,30 @@ stopped, 6 it goes on and was not done in time.`,
   causeway ctl rebalance start --abs-conn-threshold 500 --yes --wait
   causeway ctl rebalance status`,
 		c.rebalanceStart(),
-		leaf("status", "How far it is, or how the last one ended", func(cmd *cobra.Command, _ []string) error {
-			return get(c, cmd, featureEvacuations, admin.Path("rebalance"), nil, c.printRebalance)
-		}),
+		leaf("status", "How far it is, or how the last one ended", c.rebalanceStatus),
 		c.changing(leaf("stop", "Stop it; what was closed stays closed", func(cmd *cobra.Command, _ []string) error {
 			return c.change(cmd, change{method: http.MethodPost, feature: featureEvacuations, path: admin.Path("rebalance", "stop")})
-		})))
+		}))))
+}
+
+func (c *ctl) rebalanceStatus(cmd *cobra.Command, _ []string) error {
+	r, tried, err := c.remote(cmd)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	b, err := r.Call(cmd.Context(), http.MethodGet, featureEvacuations, admin.Path("rebalance"), nil, nil)
+	var p *admin.Problem
+	switch {
+	case errors.As(err, &p) && p.Status == http.StatusNotFound && c.output.value == "table":
+		fmt.Fprintln(cmd.OutOrStdout(), "the region was not rebalanced yet")
+		return nil
+	case errors.As(err, &p) && p.Status == http.StatusNotFound:
+		return c.encode(cmd.OutOrStdout(), json.RawMessage("null"))
+	case err != nil:
+		return c.failed(cmd, err, tried)
+	}
+	return show(c, cmd, b, c.printRebalance)
 }
 
 func (c *ctl) rebalanceStart() *cobra.Command {

@@ -41,7 +41,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer, ok := f.answers[call]
 	if !ok {
 		answer = &admin.Problem{Type: admin.ProblemNotFound, Title: "Not found", Status: 404, Detail: call + ": not found",
-			Instance: r.URL.EscapedPath(), Fix: "list what is there"}
+			Instance: r.URL.EscapedPath(), Fix: "see causeway ctl clients list"}
 	}
 	if p, ok := answer.(*admin.Problem); ok {
 		w.Header().Set("Content-Type", "application/problem+json")
@@ -142,6 +142,12 @@ func answers() map[string]any {
 		"GET /v1/config": admin.Page[admin.ConfigValue]{Items: []admin.ConfigValue{{Key: "region", Value: "eu", Source: "causeway.yaml:1"},
 			{Key: "limits.packet", Value: "2MiB", Source: "default"}}},
 
+		"GET /v1/alarms": admin.AlarmPage{Items: []admin.Alarm{
+			{Node: "eu-4", Name: "silent", Level: "critical", Summary: "the node does not answer: it is not seen", Since: noon, Next: "start it, or if it is gone for good: causeway ctl cluster force-leave eu-4"},
+			{Node: "eu-1", Name: "link", Level: "warning", Summary: "the link to ap is down: timeout", Since: noon.Add(-time.Hour), Next: "causeway ctl link show ap"}},
+			Unanswered: []admin.Unanswered{{Node: "eu-4", Reason: "it is not seen"}}},
+		"POST /v1/cluster/transfer?dry_run=true":                  admin.Change{Action: "transfer the leadership", DryRun: true, Effects: []string{"another node leads the home; its devices notice nothing"}},
+		"POST /v1/admission?dry_run=true&for=30m&per_second=2000": admin.Change{Action: "set the rate", Target: "2000/s", DryRun: true, Effects: []string{"each node lets in 2000 a second"}},
 		"GET /v1/nodes": admin.NodePage{Items: []admin.NodeSummary{
 			{Node: "eu-1", Version: "v0.1.0", StartedAt: noon.Add(-3 * time.Hour), State: "ready", Since: noon.Add(-2 * time.Hour), Leading: true, Connections: 3},
 			{Node: "eu-2", Version: "v0.1.0", StartedAt: noon.Add(-time.Minute), State: "catching_up", Since: noon.Add(-time.Minute),

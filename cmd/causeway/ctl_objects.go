@@ -363,7 +363,7 @@ func (c *ctl) aclCommand() *cobra.Command {
 	namespaceFlag(test, &namespace, "", "namespace of the device (default: default)")
 	test.Flags().StringVar(&username, "username", "", "its user `name`")
 	test.Flags().StringVar(&homeName, "home", "", "`home` whose rules are asked")
-	return group("acl", "Access rules", "", "", rules, test)
+	return alias("acls", group("acl", "Access rules", "", "", rules, test))
 }
 
 func decided(d admin.ACLDecision) string {

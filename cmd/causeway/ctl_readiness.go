@@ -52,6 +52,22 @@ hold a drill, until it is well. Exit code 4 while there is one.`
 	return cmd
 }
 
+func (c *ctl) alarmsCommand() *cobra.Command {
+	cmd := leaf("alarms", "All that is wrong in the region, the worst first, each with the next command", func(cmd *cobra.Command, _ []string) error {
+		return get(c, cmd, "alarms", admin.Path("alarms"), nil, func(w io.Writer, p admin.AlarmPage) {
+			t := c.table("LEVEL", "NODE", "ALARM", "-FOR", "WHAT", "NEXT")
+			t.cut = false
+			for _, a := range p.Items {
+				t.row(a.Level, a.Node, a.Name, ago(c.now(), a.Since), a.Summary, a.Next)
+			}
+			t.print(w, "nothing is wrong")
+		})
+	})
+	cmd.Long = `Status names one thing, the cause of the others; here are all, of all nodes. A node
+that does not answer is one of them. To page on: causeway_alarms{name,level}.`
+	return alias("alarm", cmd)
+}
+
 func (c *ctl) printReadiness(w io.Writer, r admin.Readiness) {
 	verdict := "nothing blocks"
 	if len(r.Blockers) > 0 {

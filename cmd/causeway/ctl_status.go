@@ -1,10 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,12 +26,46 @@ func (c *ctl) statusCommand() *cobra.Command {
 		case region:
 			return get(c, cmd, "nodes", admin.Path("nodes"), nil, c.printNodes)
 		}
-		return get(c, cmd, "status", admin.Path("status"), nil, c.printStatus)
+		return get(c, cmd, "status", admin.Path("status"), nil, func(w io.Writer, s admin.Status) {
+			c.elsewhere(cmd, &s)
+			c.printStatus(w, s)
+		})
 	})
+	cmd.Long = "What the node itself sees, and if nothing is wrong there, what is at another node of its region. All that is\nwrong: causeway ctl alarms."
 	cmd.Flags().BoolVarP(&region, "region", "r", false, "a line for each node of the region")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again and again until interrupted")
 	cmd.Flags().DurationVar(&c.interval, "interval", 2*time.Second, "how often --watch asks")
 	return cmd
+}
+
+// elsewhere has a page whose own node finds nothing wrong name what another node of the region does:
+// the one that leads knows more of them all.
+func (c *ctl) elsewhere(cmd *cobra.Command, s *admin.Status) {
+	if s.Trouble != nil {
+		return
+	}
+	r, _, err := c.remote(cmd)
+	if err != nil {
+		return
+	}
+	defer r.Close()
+	b, err := r.Call(cmd.Context(), http.MethodGet, "nodes", admin.Path("nodes"), nil, nil)
+	var p admin.NodePage
+	if err != nil || understand(b, &p) != nil {
+		return // an earlier version, or a node that has nobody to ask; its own page stands
+	}
+	i := slices.IndexFunc(p.Items, func(n admin.NodeSummary) bool { return n.Trouble != nil && n.Leading })
+	if i < 0 {
+		i = slices.IndexFunc(p.Items, func(n admin.NodeSummary) bool { return n.Trouble != nil })
+	}
+	switch {
+	case i >= 0:
+		s.Trouble = p.Items[i].Trouble
+		s.Trouble.Summary = p.Items[i].Node + ": " + s.Trouble.Summary
+	case len(p.Unanswered) > 0:
+		u := p.Unanswered[0]
+		s.Trouble = &admin.Trouble{Summary: fmt.Sprintf("node %s does not answer: %s", u.Node, u.Reason), Since: s.Now, Next: "causeway ctl cluster status"}
+	}
 }
 
 // watching shows the page until interrupted. A node that does not answer is shown too: it may come
@@ -288,6 +324,13 @@ func (c *ctl) tokensCommand() *cobra.Command {
 		token, line, err := admin.NewToken(args[0], role)
 		if err != nil {
 			return usageError(cmd, err)
+		}
+		if c.output.value != "table" {
+			b, err := json.Marshal(map[string]string{"name": args[0], "role": args[1], "token": token, "line": line})
+			if err != nil {
+				return err
+			}
+			return c.encode(cmd.OutOrStdout(), b)
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "Add this line to the file admin.tokens names on each node; the node reads it without a restart:\n\n  %s\n\n"+
 			"Give the token below to its owner; it is shown once. ctl takes it from a file of mode 0600 with --token-file.\n\n", line)

@@ -30,7 +30,7 @@ func (c *ctl) upgradeCommand() *cobra.Command {
 	finalize := c.changing(leaf("finalize", "Let homes use what only the new version knows; nobody can go back after it", func(cmd *cobra.Command, _ []string) error {
 		return c.change(cmd, change{method: http.MethodPost, feature: featureUpgrade, path: admin.Path("upgrade")})
 	}))
-	return group("upgrade", "Move a region to another version, node by node",
+	return alias("upgrades", group("upgrade", "Move a region to another version, node by node",
 		`Nodes of two versions run together: what an older one could not read is not written
 before finalize. Until then every node may go back to the version it had. Standby
 regions go first, then nodes that follow, the leader last; one at a time, each once
@@ -38,7 +38,7 @@ all votes are back.`,
 		`  causeway ctl upgrade plan --to v0.6.0
   causeway ctl upgrade status
   causeway ctl upgrade finalize --dry-run`,
-		plan, status, finalize)
+		plan, status, finalize))
 }
 
 func (c *ctl) printUpgrade(w io.Writer, u admin.Upgrade) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,6 +58,30 @@ func (s *span) Set(text string) error {
 		*s = span(d)
 	}
 	return err
+}
+
+// perSecond is a flag that takes a rate: 500/s, or 500 for short.
+type perSecond int
+
+func (r *perSecond) String() string { return strconv.Itoa(int(*r)) + "/s" }
+func (r *perSecond) Type() string   { return "rate" }
+
+func (r *perSecond) Set(text string) error {
+	if !strings.Contains(text, "/") {
+		text += "/s"
+	}
+	v, err := config.ParseRate(text)
+	if err != nil || v != config.Rate(int(v)) {
+		return errors.New("want a whole number a second, as 500/s")
+	}
+	*r = perSecond(v)
+	return nil
+}
+
+// perSecondFlag adds one whose zero value stands for what the node has.
+func perSecondFlag(cmd *cobra.Command, r *perSecond, name, usage string) {
+	cmd.Flags().Var(r, name, usage)
+	cmd.Flags().Lookup(name).DefValue = "0" // not shown
 }
 
 // printJSON writes v indented.

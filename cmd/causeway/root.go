@@ -15,7 +15,8 @@ A region is one or more nodes; regions tell each other what their devices
 subscribed to and forward only that, once and in order, through tunnels that
 either side may dial.
 
-Exit codes: 0 ok, 1 error, 2 wrong usage, 3 refused by a precondition.`,
+Exit codes: 0 ok, 1 error, 2 wrong usage, 3 refused by a precondition, 4 a goal was
+missed, 5 aborted by a guardrail with everything as before, 6 partly done and resumable.`,
 		`  causeway serve                                  # one region, devices on 127.0.0.1:1883
   causeway serve --config /etc/causeway/causeway.yaml
   causeway config print                           # every value and where it came from

@@ -28,6 +28,7 @@ const APIVersion = "v1"
 func Features() []string {
 	return []string{
 		"admission",
+		"alarms",
 		"audit",
 		"backups",
 		"bans",

@@ -10,14 +10,13 @@ import (
 const canaryLate = 10 * time.Second
 
 // canaryTrouble names the link that is up and has forwarded nothing for the longest.
-func canaryTrouble(st Status) *Trouble {
-	var worst *Trouble
+func canaryTrouble(st Status) (list []Trouble) {
 	for i := range st.Links {
-		if t := st.Links[i].late(st.Now); t != nil && (worst == nil || t.Since.Before(worst.Since)) {
-			worst = t
+		if t := st.Links[i].late(st.Now); t != nil {
+			list = append(list, *t)
 		}
 	}
-	return worst
+	return bySince(list)
 }
 
 // late is what is wrong with a link that is up and whose canaries do not cross; nil

@@ -2,11 +2,18 @@ package admin
 
 import "fmt"
 
+// How bad something is.
+const (
+	LevelCritical = "critical" // devices, or what was promised to them, are hurt or will be by the next fault
+	LevelWarning  = "warning"
+	LevelNotice   = "notice"
+)
+
 // levels are the degrees to which something is full, the highest first.
 var levels = []struct {
 	percent int64
 	name    string
-}{{95, "critical"}, {80, "warning"}, {50, "notice"}}
+}{{95, LevelCritical}, {80, LevelWarning}, {50, LevelNotice}}
 
 // levelOf names how full something is; "" below half.
 func levelOf(bytes, most int64) string {
@@ -45,11 +52,11 @@ func fullIn(s Seconds) string {
 }
 
 // diskSpoolTrouble warns of spools that fill their part of the disk.
-func diskSpoolTrouble(st Status) *Trouble {
+func diskSpoolTrouble(st Status) (list []Trouble) {
 	for _, c := range st.Conditions {
 		if c.Name == "disk_spools" {
-			return &Trouble{Summary: c.Summary, Since: st.Now, Next: c.Next}
+			list = append(list, Trouble{Summary: c.Summary, Since: st.Now, Next: c.Next})
 		}
 	}
-	return nil
+	return list
 }

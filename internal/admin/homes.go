@@ -30,15 +30,15 @@ func (st Status) leadsOwn() bool {
 
 // standbyTrouble names a home that would lose something if this region failed now. The
 // node that leads the home knows.
-func standbyTrouble(st Status) *Trouble {
+func standbyTrouble(st Status) (list []Trouble) {
 	for _, h := range st.Homes {
 		if h.Role == RoleHome && h.Leading && len(h.Standbys) > 0 {
 			if t := h.standbyTrouble(st.Now); t != nil {
-				return t
+				list = append(list, *t)
 			}
 		}
 	}
-	return nil
+	return list
 }
 
 func (h *Home) standbyTrouble(now time.Time) *Trouble {

@@ -36,7 +36,7 @@ func TestStandbyTrouble(t *testing.T) {
 			got := standbyTrouble(st)
 			switch {
 			case got == nil && c.want == "":
-			case got == nil || c.want == "" || !strings.Contains(got.Summary, c.want) || noon.Sub(got.Since) != c.ago:
+			case got == nil || c.want == "" || !strings.Contains(got[0].Summary, c.want) || noon.Sub(got[0].Since) != c.ago:
 				t.Errorf("%+v, want %q for %v", got, c.want, c.ago)
 			}
 			st.Homes[0].Leading = false

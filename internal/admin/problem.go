@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // Problem is an error as the API tells it: RFC 9457, with the fix and, when preconditions are not
@@ -89,7 +90,7 @@ func problemOf(err error) (p *Problem, known bool) {
 		return problem(http.StatusRequestEntityTooLarge, ProblemTooLarge, "send a smaller body",
 			"the body is larger than %d bytes", tooLarge.Limit), true
 	case errors.Is(err, ErrNotFound):
-		return problem(http.StatusNotFound, ProblemNotFound, "list what is there", "%s", err), true
+		return problem(http.StatusNotFound, ProblemNotFound, "", "%s", err), true
 	case errors.Is(err, ErrUnavailable):
 		return problem(http.StatusServiceUnavailable, ProblemUnavailable,
 			"wait, then try again; causeway ctl status shows the reason", "%s", err), true
@@ -97,9 +98,28 @@ func problemOf(err error) (p *Problem, known bool) {
 	return problem(http.StatusInternalServerError, ProblemInternal, "look into the node's log", "%s", err), false
 }
 
+// listers are the commands that list what there is under a path.
+var listers = map[string]string{
+	"clients": "clients list", "sessions": "sessions list", "links": "link list", "peers": "link list", "homes": "region status", "retained": "retained list", "shared": "shared list",
+	"bans": "ban list", "evacuations": "evacuation status", "rebalance": "evacuation status", "traces": "trace list", "drills": "drill history", "users": "users list", "tokens": "tokens list",
+	"services": "services", "backups": "backup list", "nodes": "cluster status", "objects": "history",
+}
+
+// lister names the command that lists what there is where somebody asked for what there is not.
+func lister(path string) string {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(path, "/v1/"), "/")
+	if verb := listers[kind]; verb != "" {
+		return "see causeway ctl " + verb
+	}
+	return "see causeway ctl status"
+}
+
 // writeProblem answers with p.
 func writeProblem(w http.ResponseWriter, r *http.Request, p *Problem) {
 	p.Instance = r.URL.EscapedPath()
+	if p.Type == ProblemNotFound && p.Fix == "" {
+		p.Fix = lister(r.URL.Path)
+	}
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	switch p.Status {

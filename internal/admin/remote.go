@@ -151,6 +151,9 @@ func (r *Remote) Download(ctx context.Context, feature, path string, w io.Writer
 func (r *Remote) answer(resp *http.Response, feature string) (json.RawMessage, error) {
 	version := resp.Header.Get(HeaderVersion)
 	if version == "" {
+		if secure, plain := strings.CutPrefix(r.where(), "http://"); plain { // what a listener for HTTPS says to who speaks in the clear
+			return nil, fmt.Errorf("http://%s answers, but not as a Causeway node; is this the address of admin.listen? A node that has a certificate listens there with TLS: --server https://%s", secure, secure)
+		}
 		return nil, fmt.Errorf("%s answers, but not as a Causeway node; is this the address of admin.listen?", r.where())
 	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))

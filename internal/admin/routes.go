@@ -27,6 +27,7 @@ func (a *api) routes() []route {
 		{method: get, path: "/v1/version", handle: a.version},
 		{method: get, path: "/v1/status", role: RoleViewer, handle: a.status, peers: true},
 		{method: get, path: "/v1/nodes", role: RoleViewer, handle: a.listNodes},
+		{method: get, path: "/v1/alarms", role: RoleViewer, handle: a.listAlarms, peers: true},
 		{method: get, path: "/v1/readiness", role: RoleViewer, params: []string{"refresh"}, handle: a.readiness, peers: true},
 		{method: get, path: "/v1/services", role: RoleViewer, handle: a.listServices},
 		{method: post, path: "/v1/services/{service}/restart", role: RoleOperator, params: []string{"dry_run"}, handle: a.restartService},

@@ -66,6 +66,7 @@ var (
 	descRPO         = desc("standby_rpo_seconds", "Age of the oldest record the standby lacks: what would be lost or late if this region failed now. On the node that leads the home.", "home", "standby")
 	descRPOMessages = desc("standby_rpo_messages", "About how many messages the standby lacks.", "home", "standby")
 	descLeader      = desc("home_leader", "1 on the node that leads the home's log.", "home")
+	descAlarms      = desc("alarms", "What is wrong at this node, by what causeway ctl alarms calls it.", "name", "level")
 	descState       = desc("node_state", "1 for the state the node is in.", "state")
 	descRestarts    = desc("service_restarts_total", "Restarts of a part of the node.", "service")
 	descPanics      = desc("panics_total", "Panics of a part of the node, each of which cost that part or one request or connection of it.", "service")
@@ -112,7 +113,7 @@ func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 		descLinkRTT, descLinkConns, descLinkCanary, descLinkCanaryRTT, descLinkTunnels, descLinkDials, descLinkProbes,
 		descRelayedBytes, descRelayedTuns, descRelayedOpen, descRelayRefused,
 		descConnections, descConnects, descWaiting, descParked, descAdmission, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
-		descQueueBytes, descQueued, descGroupLag, descGroupBytes, descGroupOldest, descGroupDiffer, descRetained, descEpoch, descRegionState, descRPO, descRPOMessages, descLeader, descState, descRestarts, descPanics, descIsolated, descFree, descUsed, descSpools, descSpoolLimit, descCommit, descFsync,
+		descQueueBytes, descQueued, descGroupLag, descGroupBytes, descGroupOldest, descGroupDiffer, descRetained, descEpoch, descRegionState, descRPO, descRPOMessages, descLeader, descState, descAlarms, descRestarts, descPanics, descIsolated, descFree, descUsed, descSpools, descSpoolLimit, descCommit, descFsync,
 		descNodes, descVotes, descVotesWant, descTerm, descStale, descBehind, descFetched, descFetchSize, descLag, descNodeDowns, descSwitches, descBodies, descMismatch,
 		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
 		ch <- d
@@ -134,6 +135,9 @@ func (c *scraper) Collect(ch chan<- prometheus.Metric) {
 	g.readiness(c.s.ready.Report())
 	g.crls(st.CRLs, st.Now)
 	g.certificates(c.s.facts().Certificates, st.Now)
+	for _, a := range c.s.alarms(st) {
+		g.add(descAlarms, 1, a.Name, a.Level)
+	}
 	// Without a home there are none to tell of.
 	if groups, err := c.s.node.SharedGroups("", maxGroupSeries); err == nil {
 		g.groups(groups)

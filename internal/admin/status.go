@@ -33,8 +33,8 @@ func (s *Server) status() Status {
 	ready := s.ready.Report()
 	st.Readiness, st.Blockers = ready.Score, list(ready.Blockers)
 	st.Trouble = diagnose(st)
-	if t := s.regionTrouble(st.Now); t != nil { // the loss of a region comes before everything
-		st.Trouble = t
+	if region := s.regionTroubles(st.Now); len(region) > 0 { // the loss of a region comes before everything
+		st.Trouble = &region[0]
 	}
 	if st.Trouble == nil {
 		st.Trouble = blockerTrouble(ready)
@@ -102,18 +102,28 @@ func totals(st Status, c Counts, dropped []DroppedCount) (t Totals) {
 // lowDisk is when free space becomes the thing to look at, in bytes.
 const lowDisk = 1 << 30
 
-// diagnose finds the one thing wrong: the first of these that holds, because each may be the cause
-// of those after it.
+// finders look for what is wrong, in an order in which each may be the cause of those after it. What
+// each finds is in order, the worst first.
+var finders = []struct {
+	name, level string
+	find        func(Status) []Trouble
+}{
+	{"state", LevelCritical, stateTrouble}, {"disk", LevelCritical, storeTrouble}, {"disk_reserve", LevelWarning, reserveTrouble}, {"listener", LevelCritical, listenerTrouble},
+	{"service", LevelWarning, serviceTrouble}, {"standby", LevelCritical, standbyTrouble}, {"link", LevelWarning, linkTrouble},
+	{"canary", LevelWarning, canaryTrouble}, {"pause", LevelNotice, pauseTrouble}, {"spool", LevelWarning, spoolTrouble}, {"disk_spools", LevelWarning, diskSpoolTrouble},
+}
+
+// diagnose finds the one thing wrong.
 func diagnose(st Status) *Trouble {
-	for _, find := range []func(Status) *Trouble{stateTrouble, storeTrouble, listenerTrouble, serviceTrouble, standbyTrouble, linkTrouble, canaryTrouble, pauseTrouble, spoolTrouble, diskSpoolTrouble} {
-		if t := find(st); t != nil {
-			return t
+	for _, f := range finders {
+		if list := f.find(st); len(list) > 0 {
+			return &list[0]
 		}
 	}
 	return nil
 }
 
-func stateTrouble(st Status) *Trouble {
+func stateTrouble(st Status) []Trouble {
 	s := st.State
 	if s.State == string(health.Ready) {
 		return nil
@@ -123,45 +133,57 @@ func stateTrouble(st Status) *Trouble {
 		health.CatchingUp: "wait; causeway ctl status --watch shows the progress",
 		health.Isolated:   "check the network between the nodes of the region",
 	}[health.State(s.State)], "look into the node's log")
-	return &Trouble{Summary: fmt.Sprintf("the node is %s: %s", s.State, s.Reason), Since: s.Since, Next: next}
+	return []Trouble{{Summary: fmt.Sprintf("the node is %s: %s", s.State, s.Reason), Since: s.Since, Next: next}}
 }
 
-func storeTrouble(st Status) *Trouble {
+func storeTrouble(st Status) (list []Trouble) {
 	for _, d := range st.Stores {
 		if d.FreeBytes < lowDisk {
-			return &Trouble{Summary: fmt.Sprintf("the disk of %s (%s) has %s left", d.Name, d.Path, FormatBytes(d.FreeBytes)),
-				Since: st.Now, Next: "free space or grow the disk; a node that cannot write stops"}
+			list = append(list, Trouble{Summary: fmt.Sprintf("the disk of %s (%s) has %s left", d.Name, d.Path, FormatBytes(d.FreeBytes)),
+				Since: st.Now, Next: "free space or grow the disk; a node that cannot write stops"})
 		}
 	}
-	return nil
+	return list
 }
 
-func listenerTrouble(st Status) *Trouble {
+// reserveTrouble says that a disk is down to what the spools leave free. Nothing else stops there.
+func reserveTrouble(st Status) (list []Trouble) {
+	for _, d := range st.Stores {
+		if d.ReserveBytes > 0 && d.FreeBytes <= d.ReserveBytes {
+			list = append(list, Trouble{Summary: fmt.Sprintf("the disk of %s (%s) is down to its reserve: %s are left of %s, so spools grow no more and drop their oldest when a peer is away",
+				d.Name, d.Path, FormatBytes(d.FreeBytes), FormatBytes(d.ReserveBytes)), Since: st.Now, Next: "free space, grow the disk, or lower disk.reserve in the node file: causeway ctl config reload"})
+		}
+	}
+	return list
+}
+
+func listenerTrouble(st Status) (list []Trouble) {
 	for _, l := range st.Listeners {
 		if !l.Open {
-			return &Trouble{Summary: fmt.Sprintf("the listener %s (%s) is not open: %s", l.Name, l.Address, l.Error),
-				Since: st.State.Since, Next: "free the address, or change listeners in the node file"}
+			list = append(list, Trouble{Summary: fmt.Sprintf("the listener %s (%s) is not open: %s", l.Name, l.Address, l.Error),
+				Since: st.State.Since, Next: "free the address, or change listeners in the node file"})
 		}
 	}
-	return nil
+	return list
 }
 
-func serviceTrouble(st Status) *Trouble {
+func serviceTrouble(st Status) (list []Trouble) {
 	for _, state := range []supervise.State{supervise.StateIsolated, supervise.StateBackoff, supervise.StateFailed, supervise.StateStuck} {
-		i := slices.IndexFunc(st.Services, func(s Service) bool { return s.State == string(state) })
-		if i < 0 {
-			continue
+		for i := range st.Services {
+			s := &st.Services[i]
+			if s.State != string(state) {
+				continue
+			}
+			t := Trouble{Summary: fmt.Sprintf("the service %s failed (restarted %d times): %s", s.Name, s.Restarts, s.LastError),
+				Since: s.Since, Next: "causeway ctl services"}
+			if state == supervise.StateIsolated {
+				t.Summary = fmt.Sprintf("the service %s is isolated, since it fails again and again (restarted %d times): %s", s.Name, s.Restarts, s.LastError)
+				t.Next = RestartCommand(s.Name)
+			}
+			list = append(list, t)
 		}
-		s := &st.Services[i]
-		t := &Trouble{Summary: fmt.Sprintf("the service %s failed (restarted %d times): %s", s.Name, s.Restarts, s.LastError),
-			Since: s.Since, Next: "causeway ctl services"}
-		if state == supervise.StateIsolated {
-			t.Summary = fmt.Sprintf("the service %s is isolated, since it fails again and again (restarted %d times): %s", s.Name, s.Restarts, s.LastError)
-			t.Next = RestartCommand(s.Name)
-		}
-		return t
 	}
-	return nil
+	return list
 }
 
 // RestartCommand is what an operator types to have a service tried again now.
@@ -192,46 +214,46 @@ func (a *api) restartService(r *http.Request, q *query) (any, error) {
 	return Change{Action: "restart", Target: "service " + name, DryRun: dry, Effects: []string{"it is started now; it failed with: " + s.LastError}}, nil
 }
 
-// linkTrouble names the link that has been down the longest.
-func linkTrouble(st Status) *Trouble {
-	var worst *Link
-	for i, l := range st.Links {
-		if l.State != LinkUp && l.State != LinkPaused && l.State != LinkElsewhere && (worst == nil || l.Since.Before(worst.Since)) {
-			worst = &st.Links[i]
+// linkTrouble names the links that are down, the longest first.
+func linkTrouble(st Status) (list []Trouble) {
+	for _, l := range st.Links {
+		if l.State != LinkUp && l.State != LinkPaused && l.State != LinkElsewhere {
+			list = append(list, Trouble{Summary: fmt.Sprintf("the link to %s is %s: %s", l.Peer, l.State, l.Reason), Since: l.Since, Next: "causeway ctl link show " + l.Peer})
 		}
 	}
-	if worst == nil {
-		return nil
-	}
-	return &Trouble{Summary: fmt.Sprintf("the link to %s is %s: %s", worst.Peer, worst.State, worst.Reason),
-		Since: worst.Since, Next: "causeway ctl link show " + worst.Peer}
+	return bySince(list)
 }
 
-// pauseTrouble reminds of a link that somebody paused.
-func pauseTrouble(st Status) *Trouble {
+func bySince(list []Trouble) []Trouble {
+	slices.SortStableFunc(list, func(x, y Trouble) int { return x.Since.Compare(y.Since) })
+	return list
+}
+
+// pauseTrouble reminds of links that somebody paused.
+func pauseTrouble(st Status) (list []Trouble) {
 	for _, l := range st.Links {
 		if l.Pause == nil {
 			continue
 		}
-		t := &Trouble{Summary: "the link to " + l.Peer + " is paused", Since: l.Pause.Since, Next: "causeway ctl link resume " + l.Peer}
+		t := Trouble{Summary: "the link to " + l.Peer + " is paused", Since: l.Pause.Since, Next: "causeway ctl link resume " + l.Peer}
 		if l.Pause.Until != nil {
 			t.Summary += " until " + l.Pause.Until.Format(time.RFC3339)
 		}
 		if l.Pause.Reason != "" {
 			t.Summary += ": " + l.Pause.Reason
 		}
-		return t
+		list = append(list, t)
 	}
-	return nil
+	return list
 }
 
-// spoolTrouble warns of a spool that is half full although its link is up.
-func spoolTrouble(st Status) *Trouble {
+// spoolTrouble warns of spools that are half full although their links are up.
+func spoolTrouble(st Status) (list []Trouble) {
 	for _, l := range st.Links {
 		if l.SpoolCapacityBytes > 0 && l.SpoolBytes >= l.SpoolCapacityBytes/2 {
-			return &Trouble{Summary: fmt.Sprintf("the spool for %s is %d%% full; at 100%% its oldest messages are dropped",
-				l.Peer, l.SpoolBytes*100/l.SpoolCapacityBytes), Since: st.Now.Add(-l.LagSeconds.Duration()), Next: "causeway ctl link show " + l.Peer}
+			list = append(list, Trouble{Summary: fmt.Sprintf("the spool for %s is %d%% full; at 100%% its oldest messages are dropped",
+				l.Peer, l.SpoolBytes*100/l.SpoolCapacityBytes), Since: st.Now.Add(-l.LagSeconds.Duration()), Next: "causeway ctl link show " + l.Peer})
 		}
 	}
-	return nil
+	return list
 }

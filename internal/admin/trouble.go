@@ -8,9 +8,9 @@ import (
 	"causeway/internal/readiness"
 )
 
-// regionTrouble names what the node that decides for this region sees: a home that is not served
-// here although it should be, a region that is gone, and a fence that somebody forgot.
-func (s *Server) regionTrouble(now time.Time) *Trouble {
+// regionTroubles are what the node that decides for this region sees: a home that is not served here
+// although it should be, a region that is gone, and a fence that somebody forgot.
+func (s *Server) regionTroubles(now time.Time) (list []Trouble) {
 	homes, err := s.node.RegionHomes()
 	if err != nil {
 		return nil // another node decides, or no region stands by another
@@ -18,11 +18,11 @@ func (s *Server) regionTrouble(now time.Time) *Trouble {
 	for _, find := range []func(*RegionHome, time.Time) *Trouble{(*RegionHome).stopped, (*RegionHome).gone, (*RegionHome).barred} {
 		for i := range homes {
 			if t := find(&homes[i], now); t != nil {
-				return t
+				list = append(list, *t)
 			}
 		}
 	}
-	return nil
+	return list
 }
 
 // stopped says that the region hosts a home and does not serve it.

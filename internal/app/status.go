@@ -427,15 +427,23 @@ func (n node) Config() (list []admin.ConfigValue) {
 		return nil
 	}
 	for _, e := range entries {
-		value := string(e.Value)
-		var text string
-		if json.Unmarshal(e.Value, &text) == nil {
-			value = text
-		}
 		if f.objects.Says(e.Key) {
 			e.Source = fmt.Sprintf("region objects, revision %d; the node file is ignored", f.revision)
 		}
-		list = append(list, admin.ConfigValue{Key: e.Key, Value: value, Source: e.Source})
+		list = append(list, admin.ConfigValue{Key: e.Key, Value: plain(e.Value), Source: e.Source})
 	}
 	return list
+}
+
+// plain writes a value in one line, and text as it is.
+func plain(value json.RawMessage) string {
+	var text string
+	if json.Unmarshal(value, &text) == nil {
+		return text
+	}
+	var line bytes.Buffer
+	if json.Compact(&line, value) != nil { // cannot be: it was read as JSON
+		return string(value)
+	}
+	return line.String()
 }
