@@ -94,7 +94,7 @@ func TestExitCodes(t *testing.T) {
 		{"version flag", []string{"--version"}, 0, nil},
 		{"completion", []string{"completion", "bash"}, 0, nil},
 		{"unknown command", []string{"sevre"}, 2, []string{"sevre", "did you mean serve?", "causeway --help"}},
-		{"unknown command in a group", []string{"ca", "create"}, 2, []string{"create", "init, intermediate, issue, show"}},
+		{"unknown command in a group", []string{"ca", "create"}, 2, []string{"create", "init, intermediate, issue, revoke, show"}},
 		{"unknown flag", []string{"serve", "--prot"}, 2, []string{"--prot", "causeway serve --help"}},
 		{"bad flag value", []string{"version", "-o", "xml"}, 2, []string{"xml", "want text or json"}},
 		{"argument too many", []string{"version", "now"}, 2, []string{"now"}},

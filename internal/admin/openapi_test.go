@@ -130,7 +130,7 @@ func TestDocument_SchemasAreTheStructs(t *testing.T) {
 	doc := document(t)
 	types := map[string]any{"Version": Version{}, "Admission": Admission{}, "QueueCount": QueueCount{}, "Status": Status{}, "State": State{}, "StatePart": StatePart{}, "Trouble": Trouble{},
 		"Totals": Totals{}, "Home": Home{}, "HomeStandby": HomeStandby{}, "Listener": Listener{}, "ConnectionCount": ConnectionCount{}, "SessionCount": SessionCount{},
-		"Store": Store{}, "Condition": Condition{}, "Service": Service{}, "Client": Client{}, "Session": Session{}, "SessionDetail": SessionDetail{}, "Whereabouts": Whereabouts{}, "WhereaboutsAt": WhereaboutsAt{},
+		"Store": Store{}, "Condition": Condition{}, "CRL": CRL{}, "Service": Service{}, "Client": Client{}, "Session": Session{}, "SessionDetail": SessionDetail{}, "Whereabouts": Whereabouts{}, "WhereaboutsAt": WhereaboutsAt{},
 		"LinkForeign": LinkForeign{}, "LinkDrops": LinkDrops{},
 		"Subscription": Subscription{}, "QueuedMessage": QueuedMessage{}, "Link": Link{}, "LinkBytes": LinkBytes{}, "LinkCanary": LinkCanary{}, "LinkRelayed": LinkRelayed{}, "LinkRefused": LinkRefused{}, "LinkDetail": LinkDetail{},
 		"LinkPause": LinkPause{}, "LinkPolicy": LinkPolicy{}, "PolicyKey": PolicyKey{}, "PolicyEdit": PolicyEdit{}, "PolicySetting": PolicySetting{},

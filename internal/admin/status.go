@@ -29,7 +29,7 @@ func (s *Server) status() Status {
 	st.Connections, st.Sessions, st.Links = list(st.Connections), list(st.Sessions), linkList(st.Links)
 	st.Totals = totals(st, s.node.Counts(), s.metrics.droppedCounts())
 	st.CRLs = list(st.CRLs)
-	st.Conditions = slices.Concat(conditions(st), crlConditions(st), s.drillConditions())
+	st.Conditions = list(slices.Concat(conditions(st), crlConditions(st), s.drillConditions()))
 	ready := s.ready.Report()
 	st.Readiness, st.Blockers = ready.Score, list(ready.Blockers)
 	st.Trouble = diagnose(st)

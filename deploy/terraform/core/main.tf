@@ -35,7 +35,8 @@ locals {
     auth           = var.devices.auth
     proxy_protocol = var.balancer.proxy ? "v2" : "off"
     tls = merge({ cert = "${local.etc}/device.pem", key = "${local.etc}/device-key.pem" },
-    contains(var.devices.auth, "cert") ? { client_ca = ["${local.etc}/devices-ca.pem"] } : {})
+      contains(var.devices.auth, "cert") ? { client_ca = ["${local.etc}/devices-ca.pem"] } : {},
+    length(var.devices.crl) > 0 ? { crl = var.devices.crl, crl_stale = var.devices.crl_stale } : {})
   }
   links = [for name, p in var.peers : merge({ peer = name, dial = p.dial, in = p.in, out = p.out, spool = p.spool },
   length(p.never) > 0 ? { never = p.never } : {}, p.prefix != "" ? { in_prefix = p.prefix } : {})]
@@ -78,8 +79,9 @@ locals {
   }, var.settings) }
   node_file = merge(local.core_file, local.replicant_file)
 
-  cluster  = { join = { nodes = local.addresses }, gossip_key = "file:${local.etc}/gossip.key" }
-  identity = { for name in local.secrets : name => { cert = "${local.etc}/${name}.pem", key = "${local.etc}/${name}-key.pem", ca = "${local.etc}/ca.pem" } }
-  etc      = "/etc/causeway"
-  data     = local.witness ? "/var/lib/causeway-witness" : "/var/lib/causeway"
+  cluster = { join = { nodes = local.addresses }, gossip_key = "file:${local.etc}/gossip.key" }
+  identity = { for name in local.secrets : name => merge({ cert = "${local.etc}/${name}.pem", key = "${local.etc}/${name}-key.pem", ca = "${local.etc}/ca.pem" },
+  length(local.lists) > 0 ? { crl = ["${local.etc}/crl.pem"] } : {}) }
+  etc  = "/etc/causeway"
+  data = local.witness ? "/var/lib/causeway-witness" : "/var/lib/causeway"
 }

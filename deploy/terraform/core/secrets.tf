@@ -2,8 +2,9 @@
 
 locals {
   optional = [for f in ["acl", "dns-login"] : f if fileexists("${var.files}/${f}")]
+  lists    = fileexists("${var.files}/crl.pem") ? ["crl.pem"] : []
 
-  shared = local.witness ? ["ca.pem"] : concat(["ca.pem", "gossip.key", "device.pem", "device-key.pem"],
+  shared = local.witness ? concat(["ca.pem"], local.lists) : concat(["ca.pem", "gossip.key", "device.pem", "device-key.pem"], local.lists,
     contains(var.devices.auth, "cert") ? ["devices-ca.pem"] : [],
     contains(var.devices.auth, "password") ? ["users"] : [],
   local.optional)

@@ -92,22 +92,28 @@ variable "files" {
     Folder on the machine that runs terraform with what the nodes need to know in secret (docs/runbooks/first-region.md
     makes it): ca.pem, gossip.key, NAME.pem and NAME-key.pem of each core node (eu-1, eu-2, eu-3) and of the region
     (eu, for replicants), device.pem and device-key.pem for the devices' listener, and by devices.auth users or
-    devices-ca.pem; acl and dns-login if there are any. It goes into the cloud's secret store and is in no state or plan.
+    devices-ca.pem; crl.pem (revoked identities), acl and dns-login if there are any. It goes into the cloud's secret store and is in no state or plan.
   E
   type        = string
 }
 
 variable "devices" {
-  description = "Where devices connect (TLS at the nodes), how they prove who they are (cert, password), and from which addresses."
+  description = "Where devices connect (TLS at the nodes), how they prove who they are (cert, password), and from which addresses. crl: URLs of lists of revoked device certificates, and crl_stale what one does that has ended (alarm, refuse)."
   type = object({
-    port    = optional(number, 8883)
-    auth    = optional(list(string), ["cert"])
-    sources = optional(list(string), ["0.0.0.0/0"])
+    port      = optional(number, 8883)
+    auth      = optional(list(string), ["cert"])
+    sources   = optional(list(string), ["0.0.0.0/0"])
+    crl       = optional(list(string), [])
+    crl_stale = optional(string, "alarm")
   })
   default = {}
   validation {
     condition     = length(var.devices.auth) > 0 && length(setsubtract(var.devices.auth, ["cert", "password"])) == 0
     error_message = "devices.auth: cert, password or both."
+  }
+  validation {
+    condition     = (length(var.devices.crl) == 0 || contains(var.devices.auth, "cert")) && contains(["alarm", "refuse"], var.devices.crl_stale)
+    error_message = "devices.crl: only with the auth cert; devices.crl_stale: alarm or refuse."
   }
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // runbooks in the order in which they build on each other.
-var runbooks = []string{"README", "first-region", "second-cloud", "nodes", "leaf", "rotate-ca", "upgrade", "restore", "lose-a-region"}
+var runbooks = []string{"README", "first-region", "second-cloud", "nodes", "leaf", "rotate-ca", "revoke", "upgrade", "restore", "lose-a-region"}
 
 // Each block of commands of the runbooks, as it stands there, in one shell of an operator who reaches the machines by ssh.
 func TestRunbooks(t *testing.T) {

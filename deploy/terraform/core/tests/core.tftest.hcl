@@ -42,6 +42,19 @@ run "three_cores" {
   }
 }
 
+run "lists_of_revoked_devices" {
+  command = plan
+  variables { devices = { crl = ["http://ca.example.com/devices.crl"], crl_stale = "refuse" } }
+  assert {
+    condition     = yamldecode(jsondecode(output.secret["eu-1"])["causeway.yaml"]).listeners[0].tls.crl == ["http://ca.example.com/devices.crl"]
+    error_message = "the listener is told where the list is"
+  }
+  assert {
+    condition     = yamldecode(jsondecode(output.secret["eu-1"])["causeway.yaml"]).listeners[0].tls.crl_stale == "refuse"
+    error_message = "and what it does when it has ended"
+  }
+}
+
 run "replicants_share_the_regions_certificate" {
   command = plan
   variables { replicants = { machine = "m", max = 3 } }
