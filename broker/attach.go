@@ -78,9 +78,10 @@ func (k *connecting) attach(c *conn, p *packet.Connect) (home.Outcome, *refusal)
 }
 
 // created waits until a standby knows, too, that the session began or was cleaned: where it takes over there must be
-// neither no session nor the old one. A session that goes on does not wait. It reports false when ctx ended. [E3]
+// neither no session nor the old one. A session that goes on does not wait, unless it has just come from another home,
+// which takes it for its own again if a standby takes over that knows nothing of it. It reports false when ctx ended. [E3]
 func (c *conn) created(ctx context.Context, p *packet.Connect, out home.Outcome) bool {
-	if out.SessionPresent || out.Expiry == 0 && !p.CleanStart {
+	if out.SessionPresent && !out.Arriving || out.Expiry == 0 && !p.CleanStart {
 		return true
 	}
 	known := make(chan struct{})

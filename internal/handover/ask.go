@@ -37,8 +37,9 @@ type Ask struct {
 	Session home.SessionKey
 	Claim   uint64     `json:",omitempty"`
 	After   uint64     `json:",omitempty"`
-	Epoch   home.Epoch // Take: of the home asked, when it began to give; Reaches: of who asks
+	Epoch   home.Epoch // Take: of the home asked, when it gave last; Reaches: of who asks
 	Merge   bool       `json:",omitempty"` // Take: its device has a session with me as well
+	Whole   bool       `json:",omitempty"` // Take: all that waited is here
 	Offset  int        `json:",omitempty"` // Take: of the answer, which may be long
 	Settled []home.ID  `json:",omitempty"`
 	Version uint64     `json:",omitempty"`
@@ -78,13 +79,14 @@ type Answer struct {
 	Waits []home.ID `json:",omitempty"`
 
 	Epoch   home.Epoch
-	High    home.Seq `json:",omitempty"`
-	Applied bool     `json:",omitempty"`
-	Drained bool     `json:",omitempty"`
+	High    home.Seq       `json:",omitempty"`
+	Before  []home.Settled `json:",omitempty"` // Reaches: the last numbers of epochs before Epoch
+	Applied bool           `json:",omitempty"`
+	Drained bool           `json:",omitempty"`
 
 	Session home.SessionEpoch `json:",omitempty"` // Who, News: highest
 	Queued  int               `json:",omitempty"`
-	Fresh   bool              `json:",omitempty"` // Who: its device began anew
+	Fresh   home.SessionEpoch `json:",omitempty"` // Who: with which its device began anew
 
 	Instance uint64                `json:",omitempty"`
 	Position uint64                `json:",omitempty"`

@@ -38,9 +38,9 @@ func (g *Giver) Answer(ctx context.Context, region string, q *Ask) (*Answer, err
 	case WhatTaken, WhatDone, WhatBack:
 		return g.move(ctx, q)
 	case WhatClaim:
-		return g.claim(q), nil
+		return g.claim(ctx, q)
 	case WhatReaches:
-		return g.reaches(q), nil
+		return g.reaches(ctx, q)
 	case WhatWho:
 		return g.who(q), nil
 	case WhatEnd:
@@ -150,13 +150,19 @@ func (g *Giver) Refuses(x *home.SessionInfo) string {
 // give encodes what is asked of a session that stands still.
 func (g *Giver) give(region string, q *Ask) (*Answer, error) {
 	st := g.Home.State()
-	l, ok := st.Leaving(q.Session, q.From, q.Claim)
+	l, ok := st.Leaving(q.Session, q.From, q.Claim, q.Epoch)
 	if !ok {
 		return &Answer{Verdict: Unknown}, nil
 	}
 	op := &home.Adopt{Step: home.AdoptPart, Session: q.Session, From: q.To, Claim: q.Claim}
 	after := q.After
-	if q.Epoch != l.Epoch && after <= l.Session.NextRef {
+	a := &Answer{Last: l.Last, Epoch: l.Epoch, Waits: l.Waits}
+	switch {
+	case q.Epoch != l.Epoch && q.Whole:
+		op.Step, op.Epoch, op.Until = home.AdoptAnew, l.Epoch, min(after, l.Common)
+		a.cut(home.AppendOp(nil, op), q.Offset)
+		return a, nil
+	case q.Epoch != l.Epoch:
 		op.Step, op.Epoch, op.Export, op.Stale, op.WillIn = home.AdoptBegin, l.Epoch, l.Session, l.Stale, l.WillIn
 		after = 0
 	}
@@ -170,7 +176,6 @@ func (g *Giver) give(region string, q *Ask) (*Answer, error) {
 	if !ok {
 		return &Answer{Verdict: Unknown}, nil
 	}
-	a := &Answer{Last: l.Last, Epoch: l.Epoch, Waits: l.Waits}
 	a.cut(home.AppendOp(nil, op), q.Offset)
 	return a, nil
 }
@@ -203,29 +208,36 @@ func (g *Giver) move(ctx context.Context, q *Ask) (*Answer, error) {
 	return &Answer{}, nil
 }
 
-// claim says what became of a claim of this home.
-func (g *Giver) claim(q *Ask) *Answer {
+// claim says what became of a claim of this home. That the session is here its standby will know as well.
+func (g *Giver) claim(ctx context.Context, q *Ask) (*Answer, error) {
 	a, ok := g.Home.State().ArrivalFor(q.Session, q.From, q.Claim)
 	switch {
 	case !ok:
-		return &Answer{Verdict: Unknown}
+		return &Answer{Verdict: Unknown}, nil
 	case a.Over || a.Complete:
-		return &Answer{Verdict: OK}
+		return &Answer{}, g.Home.Shipped(ctx, g.Home.State().Position().Records)
 	}
-	return &Answer{Verdict: Pending}
+	return &Answer{Verdict: Pending}, nil
 }
 
 // reaches says whether this home knows what another one wants, and whether a third one has
-// what was numbered here before.
-func (g *Giver) reaches(q *Ask) *Answer {
+// what was numbered here before. What it says of itself its standby will know as well.
+func (g *Giver) reaches(ctx context.Context, q *Ask) (*Answer, error) {
 	st := g.Home.State()
 	a := &Answer{Epoch: st.Epoch()}
 	p, known := st.Peer(q.From)
 	if known && p.Epoch == q.Epoch && p.Version >= q.Version {
 		a.Applied, a.High = true, st.HighSeq()
+		spans := st.Lineage()
+		for i := range len(spans) - 1 {
+			a.Before = append(a.Before, home.Settled{Home: q.To, Epoch: spans[i].Epoch, To: spans[i+1].First - 1})
+		}
+		if err := g.Home.Shipped(ctx, st.Position().Records); err != nil {
+			return nil, err
+		}
 	}
 	a.Drained = q.Drain == "" || st.Drained(q.Drain, q.UpTo)
-	return a
+	return a, nil
 }
 
 // unknown says that a session is not here, and which other home may have it.

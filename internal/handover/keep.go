@@ -51,8 +51,8 @@ func (k *Keeper) Step(ctx context.Context, d *home.Departure) (string, error) {
 
 // Judge decides which of two sessions of one device counts. The higher session epoch does;
 // of equal ones that of the home whose name is greater. Both homes decide alike. The home that
-// has it takes in what the other one had, unless its device began anew: then the other home
-// ends its own.
+// has it takes in what the other one had, unless its device began anew after it was in the other
+// one for the last time: then the other home ends its own.
 type Judge struct {
 	Home Home
 	Ask  Asker
@@ -109,7 +109,7 @@ func (j *Judge) Step(ctx context.Context, k home.SessionKey) (Judged, error) {
 func (j *Judge) between(ctx context.Context, ours *home.SessionInfo, peer home.ID, a *Answer) (Judged, error) {
 	id := j.Home.State().ID()
 	switch won := cmp.Or(cmp.Compare(ours.Epoch, a.Session), cmp.Compare(id, peer)) > 0; {
-	case won && ours.Fresh, !won && !a.Fresh: // the other home ends its own, or takes this one
+	case won && ours.Fresh > a.Session, !won && a.Fresh <= ours.Epoch: // the other home ends its own, or takes this one
 		return Judged{}, nil
 	case won:
 		o, err := j.Home.Do(ctx, &home.Adopt{Step: home.AdoptMerge, Session: ours.Key, From: peer, For: mergeFor})

@@ -20,19 +20,17 @@ type Taker struct {
 	Sources func() []home.ID
 	// Clean says that the device begins anew: the session is to end where it is.
 	Clean func() bool
-	// Told makes sure that peers hear soon what this home wants. Nil: they do.
-	Told func()
 
 	of claimed
 }
 
 // claimed is what is known of one claim. A session may go on and come again.
 type claimed struct {
-	from    home.ID
-	claim   uint64
-	marks   map[home.ID]*mark
-	told    bool
-	shipped bool
+	from  home.ID
+	claim uint64
+	epoch home.Epoch // of from
+	marks map[home.ID]*mark
+	told  bool
 }
 
 // mark is what is known of a home whose messages are held.
@@ -65,7 +63,13 @@ const (
 func (t *Taker) Step(ctx context.Context) (Progress, error) {
 	in, ok := t.Home.State().ArrivalOf(t.Session)
 	if in.From != t.of.from || in.Claim != t.of.claim {
-		t.of = claimed{from: in.From, claim: in.Claim, marks: map[home.ID]*mark{}}
+		t.of = claimed{from: in.From, claim: in.Claim, epoch: in.Epoch, marks: map[home.ID]*mark{}}
+	}
+	if t.of.epoch != in.Epoch { // another copy numbers references in its own way
+		for _, m := range t.of.marks {
+			m.aimed = false
+		}
+		t.of.epoch = in.Epoch
 	}
 	switch {
 	case !ok:
@@ -113,8 +117,17 @@ func failed(err error) Progress {
 	return Progress{Wait: later, Why: err.Error(), Unreachable: errors.Is(err, ErrUnreachable)}
 }
 
+// kept waits until the standby has all that is here as well: what the other home is told makes it
+// forget what it has of that.
+func (t *Taker) kept(ctx context.Context) error {
+	return t.Home.Shipped(ctx, t.Home.State().Position().Records)
+}
+
 // finish ends a claim: the other home is told, then this one forgets it.
 func (t *Taker) finish(ctx context.Context, in *home.Arrival, what int) (Progress, error) {
+	if err := t.kept(ctx); err != nil {
+		return Progress{Wait: later, Why: err.Error()}, nil
+	}
 	a, err := t.Ask.Ask(ctx, t.question(in, what))
 	switch {
 	case err != nil:
@@ -181,10 +194,12 @@ func (t *Taker) GiveUp(ctx context.Context, in *home.Arrival) error {
 // enter puts a part into the log.
 func (t *Taker) enter(ctx context.Context, in *home.Arrival, op *home.Adopt) (Progress, error) {
 	op.Session, op.From, op.Claim = t.Session, in.From, in.Claim
-	if op.Step != home.AdoptBegin && op.Step != home.AdoptPart {
+	if op.Step != home.AdoptBegin && op.Step != home.AdoptPart && op.Step != home.AdoptAnew {
 		return Progress{}, fmt.Errorf("home %s gives step %d of session %s", in.From, op.Step, t.Session)
 	}
-	op.Sources = t.Sources()
+	if op.Step == home.AdoptBegin {
+		op.Sources = t.Sources()
+	}
 	o, err := t.Home.Do(ctx, op)
 	switch {
 	case err != nil:
@@ -200,15 +215,6 @@ func (t *Taker) enter(ctx context.Context, in *home.Arrival, op *home.Adopt) (Pr
 // settle finds out from which number on each home's messages come by their own way. Once
 // that is known of all, nothing more is needed of where the session was.
 func (t *Taker) settle(ctx context.Context, in *home.Arrival) (Progress, error) {
-	if !t.of.shipped {
-		if err := t.Home.Shipped(ctx, t.Home.State().Position().Records); err != nil {
-			return Progress{Wait: later, Why: err.Error()}, nil
-		}
-		t.of.shipped = true
-		if t.Told != nil {
-			t.Told()
-		}
-	}
 	settled := t.settledOf(in)
 	if !t.of.told {
 		return t.tell(ctx, in, settled)
@@ -253,6 +259,9 @@ func (t *Taker) settledOf(in *home.Arrival) (list []home.ID) {
 
 // tell says that the session is here.
 func (t *Taker) tell(ctx context.Context, in *home.Arrival, settled []home.ID) (Progress, error) {
+	if err := t.kept(ctx); err != nil {
+		return Progress{Wait: later, Why: err.Error()}, nil
+	}
 	q := t.question(in, WhatTaken)
 	q.Settled = settled
 	a, err := t.Ask.Ask(ctx, q)
@@ -278,8 +287,10 @@ func (t *Taker) look(ctx context.Context, in *home.Arrival) (why string, cuts []
 		if m == nil {
 			m = &mark{}
 			t.of.marks[id] = m
-			if i := slices.IndexFunc(in.Cuts, func(c home.Settled) bool { return c.Home == id }); i >= 0 { // by a Taker before
-				m.epoch, m.to, m.applied, m.drained = in.Cuts[i].Epoch, in.Cuts[i].To, true, id == in.From
+			for _, c := range in.Cuts { // by a Taker before
+				if c.Home == id && c.Epoch.Compare(m.epoch) > 0 {
+					m.epoch, m.to, m.applied, m.drained = c.Epoch, c.To, true, id == in.From
+				}
 			}
 		}
 		if m.asked++; m.applied && m.drained || m.asked > 64 && m.asked%16 != 0 {
@@ -297,11 +308,11 @@ func (t *Taker) look(ctx context.Context, in *home.Arrival) (why string, cuts []
 		switch {
 		case err != nil:
 			why = fmt.Sprintf("home %s: %v", id, err)
-		case m.applied && m.epoch == a.Epoch:
+		case m.applied:
 			m.drained = a.Drained
 		case a.Applied:
 			m.epoch, m.to, m.applied, m.drained = a.Epoch, a.High, true, id == in.From
-			cuts = append(cuts, home.Settled{Home: id, Epoch: m.epoch, To: m.to})
+			cuts = append(append(cuts, a.Before...), home.Settled{Home: id, Epoch: m.epoch, To: m.to})
 		}
 	}
 	return why, cuts
@@ -351,7 +362,7 @@ func (t *Taker) pause(in *home.Arrival) time.Duration {
 // nil when nothing more came.
 func (t *Taker) strays(ctx context.Context, in *home.Arrival) (*Progress, error) {
 	q := t.question(in, WhatTake)
-	q.After, q.Epoch = in.Got, in.Epoch
+	q.After, q.Epoch, q.Whole = in.Got, in.Epoch, true
 	a, op, err := fetch(ctx, t.Ask, q)
 	switch {
 	case err != nil:
@@ -372,11 +383,8 @@ func (t *Taker) strays(ctx context.Context, in *home.Arrival) (*Progress, error)
 			m.goal, m.aimed = a.Last, true
 		}
 	}
-	if len(op.Messages) == 0 && op.Until <= in.Got {
+	if op.Step == home.AdoptPart && len(op.Messages) == 0 && op.Until <= in.Got {
 		return nil, nil
-	}
-	if op.Step == home.AdoptBegin { // of another copy of that home; what is here stays
-		op.Step = home.AdoptPart
 	}
 	p, err := t.enter(ctx, in, op)
 	return &p, err

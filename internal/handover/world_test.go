@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +25,9 @@ type world struct {
 	plant   fault
 	said    []string
 	calm    bool
-	merged  int // times that a session was found to be one of two
+	merged  int  // times that a session was found to be one of two
+	fails   bool // homes go on at their standbys now and then
+	lost    int  // times that one did without its host's word
 }
 
 type fault string
@@ -38,6 +41,7 @@ const (
 	twoServe    fault = "the former home serves on"
 	discards    fault = "of two sessions of a device one is ended with what waits for it"
 	forgetClaim fault = "a claim is forgotten though the session was given to it"
+	unshipped   fault = "nobody waits for a standby"
 )
 
 func (w *world) say(format string, args ...any) {
@@ -64,6 +68,14 @@ type site struct {
 	life  int
 	down  bool
 	flaky bool // the next operation fails: before, or after it was entered
+	copy  *copied
+}
+
+// copied is the copy of a home at its standby, which is behind by some records.
+type copied struct {
+	state *home.State
+	store map[string][]byte
+	due   [][]byte
 }
 
 var errCrash = errors.New("it died")
@@ -72,6 +84,7 @@ func newSite(w *world, id home.ID) *site {
 	s := &site{w: w, id: id, state: home.New(), store: map[string][]byte{}, run: 1}
 	s.do(&home.Genesis{Home: id, Epoch: home.Epoch{Number: 1, Host: string(id)}})
 	s.do(&home.Raise{Level: home.MaxLevel})
+	s.keepCopy()
 	s.begin()
 	return s
 }
@@ -89,7 +102,11 @@ func (s *site) do(ops ...home.Op) (out home.Outcome) {
 	s.n++
 	id := s.id
 	rec := home.Record{Home: id, Time: home.Time(time.Hour + s.w.Now()), Entries: []home.Entry{{Owner: home.Owner{Node: home.NodeID(id), Incarnation: s.run}, N: s.n, Ops: ops}}}
-	back, err := home.DecodeRecord(rec.Append(nil))
+	b := rec.Append(nil)
+	back, err := home.DecodeRecord(b)
+	if s.copy != nil {
+		s.copy.due = append(s.copy.due, b)
+	}
 	if err == nil {
 		err = s.state.Apply(&back, siteSink{s}, func(_ *home.Entry, _ int, o home.Outcome) { out = o })
 	}
@@ -119,18 +136,41 @@ func (s *site) crash() {
 	w.say("%s dies", s.id)
 	s.state.Flush(func(k, v []byte) { s.store[string(k)] = slices.Clone(v) }, func(k []byte) { delete(s.store, string(k)) })
 	before := s.state.Digest()
-	for _, d := range w.devices {
+	s.hangUp()
+	st := s.load()
+	if st == nil {
+		return
+	}
+	if st.Digest() != before {
+		w.fail("%s is another home after a restart", s.id)
+	}
+	s.state = st
+	s.rest()
+}
+
+func (s *site) rest() {
+	s.down = true
+	s.w.After(s.w.UpTo(500*time.Millisecond), func() {
+		s.down = false
+		s.run++
+		s.n = 0
+		s.begin()
+	})
+}
+
+func (s *site) hangUp() {
+	for _, d := range s.w.devices {
 		if c := s.conns[d.key]; c != nil {
 			c.over = true
 			d.lost(c)
 		}
 	}
 	s.conns = map[home.SessionKey]*conn{}
-	keys := make([]string, 0, len(s.store))
-	for k := range s.store {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
+}
+
+// load reads what is on the disk; nil: it cannot be read.
+func (s *site) load() *home.State {
+	keys := slices.Sorted(maps.Keys(s.store))
 	st, err := home.Load(func(fn func(k, v []byte) error) error {
 		for _, k := range keys {
 			if err := fn([]byte(k), s.store[k]); err != nil {
@@ -140,19 +180,56 @@ func (s *site) crash() {
 		return nil
 	})
 	if err != nil {
-		w.fail("%s: load: %v", s.id, err)
-		return
+		s.w.fail("%s: load: %v", s.id, err)
 	}
-	if st.Digest() != before {
-		w.fail("%s is another home after a restart", s.id)
+	return st
+}
+
+// keepCopy gives the home's standby all that there is.
+func (s *site) keepCopy() {
+	s.state.Flush(func(k, v []byte) { s.store[string(k)] = slices.Clone(v) }, func(k []byte) { delete(s.store, string(k)) })
+	s.copy = &copied{state: s.load(), store: maps.Clone(s.store)}
+}
+
+// ship brings the standby up to date.
+func (s *site) ship() {
+	for ; len(s.copy.due) > 0; s.copy.due = s.copy.due[1:] {
+		rec, err := home.DecodeRecord(s.copy.due[0])
+		if err == nil {
+			err = s.copy.state.Apply(&rec, nobody{}, func(*home.Entry, int, home.Outcome) {})
+		}
+		if err != nil {
+			s.w.fail("the standby of %s: %v", s.id, err)
+			return
+		}
 	}
-	s.state, s.down = st, true
-	w.After(w.UpTo(500*time.Millisecond), func() {
-		s.down = false
-		s.run++
-		s.n = 0
-		s.begin()
-	})
+}
+
+// shipOn brings the standby up to date all the time, and never quite.
+func (s *site) shipOn() {
+	s.w.After(s.w.UpTo(100*time.Millisecond), s.shipOn)
+	s.ship()
+}
+
+// goOn has the home go on at its standby, as planned or with what that has.
+func (s *site) goOn(planned bool) {
+	w, e := s.w, s.state.Epoch()
+	w.say("%s goes on at its standby, planned: %t; %d records were not there", s.id, planned, len(s.copy.due))
+	if planned {
+		s.do(&home.Hand{Epoch: e, To: "standby"})
+		s.ship()
+	} else {
+		w.lost++
+	}
+	s.hangUp()
+	rec := home.Record{Home: s.id, Time: home.Time(time.Hour + w.Now()), Entries: []home.Entry{{Ops: []home.Op{
+		&home.Promote{Epoch: home.Epoch{Number: e.Number + 1, Host: string(s.id) + "-b"}, Planned: planned}}}}}
+	s.copy.due = [][]byte{rec.Append(nil)}
+	s.ship()
+	s.state, s.store, s.flaky = s.copy.state, s.copy.store, false
+	s.keepCopy()
+	s.life++
+	s.rest()
 }
 
 // asHome is a site as Takers and Givers see it.
@@ -210,7 +287,20 @@ func (h asHome) Silence(_ context.Context, k home.SessionKey, _ home.SessionEpoc
 	return nil
 }
 
-func (h asHome) Shipped(context.Context, uint64) error { return nil }
+func (h asHome) Shipped(context.Context, uint64) error {
+	if h.s.down {
+		return errCrash
+	}
+	if h.s.flaky {
+		h.s.flaky = false
+		h.s.crash()
+		return errCrash
+	}
+	if h.s.w.plant != unshipped {
+		h.s.ship()
+	}
+	return nil
+}
 
 // asker brings questions to other sites; some get lost, or their answers do.
 type asker struct{ s *site }
@@ -345,6 +435,16 @@ func (s *site) follow() {
 
 type siteSink struct{ s *site }
 
+// nobody is who hears of a copy that stands by.
+type nobody struct{}
+
+func (nobody) Deliver(home.Delivery)                                                {}
+func (nobody) Queued(home.SessionKey, home.SessionEpoch, home.Owner)                {}
+func (nobody) Ended(home.SessionKey, home.SessionEpoch, home.Owner, home.EndReason) {}
+func (nobody) Spooled(home.ID)                                                      {}
+func (nobody) Wanted()                                                              {}
+func (nobody) Dropped(string, home.DropReason, int)                                 {}
+
 func (siteSink) Deliver(home.Delivery) {}
 func (x siteSink) Queued(k home.SessionKey, _ home.SessionEpoch, _ home.Owner) {
 	x.s.dirty[k] = true
@@ -403,18 +503,31 @@ func (l *wire) tick() {
 			}
 		})
 	}
-	source := home.Source{Home: l.from.id, Epoch: l.from.state.Epoch()}
 	if !l.started {
 		l.started = true
-		l.sent, _ = l.to.state.Cursor(source, "")
-		l.from.do(&home.Trim{Peer: l.to.id, Epoch: l.from.state.Epoch(), To: l.sent})
+		l.sent = 0
+		lineage := l.from.state.Lineage()
+		for i, span := range lineage {
+			at, known := l.to.state.Cursor(home.Source{Home: l.from.id, Epoch: span.Epoch}, "")
+			if i+1 < len(lineage) {
+				at = min(at, lineage[i+1].First-1)
+			}
+			if known {
+				l.sent = max(l.sent, at)
+				l.trim(span.Epoch, at)
+			}
+		}
 	}
 	list := l.from.state.Spool(l.to.id, "", l.sent, 1+w.Pick(5), 1<<20, nil)
 	if len(list) == 0 {
 		return
 	}
-	f := &home.Frame{Source: source, From: l.sent, To: list[len(list)-1].Seq}
+	f := &home.Frame{Source: home.Source{Home: l.from.id, Epoch: list[0].Epoch}, From: l.sent}
 	for _, x := range list {
+		if x.Epoch != f.Source.Epoch {
+			break
+		}
+		f.To = x.Seq
 		if x.Evicted {
 			x.Message, _ = asHome{l.from}.Body(x.Seq)
 		}
@@ -436,9 +549,15 @@ func (l *wire) tick() {
 				l.started = false
 				return
 			}
-			l.from.do(&home.Trim{Peer: l.to.id, Epoch: l.from.state.Epoch(), To: f.To})
+			l.trim(f.Source.Epoch, f.To)
 		})
 	})
+}
+
+// trim has the sender forget what the receiver's standby has, too.
+func (l *wire) trim(e home.Epoch, to home.Seq) {
+	l.to.ship()
+	l.from.do(&home.Trim{Peer: l.to.id, Epoch: e, To: to})
 }
 
 func (l *wire) ok(lives [2]int) bool {
@@ -582,6 +701,9 @@ func (d *device) attach(s *site) bool {
 	if old := s.conns[d.key]; old != nil {
 		old.close()
 	}
+	if (!o.SessionPresent || o.Arriving) && d.w.plant != unshipped {
+		s.ship()
+	}
 	c := &conn{s: s, d: d, epoch: o.Epoch}
 	s.conns[d.key], d.conn = c, c
 	if d.been && !o.SessionPresent && !d.late {
@@ -593,6 +715,7 @@ func (d *device) attach(s *site) bool {
 	}
 	if d.subs && !o.SessionPresent {
 		s.do(&home.Subscribe{Session: d.key, Epoch: c.epoch, Filters: []home.Subscription{{Filter: "t/#", QoS: d.qos}}})
+		s.ship()
 	}
 	if !d.been {
 		d.since0, d.at0 = d.w.Now(), s
@@ -707,6 +830,7 @@ func (d *device) send(c *conn, num int, id uint16) {
 			c.close()
 			return
 		}
+		c.s.ship()
 		c.wire(func() {
 			if d.Answered(num, id, d.qos) {
 				d.release(c, id)
@@ -725,14 +849,18 @@ func (d *device) release(c *conn, id uint16) {
 	})
 }
 
-// wander takes the device somewhere else: sometimes it is heard from there before its old
+// wander takes the device somewhere else, again and again: sometimes it is heard from there before its old
 // connection is known to be gone, sometimes it says good-bye.
 func (d *device) wander() {
 	if d.w.calm {
 		return
 	}
 	d.w.After(d.stay/2+d.w.UpTo(d.stay), d.wander)
-	d.at = d.w.sites[d.w.Pick(len(d.w.sites))]
+	d.goTo(d.w.sites[d.w.Pick(len(d.w.sites))])
+}
+
+func (d *device) goTo(s *site) {
+	d.at = s
 	if c := d.conn; c != nil {
 		d.conn = nil
 		c.over = true // whatever is on the wire is lost
@@ -758,6 +886,12 @@ func (w *world) trouble() {
 	}
 	w.After(w.UpTo(800*time.Millisecond), w.trouble)
 	s := w.sites[w.Pick(len(w.sites))]
+	if w.fails && w.Pick(4) == 0 {
+		if !s.down {
+			s.goOn(w.Pick(2) == 0)
+		}
+		return
+	}
 	switch w.Pick(4) {
 	case 0:
 		if !s.down {
@@ -770,18 +904,24 @@ func (w *world) trouble() {
 		if o == s {
 			return
 		}
-		w.say("%s and %s are cut off from each other", s.id, o.id)
-		w.cut[[2]home.ID{s.id, o.id}], w.cut[[2]home.ID{o.id, s.id}] = true, true
-		w.After(w.UpTo(3*time.Second), func() {
-			delete(w.cut, [2]home.ID{s.id, o.id})
-			delete(w.cut, [2]home.ID{o.id, s.id})
-		})
+		w.part(s, o)
+		w.After(w.UpTo(3*time.Second), func() { w.join(s, o) })
 	}
 }
 
-// play runs a world and returns what the checker found.
-func play(seed uint64, homes, messages int, plant fault) (*world, error) {
-	w := &world{Timeline: sim.NewTimeline(seed, 17), cut: map[[2]home.ID]bool{}, plant: plant}
+func (w *world) part(s, o *site) {
+	w.say("%s and %s are cut off from each other", s.id, o.id)
+	w.cut[[2]home.ID{s.id, o.id}], w.cut[[2]home.ID{o.id, s.id}] = true, true
+}
+
+func (w *world) join(s, o *site) {
+	delete(w.cut, [2]home.ID{s.id, o.id})
+	delete(w.cut, [2]home.ID{o.id, s.id})
+}
+
+// newWorld is a world without devices in which nothing goes wrong yet.
+func newWorld(seed uint64, homes int, plant fault) *world {
+	w := &world{Timeline: sim.NewTimeline(seed, 17), cut: map[[2]home.ID]bool{}, plant: plant, calm: true}
 	for i := range homes {
 		w.sites = append(w.sites, newSite(w, home.ID([]string{"eu", "us", "ap"}[i])))
 	}
@@ -794,24 +934,33 @@ func play(seed uint64, homes, messages int, plant fault) (*world, error) {
 			}
 		}
 	}
-	w.calm = true
 	for _, s := range w.sites {
 		s.drive()
 		s.follow()
+		s.shipOn()
 	}
-	add := func(id string, qos byte, subs, roams bool, at *site) {
-		d := &device{w: w, id: id, key: home.SessionKey{ClientID: id}, qos: qos, subs: subs, roams: roams, late: !w.calm, at: at, most: messages,
-			sent: map[int]time.Duration{}, held: map[uint16]bool{}, seen: map[string][]int{}, stay: 100*time.Millisecond + w.UpTo(3*time.Second)}
-		w.devices = append(w.devices, d)
-		d.dial()
-	}
+	return w
+}
+
+func (w *world) add(id string, qos byte, subs, roams bool, at *site) *device {
+	d := &device{w: w, id: id, key: home.SessionKey{ClientID: id}, qos: qos, subs: subs, roams: roams, late: !w.calm, at: at,
+		sent: map[int]time.Duration{}, held: map[uint16]bool{}, seen: map[string][]int{}, stay: 100*time.Millisecond + w.UpTo(3*time.Second)}
+	w.devices = append(w.devices, d)
+	d.dial()
+	return d
+}
+
+// play runs a world and returns what the checker found.
+func play(seed uint64, homes, messages int, fails bool, plant fault) (*world, error) {
+	w := newWorld(seed, homes, plant)
+	w.fails = fails
 	for _, s := range w.sites {
-		add("pub1-"+string(s.id), 1, false, false, s)
-		add("pub2-"+string(s.id), 2, false, false, s)
+		w.add("pub1-"+string(s.id), 1, false, false, s).most = messages
+		w.add("pub2-"+string(s.id), 2, false, false, s).most = messages
 	}
-	add("roampub", 2, false, true, w.sites[0])
+	w.add("roampub", 2, false, true, w.sites[0]).most = messages
 	for i := range 4 {
-		add(fmt.Sprint("sub", i), 2-byte(i%4/3), true, i > 0, w.sites[i%homes])
+		w.add(fmt.Sprint("sub", i), 2-byte(i%4/3), true, i > 0, w.sites[i%homes])
 	}
 	w.Run(3 * time.Second)
 	w.calm = false
@@ -824,8 +973,7 @@ func play(seed uint64, homes, messages int, plant fault) (*world, error) {
 	w.After(w.UpTo(time.Second), w.trouble)
 	for i := range 2 {
 		w.After(w.UpTo(5*time.Second), func() {
-			add(fmt.Sprint("late", i), byte(1+i), true, true, w.sites[w.Pick(homes)])
-			w.devices[len(w.devices)-1].wander()
+			w.add(fmt.Sprint("late", i), byte(1+i), true, true, w.sites[w.Pick(homes)]).wander()
 		})
 	}
 	w.Run(w.Now() + 15*time.Second)
@@ -905,7 +1053,7 @@ func (w *world) pair(p, r *device) {
 	last := 0
 	for _, n := range r.seen["t/"+p.id] {
 		if got[n]++; got[n] > 1 {
-			if p.qos == 2 && r.qos == 2 && !r.late {
+			if p.qos == 2 && r.qos == 2 && !r.late && w.lost == 0 {
 				w.fail("%s got message %d of %s twice", r.id, n, p.id)
 			}
 			continue

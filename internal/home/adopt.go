@@ -32,6 +32,9 @@ const (
 	// it subscribed to and what waits for it there is taken in. It is void if the session here
 	// is on its way; asked again it only lasts longer.
 	AdoptMerge AdoptStep = 7
+	// AdoptAnew says that a session which is all here is given by another copy of that home,
+	// which goes on from what came up to Until by itself: what came above is not in it.
+	AdoptAnew AdoptStep = 8
 )
 
 // Adopt takes a session from another home. The outcome is CodeVoid if it is not for the
@@ -44,7 +47,7 @@ type Adopt struct {
 
 	For time.Duration // wish: how long it stands
 
-	Epoch   Epoch         // Begin: of From
+	Epoch   Epoch         // Begin, Anew: of From
 	Export  SessionExport // Begin
 	Stale   Range         // Begin: numbers whose packet ids the device may hold for a lost host's messages
 	WillIn  uint32        // Begin: seconds until the will of Export
@@ -77,6 +80,8 @@ func (op *Adopt) append(b []byte) []byte {
 		b = op.appendMessages(b)
 	case AdoptSettle, AdoptCut:
 		b = appendSettled(b, op.Settled)
+	case AdoptAnew:
+		b = binary.AppendUvarint(appendEpoch(b, op.Epoch), op.Until)
 	}
 	return b
 }
@@ -103,6 +108,8 @@ func (r *reader) adopt() Op {
 		r.adopted(op)
 	case AdoptSettle, AdoptCut:
 		op.Settled = r.settled()
+	case AdoptAnew:
+		op.Epoch, op.Until = r.epoch(), r.uvarint()
 	}
 	return op
 }
@@ -171,6 +178,8 @@ func (s *State) adopt(op *Adopt) Outcome {
 		s.cut(x, a, op.Settled)
 	case AdoptSettle:
 		s.settleSources(x, a, op.Settled)
+	case AdoptAnew:
+		s.takeAnew(x, a, op)
 	default:
 		return Outcome{Code: CodeVoid}
 	}
@@ -223,7 +232,7 @@ func (s *State) adoptBegin(x *session, w *wish, op *Adopt) Outcome {
 	s.changes.wish(op.Session)
 	e := &op.Export
 	s.epoch = max(s.epoch, e.Epoch) + 1
-	x = &session{key: op.Session, id: uint64(s.epoch), epoch: s.epoch, expiry: e.Expiry, window: e.Window, nextRef: e.NextRef, resumed: e.Resumed}
+	x = &session{key: op.Session, id: uint64(s.epoch), epoch: s.epoch, expiry: e.Expiry, window: e.Window, nextRef: e.NextRef, resumed: e.Resumed, fresh: e.Fresh}
 	x.unstored = x.nextRef
 	a := s.newArrival(op)
 	a.last = e.NextRef
@@ -283,6 +292,7 @@ func (s *State) mergeBegin(x *session, op *Adopt) Outcome {
 		x.inherited = &inheritance{}
 	}
 	x.inherited.stale = Range{1, x.nextRef + 1<<16}
+	x.fresh = max(x.fresh, op.Export.Fresh)
 	s.roams(x).arrival = a
 	s.adoptSubscriptions(x, a, op.Export.Subs)
 	s.note(effectRoamed, x.id, x.nextRef)
@@ -292,15 +302,16 @@ func (s *State) mergeBegin(x *session, op *Adopt) Outcome {
 // has says that what waited for the other session of a device needs not be brought: the device
 // has received it there, or it waits for the session here.
 func (s *State) has(x *session, e *MessageExport) bool {
-	return e.Refs[0].Received || slices.ContainsFunc(x.queue.refs, func(r ref) bool {
+	waits := func(r ref) bool {
 		switch {
 		case r.state == refGone || s.numberedBy(r.msg) != e.Source.Home:
 			return false
 		case r.msg.source == nil:
-			return r.msg.Seq == e.SourceSeq
+			return r.msg.Seq == e.SourceSeq && s.epochOf(r.msg.Seq) == e.Source.Epoch
 		}
 		return r.msg.source.Epoch == e.Source.Epoch && r.msg.sourceSeq == e.SourceSeq
-	})
+	}
+	return e.Refs[0].Received || slices.ContainsFunc(x.queue.refs, waits) || slices.ContainsFunc(x.arriving().held.refs, waits)
 }
 
 func (s *State) adoptWill(x *session, w *Will) {
@@ -313,6 +324,14 @@ func (s *State) adoptWill(x *session, w *Will) {
 	x.will = &own
 }
 
+// takeAnew goes on with another copy of the home that the session left.
+func (s *State) takeAnew(x *session, a *arrival, op *Adopt) {
+	if a.complete && a.epoch != op.Epoch {
+		a.epoch, a.got = op.Epoch, min(a.got, max(op.Until, a.last))
+		s.note(effectRoamed, x.id, a.got)
+	}
+}
+
 // takeIn takes a part of the queue.
 func (s *State) takeIn(x *session, a *arrival, op *Adopt) {
 	for i := range op.Messages {
@@ -321,7 +340,7 @@ func (s *State) takeIn(x *session, a *arrival, op *Adopt) {
 		if f.Num <= a.got || f.Num >= owedFrom {
 			continue
 		}
-		if a.got = f.Num; f.Num > a.last && s.reaches(x, a, e) || a.merges && s.has(x, e) {
+		if a.got = f.Num; f.Num > a.last && s.reaches(a, e) || a.merges && s.has(x, e) {
 			continue
 		}
 		m := s.adoptMessage(e, s.place(e.Namespace, e.Topic, false, e.Withheld, i))
@@ -354,14 +373,23 @@ func (s *State) adoptMessage(e *MessageExport, pl *placing) *message {
 	return m
 }
 
-// reaches says that a message comes, or came, to the session by its own way.
-func (s *State) reaches(x *session, a *arrival, e *MessageExport) bool {
+// reaches says that a message comes, or came, to the session by its own way: it is numbered above
+// what its home said, or in an epoch that began since.
+func (s *State) reaches(a *arrival, e *MessageExport) bool {
 	if e.Source.Home == s.id {
-		return e.SourceSeq > a.began
+		return e.SourceSeq > a.began && s.epochOf(e.SourceSeq) == e.Source.Epoch
 	}
-	return slices.ContainsFunc(x.roam.cuts, func(x Settled) bool {
-		return x.Home == e.Source.Home && x.Epoch == e.Source.Epoch && e.SourceSeq > x.To
-	})
+	known, later := false, true
+	for _, c := range a.cuts {
+		if c.Home != e.Source.Home {
+			continue
+		}
+		if c.Epoch == e.Source.Epoch {
+			return e.SourceSeq > c.To
+		}
+		known, later = true, later && e.Source.Epoch.Compare(c.Epoch) > 0
+	}
+	return known && later
 }
 
 // insertAdopted gives a reference the number, and so the packet id, that it had.
@@ -397,13 +425,16 @@ func (s *State) complete(x *session, a *arrival) {
 }
 
 // cut notes from where on messages come by their own way. What was held up to there came, or
-// comes, by the other home.
+// comes, by the other home; but of a session that had its own subscriptions here nobody knows that.
 func (s *State) cut(x *session, a *arrival, list []Settled) {
 	for _, now := range list {
 		if !slices.Contains(a.waits, now.Home) || now.Home == s.id {
 			continue
 		}
-		x.roam.cuts = append(x.roam.cuts, now)
+		a.cuts = append(a.cuts, now)
+		if !a.merges {
+			x.roam.cuts = append(x.roam.cuts, now)
+		}
 		s.note(effectRoamed, x.id, uint64(now.To))
 	}
 	last := uint64(heldFrom)

@@ -250,13 +250,17 @@ func (e *Exporter) session(k SessionKey) SessionExport {
 	if x == nil {
 		return SessionExport{Session: k}
 	}
-	return x.export()
+	o := x.export()
+	if e.copy == "" {
+		o.Fresh = 0 // the home may be older
+	}
+	return o
 }
 
 // export describes a session as it is.
 func (x *session) export() SessionExport {
 	o := SessionExport{Session: x.key, Life: x.id, Epoch: x.epoch, Attached: x.attached(), Transient: x.transient, Expiry: x.expiry,
-		Window: x.window, Will: x.will, NextRef: x.nextRef, Resumed: x.resumed}
+		Window: x.window, Will: x.will, Fresh: x.fresh, NextRef: x.nextRef, Resumed: x.resumed}
 	for _, f := range x.filters() {
 		o.Subs = append(o.Subs, x.subs[f].Subscription)
 	}

@@ -16,7 +16,7 @@ func newCopies(t *testing.T) *rig {
 func (r *rig) promote(op *Promote) Outcome {
 	r.t.Helper()
 	r.now++
-	o := r.record(&Record{Home: "eu", Time: r.now, Entries: []Entry{{Ops: []Op{op}}}})
+	o := r.record(&Record{Home: r.s.ID(), Time: r.now, Entries: []Entry{{Ops: []Op{op}}}})
 	if o.Code == CodeOK { // nodes go on as new runs
 		for o := range r.n {
 			r.runs[o.Node]++

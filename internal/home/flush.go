@@ -318,9 +318,12 @@ func (w *writer) session(x *session) {
 	b := binary.AppendUvarint(w.buf[:0], x.id)
 	b = binary.AppendUvarint(b, uint64(x.epoch))
 	b = binary.AppendUvarint(appendString(b, string(x.owner.Node)), uint64(x.owner.Incarnation))
-	b = append(b, flag(x.transient, 1)|flag(x.will != nil, 2)|flag(x.moved, 4)|flag(x.inherited != nil, 8)|flag(x.roam != nil, 16)|flag(x.fresh, 32))
+	b = append(b, flag(x.transient, 1)|flag(x.will != nil, 2)|flag(x.moved, 4)|flag(x.inherited != nil, 8)|flag(x.roam != nil, 16)|flag(x.fresh != 0, 32)|flag(x.freshElsewhere(), 64))
 	for _, v := range []uint64{uint64(x.expiry), uint64(x.window), uint64(x.willAt), uint64(x.expireAt), x.resumed, x.nextRef} {
 		b = binary.AppendUvarint(b, v)
+	}
+	if x.freshElsewhere() {
+		b = binary.AppendUvarint(b, uint64(x.fresh))
 	}
 	if x.will != nil {
 		b = x.will.append(b)

@@ -1,6 +1,9 @@
 package home
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // After an unplanned promotion a session may have gone on at the lost host in ways
 // that this copy cannot know. For each session that was there it remembers where that
@@ -47,11 +50,7 @@ func (s *State) inherit() {
 			x.inherited = &inheritance{}
 		}
 		h := x.inherited
-		from := x.nextRef + 1
-		if h.stale.To != 0 && h.stale.From <= h.stale.To {
-			from = min(from, h.stale.From)
-		}
-		h.stale = Range{from, x.nextRef + packetIDs}
+		h.mayHold(x.nextRef+1, x.nextRef+packetIDs)
 		h.shared = append(h.shared, sharedUpTo{number, x.nextRef})
 		if len(h.shared) > maxShared {
 			h.shared = h.shared[1:]
@@ -59,6 +58,27 @@ func (s *State) inherit() {
 		x.resumed = max(x.resumed, x.queue.sentThrough(x.sendWindow()))
 		s.changes.session(x)
 	}
+}
+
+// mayHold notes of which numbers the device may hold the packet ids.
+func (h *inheritance) mayHold(from, to uint64) {
+	if h.stale.To != 0 && h.stale.From <= h.stale.To {
+		from = min(from, h.stale.From)
+	}
+	h.stale = Range{from, max(h.stale.To, to)}
+}
+
+// common is the last reference that the copy of an epoch has as well.
+func (h *inheritance) common(of Epoch) uint64 {
+	last := uint64(math.MaxUint64)
+	if h != nil {
+		for _, u := range h.shared {
+			if u.epoch > of.Number {
+				last = min(last, u.ref)
+			}
+		}
+	}
+	return last
 }
 
 // releaseFirst says that the packet id of a reference may still be in use at the

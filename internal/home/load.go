@@ -219,11 +219,17 @@ func (l *loader) session(key []byte, r *reader) {
 	x := &session{key: SessionKey{k[0], k[1]}, id: r.uvarint(), epoch: SessionEpoch(r.uvarint())}
 	owner := Owner{NodeID(r.string()), Incarnation(r.uvarint())}
 	flags := r.byte()
-	x.transient, x.moved, x.fresh = flags&1 != 0, flags&4 != 0, flags&32 != 0
+	x.transient, x.moved = flags&1 != 0, flags&4 != 0
 	x.expiry, x.window = uint32(r.uvarint()), uint16(r.uvarint())
 	x.willAt, x.expireAt = Time(r.uvarint()), Time(r.uvarint())
 	x.resumed, x.nextRef = r.uvarint(), r.uvarint()
 	x.unstored = x.nextRef
+	if flags&32 != 0 {
+		x.fresh = SessionEpoch(x.id)
+	}
+	if flags&64 != 0 {
+		x.fresh = SessionEpoch(r.uvarint())
+	}
 	if flags&2 != 0 {
 		x.will = r.will()
 		x.will.Payload, x.will.Forward = slices.Clone(x.will.Payload), slices.Clone(x.will.Forward)

@@ -66,9 +66,10 @@ func (s *State) spanAt(f Fork) *Span {
 
 // session merges the final state of a session.
 func (m *merging) session(e *SessionExport) {
-	x := m.sessions[e.Session]
+	x := m.of(e.Session)
 	young := e.Life > uint64(m.op.Fork.Sessions)
 	switch {
+	case x != nil && x.still(): // it stands, and its references are given, or brought, under the numbers they have
 	case m.again(x) && x.inherited.merged == m.op.Fork.From.Number && x.inherited.life == e.Life:
 		m.takeOver(x, e)
 	case m.again(x):
@@ -84,6 +85,14 @@ func (m *merging) session(e *SessionExport) {
 	default:
 		m.takeOver(x, e)
 	}
+}
+
+// of is the session that goes on here. What one left behind at the fenced copy belongs to it, where the move is not known.
+func (m *merging) of(k SessionKey) *session {
+	if x := m.sessions[k]; x != nil || !k.remains() {
+		return x
+	}
+	return m.sessions[k.Device()]
 }
 
 // again says that another copy was taken in since the fork, that the session was taken over from
@@ -276,7 +285,7 @@ func (m *merging) begin(e *SessionExport) {
 		return
 	}
 	m.epoch++
-	x := &session{key: e.Session, id: uint64(m.epoch), epoch: m.epoch, nextRef: e.NextRef, resumed: e.Resumed, inherited: &inheritance{}}
+	x := &session{key: e.Session, id: uint64(m.epoch), epoch: m.epoch, nextRef: e.NextRef, resumed: e.Resumed, fresh: e.Fresh, inherited: &inheritance{}}
 	x.unstored = x.nextRef
 	m.admit(x)
 	if e.Attached {
@@ -447,10 +456,12 @@ func (m *merging) alreadyHere(e *MessageExport) bool {
 func (m *merging) deliver(msg *message, e *MessageExport) {
 	for i := range e.Refs {
 		f := &e.Refs[i]
-		x := m.sessions[f.Session]
+		x := m.of(f.Session)
 		switch {
 		case x == nil || !m.sameLife(x, f.Life):
 			m.sum.Other++
+		case x.brings(f.Num):
+			m.sum.Known++
 		case m.insertable(x):
 			m.insert(x, msg, f)
 			m.sum.Delivered++

@@ -232,9 +232,14 @@ func (s *State) moveDone(x *session) {
 	s.endSession(x)
 }
 
-// moveBack lets the session go on here.
+// moveBack lets the session go on here. Should the other home have had it for a while, and have forgotten
+// it, its device may hold ids of that: they are released before they are used. [E5]
 func (s *State) moveBack(x *session, l *leaving) {
 	x.roam.leaving = nil
+	if x.inherited == nil {
+		x.inherited = &inheritance{}
+	}
+	x.inherited.mayHold(l.refs+1, x.nextRef+packetIDs)
 	for _, sub := range l.shared {
 		sub.RetainHandling = 2
 		s.subscribeFilter(x, sub)
@@ -270,11 +275,12 @@ type Leaving struct {
 	Stale   Range
 	WillIn  uint32
 	Last    uint64 // the newest reference that waits for it here
+	Common  uint64 // the last reference that the copy of the epoch asked about has as well
 	Waits   []ID   // homes of whose messages some may still come from where the session was before
 }
 
-// Leaving returns a session that stands still for a claim.
-func (s *State) Leaving(k SessionKey, to ID, claim uint64) (Leaving, bool) {
+// Leaving returns a session that stands still for a claim. of is the epoch in which it was given before; zero if it was not.
+func (s *State) Leaving(k SessionKey, to ID, claim uint64, of Epoch) (Leaving, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	x := s.departing(k, to, claim)
@@ -282,7 +288,7 @@ func (s *State) Leaving(k SessionKey, to ID, claim uint64) (Leaving, bool) {
 		return Leaving{}, false
 	}
 	l := x.leaves()
-	o := Leaving{Epoch: s.currentEpoch(), Session: x.export(), WillIn: l.willIn, Last: x.nextRef}
+	o := Leaving{Epoch: s.currentEpoch(), Session: x.export(), WillIn: l.willIn, Last: x.nextRef, Common: x.inherited.common(of)}
 	o.Session.Session, o.Session.NextRef = k, l.refs
 	o.Session.Left, o.Session.Received = nil, nil
 	o.Session.Subs = append(o.Session.Subs, l.shared...)
@@ -345,7 +351,7 @@ func (s *State) gone(k SessionKey, to ID, claim uint64, after uint64, max int) (
 
 func (s *State) goneRef(x *session, r *ref) MessageExport {
 	m := r.msg
-	o := MessageExport{Message: m.Message, Source: Source{s.id, s.currentEpoch()}, SourceSeq: m.Seq, Size: m.size,
+	o := MessageExport{Message: m.Message, Source: Source{s.id, s.epochOf(m.Seq)}, SourceSeq: m.Seq, Size: m.size,
 		Refs: []RefExport{{Session: x.key.Device(), Life: x.id, Num: r.num, QoS: r.qos, Retain: r.retain, Received: r.state == refReceived, SubIDs: r.subIDs}}}
 	if m.source != nil {
 		o.Source, o.SourceSeq, o.Class = m.source.Source, m.sourceSeq, m.source.class

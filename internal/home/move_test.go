@@ -47,7 +47,7 @@ func give(a, b *rig, claim uint64, max int) {
 		}
 		op := &Adopt{Step: AdoptPart, Session: dev, From: a.s.ID(), Claim: claim, Messages: list, Until: until}
 		if !in.Begun {
-			l, _ := a.s.Leaving(dev, b.s.ID(), claim)
+			l, _ := a.s.Leaving(dev, b.s.ID(), claim, Epoch{})
 			op.Step, op.Epoch, op.Export, op.Stale, op.WillIn, op.Sources = AdoptBegin, l.Epoch, l.Session, l.Stale, l.WillIn, []ID{a.s.ID()}
 		}
 		b.want("adopt", b.do(op).Code, CodeOK)
@@ -123,7 +123,7 @@ func TestMove_MessagesOnTheirWay(t *testing.T) {
 	b.pub("b", "b1", 2, false) // it is on its way to a
 	claim := b.wish("a")
 	a.do(&Move{Step: MoveBegin, Session: dev, To: "b", Claim: claim})
-	l, _ := a.s.Leaving(dev, "b", claim)
+	l, _ := a.s.Leaving(dev, "b", claim, Epoch{})
 	b.do(&Adopt{Step: AdoptBegin, Session: dev, From: "a", Claim: claim, Epoch: l.Epoch, Export: l.Session, Sources: []ID{"a", "c"}, Until: l.Session.NextRef})
 	o := b.do(&Attach{Session: dev, Expiry: 3600})
 	fromC(b, 1) // c's link to b is slow: the device had this one
@@ -325,7 +325,7 @@ func TestMove_Merges(t *testing.T) {
 	claim := uint64(b.do(&Adopt{Step: AdoptMerge, Session: dev, From: "a", For: time.Minute}).Seq)
 	a.do(&Move{Step: MoveBegin, Session: dev, To: "b", Claim: claim})
 	b.restart()
-	l, _ := a.s.Leaving(dev, "b", claim)
+	l, _ := a.s.Leaving(dev, "b", claim, Epoch{})
 	list, until, _, _ := a.s.Gone(dev, "b", claim, 0, 1<<20, "b", nil)
 	op := &Adopt{Step: AdoptBegin, Session: dev, From: "a", Claim: claim, Epoch: l.Epoch, Export: l.Session, Messages: list, Until: until}
 	b.want("begin", b.do(op).Code, CodeOK)
@@ -336,9 +336,92 @@ func TestMove_Merges(t *testing.T) {
 	b.pub("y", "now", 1, false)
 	b.want("queue in the end", b.waiting(e), "[2 1 now]")
 	x, _ := b.s.Session(dev)
-	b.want("it did not begin anew", x.Fresh, false)
-	b.attach("dev", true, 3600)
+	b.want("it did not begin anew", x.Fresh, 0)
+	e = b.attach("dev", true, 3600)
 	b.restart()
 	x, _ = b.s.Session(dev)
-	b.want("it began anew", x.Fresh, true)
+	b.want("it began anew", x.Fresh, e)
+}
+
+// That its device began anew goes with a session, wherever it goes on: an older one of it is nothing to it there.
+func TestMove_BeganAnew(t *testing.T) {
+	a, b := two(t)
+	a.attach("other", false, 3600)
+	began := a.attach("dev", true, 3600)
+	a.attach("dev", false, 3600)
+	claim := begin(a, b)
+	b.restart()
+	x, _ := b.s.Session(dev)
+	b.want("after it moved", x.Fresh, began)
+	a.want("done", a.do(&Move{Step: MoveDone, Session: dev, To: "b", Claim: claim}).Code, CodeOK)
+	b.do(&Adopt{Step: AdoptOver, Session: dev, From: "a", Claim: claim})
+	a.attach("dev", false, 3600)
+	claim = uint64(a.do(&Adopt{Step: AdoptMerge, Session: dev, From: "b", For: time.Minute}).Seq)
+	b.do(&Move{Step: MoveBegin, Session: dev, To: "a", Claim: claim})
+	l, _ := b.s.Leaving(dev, "a", claim, Epoch{})
+	a.want("merge", a.do(&Adopt{Step: AdoptBegin, Session: dev, From: "b", Claim: claim, Epoch: l.Epoch, Export: l.Session}).Code, CodeOK)
+	a.restart()
+	x, _ = a.s.Session(dev)
+	a.want("after it was taken into another one", x.Fresh, began)
+}
+
+// A home that forgot a claim may have served the device for a while: once the session goes on where it was,
+// ids that came since are released before they are used.
+func TestMove_BackFromAHomeThatForgot(t *testing.T) {
+	a, b := two(t)
+	e := a.attach("dev", false, 3600)
+	a.sub("dev", e, Subscription{Filter: "x", QoS: 2})
+	a.pub("x", "1", 2, false)
+	claim := begin(a, b)
+	a.pub("x", "2", 2, false)
+	a.do(&Move{Step: MoveBack, Session: dev, To: "b", Claim: claim})
+	a.restart()
+	e = a.attach("dev", false, 3600)
+	q := a.s.Queue(dev, e, 0, 9, nil)
+	a.want("released first", fmt.Sprint(q[0].ReleaseFirst, q[1].ReleaseFirst), "false true")
+}
+
+// The home that a session left goes on at a standby that was behind: what came there since is brought,
+// under numbers that meant something else before.
+func TestMove_TheHomeItLeftWasBehind(t *testing.T) {
+	a, b := two(t)
+	e := a.attach("dev", false, 3600)
+	a.sub("dev", e, Subscription{Filter: "x", QoS: 1})
+	a.pub("x", "1", 1, false)
+	claim := begin(a, b)
+	a.do(&Move{Step: MoveTaken, Session: dev, To: "b", Claim: claim})
+	a.pub("x", "2", 1, false)
+	behind := a.lost(0)
+	a.pub("x", "3", 1, false)
+	give(a, b, claim, 1<<20)
+	behind.pub("x", "4", 1, false)
+	in, _ := b.s.ArrivalOf(dev)
+	l, ok := behind.s.Leaving(dev, "b", claim, in.Epoch)
+	b.want("both have", fmt.Sprint(ok, l.Common, in.Got), "true 2 3")
+	b.want("anew", b.do(&Adopt{Step: AdoptAnew, Session: dev, From: "a", Claim: claim, Epoch: l.Epoch, Until: l.Common}).Code, CodeOK)
+	b.restart()
+	give(behind, b, claim, 1<<20)
+	o := b.do(&Attach{Session: dev, Expiry: 3600})
+	b.want("waiting", b.waiting(o.Epoch), "[1 2 3 4]")
+	a.pub("x", "5", 1, false)
+	behind.takeIn(a, "a")
+	give(behind, b, claim, 1<<20)
+	b.want("with what comes back of the one that was lost", b.waiting(o.Epoch), "[1 2 3 4 3 5]")
+}
+
+// Nobody heard of the move before the home went on at a standby: what the lost host still held of the session
+// comes to the session.
+func TestMove_WasNotKnownAtTheStandby(t *testing.T) {
+	a, b := two(t)
+	e := a.attach("dev", false, 3600)
+	a.sub("dev", e, Subscription{Filter: "x", QoS: 1})
+	in := a.lost(0)
+	claim := begin(a, b)
+	a.pub("x", "leaving", 1, false)
+	a.do(&Move{Step: MoveTaken, Session: dev, To: "b", Claim: claim})
+	a.pub("x", "taken", 1, false)
+	got := in.takeIn(a, "a")
+	in.want("taken in", fmt.Sprint(got.Delivered, got.Other), "2 0")
+	o := in.do(&Attach{Session: dev, Expiry: 3600})
+	in.want("waiting", fmt.Sprint(o.SessionPresent, in.waiting(o.Epoch)), "true [leaving taken]")
 }

@@ -445,6 +445,7 @@ const (
 type Outcome struct {
 	Code           Code
 	SessionPresent bool         // Attach
+	Arriving       bool         // Attach: the session came from another home, which still keeps it
 	Epoch          SessionEpoch // Attach
 	Expiry         uint32       // Attach: the session expiry in force, seconds
 	Resumed        uint64       // Attach: references up to this number may have been sent before

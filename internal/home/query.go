@@ -264,7 +264,7 @@ type SessionInfo struct {
 	QueuedBytes   uint64
 	InboundIDs    int
 	Will          bool
-	Fresh         bool // its device began anew
+	Fresh         SessionEpoch // with which its device began anew; 0: it did not
 }
 
 // EpochOf returns the epoch of a session; false: there is none of that key.

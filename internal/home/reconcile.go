@@ -79,7 +79,8 @@ type SessionExport struct {
 	Transient bool
 	Expiry    uint32
 	Window    uint16
-	Will      *Will // not published yet
+	Will      *Will        // not published yet
+	Fresh     SessionEpoch // with which its device began anew; 0: it did not, or its home does not say
 	NextRef   uint64
 	Resumed   uint64
 	Subs      []Subscription
@@ -201,12 +202,15 @@ func (r *reader) reconcile() Op {
 
 func (x *SessionExport) append(b []byte) []byte {
 	b = binary.AppendUvarint(binary.AppendUvarint(appendSession(b, x.Session), x.Life), uint64(x.Epoch))
-	b = append(b, flag(x.Attached, 1)|flag(x.Transient, 2)|flag(x.Will != nil, 4))
+	b = append(b, flag(x.Attached, 1)|flag(x.Transient, 2)|flag(x.Will != nil, 4)|flag(x.Fresh != 0, 8))
 	for _, v := range []uint64{uint64(x.Expiry), uint64(x.Window), x.NextRef, x.Resumed} {
 		b = binary.AppendUvarint(b, v)
 	}
 	if x.Will != nil {
 		b = x.Will.append(b)
+	}
+	if x.Fresh != 0 {
+		b = binary.AppendUvarint(b, uint64(x.Fresh))
 	}
 	b = binary.AppendUvarint(b, uint64(len(x.Subs)))
 	for i := range x.Subs {
@@ -226,6 +230,9 @@ func (r *reader) sessionExport() SessionExport {
 	x.Expiry, x.Window, x.NextRef, x.Resumed = uint32(r.uvarint()), uint16(r.uvarint()), r.uvarint(), r.uvarint()
 	if flags&4 != 0 {
 		x.Will = r.will()
+	}
+	if flags&8 != 0 {
+		x.Fresh = SessionEpoch(r.uvarint())
 	}
 	for range r.count(4) {
 		x.Subs = append(x.Subs, r.subscription())

@@ -53,8 +53,9 @@ type arrival struct {
 	got      uint64 // references of the other home up to this one are here, or gone
 	last     uint64 // those above it came there since it left
 	complete bool
-	merges   bool // there was a session here, into which it goes
-	waits    []ID // homes whose messages are held
+	merges   bool      // there was a session here, into which it goes
+	waits    []ID      // homes whose messages are held
+	cuts     []Settled // above them a home's messages come by their own way
 	held     queue
 	next     uint64 // of held
 }
@@ -100,6 +101,12 @@ func (x *session) leaves() *leaving {
 func (x *session) still() bool {
 	a := x.arriving()
 	return x.leaves() != nil || a != nil && !a.complete
+}
+
+// brings says that a reference comes, or came, with the session from the home where it was.
+func (x *session) brings(num uint64) bool {
+	a := x.arriving()
+	return a != nil && !a.complete && num <= a.last
 }
 
 // roams returns what a session has for moving.
@@ -270,9 +277,9 @@ func (w *wish) describe(k SessionKey) Arrival {
 	return Arrival{Session: k, From: w.from, Claim: w.claim, Since: w.since, Until: w.until, Over: w.over, Merges: w.merge}
 }
 
-func (a *arrival) describe(k SessionKey, g *roaming) Arrival {
+func (a *arrival) describe(k SessionKey) Arrival {
 	return Arrival{Session: k, From: a.from, Claim: a.claim, Begun: true, Complete: a.complete, Epoch: a.epoch, Got: a.got, Last: a.last,
-		Began: a.began, Version: a.version, Merges: a.merges, Waits: slices.Clone(a.waits), Cuts: slices.Clone(g.cuts), Held: a.held.live}
+		Began: a.began, Version: a.version, Merges: a.merges, Waits: slices.Clone(a.waits), Cuts: slices.Clone(a.cuts), Held: a.held.live}
 }
 
 func (l *leaving) describe(k SessionKey) Departure {
@@ -284,7 +291,7 @@ func (s *State) ArrivalOf(k SessionKey) (Arrival, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if x := s.roamers[k]; x != nil && x.arriving() != nil {
-		return x.arriving().describe(k, x.roam), true
+		return x.arriving().describe(k), true
 	}
 	if w := s.wishes[k]; w != nil {
 		return w.describe(k), true
@@ -299,7 +306,7 @@ func (s *State) ArrivalFor(k SessionKey, from ID, claim uint64) (Arrival, bool) 
 	defer s.mu.RUnlock()
 	for key, x := range s.roamers {
 		if a := x.arriving(); a != nil && key.Device() == k && a.from == from && a.claim == claim {
-			return a.describe(key, x.roam), true
+			return a.describe(key), true
 		}
 	}
 	for _, key := range [...]SessionKey{k, k.left(from, claim)} {
@@ -339,7 +346,7 @@ func (s *State) Roaming() (in []Arrival, out []Departure) {
 	}
 	for k, x := range s.roamers {
 		if a := x.arriving(); a != nil {
-			in = append(in, a.describe(k, x.roam))
+			in = append(in, a.describe(k))
 		}
 		if l := x.leaves(); l != nil {
 			out = append(out, l.describe(k))
@@ -379,7 +386,7 @@ func (g *roaming) encode(b []byte) []byte {
 			b = binary.AppendUvarint(b, v)
 		}
 		b = append(b, flag(a.complete, 1)|flag(a.merges, 2))
-		b = appendIDs(b, a.waits)
+		b = appendSettled(appendIDs(b, a.waits), a.cuts)
 	}
 	return b
 }
@@ -402,7 +409,7 @@ func (r *reader) roaming() *roaming {
 		a.began, a.version, a.got, a.last, a.next = Seq(r.uvarint()), r.uvarint(), r.uvarint(), r.uvarint(), r.uvarint()
 		flags := r.byte()
 		a.complete, a.merges = flags&1 != 0, flags&2 != 0
-		a.waits = r.ids()
+		a.waits, a.cuts = r.ids(), r.settled()
 		g.arrival = a
 	}
 	return g

@@ -24,11 +24,11 @@ type session struct {
 	transient bool  // ends with its connection; only shared subscriptions queue for it
 	expiry    uint32
 	window    uint16
-	will      *Will // of the connection, or waiting for willAt
-	willAt    Time  // 0: not armed
-	fresh     bool  // its device began anew: what another session of it has is nothing to it
-	moved     bool  // the will waits for the device to come back somewhere else
-	expireAt  Time  // 0: not running out
+	will      *Will        // of the connection, or waiting for willAt
+	willAt    Time         // 0: not armed
+	fresh     SessionEpoch // with which its device began anew: what a session of it has that is older is nothing to it. 0: it did not
+	moved     bool         // the will waits for the device to come back somewhere else
+	expireAt  Time         // 0: not running out
 	resumed   uint64
 	nextRef   uint64 // last given
 	subs      map[string]*subscription
@@ -59,6 +59,9 @@ type subscription struct {
 }
 
 func (x *session) attached() bool { return x.owner != Owner{} }
+
+// freshElsewhere says that its device began anew in another home, from which the session came.
+func (x *session) freshElsewhere() bool { return x.fresh != 0 && uint64(x.fresh) != x.id }
 
 // own makes an owner's the session; the zero Owner detaches it.
 func (s *State) own(x *session, o Owner) {
@@ -145,7 +148,10 @@ func (s *State) attach(owner Owner, op *Attach) Outcome {
 		if uint64(len(s.sessions)) >= limits.Sessions {
 			return Outcome{Code: CodeQuota}
 		}
-		x = &session{key: op.Session, id: uint64(s.epoch + 1), transient: op.Expiry == 0, fresh: op.CleanStart}
+		x = &session{key: op.Session, id: uint64(s.epoch + 1), transient: op.Expiry == 0}
+		if op.CleanStart {
+			x.fresh = s.epoch + 1
+		}
 		s.admit(x)
 	}
 	s.epoch++
@@ -165,7 +171,7 @@ func (s *State) attach(owner Owner, op *Attach) Outcome {
 	for _, g := range x.groups() {
 		g.changed(s)
 	}
-	return Outcome{SessionPresent: present, Epoch: x.epoch, Expiry: x.expiry, Resumed: x.resumed, Formers: s.formersOf(x.key, owner)}
+	return Outcome{SessionPresent: present, Arriving: x.arriving() != nil, Epoch: x.epoch, Expiry: x.expiry, Resumed: x.resumed, Formers: s.formersOf(x.key, owner)}
 }
 
 func (s *State) detach(op *Detach) Outcome {

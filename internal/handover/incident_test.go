@@ -1,0 +1,97 @@
+package handover
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"causeway/internal/home"
+)
+
+// until runs the world until something is so.
+func (w *world) until(what string, so func() bool) {
+	for end := w.Now() + time.Minute; w.Violation() == nil && !so(); w.Run(w.Now() + time.Millisecond) {
+		if w.Now() > end {
+			w.fail("not within a minute: %s", what)
+		}
+	}
+}
+
+// quiet runs the world until nothing is on its way any more, and holds it to what always holds.
+func (w *world) quiet(t *testing.T) {
+	t.Helper()
+	w.until("nothing is on its way", w.settled)
+	w.Run(w.Now() + 5*time.Second)
+	if w.Violation() == nil {
+		w.check()
+	}
+	if err := w.Violation(); err != nil {
+		t.Error(err)
+	}
+}
+
+func (s *site) publish(topic string, n int) {
+	s.do(&home.Publish{Topic: topic, Payload: fmt.Append(nil, n), QoS: 2})
+}
+
+// firsts are the messages of a topic that a device got, in the order in which they came first.
+func (d *device) firsts(topic string) (list []int) {
+	for _, num := range d.seen[topic] {
+		if !slices.Contains(list, num) {
+			list = append(list, num)
+		}
+	}
+	return list
+}
+
+// merge has a device get a session in each of two regions while these are cut off from each other,
+// with other subscriptions in either, and says how many messages it never got. What only one of the two had comes in order.
+func merge(t *testing.T, plant fault) (missing int) {
+	w := newWorld(1, 3, plant)
+	eu, us, ap := w.sites[0], w.sites[1], w.sites[2]
+	d := w.add("device", 1, true, false, eu)
+	d.late = true // it takes a new session where the other one is not to be had
+	w.until("it is in eu", func() bool { return d.conn != nil && d.conn.ready })
+	w.Run(w.Now() + time.Second)
+	w.part(eu, us)
+	d.goTo(us)
+	n := 0
+	for range 5 {
+		n++
+		eu.publish("t/eu", n)
+		ap.publish("t/ap", n)
+	}
+	w.until("it is in us", func() bool { return d.conn != nil && d.conn.s == us && d.conn.ready })
+	us.do(&home.Subscribe{Session: d.key, Epoch: d.conn.epoch, Filters: []home.Subscription{{Filter: "only/#", QoS: 2}}})
+	w.Run(w.Now() + time.Second)
+	w.join(eu, us)
+	only := 0
+	for w.merged == 0 || !w.settled() || only < 40 {
+		n, only = n+1, only+1
+		eu.publish("t/eu", n)
+		ap.publish("t/ap", n)
+		ap.publish("only/ap", only)
+		us.publish("only/us", only)
+		if w.Run(w.Now() + 10*time.Millisecond); w.Violation() != nil || only > 2000 {
+			break
+		}
+	}
+	w.quiet(t)
+	for topic, n := range map[string]int{"t/eu": n, "t/ap": n, "only/ap": only, "only/us": only} {
+		first := d.firsts(topic)
+		if missing += n - len(first); topic[0] == 'o' && !slices.IsSorted(first) {
+			t.Errorf("%s came in the order %v", topic, d.seen[topic])
+		}
+	}
+	return missing
+}
+
+func TestIncident_SessionsOfOneDeviceAreMerged(t *testing.T) {
+	if n := merge(t, none); n > 0 {
+		t.Errorf("%d messages never came", n)
+	}
+	if n := merge(t, discards); n == 0 {
+		t.Error("nothing is missing though one session was ended with what waited for it")
+	}
+}
