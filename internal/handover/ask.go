@@ -40,6 +40,7 @@ type Ask struct {
 	Epoch   home.Epoch // Take: of the home asked, when it gave last; Reaches: of who asks
 	Merge   bool       `json:",omitempty"` // Take: its device has a session with me as well
 	Whole   bool       `json:",omitempty"` // Take: all that waited is here
+	Both    bool       `json:",omitempty"` // Who: its device has a session with me as well
 	Offset  int        `json:",omitempty"` // Take: of the answer, which may be long
 	Settled []home.ID  `json:",omitempty"`
 	Version uint64     `json:",omitempty"`

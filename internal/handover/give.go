@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"causeway/internal/home"
@@ -42,7 +43,7 @@ func (g *Giver) Answer(ctx context.Context, region string, q *Ask) (*Answer, err
 	case WhatReaches:
 		return g.reaches(ctx, q)
 	case WhatWho:
-		return g.who(q), nil
+		return g.who(ctx, q)
 	case WhatEnd:
 		return g.end(ctx, q)
 	case WhatFetch:
@@ -250,19 +251,26 @@ func (g *Giver) unknown(q *Ask) *Answer {
 	return &Answer{Verdict: Unknown}
 }
 
-func (g *Giver) who(q *Ask) *Answer {
+// who says whether a session is here. Who asks may have one as well, which the directory does not say
+// while it was given up that its home answers.
+func (g *Giver) who(ctx context.Context, q *Ask) (*Answer, error) {
 	st := g.Home.State()
 	if _, leaving := st.DepartureOf(q.Session); leaving {
-		return &Answer{Verdict: Pending}
+		return &Answer{Verdict: Pending}, nil
 	}
 	if a, coming := st.ArrivalOf(q.Session); coming && !a.Complete {
-		return &Answer{Verdict: Pending, Home: a.From}
+		return &Answer{Verdict: Pending, Home: a.From}, nil
 	}
 	x, ok := st.Session(q.Session)
 	if !ok {
-		return g.unknown(q)
+		return g.unknown(q), nil
 	}
-	return &Answer{Session: x.Epoch, Queued: x.Queued, Fresh: x.Fresh}
+	if q.Both && !slices.Contains(st.Listed(q.Session), q.From) {
+		if _, err := g.Home.Do(ctx, &home.Directory{Peer: q.From, Add: []uint64{q.Session.Hash()}}); err != nil {
+			return nil, err
+		}
+	}
+	return &Answer{Session: x.Epoch, Queued: x.Queued, Fresh: x.Fresh}, nil
 }
 
 // end ends a session whose device began anew in another home, or whose session ends with its

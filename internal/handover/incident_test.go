@@ -95,3 +95,62 @@ func TestIncident_SessionsOfOneDeviceAreMerged(t *testing.T) {
 		t.Error("nothing is missing though one session was ended with what waited for it")
 	}
 }
+
+func (w *world) here(d *device, s *site) {
+	w.until(d.id+" is in "+string(s.id), func() bool { return d.conn != nil && d.conn.s == s && d.conn.ready })
+}
+
+// A device begins anew while the region with its old session is cut off, and goes on to a third region: what
+// it gave up does not come back once the regions see each other again.
+func TestIncident_ItBeganAnewAndWentOn(t *testing.T) {
+	w := newWorld(1, 3, none)
+	eu, us, ap := w.sites[0], w.sites[1], w.sites[2]
+	d := w.add("device", 1, true, false, eu)
+	d.late = true
+	w.here(d, eu)
+	w.Run(w.Now() + time.Second)
+	w.part(eu, us)
+	w.part(eu, ap)
+	d.clean = true
+	d.goTo(us)
+	eu.publish("t/eu", 1)
+	w.here(d, us)
+	us.publish("t/us", 1)
+	d.goTo(ap)
+	w.here(d, ap)
+	w.join(eu, us)
+	w.join(eu, ap)
+	w.Run(w.Now() + 2*time.Second)
+	ap.publish("t/ap", 1)
+	w.quiet(t)
+	if got := fmt.Sprint(d.seen); got != "map[t/ap:[1] t/us:[1]]" {
+		t.Errorf("got %v", got)
+	}
+}
+
+// A device that once began anew got a second session while the regions were cut off from each other: what
+// waited in that one, which it did not give up, is not lost.
+func TestIncident_ItBeganAnewLongAgo(t *testing.T) {
+	w := newWorld(1, 2, none)
+	eu, us := w.sites[0], w.sites[1]
+	d := w.add("device", 1, true, false, us)
+	d.late, d.clean = true, true
+	w.here(d, us)
+	w.Run(w.Now() + time.Second)
+	w.part(eu, us)
+	d.goTo(eu)
+	w.here(d, eu)
+	d.goTo(us)
+	eu.publish("t/eu", 1)
+	for range 3 { // of the two, this one counts
+		w.here(d, us)
+		w.Run(w.Now() + 100*time.Millisecond)
+		d.goTo(us)
+	}
+	w.here(d, us)
+	w.join(eu, us)
+	w.quiet(t)
+	if w.merged != 1 || len(d.firsts("t/eu")) != 1 {
+		t.Errorf("merged %d times, got %v", w.merged, d.seen)
+	}
+}

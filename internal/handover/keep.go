@@ -80,7 +80,7 @@ func (j *Judge) Step(ctx context.Context, k home.SessionKey) (Judged, error) {
 	st := j.Home.State()
 	both := false
 	for _, peer := range st.Listed(k) {
-		a, err := j.Ask.Ask(ctx, &Ask{What: WhatWho, From: st.ID(), To: peer, Session: k})
+		a, err := j.Ask.Ask(ctx, &Ask{What: WhatWho, From: st.ID(), To: peer, Session: k, Both: true})
 		if err != nil {
 			return Judged{}, err
 		}

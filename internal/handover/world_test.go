@@ -573,6 +573,7 @@ type device struct {
 	subs   bool
 	qos    byte
 	roams  bool
+	clean  bool          // it begins anew with its next connection
 	late   bool          // it begins in the middle of trouble, and does not wait for regions that do not answer
 	since0 time.Duration // it is subscribed
 	at0    *site         // there
@@ -674,8 +675,8 @@ func (d *device) connect(s *site) bool {
 		}
 		if a, coming := st.ArrivalOf(d.key); coming && !a.Over {
 			if d.late && !a.Begun && a.From != "" && d.w.Now()-d.since > 2*time.Second {
-				s.do(&home.Adopt{Step: home.AdoptOver, Session: d.key, From: a.From, Claim: a.Claim})
-				return d.attach(s)
+				s.do(&home.Directory{Peer: a.From, Remove: []uint64{d.key.Hash()}}, &home.Adopt{Step: home.AdoptOver, Session: d.key, From: a.From, Claim: a.Claim})
+				return d.w.Pick(2) == 0 && d.attach(s) // peers were asked a moment ago, or are now
 			}
 			return false
 		}
@@ -694,10 +695,11 @@ func (d *device) connect(s *site) bool {
 }
 
 func (d *device) attach(s *site) bool {
-	o := s.do(&home.Attach{Session: d.key, Expiry: 3600, Window: 8})
+	o := s.do(&home.Attach{Session: d.key, Expiry: 3600, Window: 8, CleanStart: d.clean})
 	if o.Code != home.CodeOK {
 		return false
 	}
+	d.clean = false
 	if old := s.conns[d.key]; old != nil {
 		old.close()
 	}
@@ -905,7 +907,11 @@ func (w *world) trouble() {
 			return
 		}
 		w.part(s, o)
-		w.After(w.UpTo(3*time.Second), func() { w.join(s, o) })
+		most := 3 * time.Second
+		if w.Pick(3) == 0 {
+			most = 10 * time.Second // so that who does not wait for a region gets another session
+		}
+		w.After(w.UpTo(most), func() { w.join(s, o) })
 	}
 }
 
@@ -945,6 +951,9 @@ func newWorld(seed uint64, homes int, plant fault) *world {
 func (w *world) add(id string, qos byte, subs, roams bool, at *site) *device {
 	d := &device{w: w, id: id, key: home.SessionKey{ClientID: id}, qos: qos, subs: subs, roams: roams, late: !w.calm, at: at,
 		sent: map[int]time.Duration{}, held: map[uint16]bool{}, seen: map[string][]int{}, stay: 100*time.Millisecond + w.UpTo(3*time.Second)}
+	if d.late {
+		d.stay += 2 * time.Second
+	}
 	w.devices = append(w.devices, d)
 	d.dial()
 	return d
