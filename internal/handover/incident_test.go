@@ -154,3 +154,76 @@ func TestIncident_ItBeganAnewLongAgo(t *testing.T) {
 		t.Errorf("merged %d times, got %v", w.merged, d.seen)
 	}
 }
+
+// backup is the home as it is now.
+func (s *site) backup() *copied {
+	s.keepCopy()
+	b := s.copy
+	s.keepCopy()
+	return b
+}
+
+// restore has the home go on from a backup, at an epoch of its own.
+func (s *site) restore(b *copied) {
+	s.copy = b
+	s.goOn(false)
+}
+
+// The home that took a session is restored from a backup of before, while the home where it was still keeps
+// what a third one that cannot be asked sends: the session goes on from there, with what waited.
+func TestIncident_TheNewHomeIsRestored(t *testing.T) {
+	w := newWorld(1, 3, none)
+	eu, us, ap := w.sites[0], w.sites[1], w.sites[2]
+	d := w.add("device", 1, true, false, eu)
+	w.here(d, eu)
+	w.Run(w.Now() + time.Second)
+	backup := us.backup()
+	w.part(ap, us)
+	d.goTo(us)
+	w.here(d, us)
+	w.until("eu knows that us has it", func() bool { _, out := eu.state.Roaming(); return len(out) == 1 && out[0].Taken })
+	d.goTo(ap) // which does not hear of it
+	for n := range 3 {
+		eu.publish("t/eu", n+1)
+	}
+	us.restore(backup)
+	w.Run(w.Now() + 2*time.Minute)
+	w.join(ap, us)
+	w.here(d, ap)
+	w.quiet(t)
+	if got := len(d.firsts("t/eu")); got != 3 {
+		t.Errorf("%d of 3 messages came", got)
+	}
+}
+
+// The home that a session left is restored from a backup that was made before, or in the middle of it: the
+// device has one session in the end, and gets all that comes.
+func TestIncident_TheOldHomeIsRestored(t *testing.T) {
+	for _, middle := range []bool{false, true} {
+		w := newWorld(1, 2, none)
+		eu, us := w.sites[0], w.sites[1]
+		d := w.add("device", 1, true, false, eu)
+		w.here(d, eu)
+		w.Run(w.Now() + time.Second)
+		backup := eu.backup()
+		d.goTo(us)
+		if middle {
+			w.until("it leaves", func() bool { _, leaves := eu.state.DepartureOf(d.key); return leaves })
+			backup = eu.backup()
+		}
+		w.here(d, us)
+		w.quiet(t)
+		eu.publish("t/eu", 1)
+		us.publish("t/us", 1)
+		w.Run(w.Now() + time.Second)
+		eu.restore(backup)
+		w.Run(w.Now() + time.Second)
+		eu.publish("t/eu", 2)
+		us.publish("t/us", 2)
+		w.Run(w.Now() + 30*time.Second)
+		w.quiet(t)
+		if a, b := d.firsts("t/eu"), d.firsts("t/us"); len(a) != 2 || len(b) != 2 {
+			t.Errorf("middle %t: got %v and %v", middle, a, b)
+		}
+	}
+}

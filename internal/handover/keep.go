@@ -35,6 +35,8 @@ func (k *Keeper) Step(ctx context.Context, d *home.Departure) (string, error) {
 	switch {
 	case a.Verdict == Unknown && !d.Taken:
 		op.Step = home.MoveBack
+	case a.Verdict == Unknown:
+		op.Step = home.MoveRegain
 	case a.Verdict == OK && !d.Taken:
 		op.Step = home.MoveTaken
 	default:
@@ -43,10 +45,10 @@ func (k *Keeper) Step(ctx context.Context, d *home.Departure) (string, error) {
 	if o, err := k.Home.Do(ctx, op); err != nil || o.Code != home.CodeOK {
 		return "", err
 	}
-	if op.Step == home.MoveBack {
-		return "back", nil
+	if op.Step == home.MoveTaken {
+		return "taken", nil
 	}
-	return "taken", nil
+	return "back", nil
 }
 
 // Judge decides which of two sessions of one device counts. The higher session epoch does;

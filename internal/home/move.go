@@ -25,6 +25,9 @@ const (
 	MoveBack MoveStep = 4
 	// MoveEnd ends the session, since its device has one in another home that counts.
 	MoveEnd MoveStep = 5
+	// MoveRegain says that the other home took it and knows nothing of it any more: it went back to
+	// a copy from before. What was left here is the session again, unless there is another one by now.
+	MoveRegain MoveStep = 6
 )
 
 // Move gives a session to another home. The outcome is CodeUnknown if there is no such
@@ -82,6 +85,11 @@ func (s *State) move(op *Move) Outcome {
 			return Outcome{Code: CodeVoid}
 		}
 		s.moveBack(x, l)
+	case MoveRegain:
+		if !l.taken {
+			return Outcome{Code: CodeVoid}
+		}
+		s.moveRegain(x, l)
 	case MoveEnd:
 		return s.moveEnd(x)
 	default:
@@ -253,6 +261,18 @@ func (s *State) moveBack(x *session, l *leaving) {
 	}
 	s.indexRoaming(x)
 	s.note(effectTimed, uint64(x.willAt), uint64(x.expireAt))
+}
+
+func (s *State) moveRegain(x *session, l *leaving) {
+	k := x.key.Device()
+	if s.sessions[k] != nil {
+		s.moveDone(x)
+		return
+	}
+	s.rename(x, k)
+	l.taken = false
+	s.moveBack(x, l)
+	s.list(x)
 }
 
 func (s *State) moveEnd(x *session) Outcome {
