@@ -227,3 +227,61 @@ func TestIncident_TheOldHomeIsRestored(t *testing.T) {
 		}
 	}
 }
+
+// At each step of a move, and at each question and answer, one thing goes wrong once: the message is lost, the
+// link is cut, a node dies, or a home goes on at its standby, as planned or without what that has not got.
+// Without many seeds only some of the steps are tried.
+func TestIncident_EachStep(t *testing.T) {
+	stride := 9
+	if *seeds > 100 {
+		stride = 1
+	}
+	for what, strike := range map[string]func(*site){
+		"the message is lost": func(*site) {},
+		"the link is cut": func(s *site) {
+			s.w.part(s.w.sites[0], s.w.sites[1])
+			s.w.After(time.Second, func() { s.w.join(s.w.sites[0], s.w.sites[1]) })
+		},
+		"a node dies":               (*site).crash,
+		"the other one dies":        func(s *site) { s.other().crash() },
+		"a switchover":              func(s *site) { s.goOn(true) },
+		"a switchover of the other": func(s *site) { s.other().goOn(true) },
+		"a failover":                func(s *site) { s.goOn(false) },
+		"a failover of the other":   func(s *site) { s.other().goOn(false) },
+		"a failover of a third":     func(s *site) { s.w.sites[2].goOn(false) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			for at, steps := 1, 1; at <= steps; at += stride {
+				w := newWorld(7, 3, none)
+				w.strike.what = strike
+				for _, s := range w.sites {
+					w.add("pub2-"+string(s.id), 2, false, false, s).most = 40
+				}
+				w.add("roampub", 2, false, true, w.sites[0]).most = 40
+				sub := w.add("sub", 2, true, true, w.sites[0])
+				w.add("rest", 2, true, false, w.sites[2])
+				w.Run(3 * time.Second)
+				for _, d := range w.devices {
+					d.step()
+				}
+				w.Run(w.Now() + 700*time.Millisecond)
+				w.strike.step, w.strike.at = 0, at
+				sub.goTo(w.sites[1])
+				w.devices[3].goTo(w.sites[1])
+				w.Run(w.Now() + 300*time.Millisecond)
+				sub.goTo(w.sites[0])
+				w.quiet(t)
+				if steps = w.strike.step; t.Failed() {
+					t.Fatalf("step %d", at)
+				}
+			}
+		})
+	}
+}
+
+func (s *site) other() *site {
+	if s == s.w.sites[0] {
+		return s.w.sites[1]
+	}
+	return s.w.sites[0]
+}

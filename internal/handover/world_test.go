@@ -28,6 +28,24 @@ type world struct {
 	merged  int  // times that a session was found to be one of two
 	fails   bool // homes go on at their standbys now and then
 	lost    int  // times that one did without its host's word
+	strike  strike
+}
+
+// strike is one thing that goes wrong at one step of a move.
+type strike struct {
+	at   int // which of the steps, from 1; 0: none
+	step int // so many were taken
+	what func(*site)
+}
+
+// strikes has what goes wrong go wrong if this is the step.
+func (w *world) strikes(s *site) bool {
+	if w.strike.step++; w.strike.step != w.strike.at {
+		return false
+	}
+	w.say("now it happens, at %s", s.id)
+	w.strike.what(s)
+	return true
 }
 
 type fault string
@@ -250,8 +268,15 @@ func (h asHome) Do(_ context.Context, op home.Op) (home.Outcome, error) {
 		h.s.crash()
 		return home.Outcome{}, errCrash
 	}
+	moves := op.Kind() == home.KindAdopt || op.Kind() == home.KindMove
+	if moves && h.s.w.strikes(h.s) && h.s.down {
+		return home.Outcome{}, errCrash
+	}
 	o := h.s.do(op)
 	h.s.told(op, o)
+	if moves && h.s.w.strikes(h.s) && h.s.down {
+		return home.Outcome{}, errCrash
+	}
 	if a, ok := op.(*home.Adopt); ok && a.Step == home.AdoptBegin && h.s.w.plant == noHold {
 		in, _ := h.s.state.ArrivalOf(a.Session)
 		all := &home.Adopt{Step: home.AdoptSettle, Session: a.Session, From: a.From, Claim: a.Claim}
@@ -319,6 +344,9 @@ func (a asker) Ask(ctx context.Context, q *Ask) (*Answer, error) {
 		w.fail("%v", err)
 		return nil, err
 	}
+	if q.What < WhatWho && w.strikes(to) {
+		return nil, ErrUnreachable
+	}
 	g := Giver{Home: asHome{to}}
 	ans, err := g.Answer(ctx, string(a.s.id), q)
 	if err != nil {
@@ -327,7 +355,7 @@ func (a asker) Ask(ctx context.Context, q *Ask) (*Answer, error) {
 	if b, err = ans.Encode(); err == nil {
 		ans, err = DecodeAnswer(b)
 	}
-	if !w.calm && w.Pick(20) == 0 {
+	if !w.calm && w.Pick(20) == 0 || q.What < WhatWho && w.strikes(a.s) {
 		return nil, ErrUnreachable
 	}
 	if w.plant == noStrays && q.What == WhatTake && q.After > 0 && len(ans.Data) > 0 {
