@@ -329,10 +329,11 @@ func (m *roaming) answer(ctx context.Context, region string, q *handover.Ask) (*
 	return g.Answer(ctx, region, q)
 }
 
-// run moves sessions and keeps directories while this node leads the region's own home.
-func (m *roaming) run(ctx context.Context) error {
+// run moves sessions, and keeps directories, while this node leads a home that is served here. In one that another
+// region's devices were homed in before, what was begun goes on.
+func (m *roaming) run(ctx context.Context, h *homeService) error {
 	for ctx.Err() == nil {
-		r := m.a.home.current()
+		r := h.current()
 		if r == nil || !r.Leads() || !r.Hosting() || r.State().Level() < home.LevelOf(home.KindAdopt) || r.State().Config().Revision == 0 {
 			m.sweep()
 			if !wait(ctx, officeEvery) {
@@ -340,7 +341,7 @@ func (m *roaming) run(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := m.lead(ctx, roamHome{m.a.home, r}); group.Panicked(err) != nil {
+		if err := m.lead(ctx, roamHome{h, r}); group.Panicked(err) != nil {
 			return err
 		}
 	}
@@ -353,27 +354,28 @@ const atOnce = 64
 // lead works until this node does not lead the home any more.
 func (m *roaming) lead(ctx context.Context, x roamHome) error {
 	g := group.New(ctx)
-	if m.on() {
-		for _, id := range m.peers() {
+	if m.on() && x.h.own() {
+		for _, id := range m.peersOf(x.h) {
 			g.Do(func(ctx context.Context) error { m.follow(ctx, x, id); return nil })
 		}
 		g.Do(func(ctx context.Context) error { m.judge(ctx, x); return nil })
 	}
 	g.Do(func(ctx context.Context) error { m.bring(ctx, g, x); return errElsewhere })
+	g.Do(func(ctx context.Context) error { m.keepAll(ctx, x); return nil })
 	return g.Wait()
 }
 
 var errElsewhere = errors.New("this node does not lead the home any more")
 
-// bring takes each session that is to come here further, and looks after those that left.
+// bring takes each session that is to come here further.
 func (m *roaming) bring(ctx context.Context, g *group.Group, x roamHome) {
 	var mu sync.Mutex
 	under := map[home.SessionKey]bool{}
 	slots := make(chan struct{}, atOnce)
 	look := time.NewTicker(250 * time.Millisecond)
 	defer look.Stop()
-	for x.r.Leads() && x.r.Hosting() && m.a.home.current() == x.r {
-		in, out := x.r.State().Roaming()
+	for x.r.Leads() && x.r.Hosting() && x.h.current() == x.r {
+		in, _ := x.r.State().Roaming()
 		for i := range in {
 			k := in[i].Session
 			mu.Lock()
@@ -395,9 +397,6 @@ func (m *roaming) bring(ctx context.Context, g *group.Group, x roamHome) {
 				return nil
 			})
 		}
-		for i := range out {
-			m.keep(ctx, x, &out[i])
-		}
 		m.sweep()
 		select {
 		case <-m.woken:
@@ -408,10 +407,30 @@ func (m *roaming) bring(ctx context.Context, g *group.Group, x roamHome) {
 	}
 }
 
-// peers are the homes that this one has links with.
-func (m *roaming) peers() (list []home.ID) {
+// keepAll looks after sessions that left, one after the other: a home that does not answer holds up the others.
+func (m *roaming) keepAll(ctx context.Context, x roamHome) {
+	for wait(ctx, handover.Every) {
+		_, out := x.r.State().Roaming()
+		for i := range out {
+			if ctx.Err() == nil {
+				m.keep(ctx, x, &out[i])
+			}
+		}
+	}
+}
+
+// peers are the homes that the region's own has links with.
+func (m *roaming) peers() []home.ID { return m.peersOf(m.a.home) }
+
+// peersOf are the homes that one which is served here has links with.
+func (m *roaming) peersOf(h *homeService) (list []home.ID) {
+	if !h.own() {
+		list = append(list, m.a.home.id)
+	}
 	for _, l := range m.a.cfg.RegionLinks() {
-		list = append(list, home.ID(l.Peer))
+		if id := home.ID(l.Peer); id != h.id {
+			list = append(list, id)
+		}
 	}
 	return list
 }
@@ -421,7 +440,7 @@ const turnTime = 2 * time.Second
 
 // take does steps for one session.
 func (m *roaming) take(ctx context.Context, x roamHome, k home.SessionKey) {
-	t := &handover.Taker{Home: x, Ask: m, Session: k, Sources: m.peers, Clean: func() bool { return m.cleanly(k) }}
+	t := &handover.Taker{Home: x, Ask: m, Session: k, Sources: func() []home.ID { return m.peersOf(x.h) }, Clean: func() bool { return m.cleanly(k) }}
 	began := time.Now()
 	var told handover.Progress
 	before, _ := x.r.State().ArrivalOf(k)
@@ -470,13 +489,15 @@ func (m *roaming) came(k home.SessionKey, in *home.Arrival, after time.Duration)
 
 // keep looks into a session that was given away.
 func (m *roaming) keep(ctx context.Context, x roamHome, d *home.Departure) {
-	did, err := (&handover.Keeper{Home: x, Ask: m}).Step(ctx, d)
+	ctx, cancel := context.WithTimeout(ctx, 2*askWithin)
+	defer cancel()
+	did, err := (&handover.Keeper{Home: x, Ask: m, Create: m.a.region().Handover.Unreachable == "create"}).Step(ctx, d)
 	switch {
 	case err != nil:
 		m.a.log.Debug("find out what became of a session that was given away", "client", d.Session.String(), "to", string(d.To), "error", err)
 	case did == "back":
 		m.count(roamBack)
-		m.a.log.Warn("a session that was to move goes on here: the other home does not know of it", "client", d.Session.String(), "to", string(d.To))
+		m.a.log.Warn("a session that was to move goes on here: the other home does not know of it, or does not answer", "client", d.Session.String(), "to", string(d.To))
 	}
 }
 

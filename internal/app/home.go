@@ -97,7 +97,7 @@ func (h *homeService) services() []service {
 		{name("isolation"), h.watchIsolation, h.siblings != nil || takeoverConfigured(h.a.cfg)},
 		{"link port", h.a.runEndpoint, h.own() && h.a.shared()},
 		{name("links"), h.runLinks, h.links != nil},
-		{"handover", h.a.roaming.run, h.own() && h.a.roaming.linked() && !h.a.replicant()},
+		{name("handover"), func(ctx context.Context) error { return h.a.roaming.run(ctx, h) }, h.a.roaming.linked() && !h.a.replicant()},
 		{name("set aside"), h.watchRetired, takeoverConfigured(h.a.cfg) && !h.a.replicant()},
 		{name("shipping"), h.watchShipping, h.links != nil && takeoverConfigured(h.a.cfg)},
 	}

@@ -285,3 +285,33 @@ func (s *site) other() *site {
 	}
 	return s.w.sites[0]
 }
+
+// The region that a session was on its way to is cut off before it said that it has it. The device is back where
+// it was: it is kept waiting, unless a region that does not answer is not to be waited for.
+func TestIncident_CutOffOnItsWay(t *testing.T) {
+	for _, create := range []bool{false, true} {
+		w := newWorld(1, 2, none)
+		w.create = create
+		eu, us := w.sites[0], w.sites[1]
+		d := w.add("device", 1, true, false, eu)
+		w.here(d, eu)
+		w.Run(w.Now() + time.Second)
+		eu.publish("t/eu", 1)
+		w.until("it has it", func() bool { return len(d.seen) > 0 })
+		d.goTo(us)
+		w.until("it leaves", func() bool { _, leaves := eu.state.DepartureOf(d.key); return leaves })
+		w.part(eu, us)
+		d.goTo(eu)
+		eu.publish("t/eu", 2)
+		w.Run(w.Now() + 20*time.Second)
+		if served := d.conn != nil; served != create {
+			t.Errorf("create %t: the device is served: %t", create, served)
+		}
+		w.join(eu, us)
+		w.here(d, eu)
+		w.quiet(t)
+		if got := d.firsts("t/eu"); len(got) != 2 {
+			t.Errorf("create %t: got %v", create, got)
+		}
+	}
+}

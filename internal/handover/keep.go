@@ -3,6 +3,7 @@ package handover
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"causeway/internal/home"
@@ -19,7 +20,13 @@ const (
 type Keeper struct {
 	Home Home
 	Ask  Asker
+	// Create says that a home which does not answer is not waited for: a session that it has not said to
+	// have goes on here. If it has it, the two are merged later.
+	Create bool
 }
+
+// Every is how often a departure is to be looked into, at least.
+const Every = claimAfter / 4
 
 // Step looks into one departure. It returns what it did, in a word, "" if nothing.
 func (k *Keeper) Step(ctx context.Context, d *home.Departure) (string, error) {
@@ -28,12 +35,13 @@ func (k *Keeper) Step(ctx context.Context, d *home.Departure) (string, error) {
 		return "", nil
 	}
 	a, err := k.Ask.Ask(ctx, &Ask{What: WhatClaim, From: k.Home.State().ID(), To: d.To, Session: d.Session, Claim: d.Claim})
-	if err != nil {
+	away := k.Create && errors.Is(err, ErrUnreachable) && !d.Taken
+	if err != nil && !away {
 		return "", nil // it is asked again
 	}
 	op := &home.Move{Session: d.Session, To: d.To, Claim: d.Claim}
 	switch {
-	case a.Verdict == Unknown && !d.Taken:
+	case away, a.Verdict == Unknown && !d.Taken:
 		op.Step = home.MoveBack
 	case a.Verdict == Unknown:
 		op.Step = home.MoveRegain

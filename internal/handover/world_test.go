@@ -29,6 +29,7 @@ type world struct {
 	fails   bool // homes go on at their standbys now and then
 	lost    int  // times that one did without its host's word
 	strike  strike
+	create  bool // regions that do not answer are not waited for
 }
 
 // strike is one thing that goes wrong at one step of a move.
@@ -413,7 +414,7 @@ func (s *site) drive() {
 		}
 	}
 	for i := range out {
-		k := Keeper{asHome{s}, asker{s}}
+		k := Keeper{Home: asHome{s}, Ask: asker{s}, Create: w.create}
 		if _, err := k.Step(ctx, &out[i]); err != nil || s.down {
 			return
 		}
