@@ -226,7 +226,11 @@ func (s *site) ship() {
 
 // shipOn brings the standby up to date all the time, and never quite.
 func (s *site) shipOn() {
-	s.w.After(s.w.UpTo(100*time.Millisecond), s.shipOn)
+	lag := 100 * time.Millisecond
+	if s.w.plant == unshipped {
+		lag = 2 * time.Second
+	}
+	s.w.After(s.w.UpTo(lag), s.shipOn)
 	s.ship()
 }
 
@@ -496,6 +500,7 @@ type wire struct {
 	started  bool
 	sent     home.Seq
 	lives    [2]int
+	tunnel   int // counts those that there were
 	slow     time.Duration
 	there    time.Duration // when what was sent last arrives, one way
 	back     time.Duration // and the other
@@ -511,11 +516,12 @@ func (l *wire) tick() {
 	w := l.w
 	w.After(5*time.Millisecond+w.UpTo(10*time.Millisecond), l.tick)
 	if l.from.down || l.to.down || w.cut[[2]home.ID{l.to.id, l.from.id}] {
-		l.base, l.started = false, false
+		l.breaks()
 		return
 	}
 	if lives := [2]int{l.from.life, l.to.life}; lives != l.lives {
-		l.lives, l.base, l.started = lives, false, false
+		l.breaks()
+		l.lives = lives
 	}
 	if v, _ := l.to.state.Wanted(); !l.base || v != l.told {
 		op := &home.Interest{Peer: l.to.id, Epoch: l.to.state.Epoch(), Version: v}
@@ -525,9 +531,9 @@ func (l *wire) tick() {
 			op.Full, op.Add = true, l.to.state.WantedView().Snapshot().Filters
 		}
 		l.base, l.told = true, v
-		lives := l.lives
+		tunnel := l.tunnel
 		l.over(&l.back, func() {
-			if !l.ok(lives) || l.from.do(op).Code != home.CodeOK {
+			if l.ok(tunnel) && l.from.do(op).Code != home.CodeOK {
 				l.base = false
 			}
 		})
@@ -563,19 +569,17 @@ func (l *wire) tick() {
 		f.Messages = append(f.Messages, home.FrameMessage{Seq: x.Seq, Topic: x.Message.Topic, Payload: x.Message.Payload, QoS: x.Message.QoS, Live: x.Live})
 	}
 	l.sent = f.To
-	lives := l.lives
+	tunnel := l.tunnel
 	l.over(&l.there, func() {
-		if !l.ok(lives) {
-			l.started = false
+		if !l.ok(tunnel) {
 			return
 		}
 		if o := l.to.do(f); o.Code != home.CodeOK {
-			l.started = false
+			l.breaks()
 			return
 		}
 		l.over(&l.back, func() {
-			if !l.ok(lives) {
-				l.started = false
+			if !l.ok(tunnel) {
 				return
 			}
 			l.trim(f.Source.Epoch, f.To)
@@ -589,8 +593,18 @@ func (l *wire) trim(e home.Epoch, to home.Seq) {
 	l.from.do(&home.Trim{Peer: l.to.id, Epoch: e, To: to})
 }
 
-func (l *wire) ok(lives [2]int) bool {
-	return l.lives == lives && [2]int{l.from.life, l.to.life} == lives && !l.from.down && !l.to.down && !l.w.cut[[2]home.ID{l.to.id, l.from.id}]
+// breaks ends a tunnel: what is on its way there is lost, and the next one begins with what the receiver has.
+func (l *wire) breaks() {
+	l.tunnel++
+	l.base, l.started = false, false
+}
+
+// ok says that what was sent by a tunnel arrives.
+func (l *wire) ok(tunnel int) bool {
+	if l.tunnel == tunnel && (l.lives != [2]int{l.from.life, l.to.life} || l.from.down || l.to.down || l.w.cut[[2]home.ID{l.to.id, l.from.id}]) {
+		l.breaks()
+	}
+	return l.tunnel == tunnel
 }
 
 // device is a client that keeps what MQTT asks of it.
