@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
 	"causeway/internal/admin"
 	"causeway/internal/trial"
 )
@@ -208,5 +210,131 @@ func TestRoam_ToAnyNode(t *testing.T) {
 		if out, err := runBounded(mosquitto(t, "mosquitto_sub", n.MQTT, "-c", "-i", "new-"+n.Name, "-t", "x", "-E")); err != nil {
 			t.Fatalf("a new one at %s: %v\n%s", n.Name, err, out)
 		}
+	}
+}
+
+// roamer is a paho client of MQTT 3.1.1 with a session that lasts, which connects until it is let in and stays away
+// once its connection is lost.
+type roamer struct {
+	mqtt.Client
+	lost chan struct{}
+
+	mu  sync.Mutex
+	got []string
+}
+
+func roams(t *testing.T, addr, id, filter string) *roamer {
+	t.Helper()
+	r := &roamer{lost: make(chan struct{})}
+	r.Client = mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + addr).SetClientID(id).SetCleanSession(false).
+		SetConnectRetry(true).SetConnectRetryInterval(100 * time.Millisecond).SetConnectTimeout(patience).SetAutoReconnect(false).
+		SetConnectionLostHandler(func(mqtt.Client, error) { close(r.lost) }).
+		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.got = append(r.got, string(m.Payload()))
+		}))
+	t.Cleanup(func() { r.Disconnect(0) })
+	for _, tok := range []func() mqtt.Token{r.Connect, func() mqtt.Token { return r.Subscribe(filter, 1, nil) }} {
+		if tok := tok(); !tok.WaitTimeout(patience) || tok.Error() != nil {
+			t.Fatalf("%s at %s: %v", id, addr, tok.Error())
+		}
+	}
+	return r
+}
+
+func (r *roamer) distinct() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return distinctLines(r.got)
+}
+
+func (r *roamer) isLost() bool {
+	select {
+	case <-r.lost:
+		return true
+	default:
+		return false
+	}
+}
+
+func whereIs(t *testing.T, n *trial.Node, id, home string) admin.WhereaboutsAt {
+	t.Helper()
+	var w admin.Whereabouts
+	ctlJSON(t, n, &w, "sessions", "where", id)
+	return w.Homes[slices.IndexFunc(w.Homes, func(x admin.WhereaboutsAt) bool { return x.Home == home })]
+}
+
+// One client id is connected in two regions that are cut off from each other, and has a session in each. Once they
+// see each other again one of them has it, with all that was acknowledged; the other connection is closed.
+func TestRoam_TwoSessionsBecomeOne(t *testing.T) {
+	t.Parallel()
+	tr, cable := startWithRelay(t, "handover: { enabled: true, unreachable: create }\n")
+	eu, us := tr.Node("eu"), tr.Node("us")
+	old := roams(t, eu.MQTT, "lamp", "in/#")
+	await(t, "us to know of the session", func() bool { return whereIs(t, us, "lamp", "eu").Listed })
+	cable.cut()
+	here := roams(t, us.MQTT, "lamp", "in/#")
+	await(t, "the old session to be connected", func() bool { return old.IsConnectionOpen() })
+	publishLines(t, us.MQTT, []string{"us 1", "us 2"}, "-q", "1", "-t", "in/us")
+	old.Disconnect(0)
+	publishLines(t, eu.MQTT, []string{"eu 1", "eu 2", "eu 3"}, "-q", "1", "-t", "in/eu")
+	awaitQueued(t, eu, "lamp", 3)
+	again := roams(t, eu.MQTT, "lamp", "in/#")
+	await(t, "what is in eu", func() bool { return again.distinct() == 3 })
+	publishLines(t, us.MQTT, []string{"us 3"}, "-q", "1", "-t", "in/us")
+	cable.heal()
+	await(t, "one of the connections to be closed", func() bool { return again.isLost() || here.isLost() })
+	stays, home, gone := here, us, eu
+	if here.isLost() {
+		stays, home, gone = again, eu, us
+	}
+	publishLines(t, gone.MQTT, []string{"later"}, "-q", "1", "-t", "in/later")
+	await(t, "one session", func() bool {
+		return whereIs(t, home, "lamp", home.Region).State == "present" && whereIs(t, home, "lamp", gone.Region).State == "absent"
+	})
+	await(t, "all that was published", func() bool {
+		all := slices.Concat(old.lines(), again.lines(), here.lines())
+		return distinctLines(all) == 7 && slices.Contains(stays.lines(), "later")
+	})
+	if stays.isLost() {
+		t.Error("the other connection was closed as well")
+	}
+}
+
+func (r *roamer) lines() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.got)
+}
+
+// A device goes to another region as soon as it is connected, and its session with it. From there it is not dragged
+// back while it is connected, by whoever has its client id; once it is gone it is let in where it comes next.
+func TestRoam_BackAndForth(t *testing.T) {
+	t.Parallel()
+	tr := start(t, trial.Options{Extra: func(string) string { return "handover: { enabled: true }\n" }})
+	eu, us := tr.Node("eu"), tr.Node("us")
+	first := roams(t, eu.MQTT, "lamp", "in/#")
+	publish(t, eu.MQTT, "-q", "1", "-t", "in/a", "-m", "1")
+	there := roams(t, us.MQTT, "lamp", "in/#")
+	await(t, "the first connection to be closed", first.isLost)
+	other := subscribe(t, eu.MQTT, "-c", "-i", "lamp", "-q", "1", "-t", "in/#", "-C", "1")
+	await(t, "eu to be refused the session", func() bool {
+		text, _ := page(t, eu, "/metrics")
+		return strings.Contains(text, `causeway_session_takeovers_total{result="refused",scope="peer"} `) &&
+			!strings.Contains(text, `causeway_session_takeovers_total{result="refused",scope="peer"} 0`)
+	})
+	publish(t, eu.MQTT, "-q", "1", "-t", "in/a", "-m", "2")
+	await(t, "what is published to be in us", func() bool { return slices.Contains(there.lines(), "2") })
+	if there.isLost() || len(other.out.String()) > 0 {
+		t.Errorf("the session did not stay: %q", other.out.String())
+	}
+	there.Disconnect(0)
+	publish(t, us.MQTT, "-q", "1", "-t", "in/a", "-m", "3")
+	if got := other.lines(); !slices.Equal(got, []string{"3"}) {
+		t.Errorf("back in eu it got %q", got)
+	}
+	if got := slices.Concat(first.lines(), there.lines()); !slices.Contains(got, "1") || distinctLines(got) != 2 {
+		t.Errorf("in eu and us it got %q", got)
 	}
 }
