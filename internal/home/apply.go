@@ -201,8 +201,8 @@ func (s *State) applyFailover(r *Record, op Op) (Outcome, error) {
 		return s.setTakeover(op), nil
 	case *Reconcile:
 		return s.reconcile(op), nil
-	case *Restore:
-		return s.restore(op), nil
+	case *Repay:
+		return s.repay(op), nil
 	}
 	return Outcome{}, fmt.Errorf("operation %T: %w", op, ErrUnknown)
 }

@@ -107,7 +107,7 @@ func OpSize(op Op) int {
 		return n
 	case *Reconcile:
 		return op.size()
-	case *Restore:
+	case *Repay:
 		return op.size()
 	case *SetDocument:
 		return header + op.size()

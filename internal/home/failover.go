@@ -200,8 +200,8 @@ func (r *reader) decodeFailover(kind Kind) Op {
 		return r.takeIn()
 	case KindOwe:
 		return &Owe{r.session(), SessionEpoch(r.uvarint()), r.ranges()}
-	case KindRestore:
-		return r.restore()
+	case KindRepay:
+		return r.repay()
 	case KindWithheld:
 		return &Withheld{r.bytes()}
 	}

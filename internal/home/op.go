@@ -54,7 +54,7 @@ const (
 	KindSetQuotas   Kind = 61
 	KindTakeIn      Kind = 66
 	KindOwe         Kind = 67
-	KindRestore     Kind = 68
+	KindRepay     Kind = 68
 )
 
 // An Op is one operation on a home. The slices of an Op belong to the home once

@@ -11,7 +11,7 @@ import (
 // it has the number only, since it may not store them. [E11] Their owners skip them, so
 // that what is behind them is delivered, and the home owes them from then on:
 //
-//	queue --Owe--> owed --Restore, by a region that has the body--> end of the queue
+//	queue --Owe--> owed --Repay, by a region that has the body--> end of the queue
 //	                |
 //	                +-- expiry, end of the session, more than a queue may have --> dropped
 //
@@ -26,13 +26,13 @@ type Owe struct {
 	Refs    []Range
 }
 
-// Restore brings messages back that the home has the number of only, or owes. Who hosts
+// Repay brings messages back that the home has the number of only, or owes. Who hosts
 // the home proposes it, with what it has in its own copy or in one that was set aside.
 // Outcome.Count is how many references were owed and go to queues.
-type Restore struct{ Messages []Restored }
+type Repay struct{ Messages []Repaid }
 
-// Restored is a message that comes back.
-type Restored struct {
+// Repaid is a message that comes back.
+type Repaid struct {
 	Seq       Seq // in this home
 	Namespace string
 	Replay    Replay // what becomes of it where it is owed
@@ -47,13 +47,13 @@ type Restored struct {
 
 // Kinds of the operations.
 func (*Owe) Kind() Kind     { return KindOwe }
-func (*Restore) Kind() Kind { return KindRestore }
+func (*Repay) Kind() Kind { return KindRepay }
 
 func (op *Owe) append(b []byte) []byte {
 	return appendRanges(binary.AppendUvarint(appendSession(b, op.Session), uint64(op.Epoch)), op.Refs)
 }
 
-func (op *Restore) append(b []byte) []byte {
+func (op *Repay) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(op.Messages)))
 	for i := range op.Messages {
 		m := &op.Messages[i]
@@ -71,10 +71,10 @@ func (op *Restore) append(b []byte) []byte {
 	return b
 }
 
-func (r *reader) restore() Op {
-	op := &Restore{}
+func (r *reader) repay() Op {
+	op := &Repay{}
 	for range r.count(6) {
-		m := Restored{Seq: Seq(r.uvarint()), Namespace: r.namespace(), Replay: Replay(r.byte())}
+		m := Repaid{Seq: Seq(r.uvarint()), Namespace: r.namespace(), Replay: Replay(r.byte())}
 		flags := r.byte()
 		if m.Whole, m.Withheld = flags&1 != 0, flags&2 != 0; m.Whole {
 			m.Topic, m.Forward, m.Payload = r.string(), r.bytes(), r.bytes()
@@ -88,7 +88,7 @@ func (r *reader) restore() Op {
 	return op
 }
 
-func (op *Restore) size() int {
+func (op *Repay) size() int {
 	n := 64
 	for i := range op.Messages {
 		n += op.Messages[i].Size()
@@ -97,7 +97,7 @@ func (op *Restore) size() int {
 }
 
 // Size of a message as an operation grows, in bytes, roughly.
-func (m *Restored) Size() int {
+func (m *Repaid) Size() int {
 	n := 64 + len(m.Topic) + len(m.Forward) + len(m.Payload)
 	for _, k := range m.Sessions {
 		n += 8 + len(k.Namespace) + len(k.ClientID)
@@ -108,7 +108,7 @@ func (m *Restored) Size() int {
 	return n
 }
 
-func (m *Restored) veil() {
+func (m *Repaid) veil() {
 	m.Topic, m.Forward, m.Payload, m.Withheld = "", nil, nil, true
 }
 
@@ -300,7 +300,7 @@ func (s *State) ageDebts() {
 	}
 }
 
-func (s *State) restore(op *Restore) Outcome {
+func (s *State) repay(op *Repay) Outcome {
 	n := 0
 	for i := range op.Messages {
 		e := &op.Messages[i]
@@ -321,7 +321,7 @@ func (s *State) restore(op *Restore) Outcome {
 }
 
 // refill gives a message its body, in a copy that lacks it and may store it.
-func (s *State) refill(e *Restored) {
+func (s *State) refill(e *Repaid) {
 	m := s.lacks[e.Seq]
 	if m == nil || !e.Whole || e.Withheld || m.Namespace != e.Namespace {
 		return
@@ -340,7 +340,7 @@ func (s *State) refill(e *Restored) {
 
 // pay gives a session what it is owed, at the end of its queue: late, by the policy of
 // replay, and never past its expiry.
-func (s *State) pay(x *session, e *Restored) bool {
+func (s *State) pay(x *session, e *Repaid) bool {
 	i := slices.IndexFunc(x.owed.refs, func(r ref) bool { return r.state != refGone && r.msg.Seq == e.Seq })
 	if i < 0 {
 		return false
@@ -363,7 +363,7 @@ func (s *State) pay(x *session, e *Restored) bool {
 	return s.enqueue(x, m, ref{qos: r.qos, retain: r.retain, subIDs: r.subIDs, asWas: r.asWas})
 }
 
-func (s *State) payGroup(g *Group, e *Restored) bool {
+func (s *State) payGroup(g *Group, e *Repaid) bool {
 	i := slices.IndexFunc(g.owed, func(r groupRef) bool { return r.msg.Seq == e.Seq })
 	if i < 0 {
 		return false
@@ -381,7 +381,7 @@ func (s *State) payGroup(g *Group, e *Restored) bool {
 }
 
 // late says whether a message that is owed is delivered.
-func (s *State) late(m *message, e *Restored) bool {
+func (s *State) late(m *message, e *Repaid) bool {
 	switch {
 	case m.expired(s.time):
 		s.sink.Dropped("queue", DropExpired, 1)
@@ -535,8 +535,8 @@ func (o *Origins) Find(n Numbered) (Seq, bool) {
 // can, of messages numbered above after, of about max bytes; nil when there is nothing more.
 // lost finds what this copy lacks, own reads a body that is on the disk only; both are
 // called without the lock. last is up to where it looked.
-func (s *State) Repay(after Seq, max int, region string, lost func(Debt) (Message, bool), own func(Seq) (Message, error)) (op *Restore, last Seq) {
-	op, last = &Restore{}, after
+func (s *State) Repay(after Seq, max int, region string, lost func(Debt) (Message, bool), own func(Seq) (Message, error)) (op *Repay, last Seq) {
+	op, last = &Repay{}, after
 	for size := 0; size < max; {
 		list := s.Debts(last, debtsAtOnce)
 		if len(list) == 0 {
@@ -556,7 +556,7 @@ func (s *State) Repay(after Seq, max int, region string, lost func(Debt) (Messag
 			if !ok || m.Withheld || !s.MayLeave(d.Namespace, m.Topic, region) {
 				continue
 			}
-			e := Restored{Seq: d.Seq, Namespace: d.Namespace, Replay: s.ReplayOf(m.Topic, d.At), Sessions: d.Sessions, Groups: d.Groups}
+			e := Repaid{Seq: d.Seq, Namespace: d.Namespace, Replay: s.ReplayOf(m.Topic, d.At), Sessions: d.Sessions, Groups: d.Groups}
 			if d.Lacking {
 				e.Whole, e.Topic, e.Forward, e.Payload = true, m.Topic, m.Forward, m.Payload
 			}

@@ -19,9 +19,9 @@ func (r *rig) randomOfDebts(rnd *rand.Rand, k SessionKey, e SessionEpoch) {
 		}
 		return
 	}
-	op := &Restore{}
+	op := &Repay{}
 	for _, d := range r.s.Debts(0, rnd.IntN(4)) {
-		m := Restored{Seq: d.Seq, Namespace: d.Namespace, Replay: Replay(rnd.IntN(4) / 3), Sessions: d.Sessions, Groups: d.Groups}
+		m := Repaid{Seq: d.Seq, Namespace: d.Namespace, Replay: Replay(rnd.IntN(4) / 3), Sessions: d.Sessions, Groups: d.Groups}
 		if rnd.IntN(2) == 0 {
 			m.Whole, m.Topic, m.Payload = true, []string{"a/b/c", "x", "a"}[rnd.IntN(3)], []byte("again")
 		}

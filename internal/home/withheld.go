@@ -189,7 +189,7 @@ func (r *Record) contents(f func(at spot, ns, topic string)) {
 				for k := range op.Messages {
 					f(spot{i, j, k}, op.Messages[k].Namespace, op.Messages[k].Topic)
 				}
-			case *Restore:
+			case *Repay:
 				for k := range op.Messages {
 					if m := &op.Messages[k]; m.Whole {
 						f(spot{i, j, k}, m.Namespace, m.Topic)
@@ -558,7 +558,7 @@ func veil(rec *Record, list []*placing, to string) {
 				continue
 			}
 			op.Messages[p.item].veil()
-		case *Restore:
+		case *Repay:
 			op.Messages[p.item].veil()
 		case *Reconcile:
 			if p.item < 0 {

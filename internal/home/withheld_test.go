@@ -63,7 +63,7 @@ func leaked(s *State, rec *Record, to string) string {
 				if w := op.Will; w != nil && !w.Withheld && !s.MayLeave(op.Session.Namespace, w.Topic, to) {
 					return w.Topic
 				}
-			case *Restore:
+			case *Repay:
 				for j := range op.Messages {
 					if m := &op.Messages[j]; m.Whole && !m.Withheld && !s.MayLeave(m.Namespace, m.Topic, to) {
 						return m.Topic
