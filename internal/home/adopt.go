@@ -191,7 +191,7 @@ func (s *State) adopt(op *Adopt) Outcome {
 func (s *State) adoptWish(x *session, w *wish, op *Adopt) Outcome {
 	merge := op.Step == AdoptMerge
 	switch {
-	case merge != (x != nil) || merge && (x.arriving() != nil || x.leaves() != nil):
+	case merge != (x != nil) || merge && (x.arriving() != nil || x.still()):
 		return Outcome{Code: CodeVoid}
 	case w != nil && (w.over || w.merge != merge):
 		return Outcome{Code: CodeVoid}
@@ -281,7 +281,7 @@ func (s *State) adoptSubscriptions(x *session, a *arrival, list []Subscription) 
 // there goes behind what waits here, under new packet ids. The device may have used the other
 // one last, and hold ids of that: each is released before it is used. [E5]
 func (s *State) mergeBegin(x *session, op *Adopt) Outcome {
-	if x == nil || x.arriving() != nil || x.leaves() != nil {
+	if x == nil || x.arriving() != nil || x.still() {
 		return Outcome{Code: CodeVoid}
 	}
 	delete(s.wishes, op.Session)

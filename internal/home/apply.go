@@ -169,6 +169,7 @@ func (s *State) applyOp(r *Record, owner Owner, op Op) (Outcome, error) {
 	case *Tick:
 		s.ageSpools()
 		s.ageDebts()
+		s.ageRestores()
 		return Outcome{}, nil
 	}
 	return s.applyLate(r, op)
@@ -181,6 +182,8 @@ func (s *State) applyLate(r *Record, op Op) (Outcome, error) {
 		return s.setDocument(op), nil
 	case *SetQuotas:
 		return s.setQuotas(op), nil
+	case *Restore:
+		return s.restore(op), nil
 	}
 	return s.applyFailover(r, op)
 }

@@ -55,6 +55,7 @@ const (
 	effectQuotas
 	effectRoamed
 	effectOwed
+	effectRestored
 )
 
 // note adds an effect to the operation being applied.

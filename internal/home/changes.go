@@ -30,6 +30,8 @@ type changes struct {
 	docs     map[documentID]struct{}
 	wishes   map[SessionKey]struct{}
 	dirs     map[dirID]struct{}
+	restores map[string]struct{}
+	restored map[restoredID]struct{}
 	deleted  keyList
 }
 
@@ -103,6 +105,8 @@ func (c *changes) reset() {
 		docs:     map[documentID]struct{}{},
 		wishes:   map[SessionKey]struct{}{},
 		dirs:     map[dirID]struct{}{},
+		restores: map[string]struct{}{},
+		restored: map[restoredID]struct{}{},
 		deleted:  keyList{room(c.deleted.bytes), room(c.deleted.ends)},
 	}
 }

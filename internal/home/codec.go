@@ -113,6 +113,8 @@ func OpSize(op Op) int {
 		return header + op.size()
 	case *Adopt:
 		return op.size()
+	case *Restore:
+		return op.size()
 	case *Directory:
 		return header + 8*(len(op.Add)+len(op.Remove))
 	case *Attach:
@@ -306,6 +308,8 @@ func (r *reader) decodeLate(kind Kind) Op {
 		return r.setDocument()
 	case KindSetQuotas:
 		return r.setQuotas()
+	case KindRestore:
+		return r.restore()
 	}
 	return r.decodeFailover(kind)
 }

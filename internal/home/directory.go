@@ -167,7 +167,7 @@ func (s *State) EnableDirectory(instance uint64) {
 // listed says that a session is one of this home's for others.
 func (x *session) listed() bool {
 	a, l := x.arriving(), x.leaves()
-	return x.key.Namespace != LinkSpace && (a == nil || a.complete) && (l == nil || !l.taken)
+	return x.key.Namespace != LinkSpace && (a == nil || a.complete) && (l == nil || !l.taken) && !x.half()
 }
 
 func (s *State) list(x *session) {

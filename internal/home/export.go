@@ -62,6 +62,9 @@ func (s *State) Export(f Fork, body func(Seq) (Message, error)) *Exporter {
 	defer s.mu.RUnlock()
 	e := &Exporter{s: s, fork: f, body: body, found: map[Seq]*found{}}
 	for k, x := range s.sessions {
+		if x.half() {
+			continue
+		}
 		e.sessions = append(e.sessions, k)
 		e.queue(x)
 	}

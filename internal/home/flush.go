@@ -142,6 +142,12 @@ func (s *State) flushPart(w *writer) {
 	for id := range drainSet(w, c.dirs) {
 		w.directory(s, id)
 	}
+	for ns := range drainSet(w, c.restores) {
+		w.restore(s, ns)
+	}
+	for id := range drainSet(w, c.restored) {
+		w.restoredBody(s, id)
+	}
 	for k := range drainSet(w, c.fired) {
 		if _, on := s.fired[k]; on {
 			w.emit(firedKey(k), w.buf[:0])
@@ -283,6 +289,13 @@ func (m *message) decodeLate(r *reader) {
 }
 
 func decodeMessage(r *reader) (m *message) {
+	m = decodeHead(r)
+	m.Forward, m.Payload = slices.Clone(r.bytes()), slices.Clone(r.bytes())
+	return m
+}
+
+// decodeHead decodes a message up to its topic.
+func decodeHead(r *reader) (m *message) {
 	m = &message{}
 	flags := r.byte()
 	m.QoS, m.Retain = flags&3, flags&4 != 0
@@ -302,7 +315,6 @@ func decodeMessage(r *reader) (m *message) {
 	}
 	m.size = uint32(r.uvarint())
 	m.Namespace, m.Topic = r.string(), r.string()
-	m.Forward, m.Payload = slices.Clone(r.bytes()), slices.Clone(r.bytes())
 	return m
 }
 

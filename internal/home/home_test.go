@@ -19,6 +19,8 @@ type rig struct {
 	log   [][]byte
 	kept  store
 	began int // of the log, where the epoch did
+
+	excerpt map[string]*Excerpt // of backups, by namespace
 }
 
 // recorder is a Sink that remembers.

@@ -28,6 +28,8 @@ type inheritance struct {
 	// reference that both have since.
 	base uint64
 	to   uint64
+
+	restored *restored // nil: no backup brought the session
 }
 
 func (h *inheritance) merge(f Fork, life uint64, at SessionEpoch) {
@@ -118,8 +120,11 @@ func (h *inheritance) encode(b []byte) []byte {
 	for _, v := range []uint64{h.merged, h.life, uint64(h.at)} {
 		b = binary.AppendUvarint(b, v)
 	}
-	if h.base != 0 { // the last of a session
+	if h.base != 0 || h.restored != nil { // the last of a session
 		b = binary.AppendUvarint(binary.AppendUvarint(b, h.base), h.to)
+	}
+	if h.restored != nil {
+		b = h.restored.encode(b)
 	}
 	return b
 }
@@ -132,6 +137,9 @@ func (r *reader) inheritance() *inheritance {
 	h.merged, h.life, h.at = r.uvarint(), r.uvarint(), SessionEpoch(r.uvarint())
 	if len(r.b) > 0 {
 		h.base, h.to = r.uvarint(), r.uvarint()
+	}
+	if len(r.b) > 0 {
+		h.restored = r.restoredMark()
 	}
 	return h
 }

@@ -21,6 +21,10 @@ func Load(scan func(fn func(key, value []byte) error) error) (*State, error) {
 	if err := scan(l.load); err != nil && !errors.Is(err, ErrLoaded) {
 		return nil, err
 	}
+	var r reader
+	if l.restoredBodies(&r); r.err != nil {
+		return nil, r.err
+	}
 	l.finish()
 	s.sink = nil
 	s.changes.reset()
@@ -70,6 +74,8 @@ type loader struct {
 	byID   map[uint64]*session
 	wanted uint64
 	joins  uint64
+
+	restored []restoredRow
 }
 
 func (l *loader) load(key, value []byte) error {
@@ -94,6 +100,10 @@ func (l *loader) load(key, value []byte) error {
 			l.wish(key, &r)
 		case len(key) > 1 && key[1] == 'r':
 			l.directory(key, &r)
+		case len(key) > 1 && key[1] == 'o':
+			l.restoration(key, &r)
+		case len(key) > 1 && key[1] == 'b':
+			l.restoredBody(key, &r)
 		case len(key) > 1 && key[1] == 'n':
 			l.note(key, value, &r)
 		default:
@@ -599,6 +609,7 @@ func (s *State) Digest() (d [2]uint64) {
 		w.put(firedKey(k), nil)
 	}
 	s.digestRoaming(&w)
+	s.digestRestores(&w)
 	w.put(metaKey, s.encodeMeta(nil))
 	return d
 }

@@ -118,7 +118,7 @@ func (s *State) moveBegin(x *session, op *Move) Outcome {
 	if l := x.leaves(); l != nil {
 		return Outcome{Epoch: x.epoch, Formers: s.formersOf(x.key, Owner{})}
 	}
-	if a := x.arriving(); a != nil && !a.complete {
+	if x.still() {
 		return Outcome{Code: CodeVoid}
 	}
 	if x.transient || x.expiry == 0 {

@@ -52,9 +52,10 @@ const (
 	KindDirectory   Kind = 58
 	KindSetDocument Kind = 60
 	KindSetQuotas   Kind = 61
+	KindRestore     Kind = 64
 	KindTakeIn      Kind = 66
 	KindOwe         Kind = 67
-	KindRepay     Kind = 68
+	KindRepay       Kind = 68
 )
 
 // An Op is one operation on a home. The slices of an Op belong to the home once

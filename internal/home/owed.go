@@ -46,7 +46,7 @@ type Repaid struct {
 }
 
 // Kinds of the operations.
-func (*Owe) Kind() Kind     { return KindOwe }
+func (*Owe) Kind() Kind   { return KindOwe }
 func (*Repay) Kind() Kind { return KindRepay }
 
 func (op *Owe) append(b []byte) []byte {

@@ -97,10 +97,10 @@ func (x *session) leaves() *leaving {
 	return x.roam.leaving
 }
 
-// still says that nobody may attach a session: it is on its way.
+// still says that nobody may attach a session: it is on its way, or not all here.
 func (x *session) still() bool {
 	a := x.arriving()
-	return x.leaves() != nil || a != nil && !a.complete
+	return x.leaves() != nil || a != nil && !a.complete || x.half()
 }
 
 // brings says that a reference comes, or came, with the session from the home where it was.

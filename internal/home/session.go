@@ -323,6 +323,7 @@ func (s *State) endSession(x *session) {
 	s.note(effectEnded, x.id, uint64(x.epoch))
 	s.changes.session(x)
 	s.roamingEnds(x)
+	s.halfEnds(x)
 	s.dismiss(x)
 	s.fireWill(x)
 	s.empty(x)

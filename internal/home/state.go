@@ -35,8 +35,9 @@ type State struct {
 	wishes      map[SessionKey]*wish
 	directories map[ID]*peerDirectory
 	debts
-	records uint64 // applied since the home began
-	chain   uint64 // running digest of what they did
+	restores map[string]*restoration // by namespace
+	records  uint64                  // applied since the home began
+	chain    uint64                  // running digest of what they did
 
 	// Replicated, and read without the lock.
 	level      atomic.Uint32
@@ -131,6 +132,7 @@ func New() *State {
 		cursors:     map[cursorKey]Seq{},
 		wishes:      map[SessionKey]*wish{},
 		directories: map[ID]*peerDirectory{},
+		restores:    map[string]*restoration{},
 		roamers:     map[SessionKey]*session{},
 		sources:     map[origin]*origin{},
 		owned:       map[Owner]*ownedSessions{},

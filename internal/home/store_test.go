@@ -172,6 +172,9 @@ func (r *rig) random(rnd *rand.Rand, i int) {
 	if rnd.IntN(8) == 0 && r.s.Level() >= 3 {
 		r.randomOfDebts(rnd, k, e)
 	}
+	if rnd.IntN(8) == 0 {
+		r.randomRestore(rnd)
+	}
 	switch rnd.IntN(17) {
 	case 16:
 		r.do(&Canary{Peer: "us"})

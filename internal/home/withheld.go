@@ -195,6 +195,15 @@ func (r *Record) contents(f func(at spot, ns, topic string)) {
 						f(spot{i, j, k}, m.Namespace, m.Topic)
 					}
 				}
+			case *Restore:
+				for k := range op.Sessions {
+					if x := &op.Sessions[k].Export; x.Will != nil {
+						f(spot{i, j, -1 - k}, x.Session.Namespace, x.Will.Topic)
+					}
+				}
+				for k := range op.Messages {
+					f(spot{i, j, k}, op.Messages[k].Namespace, op.Messages[k].Topic)
+				}
 			case *Reconcile:
 				for k := range op.Sessions {
 					if x := &op.Sessions[k]; x.Will != nil {
@@ -559,6 +568,12 @@ func veil(rec *Record, list []*placing, to string) {
 			}
 			op.Messages[p.item].veil()
 		case *Repay:
+			op.Messages[p.item].veil()
+		case *Restore:
+			if p.item < 0 {
+				op.Sessions[-1-p.item].Export.Will.veil()
+				continue
+			}
 			op.Messages[p.item].veil()
 		case *Reconcile:
 			if p.item < 0 {

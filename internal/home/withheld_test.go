@@ -69,6 +69,17 @@ func leaked(s *State, rec *Record, to string) string {
 						return m.Topic
 					}
 				}
+			case *Restore:
+				for j := range op.Messages {
+					if m := &op.Messages[j]; !m.Withheld && !s.MayLeave(m.Namespace, m.Topic, to) {
+						return m.Topic
+					}
+				}
+				for j := range op.Sessions {
+					if w := op.Sessions[j].Export.Will; w != nil && !w.Withheld && !s.MayLeave(op.Namespace, w.Topic, to) {
+						return w.Topic
+					}
+				}
 			case *Frame:
 				for j := range op.Messages {
 					if m := &op.Messages[j]; !m.Withheld && !s.MayLeave(m.Namespace, m.Topic, to) {
