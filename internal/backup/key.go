@@ -16,8 +16,9 @@ const sealAge = "age"
 
 // Key encrypts backups, and decrypts those it can. The zero Key does neither.
 type Key struct {
-	to   []age.Recipient
-	from []age.Identity
+	to    []age.Recipient
+	from  []age.Identity
+	parts map[string][]byte // keys of single files, by their names
 }
 
 // maxKeyFile bounds a key file, in bytes.
@@ -35,15 +36,20 @@ func ReadKey(path string) (Key, error) {
 		return Key{}, fmt.Errorf("key of backups: %w", err)
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
-	if err != nil {
-		return Key{}, fmt.Errorf("key of backups: %w", err)
-	}
-	k, err := parseKey(b)
+	k, err := ReadKeyFrom(f)
 	if err != nil {
 		return Key{}, fmt.Errorf("key of backups %s: %w; make one with: age-keygen -o %s", path, err, path)
 	}
 	return k, nil
+}
+
+// ReadKeyFrom is ReadKey for what is in the file.
+func ReadKeyFrom(in io.Reader) (Key, error) {
+	b, err := io.ReadAll(io.LimitReader(in, maxKeyFile))
+	if err != nil {
+		return Key{}, err
+	}
+	return parseKey(b)
 }
 
 func parseKey(b []byte) (k Key, err error) {
@@ -85,7 +91,7 @@ func parseKey(b []byte) (k Key, err error) {
 func (k Key) Seals() bool { return len(k.to) > 0 }
 
 // Opens says that it can decrypt.
-func (k Key) Opens() bool { return len(k.from) > 0 }
+func (k Key) Opens() bool { return len(k.from)+len(k.parts) > 0 }
 
 func (k Key) seal(w io.Writer) (io.WriteCloser, error) {
 	if !k.Seals() {
@@ -94,8 +100,16 @@ func (k Key) seal(w io.Writer) (io.WriteCloser, error) {
 	return age.Encrypt(w, k.to...)
 }
 
-func (k Key) open(r io.Reader) (io.Reader, error) {
-	out, err := age.Decrypt(r, k.from...)
+// open decrypts a part.
+func (k Key) open(part string, r io.Reader) (io.Reader, error) {
+	from := k.from
+	if file, ok := k.parts[part]; ok {
+		from = []age.Identity{fileKey(file)}
+	}
+	if len(from) == 0 {
+		return nil, errors.New("it is encrypted, and no key is given for it")
+	}
+	out, err := age.Decrypt(r, from...)
 	var none *age.NoIdentityMatchError
 	if errors.As(err, &none) {
 		return nil, errors.New("it is encrypted for another key")

@@ -55,6 +55,7 @@ type reader struct {
 	m     *Manifest
 	key   Key
 	fn    func(key, value []byte) error
+	name  string // of the part
 	last  []byte
 	keys  uint64
 	bytes int64
@@ -75,6 +76,7 @@ func (r *reader) part(ctx context.Context, from Place, p Part) error {
 	}
 	defer in.Close()
 	sum := sha256.New()
+	r.name = p.Name
 	raw := &counted{r: io.TeeReader(in, sum), most: p.Size, ctx: ctx}
 	err = r.pairs(raw)
 	var use errUse
@@ -98,7 +100,7 @@ func (r *reader) part(ctx context.Context, from Place, p Part) error {
 func (r *reader) pairs(in io.Reader) error {
 	var err error
 	if r.m.Sealed != "" {
-		if in, err = r.key.open(in); err != nil {
+		if in, err = r.key.open(r.name, in); err != nil {
 			return err
 		}
 	}
