@@ -245,6 +245,20 @@ func (h *testHome) spill() {
 	h.st.Evict(0)
 }
 
+// veil leaves on the disk what a copy in a region has there.
+func (h *testHome) veil(t *testing.T, region string) {
+	h.spill()
+	h.disk.Lock()
+	defer h.disk.Unlock()
+	for k, v := range h.kept {
+		key, value, err := h.st.Veil(region, []byte(k), v)
+		if err != nil || string(key) != k {
+			t.Fatalf("key %q in %s: %q, %v", k, region, key, err)
+		}
+		h.kept[k] = value
+	}
+}
+
 func (h *testHome) hold(on bool) {
 	h.mu.Lock()
 	h.held = on

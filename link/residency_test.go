@@ -43,6 +43,32 @@ func TestResidency_OfWhatIsSpooledAlready(t *testing.T) {
 	}
 }
 
+// A copy that took over has of some messages the number only, since its region may not store them. They are not sent, they are
+// counted, and what lies around them crosses.
+func TestResidency_OfWhatACopyHasTheNumberOf(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, 10*time.Millisecond)
+		defer w.close()
+		us := w.region("us", peerFrom("eu"))
+		eu := w.region("eu", peerTo("us"))
+		eu.home.do(t, &home.Raise{Level: 2}) // copies in other regions
+		us.home.subscribe(t, "dev", "#")
+		wantsKnown(t, eu, us)
+		w.wan.setCut(ip("eu"), ip("us"), true)
+		eu.home.publish(t, "pii/a", 0, 50)
+		eu.home.publish(t, "events/a", 0, 50)
+		eu.home.do(t, piiInEU)
+		eu.home.veil(t, "ap")
+		eu.home.do(t, &home.Configure{Revision: 3})
+		w.wan.setCut(ip("eu"), ip("us"), false)
+		drained(t, eu, "us", 30*time.Second)
+		same(t, us.home.queue(t, "dev"), numbered("eu", "events/a", 0, 50))
+		if n := eu.status("us").Counters.Dropped[DropResidency]; n != 50 {
+			t.Errorf("%d messages are counted as kept back, want 50", n)
+		}
+	})
+}
+
 // What is in no log is kept back, too, on both sides, each by its own rules.
 func TestResidency_OfWhatIsInNoLog(t *testing.T) {
 	bubble(t, func(t *testing.T) {
