@@ -38,7 +38,9 @@ func TestDeliver_WithheldIsOwed(t *testing.T) {
 	for _, level := range []uint32{2, home.LevelOf(home.KindOwe)} {
 		t.Run(fmt.Sprint("feature level ", level), func(t *testing.T) {
 			l := newLab(t)
-			l.home.do(&home.Raise{Level: level})
+			if l.home.do(&home.Raise{Level: level}); level > 2 {
+				l.home.promote()
+			}
 			l.home.secrets.Store(true)
 			d := l.connect(packet.V5, "dev", persistent)
 			d.subscribe(1, "#")

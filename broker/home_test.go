@@ -25,7 +25,7 @@ type testHome struct {
 	stale   atomic.Bool
 	evict   atomic.Bool // Queue leaves bodies out, Body has them
 	badDisk atomic.Bool
-	secrets atomic.Bool // the region may not store what is of topic secret
+	secrets atomic.Bool  // the region may not store what is of topic secret
 	dropped atomic.Int64 // by the home
 
 	mu      sync.Mutex

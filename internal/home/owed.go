@@ -37,6 +37,7 @@ type Repaid struct {
 	Namespace string
 	Replay    Replay // what becomes of it where it is owed
 	Whole     bool   // the rest is there: topic, properties and body
+	Retained  bool   // it is retained, under no topic where that is not known
 	Topic     string
 	Forward   []byte
 	Payload   []byte
@@ -58,7 +59,7 @@ func (op *Repay) append(b []byte) []byte {
 	for i := range op.Messages {
 		m := &op.Messages[i]
 		b = appendString(binary.AppendUvarint(b, uint64(m.Seq)), m.Namespace)
-		b = append(b, byte(m.Replay), flag(m.Whole, 1)|flag(m.Withheld, 2))
+		b = append(b, byte(m.Replay), flag(m.Whole, 1)|flag(m.Withheld, 2)|flag(m.Retained, 4))
 		if m.Whole {
 			b = appendBytes(appendBytes(appendString(b, m.Topic), m.Forward), m.Payload)
 		}
@@ -76,7 +77,8 @@ func (r *reader) repay() Op {
 	for range r.count(6) {
 		m := Repaid{Seq: Seq(r.uvarint()), Namespace: r.namespace(), Replay: Replay(r.byte())}
 		flags := r.byte()
-		if m.Whole, m.Withheld = flags&1 != 0, flags&2 != 0; m.Whole {
+		m.Withheld, m.Retained = flags&2 != 0, flags&4 != 0
+		if m.Whole = flags&1 != 0; m.Whole {
 			m.Topic, m.Forward, m.Payload = r.string(), r.bytes(), r.bytes()
 		}
 		for range r.count(2) {
@@ -131,6 +133,9 @@ func (s *State) owe(op *Owe) Outcome {
 	x := s.current(op.Session, op.Epoch)
 	if x == nil {
 		return Outcome{Code: CodeVoid}
+	}
+	if len(s.lineage) == 1 { // it came with a session of another home, and no copy of this one has it
+		return s.skip(&Skip{op.Session, op.Epoch, op.Refs, SkipWithheld})
 	}
 	n, last := 0, x.nextRef // removing one may bring another in, which is not meant
 	for _, rg := range op.Refs {
@@ -230,7 +235,8 @@ func (s *State) oweGroup(g *Group, m *message) {
 		s.sink.Dropped("group", DropResidency, 1)
 	}
 	s.hold(m)
-	g.owed = append(g.owed, groupRef{msg: m, at: s.time})
+	i, _ := slices.BinarySearchFunc(g.owed, m.Seq, func(r groupRef, seq Seq) int { return compareSeqs(r.msg.Seq, seq) })
+	g.owed = slices.Insert(g.owed, i, groupRef{msg: m, at: s.time})
 	g.owedBytes += uint64(m.size)
 	s.owingGroups[g] = struct{}{}
 	s.owed++
@@ -304,7 +310,9 @@ func (s *State) repay(op *Repay) Outcome {
 	n := 0
 	for i := range op.Messages {
 		e := &op.Messages[i]
-		s.refill(e)
+		if s.refill(e); e.Whole && e.Retained {
+			s.uncover(e, i)
+		}
 		for _, k := range e.Sessions {
 			if x := s.sessions[k]; x != nil && x.owed != nil {
 				n += one(s.pay(x, e))
@@ -338,6 +346,48 @@ func (s *State) refill(e *Repaid) {
 	}
 }
 
+// uncover puts a retained message under its topic again, unless that has a newer one.
+func (s *State) uncover(e *Repaid, item int) {
+	pl := s.place(e.Namespace, e.Topic, true, e.Withheld, item)
+	sp := s.space(e.Namespace)
+	r := sp.retainedBySeq(e.Seq, e.Topic)
+	if r == nil || r.msg == nil || !e.Withheld && !keepable(e.Topic) {
+		return
+	}
+	other := sp.retained.get(e.Topic)
+	if pl.isGiven() {
+		other = sp.retainedBySeq(pl.old, e.Topic)
+	} else if pl != nil && other != nil {
+		pl.old = other.seq
+	}
+	gone := other
+	if other == r {
+		return
+	} else if other != nil && cmp.Or(cmp.Compare(other.version, r.version), cmp.Compare(other.home, r.home)) >= 0 {
+		gone = r
+	}
+	if gone != nil {
+		if s.veils -= one(gone.kept); gone.msg != nil {
+			s.dropRetained(sp, gone)
+		} else {
+			s.graves--
+		}
+		sp.retained.remove(gone.topic)
+		s.changes.retained(sp, gone.topic)
+	}
+	if gone == r || e.Withheld {
+		return
+	}
+	sp.retained.remove(r.topic)
+	s.changes.retained(sp, r.topic)
+	r.topic = strings.Clone(e.Topic)
+	sp.retained.put(r)
+	s.changes.retained(sp, r.topic)
+	if r.msg.Expires != 0 {
+		s.arm(timer{at: r.msg.Expires, kind: timerRetained, key: SessionKey{sp.name, r.topic}})
+	}
+}
+
 // pay gives a session what it is owed, at the end of its queue: late, by the policy of
 // replay, and never past its expiry.
 func (s *State) pay(x *session, e *Repaid) bool {
@@ -363,6 +413,7 @@ func (s *State) pay(x *session, e *Repaid) bool {
 	return s.enqueue(x, m, ref{qos: r.qos, retain: r.retain, subIDs: r.subIDs, asWas: r.asWas})
 }
 
+// payGroup gives a shared subscription what it is owed, in the place that its age gives it.
 func (s *State) payGroup(g *Group, e *Repaid) bool {
 	i := slices.IndexFunc(g.owed, func(r groupRef) bool { return r.msg.Seq == e.Seq })
 	if i < 0 {
@@ -372,9 +423,16 @@ func (s *State) payGroup(g *Group, e *Repaid) bool {
 	s.hold(m)
 	defer s.release(m)
 	s.unoweGroup(g, i)
-	late := s.late(m, e)
+	late, l := s.late(m, e), s.config.Load().limits()
+	if late && (len(g.queue) >= int(l.QueueMessages) || g.bytes+uint64(m.size) > l.QueueBytes) {
+		s.sink.Dropped("group", DropQueueFull, 1)
+		late = false
+	}
 	if late {
-		g.offer(s, m)
+		s.hold(m)
+		g.returned = append(g.returned, groupRef{msg: m, at: s.time})
+		g.takeBack(s)
+		g.pump(s)
 	}
 	s.retire(g)
 	return late
@@ -399,24 +457,19 @@ type Debt struct {
 	Namespace string
 	Source    Source // where it was numbered first, and as what
 	SourceSeq Seq
-	At        Time         // when it was published; 0: not known
-	Lacking   bool         // this copy has the number only
+	At        Time // when it was published; 0: not known
+	Lacking   bool // this copy has the number only
+	Retained  bool
 	Sessions  []SessionKey // that are owed it
 	Groups    []string     // shared subscriptions that are
 }
 
-// Owed is how many references are owed to sessions and shared subscriptions.
-func (s *State) Owed() int {
+// Owes says whether anything is owed, or this copy has the number only of some message that
+// waits.
+func (s *State) Owes() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.owed
-}
-
-// Lacks says whether this copy has the number only of some message that waits.
-func (s *State) Lacks() bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return len(s.lacks) > 0
+	return s.owed+len(s.lacks) > 0
 }
 
 // Debts lists what is owed or lacking and is numbered above after, oldest first, at most max.
@@ -427,7 +480,7 @@ func (s *State) Debts(after Seq, max int) []Debt {
 	at := func(m *message) *Debt {
 		d := found[m.Seq]
 		if d == nil {
-			d = &Debt{Seq: m.Seq, Namespace: m.Namespace, Source: Source{s.id, s.epochOf(m.Seq)}, SourceSeq: m.Seq, At: m.at, Lacking: m.Withheld}
+			d = &Debt{Seq: m.Seq, Namespace: m.Namespace, Source: Source{s.id, s.epochOf(m.Seq)}, SourceSeq: m.Seq, At: m.at, Lacking: m.Withheld, Retained: m.pinned}
 			if m.source != nil {
 				d.Source, d.SourceSeq = m.source.Source, m.sourceSeq
 			}
@@ -558,7 +611,7 @@ func (s *State) Repay(after Seq, max int, region string, lost func(Debt) (Messag
 			}
 			e := Repaid{Seq: d.Seq, Namespace: d.Namespace, Replay: s.ReplayOf(m.Topic, d.At), Sessions: d.Sessions, Groups: d.Groups}
 			if d.Lacking {
-				e.Whole, e.Topic, e.Forward, e.Payload = true, m.Topic, m.Forward, m.Payload
+				e.Whole, e.Retained, e.Topic, e.Forward, e.Payload = true, d.Retained, m.Topic, m.Forward, m.Payload
 			}
 			op.Messages = append(op.Messages, e)
 			size += e.Size()

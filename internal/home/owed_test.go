@@ -23,7 +23,7 @@ func (r *rig) randomOfDebts(rnd *rand.Rand, k SessionKey, e SessionEpoch) {
 	for _, d := range r.s.Debts(0, rnd.IntN(4)) {
 		m := Repaid{Seq: d.Seq, Namespace: d.Namespace, Replay: Replay(rnd.IntN(4) / 3), Sessions: d.Sessions, Groups: d.Groups}
 		if rnd.IntN(2) == 0 {
-			m.Whole, m.Topic, m.Payload = true, []string{"a/b/c", "x", "a"}[rnd.IntN(3)], []byte("again")
+			m.Whole, m.Retained, m.Topic, m.Payload = true, d.Retained, []string{"a/b/c", "x", "a"}[rnd.IntN(3)], []byte("again")
 		}
 		op.Messages = append(op.Messages, m)
 	}
@@ -281,11 +281,11 @@ func TestOwed_ComesBackWithTheLostRegion(t *testing.T) {
 	eu.pub("a", "2, not shipped", 1, false)
 
 	eu.want("here, at us", us.serve("here"), []string{"1:1"})
-	eu.want("owed", us.s.Owed(), 2)
+	eu.want("owed", us.s.Status().Owed, 2)
 	f.reconcile("eu")
 	us.pub("a", "3", 1, false)
 	eu.want("here, after eu was reconciled", us.serve("here"), []string{"5:2, not shipped", "6:3"})
-	eu.want("owed then", us.s.Owed(), 3)
+	eu.want("owed then", us.s.Status().Owed, 3)
 	f.ship()
 	f.follow("eu")
 	f.follow("ap")
@@ -294,14 +294,18 @@ func TestOwed_ComesBackWithTheLostRegion(t *testing.T) {
 
 	back := f.promote("eu", true)
 	eu.want("brought back", f.repay(eu), 3)
-	eu.want("owed at eu", back.s.Owed(), 0)
-	eu.want("lacking at eu", back.s.Lacks(), false)
+	eu.want("owed at eu", back.s.Status().Owed, 0)
+	eu.want("lacking at eu", back.s.Owes(), false)
 	eu.want("here", back.serve("here"), []string{"7:secret 1", "3:secret 2", "4:secret 3, not shipped"})
 	whole := []string{"1:1", "2:secret 1", "3:secret 2", "4:secret 3, not shipped", "5:2, not shipped", "6:3"}
 	eu.want("late", back.serve("late"), whole)
 	f.ship()
 	back.restarts(t)
 	eu.want("never", back.serve("never"), whole)
+	e := back.attach("new", false, 3600)
+	back.sub("new", e, Subscription{Filter: "patient/#", QoS: 1})
+	f.ship()
+	eu.want("retained", back.serve("new"), []string{"1:secret 1"})
 	eu.want("once more", f.repay(eu), 0)
 }
 
@@ -319,13 +323,13 @@ func TestOwed_AThirdRegionHasIt(t *testing.T) {
 	eu.do(&Publish{Topic: "patient/1", Payload: []byte("secret, for a while"), QoS: 1, Expiry: 100})
 	us := f.promote("us", false)
 	eu.want("at us", us.serve("dev"), []string(nil))
-	eu.want("owed, to the device and to the group", us.s.Owed(), 8)
+	eu.want("owed, to the device and to the group", us.s.Status().Owed, 8)
 	us.now += Time(90 * time.Second)
 	us.do(&Tick{})
-	eu.want("owed later", us.s.Owed(), 8)
+	eu.want("owed later", us.s.Status().Owed, 8)
 	us.now += Time(20 * time.Second)
 	us.do(&Tick{})
-	eu.want("owed when some of it has expired", us.s.Owed(), 6)
+	eu.want("owed when some of it has expired", us.s.Status().Owed, 6)
 	ap := f.promote("ap", false)
 	eu.want("brought back", f.repay(nil), 2)
 	eu.want("dropped by the policy of replay", ap.told.dropped[DropReplay], 4)
@@ -371,10 +375,21 @@ func TestOwed_NotWhatTheDeviceHas(t *testing.T) {
 	eu.do(&Ack{Session: SessionKey{"", "dev"}, Epoch: e, Done: []Range{{1, 1}}, Received: []Range{{2, 2}}})
 	eu.want("at us", us.serve("dev"), []string(nil))
 	f.reconcile("eu")
-	eu.want("owed", us.s.Owed(), 1)
+	eu.want("owed", us.s.Status().Owed, 1)
 	f.follow("eu")
 	f.promote("eu", true)
 	eu.want("brought back", f.repay(eu), 1)
+}
+
+// What another home could not send along with a session is in no copy of this one.
+func TestOwed_NothingByAHomeThatNeverMoved(t *testing.T) {
+	r := newRig(t, "eu")
+	r.do(&Raise{Level: 3})
+	e := r.attach("dev", false, 3600)
+	r.sub("dev", e, Subscription{Filter: "#", QoS: 1})
+	r.pub("a", "1", 1, false)
+	r.want("skipped", r.do(&Owe{Session: SessionKey{"", "dev"}, Epoch: e, Refs: []Range{{1, 1}}}).Count, 1)
+	r.want("owed, counted", []int{r.s.Status().Owed, r.told.dropped[DropResidency]}, []int{0, 1})
 }
 
 // A session is owed no more than its queue may have, and nothing once it ended.
@@ -390,16 +405,16 @@ func TestOwed_IsBounded(t *testing.T) {
 	}
 	us := f.promote("us", false)
 	us.serve("dev")
-	eu.want("owed", us.s.Owed(), 3)
+	eu.want("owed", us.s.Status().Owed, 3)
 	eu.do(&Detach{Session: SessionKey{"", "dev"}, Epoch: e})
 	eu.do(&Ack{Session: SessionKey{"", "dev"}, Epoch: eu.attach("dev", false, 3600), Done: []Range{{1, 3}}})
 	eu.pub("patient/1", "secret 4", 1, false) // not shipped
 	f.reconcile("eu")
-	eu.want("owed, without what was acknowledged", us.s.Owed(), 0)
+	eu.want("owed, without what was acknowledged", us.s.Status().Owed, 0)
 	us.serve("dev")
-	eu.want("owed of what was not shipped", us.s.Owed(), 1)
+	eu.want("owed of what was not shipped", us.s.Status().Owed, 1)
 	us.attach("dev", true, 3600)
-	eu.want("owed to a session that ended", us.s.Owed(), 0)
+	eu.want("owed to a session that ended", us.s.Status().Owed, 0)
 	eu.want("counted", us.told.dropped[DropSessionEnd], 1)
 	f.ship()
 }
