@@ -201,7 +201,7 @@ func newFake() *fake {
 	later := noon.Add(time.Hour)
 	f := &fake{
 		st: Status{Region: "eu", Node: "eu-1", StartedAt: noon,
-			Homes: []Home{{ID: "eu", Epoch: 3, Host: "eu", Leader: "eu-1", Leading: true, Seq: 900, Filters: 5, Retained: 2, Queued: 4, QueuedBytes: 4096, Role: RoleHome,
+			Homes: []Home{{ID: "eu", Epoch: 3, Host: "eu", Leader: "eu-1", Leading: true, Seq: 900, Filters: 5, Retained: 2, Queued: 4, QueuedBytes: 4096, Owed: 1, Role: RoleHome,
 				Standbys: []HomeStandby{{Region: "us", Connected: true, State: "follows", Since: noon, LagRecords: 7, LagMessages: 5, LagBytes: 900, LagSeconds: 0.5}}}},
 			Admission:   Admission{Namespaces: []QueueCount{}},
 			Listeners:   []Listener{{Name: "cars", Type: "mqtts", Address: ":8883", Namespace: "cars", Open: true, Connections: 3, MaxConnections: 100}},

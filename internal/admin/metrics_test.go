@@ -57,6 +57,7 @@ func TestMetrics_Page(t *testing.T) {
 		`causeway_messages_dropped_total{place="memory",reason="memory_full"} 5`,
 		`causeway_messages_dropped_total{place="queue",reason="queue_full"} 6`,
 		`causeway_queue_bytes{home="eu"} 4096`,
+		`causeway_messages_owed{home="eu"} 1`,
 		`causeway_home_epoch{home="eu"} 3`,
 		`causeway_region_state{home="eu",state="host"} 1`,
 		`causeway_region_state{home="eu",state="standby"} 0`,

@@ -55,6 +55,7 @@ var (
 	descDropped     = desc("messages_dropped_total", "Messages dropped. One that only a peer wanted is none of them.", "place", "reason")
 	descQueueBytes  = desc("queue_bytes", "Bytes in the queues of the home's sessions.", "home")
 	descQueued      = desc("queue_messages", "Messages in the queues of the home's sessions.", "home")
+	descOwed        = desc("messages_owed", "Messages that wait for a region that may store them: what the region that serves has the number only of.", "home")
 	descGroupLag    = desc("shared_group_lag_messages", "Messages that wait for a member of a shared subscription, of the groups with most.", "namespace", "group")
 	descGroupOldest = desc("shared_group_oldest_seconds", "For how long the oldest of them has waited.", "namespace", "group")
 	descGroupDiffer = desc("shared_group_mismatches", "Regions that declare a global group otherwise than this one does.")
@@ -113,7 +114,7 @@ func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 		descLinkRTT, descLinkConns, descLinkCanary, descLinkCanaryRTT, descLinkTunnels, descLinkDials, descLinkProbes,
 		descRelayedBytes, descRelayedTuns, descRelayedOpen, descRelayRefused,
 		descConnections, descConnects, descWaiting, descParked, descAdmission, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
-		descQueueBytes, descQueued, descGroupLag, descGroupBytes, descGroupOldest, descGroupDiffer, descRetained, descEpoch, descRegionState, descRPO, descRPOMessages, descLeader, descState, descAlarms, descRestarts, descPanics, descIsolated, descFree, descUsed, descSpools, descSpoolLimit, descCommit, descFsync,
+		descQueueBytes, descQueued, descOwed, descGroupLag, descGroupBytes, descGroupOldest, descGroupDiffer, descRetained, descEpoch, descRegionState, descRPO, descRPOMessages, descLeader, descState, descAlarms, descRestarts, descPanics, descIsolated, descFree, descUsed, descSpools, descSpoolLimit, descCommit, descFsync,
 		descNodes, descVotes, descVotesWant, descTerm, descStale, descBehind, descFetched, descFetchSize, descLag, descNodeDowns, descSwitches, descBodies, descMismatch,
 		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
 		ch <- d
@@ -233,6 +234,7 @@ func (s *samples) node(st Status) {
 		s.add(descLeader, oneIf(h.Leading), h.ID)
 		s.add(descQueueBytes, float64(h.QueuedBytes), h.ID)
 		s.add(descQueued, float64(h.Queued), h.ID)
+		s.add(descOwed, float64(h.Owed), h.ID)
 		s.add(descRetained, float64(h.Retained), h.ID)
 		s.standbys(&h)
 	}

@@ -144,7 +144,7 @@ type ConfirmRequest struct {
 // Divergence is what a copy that was set aside has more than the home's host.
 type Divergence struct {
 	Home     string            `json:"home"`
-	State    string            `json:"state"` // pending, running, draining: other regions lack what was for them, done
+	State    string            `json:"state"` // pending, running, draining: other regions lack what was for them, kept: for what the home owes, done
 	Epoch    uint64            `json:"epoch"` // of the copy
 	Host     string            `json:"host"`
 	Records  uint64            `json:"records"` // beyond what the host began with

@@ -154,6 +154,7 @@ type Home struct {
 	Retained    int    `json:"retained"`
 	Queued      int    `json:"queued"`
 	QueuedBytes int64  `json:"queued_bytes"`
+	Owed        int    `json:"owed"` // of queued: what no region that served could deliver
 	Role        string `json:"role"` // of the copy here: one of those below
 
 	Standbys []HomeStandby `json:"standbys"` // at the node that leads the home, where it is served

@@ -22,6 +22,8 @@ type former struct {
 	r     *replica.Replica
 	links *link.Manager // nil without links to regions
 	end   func()        // stops the links and closes the copy
+
+	origins *home.Origins // nil until it is asked for
 }
 
 // formers are those of a home that are open at this node, by folder.
@@ -29,6 +31,8 @@ type formers struct {
 	turn turn // of who opens one, closes one, or reads one for a reconciliation
 	open map[string]*former
 	done map[string]bool // the host said that it has taken all of it in
+	void map[string]bool // there was nothing to take in
+	gone map[string]bool // an operator gave up what else it has
 }
 
 // formerHome is a copy that was set aside, for its links.
@@ -103,8 +107,8 @@ func (f *former) drained() (bool, string) {
 }
 
 // tend opens what is set aside while this node has the home's links, and removes what is
-// needed no more: the home in force has taken its difference in, and others have what it had
-// for them.
+// needed no more: the home in force has taken its difference in, others have what it had
+// for them, and it has nothing that the home owes.
 func (h *homeService) tend(ctx context.Context, r *replica.Replica) {
 	if h.formers.turn.take(ctx) != nil {
 		return
@@ -128,6 +132,9 @@ func (h *homeService) tend(ctx context.Context, r *replica.Replica) {
 			continue
 		}
 		if f != nil {
+			if !h.formers.gone[c.Dir] && h.wanted(r, f) {
+				continue
+			}
 			if empty, _ := f.drained(); !empty {
 				continue
 			}
@@ -143,6 +150,8 @@ func (h *homeService) tend(ctx context.Context, r *replica.Replica) {
 			continue
 		}
 		delete(h.formers.done, c.Dir)
+		delete(h.formers.gone, c.Dir)
+		delete(h.formers.void, c.Dir)
 		h.a.log.Info("the copy that was set aside is reconciled, has nothing left for others, and is removed", "home", string(h.id), "epoch", c.Position.Epoch.String())
 	}
 	if !mine {

@@ -99,6 +99,7 @@ func (h *homeService) services() []service {
 		{name("links"), h.runLinks, h.links != nil},
 		{name("handover"), func(ctx context.Context) error { return h.a.roaming.run(ctx, h) }, h.a.roaming.linked() && !h.a.replicant()},
 		{name("set aside"), h.watchRetired, takeoverConfigured(h.a.cfg) && !h.a.replicant()},
+		{name("owed"), h.watchOwed, takeoverConfigured(h.a.cfg) && !h.a.replicant()},
 		{name("shipping"), h.watchShipping, h.links != nil && takeoverConfigured(h.a.cfg)},
 	}
 }

@@ -10,7 +10,7 @@ import (
 func (h *homeService) status(r *replica.Replica) admin.Home {
 	s := r.State().Status()
 	out := admin.Home{ID: string(h.id), Epoch: s.Epoch.Number, Host: s.Epoch.Host, Leading: r.Stats().Leader, Role: h.roleName(r), Seq: uint64(s.Seq),
-		Filters: s.Filters, Retained: s.Retained, Queued: s.Queued, QueuedBytes: int64(s.QueuedBytes)}
+		Filters: s.Filters, Retained: s.Retained, Queued: s.Queued, QueuedBytes: int64(s.QueuedBytes), Owed: s.Owed}
 	if leader, ok := r.Leader(); ok {
 		out.Leader = string(leader)
 	}

@@ -60,6 +60,15 @@ func (a *App) SetAside(id home.ID) (n int, err error) {
 	return 0, nil
 }
 
+// Kept says that what is set aside of a home here was taken in, and is kept for what the home owes.
+func (a *App) Kept(ctx context.Context, id home.ID) bool {
+	if a.aside == nil {
+		return false
+	}
+	d, err := a.aside.Divergence(ctx, string(id))
+	return err == nil && d.State == "kept"
+}
+
 // Reconcile sends what the oldest copy of a home has that was set aside here to its host.
 func (a *App) Reconcile(ctx context.Context, o admin.ReconcileOrder) error {
 	if a.aside == nil {

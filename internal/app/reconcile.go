@@ -234,12 +234,17 @@ func (s *asideCopies) lineage(ctx context.Context, h *homeService, c replica.Ret
 	return answer, json.Unmarshal(b, &answer)
 }
 
+// host is the region that hosts a home now, as far as is known here.
+func (s *asideCopies) host(h *homeService, c replica.RetiredCopy) string {
+	if e := h.State().Epoch(); e.Compare(c.By) > 0 {
+		return e.Host
+	}
+	return c.By.Host
+}
+
 // call asks the region that hosts the home now, as far as is known here.
 func (s *asideCopies) call(ctx context.Context, h *homeService, c replica.RetiredCopy, kind byte, q []byte) ([]byte, error) {
-	host := c.By.Host
-	if e := h.State().Epoch(); e.Compare(c.By) > 0 {
-		host = e.Host
-	}
+	host := s.host(h, c)
 	if host == s.a.cfg.Region { // the home came back here
 		return s.a.answer(ctx, host, kind, q)
 	}
@@ -260,6 +265,8 @@ func (s *asideCopies) Divergence(ctx context.Context, id string) (admin.Divergen
 	case known.Done:
 		if d.State = "done"; !o.empty {
 			d.State = "draining"
+		} else if o.h.keeps(o) {
+			d.State = "kept"
 		}
 	case known.Part > 0:
 		d.State = "running"
@@ -314,30 +321,53 @@ func (s *asideCopies) Reconcile(ctx context.Context, o admin.ReconcileOrder, dry
 	if o.Discard {
 		effects = []string{fmt.Sprintf("%d messages of epoch %s are given up for good", x.Messages, c.Position.Epoch)}
 	}
-	if known.Done {
+	if o.Discard && known.Done && h.keeps(open) {
+		effects = []string{"messages that the region that served may not store, and that only this copy has, are given up for good"}
+	}
+	if known.Done && !dryRun {
 		h.isTakenIn(c)
+		if o.Discard {
+			note(&h.formers.gone, c)
+		}
 	}
 	if dryRun || known.Done {
 		return effects, nil
 	}
 	if fork.Void {
+		note(&h.formers.void, c)
+		if !o.Discard && h.keeps(open) {
+			note(&h.formers.done, c)
+			return []string{"the copy has nothing more than the host, and is kept for messages that the region that serves may not store"}, nil
+		}
 		h.shutFormer(c.Dir)
 		return []string{"the copy has nothing more than the host; it is removed"}, s.a.removeRetired(c)
 	}
 	if err := s.send(ctx, open, o); err != nil {
 		return nil, err
 	}
-	h.isTakenIn(c)
+	if h.isTakenIn(c); o.Discard {
+		note(&h.formers.gone, c)
+	}
 	return append(effects, "the copy that was set aside is removed once the one that follows says that it is all there"), nil
 }
 
 // isTakenIn notes that the host has all that a copy had. The copy that follows here will say so,
 // too, but another region may be the one that is shipped to. The caller has the turn.
 func (h *homeService) isTakenIn(c replica.RetiredCopy) {
-	if h.formers.done == nil {
-		h.formers.done = map[string]bool{}
+	note(&h.formers.done, c)
+}
+
+func note(of *map[string]bool, c replica.RetiredCopy) {
+	if *of == nil {
+		*of = map[string]bool{}
 	}
-	h.formers.done[c.Dir] = true
+	(*of)[c.Dir] = true
+}
+
+// keeps says that a copy whose difference was taken in is kept for what the home owes.
+func (h *homeService) keeps(o *opened) bool {
+	r, f := h.opened.Load(), h.formers.open[o.c.Dir]
+	return r != nil && f != nil && !h.formers.gone[o.c.Dir] && h.wanted(r, f)
 }
 
 // send exports and sends all parts; the host skips those it has, which go up to known.
@@ -353,7 +383,10 @@ func (s *asideCopies) send(ctx context.Context, x *opened, o admin.ReconcileOrde
 	if o.Discard {
 		return s.sendPart(ctx, h, c, &home.Reconcile{Fork: x.fork, Part: x.known.Part + 1, Done: true, Copy: name})
 	}
-	end, e := r.State().Now(), r.State().Export(x.fork, r.Body)
+	host := s.host(h, c)
+	end, e := r.State().Now(), r.State().Export(x.fork, r.Body).For(func(ns, topic string) bool {
+		return r.State().MayLeave(ns, topic, host) && h.State().MayLeave(ns, topic, host)
+	})
 	if name != "" {
 		e.As(name)
 	}

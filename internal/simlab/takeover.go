@@ -164,6 +164,8 @@ func (l *Lab) reconcile() (bool, error) {
 			left += n
 			if err := r.approve(id); err != nil {
 				problem = fmt.Errorf("reconcile %s at %s: %w", id, r.Name, err)
+			} else if r.kept(id) {
+				left -= n
 			}
 		}
 	}
@@ -184,6 +186,13 @@ func (r *Region) aside(id string) (most int, err error) {
 		most = max(most, k)
 	}
 	return most, nil
+}
+
+// kept says that a copy that is set aside was taken in, and is kept for what the home owes.
+func (r *Region) kept(id string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	return slices.ContainsFunc(r.nodes, func(n *Node) bool { return n.App() != nil && n.App().Kept(ctx, home.ID(id)) })
 }
 
 func (r *Region) approve(id string) (err error) {
