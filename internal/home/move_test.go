@@ -425,3 +425,97 @@ func TestMove_WasNotKnownAtTheStandby(t *testing.T) {
 	o := in.do(&Attach{Session: dev, Expiry: 3600})
 	in.want("waiting", fmt.Sprint(o.SessionPresent, in.waiting(o.Epoch)), "true [leaving taken]")
 }
+
+// The will of a device that went away goes along, and is published once: by the home where the session is when it
+// falls due, whatever becomes of what was left, and not at all if the device is back in time.
+func TestMove_TheWillIsPublishedOnce(t *testing.T) {
+	for _, what := range []string{"due there", "it came back", "deleted where it was", "taken back"} {
+		t.Run(what, func(t *testing.T) {
+			a, b := two(t)
+			will := func(r *rig) string { return fmt.Sprint(r.queue("watch", 1)) }
+			for _, r := range []*rig{a, b} {
+				r.sub("watch", r.attach("watch", false, 3600), Subscription{Filter: "will", QoS: 1})
+			}
+			e := a.do(&Attach{Session: dev, Expiry: 3600, Will: &Will{Topic: "will", Payload: []byte("gone"), QoS: 1, Delay: 20}}).Epoch
+			a.do(&Detach{Session: dev, Epoch: e})
+			a.now = a.now.Add(5 * time.Second)
+			claim := b.wish("a")
+			a.do(&Move{Step: MoveBegin, Session: dev, To: "b", Claim: claim})
+			at, other, want := b, a, "[gone]"
+			if what == "taken back" {
+				a.do(&Move{Step: MoveBack, Session: dev, To: "b", Claim: claim})
+				at, other = a, b
+			} else {
+				give(a, b, claim, 1<<20)
+			}
+			switch what {
+			case "it came back":
+				b.do(&Attach{Session: dev, Expiry: 3600})
+				want = "[]"
+			case "deleted where it was":
+				a.do(&EndSession{Session: dev, PublishWill: true})
+			default:
+				a.restart()
+			}
+			for _, late := range []bool{false, true} {
+				if !late {
+					at.now = at.now.Add(14 * time.Second)
+				} else {
+					a.now, b.now = a.now.Add(time.Minute), b.now.Add(time.Minute)
+				}
+				a.do(&Tick{})
+				b.do(&Tick{})
+				if !late {
+					at.want("too early", will(at), "[]")
+				}
+			}
+			at.want("where it is", will(at), want)
+			other.want("where it is not", will(other), "[]")
+		})
+	}
+}
+
+// A session that has a part in a shared subscription leaves it, and has one where it comes. What waited in a group
+// that nobody else has a part in goes along.
+func TestMove_SharedSubscriptions(t *testing.T) {
+	for _, alone := range []bool{true, false} {
+		a, b := two(t)
+		a.sub("dev", a.attach("dev", false, 3600), Subscription{Filter: "$share/g/x", QoS: 1})
+		if !alone {
+			a.sub("other", a.attach("other", false, 3600), Subscription{Filter: "$share/g/x", QoS: 1})
+			a.do(&Detach{Session: SessionKey{"", "other"}, Epoch: 2})
+		}
+		a.do(&Detach{Session: dev, Epoch: 1})
+		a.pub("x", "1", 1, false)
+		begin(a, b)
+		o := b.do(&Attach{Session: dev, Expiry: 3600})
+		b.pub("x", "2", 1, false)
+		if alone {
+			b.want("what waits", b.waiting(o.Epoch), "[1 2]")
+			a.want("groups", a.s.Status().Groups, 0)
+			continue
+		}
+		b.want("what waits", b.waiting(o.Epoch), "[2]")
+		a.want("what the other one has", a.queue("other", a.attach("other", false, 3600)), "[1]")
+	}
+}
+
+// How long a session lasts without its device is counted from its arrival, and not at all on its way.
+func TestMove_Expires(t *testing.T) {
+	a, b := two(t)
+	a.do(&Detach{Session: dev, Epoch: a.attach("dev", false, 60)})
+	a.now = a.now.Add(50 * time.Second)
+	claim := b.wish("a")
+	a.do(&Move{Step: MoveBegin, Session: dev, To: "b", Claim: claim})
+	a.now = a.now.Add(time.Hour)
+	a.do(&Tick{})
+	give(a, b, claim, 1<<20)
+	b.now = b.now.Add(59 * time.Second)
+	b.do(&Tick{})
+	b.want("before", b.s.Status().Sessions, 1)
+	b.now = b.now.Add(2 * time.Second)
+	b.do(&Tick{})
+	b.want("then", b.s.Status().Sessions, 0)
+	in, ok := b.s.ArrivalFor(dev, "a", claim)
+	b.want("a is to hear", fmt.Sprint(ok, in.Over), "true true")
+}

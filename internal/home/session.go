@@ -359,7 +359,7 @@ func (s *State) end(op *EndSession) Outcome {
 		s.disown(x) // what was sent stays sent while its will meets its own queue
 		s.returnAssigned(x)
 	}
-	if !op.PublishWill {
+	if !op.PublishWill || x.leaves() != nil { // of one that leaves the other home has the will
 		x.will = nil
 	}
 	s.endSession(x)
