@@ -338,3 +338,53 @@ func TestRoam_BackAndForth(t *testing.T) {
 		t.Errorf("in eu and us it got %q", got)
 	}
 }
+
+// A session has come to eu, which does not hear ap yet, when eu is lost. Its home goes on in us, and so does the move: what is
+// published in ap comes by way of the home where the session was.
+func TestRoam_ItsNewRegionFailsOver(t *testing.T) {
+	t.Parallel()
+	var cables []*relay
+	tr := start(t, trial.Options{Regions: []string{"eu", "us", "ap"}, Extra: handedOver,
+		Takeover: &trial.Takeover{StandbyOf: map[string][]string{"eu": {"us"}, "us": {"eu"}}},
+		LinkVia: func(from, to, address string) string {
+			if from == "us" || to == "us" {
+				return address
+			}
+			cables = append(cables, newRelay(t, address))
+			return cables[len(cables)-1].addr()
+		}})
+	eu, us, ap := tr.Node("eu"), tr.Node("us"), tr.Node("ap")
+	followed := func() {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		for region, ok := range map[string]func(*trial.Home) bool{
+			"us": func(h *trial.Home) bool { return h.Role == "standby" },
+			"eu": func(h *trial.Home) bool { return h.Serves() && h.Follows("us", 0) },
+		} {
+			if err := tr.AwaitHome(ctx, region, "eu", "have a copy in us", ok); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	followed()
+	first := roams(t, us.MQTT, "lamp", "in/#")
+	awaitRoute(t, ap, "in/a", 0, 1)
+	for _, c := range cables {
+		c.cut()
+	}
+	there := roams(t, eu.MQTT, "lamp", "in/#")
+	await(t, "the first connection to be closed", first.isLost)
+	publish(t, ap.MQTT, "-q", "1", "-t", "in/a", "-m", "1")
+	await(t, "what is published in ap", func() bool { return there.distinct() == 1 })
+	followed()
+	eu.Kill()
+	await(t, "us to agree that eu is gone", func() bool {
+		_, code := causeway(t, "", "", "ctl", "--socket", us.Socket(), "region", "failover", "eu", "--dry-run")
+		return code == 0
+	})
+	ctl(t, us, "region", "failover", "eu", "--confirm", "eu")
+	again := roams(t, us.MQTT, "lamp", "in/#")
+	publish(t, ap.MQTT, "-q", "1", "-t", "in/a", "-m", "2")
+	await(t, "what is published in ap then", func() bool { return slices.Contains(again.lines(), "2") })
+}
