@@ -2,6 +2,7 @@ package home
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -518,4 +519,29 @@ func TestMove_Expires(t *testing.T) {
 	b.want("then", b.s.Status().Sessions, 0)
 	in, ok := b.s.ArrivalFor(dev, "a", claim)
 	b.want("a is to hear", fmt.Sprint(ok, in.Over), "true true")
+}
+
+// What residency keeps from the region that a session comes to goes without content: its number stays, so what is
+// behind it keeps its packet id.
+func TestMove_Residency(t *testing.T) {
+	a, b := two(t)
+	a.do(&Configure{Revision: 1, Residency: []Residency{{Filter: "pii/#", Regions: []string{"a"}}}})
+	a.sub("dev", a.attach("dev", false, 3600), Subscription{Filter: "#", QoS: 2})
+	a.pub("pii/x", "secret", 2, false)
+	a.pub("x", "open", 2, false)
+	claim := b.wish("a")
+	a.do(&Move{Step: MoveBegin, Session: dev, To: "b", Claim: claim})
+	list, _, _, _ := a.s.Gone(dev, "b", claim, 0, 1<<20, "b", nil)
+	a.want("what leaves", fmt.Sprint(len(list), list[0].Withheld, string(list[0].Payload), list[0].Topic, string(list[1].Payload)), "2 true open")
+	give(a, b, claim, 1<<20)
+	b.restart()
+	o := b.do(&Attach{Session: dev, Expiry: 3600})
+	for _, q := range b.s.Queue(dev, o.Epoch, 0, 9, nil) {
+		if m, _ := b.kept.body(t)(q.Seq); string(m.Payload) == "secret" || string(m.Payload) == "open" && PacketID(q.Ref) != 2 {
+			t.Errorf("it waits as %d: %+v", q.Ref, m)
+		}
+	}
+	if !slices.Contains(b.waiting(o.Epoch), "open") {
+		t.Error("what is behind it does not come")
+	}
 }
