@@ -1,6 +1,7 @@
 package home
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
@@ -532,7 +533,8 @@ func TestMove_Residency(t *testing.T) {
 	claim := b.wish("a")
 	a.do(&Move{Step: MoveBegin, Session: dev, To: "b", Claim: claim})
 	list, _, _, _ := a.s.Gone(dev, "b", claim, 0, 1<<20, "b", nil)
-	a.want("what leaves", fmt.Sprint(len(list), list[0].Withheld, string(list[0].Payload), list[0].Topic, string(list[1].Payload)), "2 true open")
+	a.want("what leaves", fmt.Sprintf("%d %t %q %q", len(list), list[0].Withheld, list[0].Topic, list[1].Payload), `2 true "" "open"`)
+	a.want("without content", bytes.Contains(list[0].Payload, []byte("secret")), false)
 	give(a, b, claim, 1<<20)
 	b.restart()
 	o := b.do(&Attach{Session: dev, Expiry: 3600})
