@@ -51,9 +51,9 @@ deploy: build ## units, Debian package, release and Terraform, and what they ren
 release: ## binaries, Debian packages, what they were built from and checksums in dist/ (VERSION=v1.2.3)
 	@scripts/release dist
 
-soak: ## many more seeds of both simulators and of the replicas (SOAK_SEEDS, default 100000; SOAK_LAB_SEEDS, default 1000, also of lost regions; SOAK_REGION_SEEDS, default 500)
+soak: ## many more seeds of both simulators and of the replicas (SOAK_SEEDS, default 100000; SOAK_HANDOVER_SEEDS, default 10000; SOAK_LAB_SEEDS, default 1000, also of lost regions; SOAK_REGION_SEEDS, default 500)
 	$(GO) test -timeout 120m ./internal/sim -run 'TestSeeds$$|TestCopies_Seeds$$' -sim.seeds $${SOAK_SEEDS:-100000} -sim.seed $${SOAK_SEED:-100001}
-	$(GO) test -timeout 120m ./internal/handover -run TestWorld_Seeds -handover.seeds $${SOAK_SEEDS:-100000} -handover.seed $${SOAK_SEED:-100001}
+	$(GO) test -timeout 120m ./internal/handover -run 'TestWorld_(Seeds|Failovers)$$|TestIncident_EachStep$$' -handover.seeds $${SOAK_HANDOVER_SEEDS:-10000} -handover.seed $${SOAK_SEED:-100001}
 	$(GO) test -timeout 120m ./internal/replica -run TestRegion_Seeds -region.seeds $${SOAK_REGION_SEEDS:-500} -region.seed $${SOAK_SEED:-100001}
 	$(GO) test -timeout 120m ./internal/simlab -run 'TestSeeds$$' -simlab.seeds $${SOAK_LAB_SEEDS:-1000} -simlab.seed $${SOAK_SEED:-100001}
 	$(GO) test -timeout 240m ./internal/simlab -run 'TestDisasters$$' -simlab.disasters $${SOAK_LAB_SEEDS:-1000} -simlab.seed $${SOAK_SEED:-100001}
