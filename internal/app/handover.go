@@ -440,7 +440,8 @@ const turnTime = 2 * time.Second
 
 // take does steps for one session.
 func (m *roaming) take(ctx context.Context, x roamHome, k home.SessionKey) {
-	t := &handover.Taker{Home: x, Ask: m, Session: k, Sources: func() []home.ID { return m.peersOf(x.h) }, Clean: func() bool { return m.cleanly(k) }}
+	t := &handover.Taker{Home: x, Ask: m, Session: k, Sources: func() []home.ID { return m.peersOf(x.h) }, Clean: func() bool { return m.cleanly(k) },
+		Create: m.a.region().Handover.Unreachable == "create"}
 	began := time.Now()
 	var told handover.Progress
 	before, _ := x.r.State().ArrivalOf(k)

@@ -24,6 +24,15 @@ func TestWorld_Failovers(t *testing.T) {
 	worlds(t, true)
 }
 
+// Seeds that found something once.
+func TestWorld_FoundBefore(t *testing.T) {
+	for _, seed := range []uint64{400289, 400883} { // a new session beside one that is known to be where nobody answers
+		if _, err := play(seed, 2+int(seed%2), 150, true, none); err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+		}
+	}
+}
+
 func worlds(t *testing.T, fails bool) {
 	merged := 0
 	for seed := *first; seed < *first+uint64(*seeds); seed++ {

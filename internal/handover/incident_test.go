@@ -315,3 +315,26 @@ func TestIncident_CutOffOnItsWay(t *testing.T) {
 		}
 	}
 }
+
+// The region that has a session cannot be asked, and another one says that it has it: no new one is created, unless
+// a region that does not answer is not to be waited for.
+func TestIncident_AnotherOneKnowsWhereItIs(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		w := newWorld(1, 3, none)
+		eu, us, ap := w.sites[0], w.sites[1], w.sites[2]
+		w.part(us, ap) // from the beginning: us knows nothing of what is in ap
+		d := w.add("device", 1, true, false, ap)
+		d.late = late
+		w.here(d, ap)
+		w.Run(w.Now() + time.Second)
+		d.goTo(us)
+		w.Run(w.Now() + 20*time.Second)
+		if served := d.conn != nil; served != late {
+			t.Errorf("late %t: the device is served: %t", late, served)
+		}
+		w.join(us, ap)
+		w.here(d, us)
+		eu.publish("t/eu", 1)
+		w.quiet(t)
+	}
+}

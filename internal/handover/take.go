@@ -20,6 +20,8 @@ type Taker struct {
 	Sources func() []home.ID
 	// Clean says that the device begins anew: the session is to end where it is.
 	Clean func() bool
+	// Create says that homes which do not answer are not waited for.
+	Create bool
 
 	of claimed
 }
@@ -96,7 +98,7 @@ const (
 
 // find asks peers for a session. Once the wish is over it is listed, or may be created.
 func (t *Taker) find(ctx context.Context, in *home.Arrival) (Progress, error) {
-	found, err := (&Finder{Home: t.Home, Ask: t.Ask, Peers: t.Sources()}).Find(ctx, t.Session)
+	found, err := (&Finder{Home: t.Home, Ask: t.Ask, Peers: t.Sources(), Create: t.Create}).Find(ctx, t.Session)
 	if !found && err != nil && t.Home.Now().Sub(in.Since) < findFor {
 		return Progress{Wait: findAgain, Why: err.Error()}, nil
 	}

@@ -402,7 +402,8 @@ func (s *site) drive() {
 		}
 		t := s.take[k]
 		if t == nil {
-			t = &Taker{Home: asHome{s}, Ask: asker{s}, Session: k, Sources: func() []home.ID { return s.peers() }}
+			late := slices.ContainsFunc(w.devices, func(d *device) bool { return d.key == k && d.late })
+			t = &Taker{Home: asHome{s}, Ask: asker{s}, Session: k, Sources: func() []home.ID { return s.peers() }, Create: late}
 			s.take[k] = t
 		}
 		life := s.life
