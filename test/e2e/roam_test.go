@@ -345,7 +345,7 @@ func TestRoam_ItsNewRegionFailsOver(t *testing.T) {
 	t.Parallel()
 	var cables []*relay
 	tr := start(t, trial.Options{Regions: []string{"eu", "us", "ap"}, Extra: handedOver,
-		Takeover: &trial.Takeover{StandbyOf: map[string][]string{"eu": {"us"}, "us": {"eu"}}},
+		Takeover: &trial.Takeover{StandbyOf: map[string][]string{"eu": {"us"}, "us": {"eu"}}, Section: "down_after: 3s"},
 		LinkVia: func(from, to, address string) string {
 			if from == "us" || to == "us" {
 				return address
