@@ -29,6 +29,7 @@ type CopiesOptions struct {
 	Trace    int
 	Plant    CopiesFault
 	Scenario bool // what happens is said, not left to chance
+	Resident bool // us may not store what one of the publishers sends
 }
 
 // CopiesFault is a mistake planted on purpose.
@@ -45,6 +46,8 @@ const (
 	ServeHanded               // who handed over goes on
 	LeaveOut                  // shipping leaves a record out
 	OneName                   // copies that went on from one fork are taken for one
+	SkipOwed                  // what may not be stored where it is to be delivered is skipped for good
+	ForgetOld                 // nothing is brought back from a copy that was set aside
 )
 
 // copies is a run.
@@ -129,6 +132,7 @@ func (w *copies) settle() {
 	}
 	for range 40 {
 		w.run(w.now + 500*time.Millisecond)
+		w.bringHome()
 		if w.bad != nil || w.quiet() {
 			break
 		}
@@ -148,7 +152,7 @@ func (w *copies) quiet() bool {
 	}
 	for _, d := range w.devices {
 		x, _ := host.state.Session(d.key)
-		if d.working && !d.done() || d.subscribes && x.Queued > 0 {
+		if d.working && !d.done() || d.subscribes && x.Queued > 0 || host.state.Status().Owed > 0 {
 			return false
 		}
 	}
@@ -223,7 +227,7 @@ func (w *copies) lose(h *site) {
 			w.moving = false
 			return
 		}
-		ruin := w.rnd.IntN(8) == 0 && !slices.ContainsFunc(w.sites, func(s *site) bool { return s.ruined })
+		ruin := !w.opt.Resident && w.rnd.IntN(8) == 0 && !slices.ContainsFunc(w.sites, func(s *site) bool { return s.ruined })
 		h.crash()
 		h.held = false
 		w.after(50*time.Millisecond+w.upTo(200*time.Millisecond), func() {
@@ -282,7 +286,10 @@ func (w *copies) takeOver(from *site, ruin bool) {
 
 // switchOver moves the home as planned.
 func (w *copies) switchOver(h *site) {
-	to := w.sites[w.rnd.IntN(len(w.sites))]
+	w.handTo(h, w.sites[w.rnd.IntN(len(w.sites))])
+}
+
+func (w *copies) handTo(h, to *site) {
 	if to == h || !to.up || to.diverged || to.cut || h.cut || to.state.Epoch() != h.state.Epoch() {
 		return
 	}

@@ -16,9 +16,9 @@ type site struct {
 	store  map[string][]byte
 	stored uint64 // records in it
 	log    [][]byte
-	first  uint64 // number of log[0]
+	first  uint64  // number of log[0]
+	kept   []*kept // copies that were set aside
 	run    home.Incarnation
-	old    *home.State // the fenced copy, while it is taken in
 
 	up        bool
 	life      int
@@ -50,6 +50,9 @@ func (s *site) found() {
 	s.do(&home.Genesis{Home: copiesHome, Epoch: home.Epoch{Number: 1, Host: s.name}})
 	s.do(&home.Raise{Level: 3})
 	s.do(&home.SetTakeover{Standbys: []string{"us", "ap"}, Voters: []string{"eu", "us", "ap"}})
+	if s.w.opt.Resident {
+		s.do(&home.Configure{Revision: 1, Residency: []home.Residency{{Filter: s.w.confined(), Regions: []string{"eu", "ap"}}}})
+	}
 }
 
 // serves says that the site believes that it hosts the home.
@@ -110,7 +113,7 @@ func (s *site) flush() {
 	if s.w.rnd.IntN(2) == 0 {
 		s.state.Evict(0)
 	}
-	if keep := uint64(s.w.rnd.IntN(200)); s.stored > s.first+keep {
+	if keep := uint64(s.w.rnd.IntN(200)); !s.w.opt.Resident && s.stored > s.first+keep {
 		s.log = s.log[s.stored-keep-s.first:]
 		s.first = s.stored - keep
 	}
@@ -203,6 +206,9 @@ func (s *site) promote(planned bool) {
 // ship brings the other sites what they lack, now and then.
 func (s *site) ship() {
 	s.w.after(2*time.Millisecond+s.w.upTo(20*time.Millisecond), s.ship)
+	if s.serves() {
+		s.repay()
+	}
 	if !s.up || s.cut || s.held {
 		return
 	}
@@ -238,6 +244,7 @@ func (to *site) aside(s *site) bool {
 	f, diverged := to.state.ForkFrom(s.state.Lineage())
 	switch {
 	case diverged && f.Void:
+		to.keep()
 		to.copyOf(s)
 	case diverged:
 		s.fence(to)
@@ -295,12 +302,13 @@ func (to *site) reconcileWith(host *site) {
 	at := host.state.Reconciled(f.From, name)
 	if at.Done {
 		to.w.say("%s took in %s: %d delivered, %d removed, %d of other sessions", host.name, to.name, at.Delivered, at.Removed, at.Other)
+		to.keep()
 		to.copyOf(host)
 		return
 	}
 	e := to.state.Export(f, func(seq home.Seq) (home.Message, error) {
 		return home.DecodeBody(seq, to.store[string(home.BodyKey(seq))])
-	}).As(name)
+	}).As(name).For(func(ns, topic string) bool { return to.state.MayLeave(ns, topic, host.name) })
 	for {
 		op, err := e.Next(2000)
 		if err != nil {
@@ -311,6 +319,7 @@ func (to *site) reconcileWith(host *site) {
 			continue
 		}
 		host.w.opt.Plant.spoil(op)
+		to.checkParts(op, host)
 		host.do(op)
 		if host.w.rnd.IntN(4) == 0 {
 			host.do(op) // it comes again
@@ -354,6 +363,9 @@ func (s *site) send(to *site, after uint64) {
 			s.w.violate("%s differs from %s after record %d", to.name, s.name, n)
 			return
 		}
+		if s.w.opt.Resident && len(to.conns) > 0 && !to.serves() { // it hears of the higher epoch by its first record
+			to.close()
+		}
 		to.heardUpTo = s.written[n]
 		to.written[n] = s.written[n]
 	}
@@ -365,14 +377,19 @@ func (s *site) copyOf(from *site) {
 	from.flush()
 	s.store = map[string][]byte{}
 	for k, v := range from.store {
-		s.store[k] = v
+		key, value, err := from.state.Veil(s.name, []byte(k), v)
+		if err != nil {
+			s.w.violate("%s cannot copy %s: %v", s.name, from.name, err)
+			return
+		}
+		s.store[string(key)] = value
 	}
 	state, err := home.Load(scan(s.store))
 	if err != nil {
 		s.w.violate("%s cannot load the copy of %s: %v", s.name, from.name, err)
 		return
 	}
-	if state.Digest() != from.state.Digest() {
+	if !s.w.opt.Resident && state.Digest() != from.state.Digest() {
 		s.w.violate("%s: the copy of %s is not the same", s.name, from.name)
 	}
 	s.state, s.log, s.first, s.stored, s.diverged, s.pretends = state, nil, from.records()+1, from.records(), false, false
