@@ -38,7 +38,9 @@ type fake struct {
 	route     Route
 	down      error // answered by every call that can fail
 	refuse    *Refused
-	elsewhere string // the node that decides for the region; "": this one
+	untraced  bool     // it has no trace
+	joined    []string // ids of the traces that were begun here
+	elsewhere string   // the node that decides for the region; "": this one
 	events    []DeviceEvent
 	bans      []Ban
 	did       []string

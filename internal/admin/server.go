@@ -277,7 +277,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.Listen(); err != nil {
 		return err
 	}
-	failed := make(chan error, len(s.endpoints)+1)
+	failed := make(chan error, len(s.endpoints)+2)
 	var servers []*http.Server
 	var running sync.WaitGroup
 	for _, e := range s.endpoints {
@@ -291,6 +291,13 @@ func (s *Server) Run(ctx context.Context) error {
 			failed <- err
 		}
 	})
+	if s.peers != nil {
+		running.Go(func() {
+			if err := group.Protect(func() error { s.api.joinTraces(watching); return nil }); err != nil {
+				failed <- err
+			}
+		})
+	}
 	var err error
 	select {
 	case <-ctx.Done():

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"causeway/internal/group"
 )
 
 // Traces follow a client, a topic or an address at this node.
@@ -49,6 +52,7 @@ type Trace struct {
 	By        string    `json:"by"`
 	Nodes     []string  `json:"nodes"`   // that have it
 	Lines     int       `json:"lines"`   // kept
+	Keeps     int       `json:"keeps"`   // lines that each node keeps at most
 	Dropped   int64     `json:"dropped"` // lines that made room for newer ones
 }
 
@@ -216,6 +220,40 @@ func (t *Trace) join(o *Trace) {
 	t.Lines, t.Dropped = t.Lines+o.Lines, t.Dropped+o.Dropped
 	if o.State == "running" {
 		t.State = o.State
+	}
+}
+
+// joinEvery is how often a node that has started asks the others for their traces, until all that it sees answered.
+const joinEvery = 2 * time.Second
+
+// joinTraces has this node take part in the traces that run at the others: it was not there when they began.
+func (a *api) joinTraces(ctx context.Context) {
+	for ctx.Err() == nil {
+		if seen, _, err := a.others(); err == nil && len(seen) > 0 {
+			lists, _, err := askOthers[TraceList](ctx, a, Path("traces"), nil)
+			for _, l := range lists {
+				a.join(l.Items)
+			}
+			if err == nil && len(lists) >= len(seen) {
+				return
+			}
+		}
+		if group.Pause(ctx, joinEvery) != nil {
+			return
+		}
+	}
+}
+
+// join begins the traces that run and are not known here.
+func (a *api) join(list []Trace) {
+	known := a.node.Traces()
+	for _, t := range list {
+		if t.State != "running" || slices.ContainsFunc(known, func(x Trace) bool { return x.ID == t.ID }) {
+			continue
+		}
+		// One that has no room here is as if the node had not answered when it began.
+		_, _ = a.node.StartTrace(TraceSpec{ID: t.ID, Kind: t.Kind, Namespace: t.Namespace, Value: t.Value, Payload: t.Payload, Lines: t.Keeps, Start: t.Start, Until: t.Until, By: t.By}, false)
+		known = append(known, t)
 	}
 }
 

@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -13,11 +15,15 @@ func (f *fake) StartTrace(t TraceSpec, dryRun bool) (TraceSpec, error) {
 	t.Lines, t.Until = 10, noon
 	if !dryRun {
 		f.do("trace %s %s/%s payload=%v by %s", t.Kind, t.Namespace, t.Value, t.Payload, t.By)
+		f.joined = append(f.joined, t.ID)
 	}
 	return t, f.down
 }
 
 func (f *fake) Traces() []Trace {
+	if f.untraced {
+		return nil
+	}
 	return []Trace{{ID: "t1", Kind: "client", Namespace: "cars", Value: "car-1", State: "running", Start: noon, Until: noon, Nodes: []string{"eu-1"}}}
 }
 
@@ -97,4 +103,28 @@ func (f *fake) ForgetClient(k Key, dryRun bool) int {
 		f.do("forget %s", k)
 	}
 	return 3
+}
+
+// A node that starts takes part in the traces that run at the others, once; while one of them does not answer it asks again.
+func TestTrace_ANodeThatStartsLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		defer n.all.Wait()
+		late := n.fakes["eu-3"]
+		late.untraced, n.hangs["eu-2"] = true, true
+		join := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			n.nodes["eu-3"].api.joinTraces(ctx)
+			return ctx.Err()
+		}
+		if err := join(); err == nil || len(late.joined) == 0 || late.joined[0] != "t1" {
+			t.Errorf("joined %v, and asks on: %v", late.joined, err)
+		}
+		late.joined, late.untraced = nil, false
+		delete(n.hangs, "eu-2")
+		if err := join(); err != nil || len(late.joined) > 0 {
+			t.Errorf("joined %v what it has, or asks for ever: %v", late.joined, err)
+		}
+	})
 }

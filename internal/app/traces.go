@@ -40,7 +40,7 @@ func (n node) Traces() (list []admin.Trace) {
 
 func (n node) traceOf(t *trace.Status) admin.Trace {
 	return admin.Trace{ID: t.ID, Kind: string(t.Kind), Namespace: t.Namespace, Value: t.Value, Payload: t.Payload, State: string(t.State), Start: t.Start.UTC(), Until: t.Until.UTC(), By: t.By,
-		Nodes: []string{n.a.cfg.Node}, Lines: t.Kept, Dropped: int64(t.Dropped)}
+		Nodes: []string{n.a.cfg.Node}, Lines: t.Kept, Keeps: t.Spec.Lines, Dropped: int64(t.Dropped)}
 }
 
 // TraceLines implements admin.Traces.
