@@ -52,8 +52,8 @@ func (s *Server) each(f func(*conn)) {
 // Homes says where sessions live. Its methods may be called from any goroutine and must not block.
 type Homes interface {
 	// Of returns the home that serves a session, now. While that is not known, or nobody here may serve it, it returns "":
-	// the CONNECT is parked. elsewhere says that another region is known to serve it now, so that waiting here is of little
-	// use. It is asked for each that is parked, again and again.
+	// the CONNECT is parked. elsewhere says that another region is known to serve it now, or may, so that waiting here is of
+	// little use. It is asked for each that is parked, again and again.
 	Of(k home.SessionKey) (id home.ID, elsewhere bool)
 	// Changed returns a channel that is closed when Of may have other answers than at the time of the call.
 	Changed() <-chan struct{}

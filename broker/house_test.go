@@ -145,16 +145,21 @@ func TestConnect_ParkedWhileAnotherRegionServes(t *testing.T) {
 	for name, c := range map[string]struct {
 		from, to, here time.Duration // known from, to; served here from; 0: not
 		want           time.Duration // until it is closed; 0: it is served
+		lapsed         bool          // its home is the one here, and was closed for its devices to go elsewhere
 	}{
 		"known":              {to: time.Minute, want: 2 * time.Second},
 		"known late":         {from: 3 * time.Second, to: time.Minute, want: 3 * time.Second},
 		"not known any more": {to: 1900 * time.Millisecond, want: 8 * time.Second},
 		"comes here":         {to: time.Second, here: time.Second},
+		"may be there":       {to: time.Minute, want: 2 * time.Second, lapsed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l, _, w := newTwo(t)
-				w.set("", "")
+				l, us, w := newTwo(t)
+				if w.set("", ""); c.lapsed {
+					us.unready.Store(true)
+					w.set("", "us")
+				}
 				began := time.Now()
 				w.known = func() bool { d := time.Since(began); return c.from <= d && d < c.to }
 				if c.here > 0 {

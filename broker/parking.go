@@ -57,7 +57,7 @@ var (
 // not wait at all. Errors: errElsewhere when another region was known to serve it and a while had passed, so that the device
 // redials and may be led there; errHungUp; ctx's; ErrStopped.
 func (s *Server) houseOf(ctx context.Context, k home.SessionKey, clean bool, gone func() bool) (*House, error) {
-	if h, _, _ := s.place(k); h != nil {
+	if h, _ := s.place(k); h != nil {
 		return h, nil
 	}
 	w := &parked{key: k, clean: clean, since: time.Now(), gone: gone, look: make(chan struct{}, 1)}
@@ -66,7 +66,7 @@ func (s *Server) houseOf(ctx context.Context, k home.SessionKey, clean bool, gon
 		claimed := s.claim(w)
 		w.claimed.Store(claimed != nil)
 		s.park(w) // before the look: what changes after it is noticed
-		h, known, elsewhere := s.place(k)
+		h, elsewhere := s.place(k)
 		switch {
 		case w.dropped.Load():
 			return nil, errHungUp
@@ -75,7 +75,7 @@ func (s *Server) houseOf(ctx context.Context, k home.SessionKey, clean bool, gon
 				return nil, errHungUp
 			}
 			return h, nil
-		case !known && claimed == nil && elsewhere && time.Since(w.since) >= s.opt.ParkElsewhere:
+		case claimed == nil && elsewhere && time.Since(w.since) >= s.opt.ParkElsewhere:
 			return nil, errElsewhere
 		}
 		if w.turn.Swap(false) {
@@ -92,15 +92,15 @@ func (s *Server) houseOf(ctx context.Context, k home.SessionKey, clean bool, gon
 	}
 }
 
-// place is the home that serves a session now; known says that there is one that will, elsewhere that another region does.
-func (s *Server) place(k home.SessionKey) (h *House, known, elsewhere bool) {
+// place is the home that serves a session now; elsewhere says that another region does, or may.
+func (s *Server) place(k home.SessionKey) (h *House, elsewhere bool) {
 	id, elsewhere := s.opt.Where.Of(k)
 	if h = s.houses[id]; h != nil {
 		if ok, _ := h.home.Ready(); ok {
-			return h, true, elsewhere
+			return h, false
 		}
 	}
-	return nil, id != "", elsewhere
+	return nil, elsewhere
 }
 
 // claim has a session brought here that lives elsewhere; nil: there is nothing to wait for.
@@ -180,8 +180,7 @@ func (s *Server) attendTo(w *parked, serves map[home.ID]bool) {
 	switch id, elsewhere := s.opt.Where.Of(w.key); {
 	case serves[id]:
 		s.queue(w)
-	case id != "":
-	case s.opt.Claims != nil && (s.opt.Claims.Claim(w.key, w.clean) != nil) != w.claimed.Load():
+	case id == "" && s.opt.Claims != nil && (s.opt.Claims.Claim(w.key, w.clean) != nil) != w.claimed.Load():
 		wakeUp(w.look)
 	case elsewhere && !w.claimed.Load() && time.Since(w.since) >= s.opt.ParkElsewhere:
 		wakeUp(w.look)

@@ -221,7 +221,8 @@ const (
 func (h *homeService) watchIsolation(ctx context.Context) error {
 	var i isolation
 	for wait(ctx, isolationEvery) {
-		if !i.begins(h.inTouch(), time.Now()) {
+		begins := i.begins(h.inTouch(), time.Now())
+		if h.cutOff.Store(i.begun); !begins {
 			continue
 		}
 		_, why := h.Ready()

@@ -54,6 +54,7 @@ type homeService struct {
 	loginUsers
 	tokens   regionTokens
 	progress atomic.Pointer[replica.Progress] // of this run
+	cutOff   atomic.Bool                      // it could not be served here for isolatedAfter
 	served   atomic.Bool                      // this node was ready since it was opened, or its region hosts it
 
 	mu        sync.Mutex

@@ -25,7 +25,8 @@ const openWithin = 30 * time.Second
 // elsewhere, or may be, is never created anew: the device would lose what waits for
 // it. If several have it, the one that attached it last counts. [E8]
 //
-// A copy that stands by while its host is heard tells so: the device is served there.
+// A copy that stands by while its host is heard tells so: the device is served there. So does a home that was closed for its
+// devices to go elsewhere: one that knows several nodes of the region would be held at each.
 func (w *where) Of(k home.SessionKey) (id home.ID, elsewhere bool) {
 	var found *homeService
 	var at home.SessionEpoch
@@ -45,7 +46,7 @@ func (w *where) Of(k home.SessionKey) (id home.ID, elsewhere bool) {
 	}
 	switch own := w.a.home; {
 	case found != nil:
-		return found.id, false
+		return found.id, found.lapsed()
 	case w.roams() && own.hosts():
 		if w.a.roaming.of(k) != "" {
 			return "", false
@@ -54,13 +55,20 @@ func (w *where) Of(k home.SessionKey) (id home.ID, elsewhere bool) {
 	case waits:
 		return "", elsewhere
 	case own.current() == nil || own.hosts(): // the broker waits until it is ready
-		return own.id, false
+		return own.id, own.lapsed()
 	default:
 		return "", own.elsewhere()
 	}
 }
 
 func (w *where) roams() bool { return w.a.roaming != nil && w.a.roaming.on() }
+
+// lapsed says that the home could not be served here for so long that its connections were closed, and that a standby may
+// serve it by now.
+func (h *homeService) lapsed() bool {
+	r := h.current()
+	return h.cutOff.Load() && r != nil && len(r.State().Takeover().Standbys) > 0 && !h.inTouch()
+}
 
 // elsewhere says that another region is known to serve the home.
 func (h *homeService) elsewhere() bool {
