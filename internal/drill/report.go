@@ -90,16 +90,6 @@ type PhaseReport struct {
 	moves bool // devices lose their connections
 }
 
-// value is what was measured of a metric; seen is false if nothing was.
-func (p *PhaseReport) value(metric string) (v float64, seen bool) {
-	for _, row := range p.Rows {
-		if row.Metric == metric {
-			return row.Measured, row.Measured >= 0
-		}
-	}
-	return none, false
-}
-
 // Row is one metric: the goal, what was measured, and the last four times. Below 0: none, or not seen.
 type Row struct {
 	Metric   string    `json:"metric"`
@@ -172,11 +162,9 @@ func NewReport(r *Run, events []Event, f Facts) *Report {
 			rep.NotTested = append(rep.NotTested, "the phase "+r.Drill.Phases[i].Name+": it was not reached")
 		}
 	}
-	for _, p := range rep.Phases {
-		if v, _ := p.value("away"); v == 0 && p.moves {
-			if _, seen := p.value("first_device"); !seen {
-				rep.NotTested = append(rep.NotTested, "how devices come back from "+p.Name+": no canary lost its connection")
-			}
+	for _, x := range rep.Phases {
+		if x.moves && x.Whole && p.Scope.Kind != ScopeShadow && x.Row("first_device").Measured < 0 && x.Row("away").Measured == 0 {
+			rep.NotTested = append(rep.NotTested, "how devices come back from "+x.Name+": no canary lost its connection")
 		}
 	}
 	for _, o := range r.Left {
