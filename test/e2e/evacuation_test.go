@@ -301,3 +301,47 @@ func TestEvacuation_ManyConnections(t *testing.T) {
 	f.settle()
 	f.bothered(1)
 }
+
+// A node that was away is empty, since its devices stay where they went. A rebalance brings the nodes level while devices publish,
+// among them one of another make, and then there is nothing left to do.
+func TestRebalance_AfterANodeWasDown(t *testing.T) {
+	tr, addr := region(t, trial.Options{})
+	nodes := tr.Region("eu")
+	f := newFleet(t, addr, 10)
+	idle(t, addr, 100)
+	mosq := subscribe(t, addr, "-c", "-i", "mosq", "-q", "1", "-t", "level/1", "-C", "200")
+	awaitRoute(t, nodes[0], "level/1", 1, 0)
+	stop := f.pace(20 * time.Millisecond)
+	defer stop()
+	sent := numbers(200)
+	publishLines(t, addr, sent[:100], "-q", "1", "-t", "level/1")
+	stopNode(t, nodes[2])
+	if err := nodes[2].Start(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the load balancer to see all nodes", func() bool { return tr.Front("eu").Up() == 3 })
+
+	flags := []string{"rebalance", "start", "--abs-conn-threshold", "10", "--conn-evict-rate", "50", "--wait-health-check", "2s", "--wait-takeover", "1s", "--yes"}
+	if out, code := causeway(t, "", "", append([]string{"ctl", "--socket", nodes[0].Socket()}, append(flags, "--wait")...)...); code != 0 {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+	var b admin.Rebalance
+	ctlJSON(t, nodes[2], &b, "rebalance", "status")
+	least, most := b.Nodes[0].Connections, b.Nodes[0].Connections
+	for _, n := range b.Nodes {
+		least, most = min(least, n.Connections), max(most, n.Connections)
+		t.Logf("%s: %d connections", n.Node, n.Connections)
+	}
+	if b.Outcome != "done" || len(b.Nodes) != 3 || most-least >= 20 {
+		t.Errorf("%+v", b)
+	}
+	if out, code := causeway(t, "", "", append([]string{"ctl", "--socket", nodes[0].Socket()}, flags...)...); code != 3 || !strings.Contains(out, "balanced") {
+		t.Errorf("again: exit code %d\n%s", code, out)
+	}
+	publishLines(t, addr, sent[100:], "-q", "1", "-t", "level/1")
+	if got := mosq.lines(); !slices.Equal(got, sent) {
+		t.Errorf("mosquitto: %s", differ(got, sent))
+	}
+	stop()
+	f.settle()
+}
