@@ -62,7 +62,7 @@ func (w *writer) publish(o outgoing) (sentResult, error) {
 	if o.ref != 0 {
 		c.remember(o.ref, o.qos, refSent)
 	}
-	c.s.stats.Sent[o.qos].Add(1)
+	c.l.stats.Sent[o.qos].Add(1)
 	c.traceSent(&o, sentOK)
 	return sentOK, w.append(&p)
 }

@@ -23,7 +23,7 @@ func (c *conn) handlePublish(h packet.Header, body []byte) error {
 	if p.QoS > 0 && c.leaving.Load() {
 		return nil // not acknowledged: the device sends it again to the node it goes to
 	}
-	c.s.stats.Received[p.QoS].Add(1)
+	c.l.stats.Received[p.QoS].Add(1)
 	c.tracePublish(trace.Published, topic, &p)
 	if !c.mayPublish(topic) {
 		c.traceDenied(topic, &p)

@@ -14,8 +14,6 @@ type Stats struct {
 	Listeners map[string]*ListenerStats
 	// Disconnects counts connections that had a session and ended, by reason.
 	Disconnects [EndReasons]atomic.Int64
-	// Received and Sent count PUBLISH packets, by QoS.
-	Received, Sent [3]atomic.Int64
 	// Dropped counts messages that were dropped here, by reason. The home counts those of queues.
 	Dropped [DropReasons]atomic.Int64
 	// DeniedSubscribes counts filters of SUBSCRIBE that the access rules denied.
@@ -48,6 +46,8 @@ type ListenerStats struct {
 	Connected [packet.V5 + 1]atomic.Int64
 	// Connects counts what became of the connections it accepted.
 	Connects [ConnectResults]atomic.Int64
+	// Received and Sent count PUBLISH packets of its connections, by QoS.
+	Received, Sent [3]atomic.Int64
 }
 
 // ConnectResult is what became of an accepted connection.

@@ -238,7 +238,7 @@ func TestCloseAll_ReadersThatWait(t *testing.T) {
 			wait(l, d)
 			c := l.house.sessions.get(key("dev"))
 			eventually(t, "it was read", func() bool {
-				return c.s.stats.Received[0].Load()+c.s.stats.Received[1].Load() > 0 || name == "for nothing"
+				return c.l.stats.Received[0].Load()+c.l.stats.Received[1].Load() > 0 || name == "for nothing"
 			})
 			if n := l.house.CloseAll(); n != 1 {
 				t.Errorf("%d closed", n)

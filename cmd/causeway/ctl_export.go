@@ -19,7 +19,7 @@ func (c *ctl) sessionsExport() *cobra.Command {
 		setParam(params, "namespace", namespace)
 		setParam(params, "prefix", prefix)
 		setParam(params, "home", home)
-		return c.exportSessions(cmd, params, after)
+		return c.exportLines(cmd, "sessions", admin.Path("sessions", "export"), params, after)
 	})
 	cmd.Long = `One page of sessions is in memory at a time, here and at the node. Sessions that begin
 or end meanwhile may be there or not; each is there once. What waits for a session is
@@ -35,7 +35,8 @@ When it breaks off it says where to go on: --after.`
 	return cmd
 }
 
-func (c *ctl) exportSessions(cmd *cobra.Command, params url.Values, after string) error {
+// exportLines prints what comes in pages, a line of JSON each.
+func (c *ctl) exportLines(cmd *cobra.Command, feature, path string, params url.Values, after string) error {
 	broken := func(err error) error {
 		if after != "" {
 			fmt.Fprintf(cmd.ErrOrStderr(), "go on with --after %s\n", after)
@@ -45,7 +46,7 @@ func (c *ctl) exportSessions(cmd *cobra.Command, params url.Values, after string
 	params.Set("limit", fmt.Sprint(pageSize))
 	for {
 		setParam(params, "after", after)
-		b, err := c.call(cmd, http.MethodGet, "sessions", admin.Path("sessions", "export"), params, nil)
+		b, err := c.call(cmd, http.MethodGet, feature, path, params, nil)
 		if err != nil {
 			return broken(err)
 		}

@@ -142,6 +142,11 @@ func answers() map[string]any {
 		"GET /v1/config": admin.Page[admin.ConfigValue]{Items: []admin.ConfigValue{{Key: "region", Value: "eu", Source: "causeway.yaml:1"},
 			{Key: "limits.packet", Value: "2MiB", Source: "default"}}},
 
+		"GET /v1/retained/export?filter=fleet%2F%23&limit=1000&namespace=cars": admin.Page[admin.RetainedMessage]{Items: []admin.RetainedMessage{
+			{Namespace: "cars", Topic: "fleet/a", QoS: 1, Payload: []byte("on"), Properties: []byte{}}, {Namespace: "cars", Topic: "fleet/b", Payload: []byte("off"), Properties: []byte{}, ExpiresAt: at(time.Hour)}}, Next: "Y2Fy"},
+		"GET /v1/retained/export?after=Y2Fy&filter=fleet%2F%23&limit=1000&namespace=cars": admin.Page[admin.RetainedMessage]{Items: []admin.RetainedMessage{{Namespace: "cars", Topic: "fleet/c", Payload: []byte("x"), Properties: []byte{}}}},
+		"POST /v1/retained/import?dry_run=true":                                           admin.RetainedImported{DryRun: true, Imported: 2, Refused: []string{}},
+		"POST /v1/retained/import?overwrite=true":                                         admin.RetainedImported{Imported: 1, Same: 1, Refused: []string{"cars/x: it is larger than limits.packet, 10 bytes; leave it out"}},
 		"GET /v1/alarms": admin.AlarmPage{Items: []admin.Alarm{
 			{Node: "eu-4", Name: "silent", Level: "critical", Summary: "the node does not answer: it is not seen", Since: noon, Next: "start it, or if it is gone for good: causeway ctl cluster force-leave eu-4"},
 			{Node: "eu-1", Name: "link", Level: "warning", Summary: "the link to ap is down: timeout", Since: noon.Add(-time.Hour), Next: "causeway ctl link show ap"}},

@@ -243,7 +243,7 @@ func (c *ctl) retainedCommand() *cobra.Command {
 	for _, cmd := range []*cobra.Command{read, del} {
 		namespaceFlag(cmd, &ns, defaultNamespace, "namespace of the message")
 	}
-	return group("retained", "Retained messages", "", "", list, read, del)
+	return group("retained", "Retained messages", "", "", list, read, del, c.retainedExport(), c.retainedImport())
 }
 
 func (c *ctl) printRetained(w io.Writer, items []admin.Retained) {

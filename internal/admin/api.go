@@ -50,6 +50,7 @@ func Features() []string {
 		"readiness",
 		"regions",
 		"retained",
+		"retained_export",
 		"routes",
 		"services",
 		"sessions",
@@ -62,10 +63,11 @@ func Features() []string {
 	}
 }
 
-// maxBody bounds the body of a request, in bytes; maxFile one that is a whole file.
+// maxBody bounds the body of a request, in bytes; maxFile one that is a whole file, maxBulk one of messages.
 const (
 	maxBody = 64 << 10
 	maxFile = 512 << 10
+	maxBulk = 8 << 20
 )
 
 // route is one row of the API: what openapi.yaml has under its path and method.
@@ -80,6 +82,7 @@ type route struct {
 	hashed       bool             // nor is the client that it names
 	reads        bool             // it changes nothing, although it is no GET
 	long         bool             // its body may be a whole file
+	bulk         bool             // or many messages
 	peers        bool             // served to the other nodes of the region too
 }
 
@@ -141,6 +144,9 @@ func (a *api) serve(rt route) http.HandlerFunc {
 		most := int64(maxBody)
 		if rt.long {
 			most = maxFile
+		}
+		if rt.bulk {
+			most = maxBulk
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, most)
 		if rt.raw != nil {

@@ -187,6 +187,22 @@ func (f *fake) RetainedAfter(after Key, max int) (out []Retained, err error) {
 	return out, f.down
 }
 func (f *fake) Retained(k Key) (RetainedDetail, error) { return find(f.retained, retainedKeyOf, k) }
+func (f *fake) ExportRetained(k Key) (RetainedMessage, error) {
+	d, err := f.Retained(k)
+	return RetainedMessage{Namespace: d.Retained.Namespace, Topic: d.Retained.Topic, QoS: d.Retained.QoS, Payload: d.Payload, ExpiresAt: d.Retained.ExpiresAt}, err
+}
+func (f *fake) ImportRetained(_ context.Context, m RetainedMessage, dryRun bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch m.Topic {
+	case "bad":
+		return BadRequest("it is bad", "mend it")
+	case "full":
+		return Refuse("home", "there is no room", "make some")
+	}
+	f.do("import %s/%s %q dry=%v", m.Namespace, m.Topic, m.Payload, dryRun)
+	return f.down
+}
 func (f *fake) DeleteRetained(_ context.Context, k Key) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -219,6 +235,8 @@ func newFake() *fake {
 				Stale: 500 * time.Millisecond, NodeDowns: 1, Mismatches: []NodeCount{{"eu-3", 2}}, Followers: []NodeCount{{"eu-2", 9}}}},
 			Siblings: []SiblingCounts{{Node: "eu-2", Connected: true, QueuedBytes: 50, Sent: 10, Dropped: 3, Received: 8, Streams: 2, Malformed: 1,
 				Asked: 6, Answered: 4, Gone: 1, Lapsed: 1}},
+			BytesIn: 5000, BytesOut: 7000,
+			Queues:      []QueueAge{{"eu", "cars", 70 * time.Second}},
 			Connects:    []ConnectsCount{{"cars", "ok", 40}, {"cars", "bad_login", 2}},
 			Disconnects: []DisconnectsCount{{"gone", 5}},
 			Takeovers:   []TakeoversCount{{"node", "ok", 1}},
@@ -271,7 +289,7 @@ func fixture(t *testing.T, f *fake, change ...func(*Options)) *Server {
 	o.Readiness = &readiness.Registry{}
 	o.Readiness.Add(readiness.Check{Name: "standby_lag", Run: func(context.Context) readiness.Result { return readiness.OK("") }})
 	o.Facts = func() ReadinessFacts {
-		return ReadinessFacts{Certificates: []Certificate{{Name: "node", NotBefore: noon, NotAfter: noon}}, Digests: []FactDigest{{"ack", "aa"}}}
+		return ReadinessFacts{Certificates: []Certificate{{Name: "node", NotBefore: noon, NotAfter: noon}, {Name: "devices of cars", NotBefore: noon, NotAfter: noon}}, Digests: []FactDigest{{"ack", "aa"}}}
 	}
 	o.Audit = audit.New(store.NewCrashFS(), "audit", audit.Options{})
 	for _, c := range change {

@@ -97,6 +97,11 @@ type RetainedMessages interface {
 	Retained(k Key) (RetainedDetail, error)
 	// DeleteRetained removes a retained message, here and at the peers.
 	DeleteRetained(ctx context.Context, k Key) error
+	// ExportRetained is a retained message whole, to be taken in elsewhere.
+	ExportRetained(k Key) (RetainedMessage, error)
+	// ImportRetained publishes one, as a device would. With dryRun it only says whether it could be: what is
+	// wrong with it is a BadRequest, what the namespace has no room for a *Refused.
+	ImportRetained(ctx context.Context, m RetainedMessage, dryRun bool) error
 }
 
 // Sharing are the shared subscriptions of the home.

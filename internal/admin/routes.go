@@ -129,6 +129,8 @@ func (a *api) routes() []route {
 		{method: get, path: "/v1/routes", role: RoleViewer, params: []string{"topic", "namespace"}, handle: a.testRoute},
 		{method: get, path: "/v1/shared", role: RoleViewer, params: []string{"group", "limit"}, handle: a.listShared},
 		{method: get, path: "/v1/retained", role: RoleViewer, params: list("namespace", "filter"), handle: a.listRetained},
+		{method: get, path: "/v1/retained/export", role: RoleOperator, params: list("namespace", "filter"), handle: a.exportRetained, shows: true},
+		{method: post, path: "/v1/retained/import", role: RoleAdmin, params: []string{"dry_run", "overwrite"}, handle: a.importRetained, bulk: true},
 		{method: get, path: "/v1/retained/{namespace}/{topic}", role: RoleOperator, handle: a.getRetained, shows: true},
 		{method: del, path: "/v1/retained/{namespace}/{topic}", role: RoleOperator, params: []string{"dry_run"}, handle: a.deleteRetained},
 	}

@@ -52,10 +52,13 @@ var (
 	descTakeovers   = desc("session_takeovers_total", "Sessions that moved to another connection.", "scope", "result")
 	descReceived    = desc("messages_received_total", "PUBLISH packets from devices.", "qos", "namespace")
 	descSent        = desc("messages_sent_total", "PUBLISH packets to devices.", "qos", "namespace")
+	descBytes       = desc("mqtt_bytes_total", "Bytes of MQTT packets from and to devices.", "direction")
 	descDropped     = desc("messages_dropped_total", "Messages dropped. One that only a peer wanted is none of them.", "place", "reason")
 	descQueueBytes  = desc("queue_bytes", "Bytes in the queues of the home's sessions.", "home")
+	descFilters     = desc("filters", "Filters that sessions of the home subscribe to.", "home")
 	descQueued      = desc("queue_messages", "Messages in the queues of the home's sessions.", "home")
 	descOwed        = desc("messages_owed", "Messages that wait for a region that may store them: what the region that serves has the number only of.", "home")
+	descQueueOldest = desc("queue_oldest_seconds", "For how long the oldest message in a queue of the home's sessions has waited; absent where nothing waits. Up to 15 s old.", "home", "namespace")
 	descGroupLag    = desc("shared_group_lag_messages", "Messages that wait for a member of a shared subscription, of the groups with most.", "namespace", "group")
 	descGroupOldest = desc("shared_group_oldest_seconds", "For how long the oldest of them has waited.", "namespace", "group")
 	descGroupDiffer = desc("shared_group_mismatches", "Regions that declare a global group otherwise than this one does.")
@@ -68,6 +71,9 @@ var (
 	descRPOMessages = desc("standby_rpo_messages", "About how many messages the standby lacks.", "home", "standby")
 	descLeader      = desc("home_leader", "1 on the node that leads the home's log.", "home")
 	descAlarms      = desc("alarms", "What is wrong at this node, by what causeway ctl alarms calls it.", "name", "level")
+	descDrilling    = desc("drill_under_way", "1 while a drill is under way.", "home")
+	descDrill       = desc("drill_outcome", "1 for how the last drill that ended did: done, missed, aborted, failed, partly.", "home", "outcome")
+	descDrillValue  = desc("drill_value", "Figures of the last drill that ended, seconds or a count, by the names that its goals use.", "home", "phase", "metric")
 	descState       = desc("node_state", "1 for the state the node is in.", "state")
 	descRestarts    = desc("service_restarts_total", "Restarts of a part of the node.", "service")
 	descPanics      = desc("panics_total", "Panics of a part of the node, each of which cost that part or one request or connection of it.", "service")
@@ -113,8 +119,8 @@ func (c *scraper) Describe(ch chan<- *prometheus.Desc) {
 		descLinkPaused, descLinkThrottled, descLinkSlowed, descReady, descBlocker, descAge,
 		descLinkRTT, descLinkConns, descLinkCanary, descLinkCanaryRTT, descLinkTunnels, descLinkDials, descLinkProbes,
 		descRelayedBytes, descRelayedTuns, descRelayedOpen, descRelayRefused,
-		descConnections, descConnects, descWaiting, descParked, descAdmission, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descDropped,
-		descQueueBytes, descQueued, descOwed, descGroupLag, descGroupBytes, descGroupOldest, descGroupDiffer, descRetained, descEpoch, descRegionState, descRPO, descRPOMessages, descLeader, descState, descAlarms, descRestarts, descPanics, descIsolated, descFree, descUsed, descSpools, descSpoolLimit, descCommit, descFsync,
+		descConnections, descConnects, descWaiting, descParked, descAdmission, descDisconnects, descSessions, descTakeovers, descReceived, descSent, descBytes, descDropped,
+		descFilters, descQueueBytes, descQueued, descOwed, descQueueOldest, descDrilling, descDrill, descDrillValue, descGroupLag, descGroupBytes, descGroupOldest, descGroupDiffer, descRetained, descEpoch, descRegionState, descRPO, descRPOMessages, descLeader, descState, descAlarms, descRestarts, descPanics, descIsolated, descFree, descUsed, descSpools, descSpoolLimit, descCommit, descFsync,
 		descNodes, descVotes, descVotesWant, descTerm, descStale, descBehind, descFetched, descFetchSize, descLag, descNodeDowns, descSwitches, descBodies, descMismatch,
 		descSiblingUp, descSiblingQueue, descSiblingMsgs, descSiblingOpens, descSiblingBad, descYields} {
 		ch <- d
@@ -133,6 +139,12 @@ func (c *scraper) Collect(ch chan<- prometheus.Metric) {
 	g.links(st.Links)
 	g.region(counts)
 	g.objects(&counts.Objects)
+	for _, q := range counts.Queues {
+		g.add(descQueueOldest, q.Age.Seconds(), q.Home, q.Namespace)
+	}
+	if drills, err := c.s.node.Drills(); err == nil {
+		g.drills(drills)
+	}
 	g.readiness(c.s.ready.Report())
 	g.crls(st.CRLs, st.Now)
 	g.certificates(c.s.facts().Certificates, st.Now)
@@ -235,6 +247,7 @@ func (s *samples) node(st Status) {
 		s.add(descQueueBytes, float64(h.QueuedBytes), h.ID)
 		s.add(descQueued, float64(h.Queued), h.ID)
 		s.add(descOwed, float64(h.Owed), h.ID)
+		s.add(descFilters, float64(h.Filters), h.ID)
 		s.add(descRetained, float64(h.Retained), h.ID)
 		s.standbys(&h)
 	}
@@ -245,6 +258,31 @@ func (s *samples) node(st Status) {
 		if d.SpoolLimitBytes > 0 {
 			s.add(descFree, float64(max(0, d.SpoolLimitBytes-d.SpoolBytes)), "spool")
 			s.add(descSpoolLimit, float64(d.SpoolLimitBytes), d.Name, d.SpoolLimitBy)
+		}
+	}
+}
+
+// drills are the gauges of the last drill of each home. Those that the home keeps begin with the newest.
+func (s *samples) drills(list []Drill) {
+	told := map[string]bool{}
+	for i := range list {
+		d := &list[i]
+		s.add(descDrilling, oneIf(d.Ended == nil), d.Home)
+		if d.Ended == nil || told[d.Home] {
+			continue
+		}
+		told[d.Home] = true
+		for _, o := range []string{"done", "missed", "aborted", "failed", "partly"} {
+			s.add(descDrill, oneIf(d.Outcome == o), d.Home, o)
+		}
+		values := map[[2]string]float64{} // a phase that was gone through twice: the last time
+		for _, p := range d.Phases {
+			for _, v := range p.Values {
+				values[[2]string{p.Name, v.Metric}] = v.Value
+			}
+		}
+		for k, v := range values {
+			s.add(descDrillValue, v, d.Home, k[0], k[1])
 		}
 	}
 }
@@ -405,6 +443,8 @@ func (s *samples) counts(c Counts) {
 		}
 		s.add(d, float64(n.Count), strconv.Itoa(n.QoS), n.Namespace)
 	}
+	s.add(descBytes, float64(c.BytesIn), "in")
+	s.add(descBytes, float64(c.BytesOut), "out")
 	s.denials(&c.Objects)
 	for _, n := range c.Dropped {
 		s.add(descDropped, float64(n.Count), n.Place, n.Reason)

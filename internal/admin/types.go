@@ -581,10 +581,13 @@ type Counts struct {
 	Takeovers   []TakeoversCount
 	Messages    []MessagesCount
 	Dropped     []DroppedCount
+	BytesIn     int64 // of MQTT packets
+	BytesOut    int64
 	Commits     []Durations // from a proposal to its outcome on this node, by home
 	Fsyncs      []Durations // of a write of the log or the store, by what was synced
 	Nodes       []NodesCount
 	Homes       []HomeCounts
+	Queues      []QueueAge // of the homes that are served here, where something waits
 	Siblings    []SiblingCounts
 	Objects     ObjectsCounts
 	CRLFailures []UseCount
@@ -601,6 +604,12 @@ type NodesCount struct {
 	Role  string
 	Seen  bool // now
 	Count int
+}
+
+// QueueAge is for how long the oldest message in a session's queue has waited.
+type QueueAge struct {
+	Home, Namespace string
+	Age             time.Duration
 }
 
 // HomeCounts are what a node knows of a home it keeps a copy of.

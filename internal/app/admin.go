@@ -1,19 +1,24 @@
 package app
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"time"
 
+	"causeway/broker/packet"
 	"causeway/internal/admin"
 	"causeway/internal/audit"
 	"causeway/internal/cluster"
 	"causeway/internal/home"
 	"causeway/internal/store"
+	"causeway/routing"
 	meshtls "causeway/tls"
 )
 
@@ -274,6 +279,64 @@ func (n node) DeleteRetained(ctx context.Context, k admin.Key) error {
 	}
 	_, err := n.do(ctx, &home.Publish{Session: home.SessionKey{Namespace: k.Namespace}, Topic: k.Name, QoS: 1, Retain: true})
 	return err
+}
+
+func (n node) ExportRetained(k admin.Key) (admin.RetainedMessage, error) {
+	s, err := n.state()
+	if err != nil {
+		return admin.RetainedMessage{}, err
+	}
+	info, ok := s.RetainedMessage(k.Namespace, k.Name)
+	if !ok {
+		return admin.RetainedMessage{}, admin.ErrNotFound
+	}
+	return admin.RetainedMessage{Namespace: info.Namespace, Topic: info.Topic, QoS: int(info.QoS), Payload: info.Payload, Properties: info.Forward, ExpiresAt: n.wall(info.Expires)}, nil
+}
+
+func (n node) ImportRetained(ctx context.Context, m admin.RetainedMessage, dryRun bool) error {
+	op := &home.Publish{Session: home.SessionKey{Namespace: m.Namespace}, Topic: m.Topic, Payload: m.Payload, Forward: m.Properties, QoS: byte(m.QoS), Retain: true}
+	if err := judgeRetained(m, int(n.a.cfg.Limits.Packet)); err != nil {
+		return err
+	}
+	if m.ExpiresAt != nil {
+		op.Expiry = uint32(min(max(1, time.Until(*m.ExpiresAt).Seconds()), math.MaxUint32))
+	}
+	if dryRun {
+		return nil
+	}
+	o, err := n.do(ctx, op)
+	if err == nil && o.Code >= 0x80 {
+		return admin.Refuse("home", fmt.Sprintf("the home refuses it with code %#02x", o.Code), "the namespace has no room for it, or a rule keeps it from being stored here: causeway ctl get --all")
+	}
+	return err
+}
+
+// judgeRetained refuses what no device could have published so.
+func judgeRetained(m admin.RetainedMessage, most int) error {
+	const fix = "correct the line, or leave it out"
+	if err := routing.ValidTopic(m.Topic); err != nil {
+		return admin.BadRequest(err.Error(), fix)
+	}
+	switch {
+	case m.Namespace == "":
+		return admin.BadRequest("it has no namespace", fix)
+	case m.QoS < 0 || m.QoS > 2:
+		return admin.BadRequest(fmt.Sprintf("its QoS is %d", m.QoS), fix)
+	case len(m.Payload) == 0:
+		return admin.BadRequest("it is empty: that would delete what is there", "causeway ctl retained delete")
+	case len(m.Topic)+len(m.Payload)+len(m.Properties) > most:
+		return admin.BadRequest(fmt.Sprintf("it is larger than limits.packet, %d bytes", most), fix)
+	}
+	body := binary.BigEndian.AppendUint16(nil, uint16(len(m.Topic)))
+	body = binary.AppendUvarint(append(body, m.Topic...), uint64(len(m.Properties)))
+	var p packet.Publish
+	if err := packet.DecodePublish(packet.Header{Type: packet.PUBLISH}, append(body, m.Properties...), packet.V5, &p); err != nil {
+		return admin.BadRequest("its properties: "+err.Error(), fix)
+	}
+	if !bytes.Equal(p.Forward, m.Properties) {
+		return admin.BadRequest("its properties hold some that do not go to subscribers", fix)
+	}
+	return nil
 }
 
 func (n node) ForgetPeer(ctx context.Context, peer string, dryRun bool) (admin.Forgotten, error) {

@@ -1,8 +1,42 @@
 package app
 
 import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
 	"causeway/internal/admin"
 )
+
+// queueAgesFor is for how long the ages of a home's queues are good: all sessions are looked at for them.
+const queueAgesFor = 15 * time.Second
+
+// queueAges are for how long the oldest message in a queue of a home has waited, by namespace.
+type queueAges struct {
+	mu   sync.Mutex // held while they are looked for: who else asks waits for that
+	at   time.Time
+	list []admin.QueueAge
+}
+
+func (q *queueAges) ages(h *homeService) []admin.QueueAge {
+	r := h.current()
+	if r == nil || !r.Hosting() {
+		return nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.at.IsZero() && time.Since(q.at) < queueAgesFor {
+		return q.list
+	}
+	now := r.Now()
+	q.at, q.list = time.Now(), nil
+	for namespace, since := range r.State().OldestQueued() {
+		q.list = append(q.list, admin.QueueAge{Home: string(h.id), Namespace: namespace, Age: max(0, now.Sub(since))})
+	}
+	slices.SortFunc(q.list, func(x, y admin.QueueAge) int { return cmp.Compare(x.Namespace, y.Namespace) })
+	return q.list
+}
 
 // regionCounts adds what there is to count of the nodes of a region and of the home they keep.
 func (n node) regionCounts(c *admin.Counts) {

@@ -47,6 +47,7 @@ type homeService struct {
 	draining atomic.Bool                // the leader takes no entry; the same
 	astray   atomic.Pointer[home.Epoch] // of the host that said last that our copy went another way
 	shipping shipping
+	queues   queueAges
 	formers  formers
 
 	documents *documents

@@ -110,8 +110,15 @@ func (n node) Counts() (c admin.Counts) {
 		d := broker.Drop(r)
 		c.Dropped = append(c.Dropped, admin.DroppedCount{Place: d.Place(), Reason: d.String(), Count: stats.Dropped[r].Load()})
 	}
-	for q := range stats.Sent {
-		c.Messages = append(c.Messages, admin.MessagesCount{Sent: true, QoS: q, Count: stats.Sent[q].Load()}, admin.MessagesCount{QoS: q, Count: stats.Received[q].Load()})
+	for _, l := range n.a.cfg.Listeners {
+		s := stats.Listeners[l.Name]
+		if s == nil {
+			continue
+		}
+		for q := range s.Sent {
+			c.Messages = append(c.Messages, admin.MessagesCount{Sent: true, QoS: q, Namespace: l.Namespace, Count: s.Sent[q].Load()},
+				admin.MessagesCount{QoS: q, Namespace: l.Namespace, Count: s.Received[q].Load()})
+		}
 	}
 	for r := range broker.Takeovers {
 		t := broker.Takeover(r)
@@ -126,7 +133,11 @@ func (n node) Counts() (c admin.Counts) {
 			c.CRLFailures = append(c.CRLFailures, admin.UseCount{Use: l.use, Count: l.Failures()})
 		}
 	}
+	c.BytesIn, c.BytesOut = stats.BytesIn.Load(), stats.BytesOut.Load()
 	n.regionCounts(&c)
+	for _, h := range n.a.homes {
+		c.Queues = append(c.Queues, h.queues.ages(h)...)
+	}
 	c.Objects = n.objectsCounts(stats)
 	for _, h := range n.a.homes {
 		if h.links == nil {

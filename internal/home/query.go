@@ -348,6 +348,7 @@ type RetainedInfo struct {
 	Home      ID
 	QoS       byte
 	Payload   []byte
+	Forward   []byte // v5 properties that go to subscribers, in wire form
 	Expires   Time
 }
 
@@ -456,7 +457,7 @@ func (s *State) RetainedMessage(ns, topic string) (RetainedInfo, bool) {
 }
 
 func (r *retained) info(ns string) RetainedInfo {
-	return RetainedInfo{ns, r.topic, r.version, r.home, r.msg.QoS, r.msg.Payload, r.msg.Expires}
+	return RetainedInfo{ns, r.topic, r.version, r.home, r.msg.QoS, r.msg.Payload, r.msg.Forward, r.msg.Expires}
 }
 
 // MayGo says whether a peer's policy lets a topic out.
@@ -492,6 +493,33 @@ type SessionLoad struct {
 	Key      SessionKey
 	Messages int
 	Bytes    uint64
+}
+
+// walkAtOnce is how many sessions are looked at before whoever applies has a turn.
+const walkAtOnce = 4096
+
+// OldestQueued is since when the oldest message in a session's queue has waited, by namespace; those for
+// which nothing waits are left out. It looks at all sessions, and lets Apply in meanwhile: for a gauge
+// that is read now and then.
+func (s *State) OldestQueued() map[string]Time {
+	oldest := map[string]Time{}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n := 0
+	for k, x := range s.sessions { // the map may change in between: each is met at most once
+		if n++; n%walkAtOnce == 0 {
+			s.mu.RUnlock()
+			s.mu.RLock()
+		}
+		if x.queue.live == 0 || k.remains() {
+			continue
+		}
+		at := x.queue.refs[0].msg.at
+		if have, ok := oldest[k.Namespace]; at != 0 && (!ok || at < have) {
+			oldest[k.Namespace] = at
+		}
+	}
+	return oldest
 }
 
 // LongestQueues returns the sessions for which most waits, at most max, those with most first. It looks at all
