@@ -74,7 +74,7 @@ func (n node) group(c *admin.Cluster, r *replica.Replica, at func(string) *admin
 		}
 	}
 	for _, o := range r.State().Nodes() {
-		if o.Down {
+		if o.Down || !r.Hosting() { // then they are of the region that serves it
 			continue
 		}
 		x := at(string(o.Owner.Node))

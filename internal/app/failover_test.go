@@ -38,16 +38,17 @@ func pair(t *testing.T) (eu, us string) {
 		}
 		return fmt.Sprintf(`
 region: %s
-data_dir: %s
-identity: { cert: %s/node.pem, key: %s/node-key.pem, ca: %s/ca.pem }
+node: %[1]s-1
+data_dir: %[2]s
+identity: { cert: %[3]s/node.pem, key: %[3]s/node-key.pem, ca: %[3]s/ca.pem }
 listeners: [ { name: mqtt, type: mqtt, listen: "127.0.0.1:0", auth: [anonymous] } ]
-admin: { socket: %s/s }
+admin: { socket: %[3]s/s }
 link: { listen: "127.0.0.1:0", listen_tcp: "" }
-links: [ { peer: %s %s } ]
+links: [ { peer: %[4]s %[5]s } ]
 regions: [ { name: eu }, { name: us, standby_of: [eu] } ]
 takeover: { mode: manual, down_after: 3s, will_grace: 1s }
 stop_notice: 0s
-`, name, filepath.Join(d, "data"), d, d, d, d, peer, dial)
+`, name, filepath.Join(d, "data"), d, peer, dial)
 	}
 	return yaml("eu", "us", `, dial: ["udp://%s"]`), yaml("us", "eu", "")
 }
@@ -246,6 +247,9 @@ func TestRegionLost_TheStandbyServesItsSessions(t *testing.T) {
 	})
 	if back.Hosts("eu") {
 		t.Error("two regions serve the home")
+	}
+	if c, err := back.Node().Cluster(); err != nil || len(c.Nodes) != 1 || c.Nodes[0].Node == us.Node().Status().Node {
+		t.Errorf("the nodes of the region that serves are taken for its own: %+v, %v", c.Nodes, err)
 	}
 	await(t, "a switchover to be taken", func() bool {
 		_, err := us.Decider().Begin(context.Background(), agent.Switchover, agent.Order{Home: "eu", To: "eu"})
