@@ -53,6 +53,9 @@ type Options struct {
 	Link string
 	// Within, if set, returns what the command line of a region's nodes begins with.
 	Within func(region string) []string
+	// Admin, if set, returns what the section admin of a node has beside its socket, as
+	// "listen: 127.0.0.1:18083, tokens: file:/x"; "" is nothing.
+	Admin func(node string) string
 	// Takeover, if set, says who stands by whom.
 	Takeover *Takeover
 	// Extra is appended to a node's configuration file.
@@ -209,7 +212,13 @@ func (t *Trial) config(n *Node) string {
 		fmt.Fprintf(&b, "  - { name: balanced, type: mqtt, listen: %q, auth: [anonymous], proxy_protocol: %s }\n", n.balanced, proxy)
 	}
 	fmt.Fprintf(&b, "  - { name: web, type: ws, listen: %q, path: /mqtt, auth: [anonymous] }\n", n.WebSocket)
-	fmt.Fprintf(&b, "admin: { socket: %s }\nmetrics: { listen: %q }\n", n.Socket(), n.Metrics)
+	more := ""
+	if t.opts.Admin != nil {
+		if more = t.opts.Admin(n.Name); more != "" {
+			more = ", " + more
+		}
+	}
+	fmt.Fprintf(&b, "admin: { socket: %s%s }\nmetrics: { listen: %q }\n", n.Socket(), more, n.Metrics)
 	if !t.leaf(n.Region) {
 		fmt.Fprintf(&b, "link: { listen: %q, listen_tcp: %q%s }\n", n.Link, n.linkTCP, t.relay(n.Region))
 	}

@@ -232,7 +232,7 @@ func (s *session) all(ctx context.Context) {
 	s.hold(ctx, "isolate-region", 0, "  - { scenario: isolate-region, region: eu, hold: 1s }\n", "", nil)
 	s.hold(ctx, "links", 0, cutLink+"  - { scenario: cut-link, region: eu, peer: ap, method: pause, hold: 2s }\n"+
 		"  - { scenario: degrade-link, region: eu, peer: us, delay: 80ms, loss: 2%, hold: 3s }\n", "", nil)
-	s.hold(ctx, "certificate-expiry", 0, "  - { approve: a certificate ends, name: go on, by: [socket], role: admin }\n"+
+	s.hold(ctx, "certificate-expiry", 0, "  - { approve: a certificate ends, name: go on, by: [second], role: admin, within: 1m }\n"+
 		"  - { scenario: certificate-expiry, region: eu, node: eu-1 }\n", "", s.approve(ctx, "certificate-expiry", "go on"))
 	if s.nodes > 1 {
 		// Canaries begin at the first node, and are at the second one by then.
@@ -280,10 +280,10 @@ func (s *session) approve(ctx context.Context, name, step string) func(*exec.Cmd
 		if !begun(dir, step) {
 			return
 		}
-		for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) { // until the region has heard that it waits
-			out, err := exec.CommandContext(ctx, s.binary, "ctl", "--socket", s.tr.Node("us").Socket(), "drill", "approve", name).CombinedOutput()
+		for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Second) { // until the region has heard that it waits
+			out, err := exec.CommandContext(ctx, s.binary, "ctl", "--server", s.second.server, "--token-file", s.second.token, "drill", "approve", name).CombinedOutput()
+			fmt.Printf("%s", out)
 			if err == nil {
-				fmt.Printf("%s", out)
 				return
 			}
 		}

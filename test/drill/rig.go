@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"causeway/internal/admin"
 	"causeway/internal/drill/conductor"
 	"causeway/internal/trial"
 	meshtls "causeway/tls"
@@ -27,8 +28,27 @@ type rig struct {
 	tr     *trial.Trial
 	ca     *meshtls.CA
 	cables map[[2]string][]*cable // by the sites, in the order of their names
+	second person
 	socket net.Listener
 	mu     sync.Mutex
+}
+
+// person is somebody with a token of their own: who conducts a drill cannot approve it. What they talk to is a node of us.
+type person struct{ server, token string }
+
+// newPerson returns with a listener that keeps the port from others until it is closed.
+func newPerson(dir string) (p person, section string, l net.Listener, err error) {
+	token, line, err := admin.NewToken("second", admin.RoleAdmin)
+	if err != nil {
+		return p, "", nil, err
+	}
+	if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return p, "", nil, err
+	}
+	p = person{server: "http://" + l.Addr().String(), token: filepath.Join(dir, "second.token")}
+	tokens := filepath.Join(dir, "tokens")
+	err = errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(p.token, []byte(token), 0o600), os.WriteFile(tokens, []byte(line+"\n"), 0o600))
+	return p, fmt.Sprintf("listen: %q, tokens: %q", l.Addr(), "file:"+tokens), l, err
 }
 
 type rigOptions struct {
@@ -41,7 +61,17 @@ type rigOptions struct {
 
 func newRig(ctx context.Context, o rigOptions) (_ *rig, err error) {
 	r := &rig{dir: o.dir, cables: map[[2]string][]*cable{}}
-	r.tr, err = trial.New(trial.Options{Dir: o.dir, Binary: o.binary, Regions: []string{"eu", "us", "ap"}, Nodes: o.nodes, Alone: o.alone,
+	second, section, port, err := newPerson(filepath.Dir(o.dir)) // beside what trial.New empties
+	if err != nil {
+		return nil, err
+	}
+	r.second = second
+	r.tr, err = trial.New(trial.Options{Dir: o.dir, Admin: func(node string) string {
+		if node == "us-1" {
+			return section
+		}
+		return ""
+	}, Binary: o.binary, Regions: []string{"eu", "us", "ap"}, Nodes: o.nodes, Alone: o.alone,
 		Takeover: &trial.Takeover{StandbyOf: map[string][]string{"us": {"eu"}, "ap": {"us"}, "eu": {"ap"}}, Witnesses: []string{"w1"},
 			Section: fmt.Sprintf("mode: %s, down_after: %s", cmp.Or(o.mode, "auto"), o.downAfter)},
 		LinkVia: func(from, to, address string) string {
@@ -54,6 +84,9 @@ func newRig(ctx context.Context, o rigOptions) (_ *rig, err error) {
 			return c.conn.LocalAddr().String()
 		}})
 	if err != nil {
+		return nil, err
+	}
+	if err := port.Close(); err != nil {
 		return nil, err
 	}
 	if r.ca, err = meshtls.LoadCA(filepath.Join(o.dir, "ca", "ca.pem"), filepath.Join(o.dir, "ca", "ca-key.pem")); err != nil {

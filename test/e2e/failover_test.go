@@ -43,7 +43,7 @@ func newTwoRegions(t *testing.T, so standbyOptions) *twoRegions {
 	x.awaitHome("eu", "serve with a lease", func(h *trial.Home) bool { return len(h.Standbys) > 0 && h.Serves() })
 	x.awaitHome("us", "be a complete copy", func(h *trial.Home) bool { return h.Role == "standby" })
 	await(t, "the load balancers to see all nodes", func() bool {
-		return !slices.ContainsFunc(x.tr.Fronts, func(f *trial.Front) bool { return f.Up() != so.nodes })
+		return !slices.ContainsFunc(x.tr.Fronts, func(f *trial.Front) bool { return f.Up() != len(x.tr.Region(f.Region)) })
 	})
 	so.fleet.Addrs = []string{x.tr.Front("eu").MQTT, x.tr.Front("us").MQTT}
 	x.fleetOutage = newOutage(t, so.fleet)
