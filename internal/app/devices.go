@@ -16,6 +16,7 @@ import (
 	"causeway/internal/admin"
 	"causeway/internal/devices"
 	"causeway/internal/group"
+	"causeway/internal/health"
 	"causeway/internal/home"
 )
 
@@ -41,12 +42,14 @@ type watching struct {
 	log, refused                  *devices.Log
 	connects, takeovers, refusals *devices.Top
 	bans                          *devices.Bans
-	flapping                      atomic.Pointer[flapping] // nil: off
-	jail                          chan devices.Key         // that flapped
-	overlooked                    atomic.Int64             // flapped, and the channel was full
+	flapping                      atomic.Pointer[flapping]       // nil: off
+	jail                          chan devices.Key               // that flapped
+	overlooked                    atomic.Int64                   // flapped, and the channel was full
+	blind                         atomic.Pointer[[]*homeService] // homes of whose bans nobody knows here; replaced with mu held
 
 	mu   sync.Mutex
 	from map[home.ID][]devices.Ban // bans by the home whose document has them; guarded by mu
+	read map[home.ID]bool          // homes whose bans were read whole once; guarded by mu
 }
 
 // flapping is the rule in force with what it counts.
@@ -62,9 +65,12 @@ type flapRule struct {
 }
 
 func newWatching(a *App) *watching {
-	return &watching{a: a, log: devices.NewLog(eventsEach, eventsDevices), refused: devices.NewLog(eventsEach, eventsRefused),
+	w := &watching{a: a, log: devices.NewLog(eventsEach, eventsDevices), refused: devices.NewLog(eventsEach, eventsRefused),
 		connects: devices.NewTop(topPlaces, topWindow), takeovers: devices.NewTop(topPlaces, topWindow), refusals: devices.NewTop(topPlaces, topWindow),
-		bans: devices.NewBans(), jail: make(chan devices.Key, jailsAtATime), from: map[home.ID][]devices.Ban{}}
+		bans: devices.NewBans(), jail: make(chan devices.Key, jailsAtATime), from: map[home.ID][]devices.Ban{}, read: map[home.ID]bool{}}
+	w.blind.Store(&[]*homeService{})
+	a.health.Register("bans", w.condition)
+	return w
 }
 
 func deviceKey(k home.SessionKey) devices.Key {
@@ -112,6 +118,9 @@ func (w *watching) Address(remote string) string {
 
 // Device implements broker.Gate.
 func (w *watching) Device(who *broker.Identity) (reason string, temporary bool) {
+	if h := w.unknown(); h != nil {
+		return "who is banned is not known: the bans of home " + string(h.id) + " cannot be read", true
+	}
 	b := w.bans.Device(devices.Key{Namespace: who.Namespace, ClientID: who.ClientID}, who.Username, time.Now())
 	if b == nil {
 		return "", false
@@ -139,24 +148,7 @@ func (w *watching) work(ctx context.Context) error {
 func (w *watching) heard(h *homeService, d home.Document) {
 	switch {
 	case d.Name == banListName:
-		bans, err := readDocument[[]devices.Ban](d)
-		if !h.documents.understood(d, err) {
-			return
-		}
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		before := w.from[h.id]
-		delete(w.from, h.id)
-		if bans != nil {
-			w.from[h.id] = *bans
-		}
-		w.a.tellBans(d.By, before, w.from[h.id])
-		var all []devices.Ban
-		for _, list := range w.from {
-			all = append(all, list...)
-		}
-		w.bans.Set(all)
-		w.closeBanned()
+		w.heardBans(h, d)
 	case d.Name == flappingName && h.own():
 		rule, err := readDocument[flapRule](d)
 		if err == nil && rule != nil && (rule.Connects < 1 || rule.Within <= 0 || rule.Jail <= 0) {
@@ -172,6 +164,83 @@ func (w *watching) heard(h *homeService, d home.Document) {
 		w.flapping.Store(&flapping{*rule, devices.NewTop(topPlaces, rule.Within)})
 	}
 }
+
+// heardBans takes over the bans of a home: all that can be read of them. While some cannot, those that were read before hold too,
+// and where this node has not read them before it lets nobody in, since who is banned is not known.
+func (w *watching) heardBans(h *homeService, d home.Document) {
+	bans, err := readBans(d.Body)
+	whole := h.documents.understood(d, err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before := w.from[h.id]
+	blind := slices.DeleteFunc(slices.Clone(*w.blind.Load()), func(x *homeService) bool { return x == h })
+	switch {
+	case whole:
+		w.read[h.id] = true
+	case w.read[h.id]:
+		for _, b := range before {
+			if !slices.ContainsFunc(bans, func(x devices.Ban) bool { return x.ID() == b.ID() }) {
+				bans = append(bans, b)
+			}
+		}
+	default:
+		blind = append(blind, h)
+	}
+	w.from[h.id] = bans
+	w.a.tellBans(d.By, before, bans)
+	var all []devices.Ban
+	for _, list := range w.from {
+		all = append(all, list...)
+	}
+	w.bans.Set(all)
+	w.blind.Store(&blind)
+	w.closeBanned()
+}
+
+// readBans reads the bans that can be read, and says why others cannot.
+func readBans(body []byte) (bans []devices.Ban, err error) {
+	if body == nil {
+		return nil, nil
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, err
+	}
+	for i, raw := range list {
+		var b devices.Ban
+		e := json.Unmarshal(raw, &b)
+		if e == nil {
+			e = b.Check()
+		}
+		if e != nil {
+			err = errors.Join(err, fmt.Errorf("ban %d: %w", i+1, e))
+			continue
+		}
+		bans = append(bans, b)
+	}
+	return bans, err
+}
+
+// unknown is a home that is served here and of whose bans nobody knows; nil if there is none.
+func (w *watching) unknown() *homeService {
+	for _, h := range *w.blind.Load() {
+		if h.hosts() {
+			return h
+		}
+	}
+	return nil
+}
+
+// condition tells load balancers that devices are better off at a node that knows who is banned; a restart would not help.
+func (w *watching) condition() health.Condition {
+	if h := w.unknown(); h != nil {
+		return health.Condition{State: health.Starting, Reason: h.documents.problem() + "; who is banned is not known, and nobody is let in", Next: bansFix}
+	}
+	return health.OK()
+}
+
+// bansFix is what there is to do about bans that cannot be read.
+const bansFix = "upgrade this node to the version that wrote them, or write them anew with what can be read of them: causeway ctl ban list, then causeway ctl ban add"
 
 // closeBanned closes the connections of those who are not let in any more.
 func (w *watching) closeBanned() {
@@ -223,7 +292,7 @@ func (w *watching) imprison(ctx context.Context, ks []devices.Key, rule flapRule
 	}
 	within, cancel := context.WithTimeout(ctx, writeWithin)
 	defer cancel()
-	if err := w.edit(within, "node "+w.a.cfg.Node, "jail", now, func(list []devices.Ban) ([]devices.Ban, error) {
+	if err := w.edit(within, "node "+w.a.cfg.Node, jailing, now, func(list []devices.Ban) ([]devices.Ban, error) {
 		for _, b := range bans {
 			list = withBan(list, b)
 		}
@@ -235,19 +304,31 @@ func (w *watching) imprison(ctx context.Context, ks []devices.Key, rule flapRule
 	w.a.log.Warn("devices that connect too often are jailed", "devices", len(bans), "first", bans[0].Value, "for", rule.Jail, "overlooked", w.overlooked.Swap(0))
 }
 
+// jailing is the note of what a node bans by itself.
+const jailing = "jail"
+
+// held are the bans of a home that hold here.
+func (w *watching) held(id home.ID) []devices.Ban {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.from[id])
+}
+
 var errBansFull = fmt.Errorf("there are %d bans, which is the bound: ban prefixes of addresses or users, or take bans back", bansMost)
 
 // edit changes the list of bans; those that are over go.
+// A list that cannot be read is only written anew for an operator, with what holds of it.
 func (w *watching) edit(ctx context.Context, by, note string, now time.Time, change func([]devices.Ban) ([]devices.Ban, error)) error {
 	_, err := w.a.documents.edit(ctx, banListName, by, note, func(body []byte) ([]byte, error) {
-		var list []devices.Ban
-		if body != nil {
-			if err := json.Unmarshal(body, &list); err != nil {
+		list, err := readBans(body)
+		if err != nil {
+			if note == jailing {
 				return nil, err
 			}
+			list = w.held(w.a.home.id)
 		}
 		list = slices.DeleteFunc(list, func(b devices.Ban) bool { return b.Over(now) })
-		list, err := change(list)
+		list, err = change(list)
 		switch {
 		case err != nil:
 			return nil, err

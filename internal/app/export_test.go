@@ -3,8 +3,11 @@ package app
 import (
 	"context"
 	"errors"
+	"time"
 
+	"causeway/broker"
 	"causeway/internal/admin"
+	"causeway/internal/devices"
 	"causeway/internal/health"
 	"causeway/internal/home"
 	"causeway/internal/readiness"
@@ -78,3 +81,13 @@ func (a *App) Events() []admin.Event { return a.events.After(0) }
 func (a *App) ReadyCRL() readiness.Result { return a.node().readyCRL(context.Background()) }
 
 var JudgeCRL = judgeCRL
+
+// Gate says who is let in.
+func (a *App) Gate() broker.Gate { return a.watching }
+
+// Jail bans a device as the node does by itself.
+func (a *App) Jail(ctx context.Context, namespace, id string) error {
+	return a.watching.edit(ctx, "node", jailing, time.Now(), func(list []devices.Ban) ([]devices.Ban, error) {
+		return withBan(list, devices.Ban{Kind: devices.BanClient, Namespace: namespace, Value: id}), nil
+	})
+}

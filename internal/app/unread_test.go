@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"causeway/broker"
 	"causeway/internal/admin"
 	"causeway/internal/app"
 	"causeway/internal/health"
@@ -151,4 +153,55 @@ func TestUnread_Users(t *testing.T) {
 		caller(t, u.sock)("GET", "/v1/status", "", &st)
 		return st.Trouble == nil || !strings.Contains(st.Trouble.Summary, "users/03")
 	})
+}
+
+// Bans that cannot be read keep out whom those before did, and whom those of them do that can be read. A node that starts with
+// them lets nobody in, as it does not know who is banned, and says to load balancers that it is not ready; an operator writes
+// them anew with what can be read. A node that jails by itself does not.
+func TestUnread_Bans(t *testing.T) {
+	u := startUnread(t)
+	banned := func(id string) bool {
+		reason, _ := u.Gate().Device(&broker.Identity{Namespace: "default", ClientID: id})
+		return reason != ""
+	}
+	ban := func(id string) string {
+		return fmt.Sprintf(`{"kind": "client", "namespace": "default", "value": %q, "at": "2026-03-01T00:00:00Z", "by": "alice"}`, id)
+	}
+	add := func(id string) error {
+		_, _, err := u.Node().AddBan(t.Context(), admin.Ban{Kind: "client", Namespace: "default", Value: id, By: "alice", At: time.Now()}, false)
+		return err
+	}
+	u.write("ban/list", "["+ban("mad")+"]")
+	await(t, "the ban", func() bool { return banned("mad") })
+	rev := u.write("ban/list", "["+ban("bad")+`, {"kind": "fingerprint", "value": "ab:cd"}]`)
+	u.says(fmt.Sprintf("revision %d of the document ban/list", rev), "fingerprint")
+	await(t, "what can be read, and what was read before, to hold", func() bool { return banned("bad") && banned("mad") })
+	if banned("well") || u.Health() != health.Ready {
+		t.Errorf("a node that knows who was banned before keeps everybody out, or is %s", u.Health())
+	}
+
+	u.stop()
+	u.region = startUntil(t, u.yaml, app.Options{}, nil)
+	await(t, "the node to let nobody in", func() bool { return banned("well") && u.Health() == health.Starting })
+	if _, temporary := u.Gate().Device(&broker.Identity{Namespace: "default", ClientID: "well"}); !temporary {
+		t.Error("devices are told that they are banned, for something that will pass")
+	}
+	u.says(fmt.Sprintf("revision %d of the document ban/list", rev), "nobody is let in")
+	if err := add("worse"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the bans that could be read and the new one", func() bool {
+		return banned("bad") && banned("worse") && !banned("well") && !banned("mad") && u.Health() == health.Ready
+	})
+
+	rev = u.write("ban/list", `"of a newer build"`)
+	u.says(fmt.Sprintf("revision %d of the document ban/list", rev))
+	u.stop()
+	u.region = startUntil(t, u.yaml, app.Options{}, nil)
+	await(t, "the node to let nobody in", func() bool { return banned("well") && u.Health() == health.Starting })
+	if err := u.Jail(t.Context(), "default", "mad"); err == nil {
+		t.Error("a node writes a list anew by itself that it cannot read")
+	}
+	u.write("ban/list", "")
+	await(t, "everybody to be let in", func() bool { return !banned("well") && !banned("bad") && u.Health() == health.Ready })
 }
