@@ -80,11 +80,35 @@ type AuthOptions struct {
 	ACLFile string
 	// Regional says that SetRegions is going to be called: until then nobody can be told who they are, and waits.
 	Regional bool
-	// CertSAN takes the user name from the first URI or DNS name of the certificate; otherwise it is the common name.
-	CertSAN bool
-	// BindClientID refuses a device whose client id is not the user name of its certificate, and gives it that one if
-	// it has none.
+	// CertUsername is the name in a device's certificate that is its user name. Default CommonName.
+	CertUsername CertName
+	// CertClientID is the one that is its client id, given to a device that comes without. "": none is.
+	CertClientID CertName
+	// BindClientID refuses a device with a certificate whose client id is not CertClientID.
 	BindClientID bool
+}
+
+// CertName is a name in a certificate. Its values are those of the configuration.
+type CertName string
+
+// The names.
+const (
+	CommonName CertName = "${cn}"
+	FirstURI   CertName = "${san.uri}"
+	FirstDNS   CertName = "${san.dns}"
+)
+
+// of finds the name, "" if the certificate has none.
+func (n CertName) of(cert *x509.Certificate) string {
+	switch {
+	case n == FirstURI && len(cert.URIs) > 0:
+		return cert.URIs[0].String()
+	case n == FirstDNS && len(cert.DNSNames) > 0:
+		return cert.DNSNames[0]
+	case n == CommonName || n == "":
+		return cert.Subject.CommonName
+	}
+	return ""
 }
 
 // Auth is the Authenticator of password file, client certificates and access rules.
@@ -270,30 +294,20 @@ func (a *Auth) Authenticate(info *ConnectInfo) (Identity, packet.Code) {
 }
 
 func (a *Auth) byCertificate(who Identity, info *ConnectInfo) (Identity, packet.Code) {
-	who.Username = info.Certificate.Subject.CommonName
-	if a.opt.CertSAN {
-		who.Username = firstName(info.Certificate)
-	}
-	if who.Username == "" {
+	if who.Username = a.opt.CertUsername.of(info.Certificate); who.Username == "" {
 		return Identity{}, packet.NotAuthorized
 	}
-	if a.opt.BindClientID {
-		if info.ClientID != "" && info.ClientID != who.Username {
-			return Identity{}, packet.NotAuthorized
-		}
-		who.ClientID = who.Username
+	if a.opt.CertClientID == "" {
+		return who, packet.Success
+	}
+	id := a.opt.CertClientID.of(info.Certificate)
+	if a.opt.BindClientID && (id == "" || info.ClientID != "" && info.ClientID != id) {
+		return Identity{}, packet.NotAuthorized
+	}
+	if info.ClientID == "" {
+		who.ClientID = id
 	}
 	return who, packet.Success
-}
-
-func firstName(cert *x509.Certificate) string {
-	if len(cert.URIs) > 0 {
-		return cert.URIs[0].String()
-	}
-	if len(cert.DNSNames) > 0 {
-		return cert.DNSNames[0]
-	}
-	return ""
 }
 
 // Authorize asks the access rules.

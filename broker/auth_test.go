@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"math/big"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -300,12 +301,11 @@ func (l *lab) dialTLS(cfg *tls.Config) (*device, error) {
 
 func TestTLS_ClientCertificate(t *testing.T) {
 	ca := newAuthority(t)
-	for _, san := range []bool{false, true} {
-		l, _ := authLab(t, AuthOptions{CertSAN: san, BindClientID: true}, func(o *Options) {
+	for from, name := range map[CertName]string{CommonName: "car-1", FirstDNS: "car-1.example"} {
+		l, _ := authLab(t, AuthOptions{CertUsername: from, CertClientID: from, BindClientID: true}, func(o *Options) {
 			o.Listeners[0].Transport, o.Listeners[0].TLS = TLS, ca.server(tls.VerifyClientCertIfGiven)
 			o.Listeners[0].Methods = []Method{Cert}
 		})
-		name := map[bool]string{false: "car-1", true: "car-1.example"}[san]
 		d, err := l.dialTLS(ca.client("car-1"))
 		if err != nil {
 			t.Fatal(err)
@@ -356,4 +356,40 @@ func TestTLS_BadHandshakeCostsOneConnection(t *testing.T) {
 		t.Errorf("closed with %s", code)
 	}
 	eventually(t, "both are counted", func() bool { return l.s.Stats().Listeners["tcp"].Connects[ConnectGone].Load() == 2 })
+}
+
+// What a device with a certificate is called, and whether it may be called otherwise.
+func TestAuth_NamesOfACertificate(t *testing.T) {
+	uri, err := url.Parse("urn:vin:7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := &x509.Certificate{Subject: pkix.Name{CommonName: "car-7"}, DNSNames: []string{"car-7.example"}, URIs: []*url.URL{uri}}
+	for _, tc := range []struct {
+		opt            AuthOptions
+		cert           *x509.Certificate
+		id             string // that it comes with
+		user, clientID string // "" user: refused; "" client id: its own
+	}{
+		{AuthOptions{}, full, "x", "car-7", ""},
+		{AuthOptions{}, full, "", "car-7", ""},
+		{AuthOptions{CertUsername: FirstURI}, full, "x", "urn:vin:7", ""},
+		{AuthOptions{CertUsername: FirstDNS}, full, "x", "car-7.example", ""},
+		{AuthOptions{CertUsername: FirstURI}, &x509.Certificate{Subject: full.Subject}, "x", "", ""},
+		{AuthOptions{CertClientID: FirstURI}, full, "x", "car-7", ""},
+		{AuthOptions{CertClientID: FirstURI}, full, "", "car-7", "urn:vin:7"},
+		{AuthOptions{CertClientID: FirstURI, BindClientID: true}, full, "x", "", ""},
+		{AuthOptions{CertClientID: FirstURI, BindClientID: true}, full, "urn:vin:7", "car-7", ""},
+		{AuthOptions{CertClientID: FirstURI, BindClientID: true}, full, "", "car-7", "urn:vin:7"},
+		{AuthOptions{CertClientID: FirstURI, BindClientID: true}, &x509.Certificate{Subject: full.Subject}, "", "", ""},
+	} {
+		a, err := NewAuth(tc.opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		who, code := a.Authenticate(&ConnectInfo{Methods: []Method{Cert}, ClientID: tc.id, Certificate: tc.cert})
+		if who.Username != tc.user || who.ClientID != tc.clientID || code.Failed() != (tc.user == "") {
+			t.Errorf("%+v with %q: %+v, %s; want %q, %q", tc.opt, tc.id, who, code, tc.user, tc.clientID)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"causeway/broker/packet"
@@ -209,6 +210,9 @@ func (k *connecting) newConn(p *packet.Connect) *conn {
 func (k *connecting) admit(c *conn, p *packet.Connect) (assigned string, refused *refusal) {
 	refuse := func(r ConnectResult, code packet.Code, reason string) (string, *refusal) {
 		return "", &refusal{result: r, code: code, v: p.Version, reason: reason}
+	}
+	if v := k.l.Versions; len(v) > 0 && !slices.Contains(v, p.Version) { // [MQTT-3.1.2-2]
+		return refuse(ConnectUnsupported, packet.UnsupportedProtocolVersion, "this listener does not speak that version of MQTT")
 	}
 	if p.AuthMethod != "" { // [MQTT-4.12.0-1]
 		return refuse(ConnectUnsupported, packet.BadAuthenticationMethod, "enhanced authentication is not supported")

@@ -181,3 +181,15 @@ func TestConnect_MaxConnections(t *testing.T) {
 	eventually(t, "room again", func() bool { return l.s.Stats().Listeners["tcp"].Open.Load() == 1 })
 	l.connect(packet.V5, "c")
 }
+
+// A listener may speak some versions only; of the others a device hears so in its own.
+func TestConnect_VersionsOfAListener(t *testing.T) {
+	l := newLab(t, func(o *Options) { o.Listeners[0].Versions = []packet.Version{packet.V311, packet.V5} })
+	for v, want := range map[packet.Version]bool{packet.V31: false, packet.V311: true, packet.V5: true} {
+		ack := l.dial(v).hello("dev")
+		if ok := ack.Code == packet.Success; ok != want || !ok && ack.Code != packet.UnsupportedProtocolVersion {
+			t.Errorf("version %d: %s", v, ack.Code)
+		}
+	}
+	eventually(t, "it is counted", func() bool { return l.s.Stats().Listeners["tcp"].Connects[ConnectUnsupported].Load() == 1 })
+}

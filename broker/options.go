@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"causeway/broker/packet"
 	"causeway/internal/group"
 	"causeway/internal/home"
 	"causeway/internal/trace"
@@ -105,6 +106,8 @@ type Listener struct {
 	Namespace string
 	// Methods are the ways a device may prove who it is; one suffices. It is passed to the Authenticator.
 	Methods []Method
+	// Versions are those of MQTT that are spoken. Empty: all.
+	Versions []packet.Version
 	// TLS is the server side of TLS and WSS. Client certificates are asked for and verified as it says.
 	TLS *tls.Config
 	// Path of WS and WSS. Default /mqtt.

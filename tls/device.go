@@ -2,8 +2,12 @@ package meshtls
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -22,6 +26,9 @@ type DeviceOptions struct {
 	ClientCertOptional bool
 	// MinVersion is "1.2" or "1.3"; empty is "1.2".
 	MinVersion string
+	// Tickets, when set, has session tickets that every listener of this name with the same private key understands, at any node
+	// and after a restart. They live for a day or two. Without it they are this process's own.
+	Tickets string
 }
 
 // Device is the loaded TLS of one device listener. Its methods may be called concurrently.
@@ -40,6 +47,8 @@ type deviceMaterial struct {
 	cas    []*x509.Certificate
 	digest []byte
 	expiry time.Time
+	secret []byte       // of tickets; nil: they are the process's own
+	day    atomic.Int64 // that the ticket keys are of
 }
 
 // DeviceConfig is the configuration of a device listener whose files are read once. With client
@@ -59,6 +68,7 @@ func NewDevice(opts DeviceOptions) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load listener TLS: %w", err)
 	}
+	m.turnTickets(time.Now())
 	d.cur.Store(m)
 	d.revoked.trusted = func() []*x509.Certificate { return d.cur.Load().cas }
 	return d, nil
@@ -102,9 +112,11 @@ func (d *Device) reload() (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("reload listener TLS, keeping what was loaded before: %w", err)
 	}
-	if bytes.Equal(next.digest, d.cur.Load().digest) {
+	if now := d.cur.Load(); bytes.Equal(next.digest, now.digest) {
+		now.turnTickets(time.Now())
 		return false, nil
 	}
+	next.turnTickets(time.Now())
 	d.cur.Store(next)
 	return true, nil
 }
@@ -131,7 +143,37 @@ func (d *Device) read() (*deviceMaterial, error) {
 			cfg.ClientAuth = tls.VerifyClientCertIfGiven
 		}
 	}
-	return &deviceMaterial{config: cfg, cas: cas, digest: digestOf(pair, cas), expiry: pair.Leaf.NotAfter}, nil
+	m := &deviceMaterial{config: cfg, cas: cas, digest: digestOf(pair, cas), expiry: pair.Leaf.NotAfter}
+	if d.opts.Tickets != "" {
+		m.secret, err = ticketSecret(pair.PrivateKey, d.opts.Tickets)
+	}
+	return m, err
+}
+
+// ticketSecret is what all listeners of a name with this private key have in common, and nobody else.
+func ticketSecret(key crypto.PrivateKey, name string) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("derive the keys of session tickets: %w", err)
+	}
+	mac := hmac.New(sha256.New, der)
+	mac.Write([]byte("causeway: session tickets of " + name))
+	return mac.Sum(nil), nil
+}
+
+// turnTickets has tickets made with the key of the day, and takes those of the day before and, of a node whose clock is ahead,
+// of the next one.
+func (m *deviceMaterial) turnTickets(now time.Time) {
+	day := now.Unix() / 86400
+	if m.secret == nil || m.day.Swap(day) == day {
+		return
+	}
+	of := func(day int64) [32]byte {
+		mac := hmac.New(sha256.New, m.secret)
+		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(day)))
+		return [32]byte(mac.Sum(nil))
+	}
+	m.config.SetSessionTicketKeys([][32]byte{of(day), of(day - 1), of(day + 1)})
 }
 
 func tlsVersion(s string) (uint16, error) {

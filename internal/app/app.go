@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -284,7 +285,8 @@ func (a *App) Disk() string {
 }
 
 func (a *App) newBroker() (err error) {
-	a.auth, err = broker.NewAuth(broker.AuthOptions{Home: a.home.id, Regional: true, PasswordFile: a.cfg.Auth.PasswordFile, ACLFile: a.cfg.Auth.ACLFile})
+	a.auth, err = broker.NewAuth(broker.AuthOptions{Home: a.home.id, Regional: true, PasswordFile: a.cfg.Auth.PasswordFile, ACLFile: a.cfg.Auth.ACLFile,
+		CertUsername: broker.CertName(a.cfg.Auth.Cert.Username), CertClientID: broker.CertName(a.cfg.Auth.Cert.ClientID), BindClientID: a.cfg.Auth.Cert.BindClientID})
 	if err != nil {
 		return err
 	}
@@ -331,6 +333,11 @@ func (a *App) listener(l *config.Listener) (broker.Listener, error) {
 	bl := broker.Listener{Name: l.Name, Transport: broker.Transport(l.Type), Address: l.Listen, Net: a.opts.Listeners[l.Name],
 		Namespace: l.Namespace, Path: l.Path, MaxConnections: l.MaxConnections, ConnectTimeout: l.ConnectTimeout,
 		ConnectRate: float64(l.ConnectRate), Proxy: l.ProxyProtocol == config.ProxyV2, ServerReference: l.ServerReference}
+	for v, name := range protocols {
+		if slices.Contains(l.Versions, name) {
+			bl.Versions = append(bl.Versions, v)
+		}
+	}
 	for _, m := range l.Auth {
 		bl.Methods = append(bl.Methods, broker.Method(m))
 	}

@@ -52,8 +52,11 @@ func (a *App) newIdentities() error {
 
 // device loads the certificate of a listener.
 func (i *identities) device(l *config.Listener) (*tls.Config, error) {
-	d, err := meshtls.NewDevice(meshtls.DeviceOptions{CertFile: l.TLS.Cert, KeyFile: l.TLS.Key, ClientCAFiles: l.TLS.ClientCA,
-		ClientCertOptional: !onlyCert(l), MinVersion: l.TLS.MinVersion})
+	o := meshtls.DeviceOptions{CertFile: l.TLS.Cert, KeyFile: l.TLS.Key, ClientCAFiles: l.TLS.ClientCA, ClientCertOptional: !onlyCert(l), MinVersion: l.TLS.MinVersion}
+	if l.TLS.TicketKeys == config.TicketsRegion {
+		o.Tickets = l.Name
+	}
+	d, err := meshtls.NewDevice(o)
 	if err != nil {
 		return nil, err
 	}

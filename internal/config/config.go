@@ -205,6 +205,8 @@ type Listener struct {
 	// AnonymousBeyondLoopback says that anonymous devices are wanted although Listen can be
 	// reached from other machines. Without it Validate refuses the combination.
 	AnonymousBeyondLoopback bool `mapstructure:"anonymous_beyond_loopback"`
+	// Versions are those of MQTT that are spoken: "3.1", "3.1.1" and "5". Default: all.
+	Versions []string `mapstructure:"versions"`
 	// TLS holds the server certificate (mqtts and wss only).
 	TLS ListenerTLS `mapstructure:"tls"`
 	// Path is the HTTP path of the WebSocket (ws and wss only). Default "/mqtt" for those.
@@ -251,7 +253,20 @@ type ListenerTLS struct {
 	CRLStale CRLStale `mapstructure:"crl_stale"`
 	// MinVersion is "1.2" or "1.3". Default "1.2".
 	MinVersion string `mapstructure:"min_version"`
+	// TicketKeys says where a device may resume a TLS session. Default TicketsNode.
+	TicketKeys TicketKeys `mapstructure:"ticket_keys"`
 }
+
+// TicketKeys is who understands the session tickets of a listener.
+type TicketKeys string
+
+// Who understands them.
+const (
+	TicketsNode TicketKeys = "node" // the node that gave them, until it stops
+	// TicketsRegion: every node with a listener of the same name and private key, for a day or two. The keys are derived from
+	// that private key: who steals it can read what was recorded of resumed sessions of TLS 1.2.
+	TicketsRegion TicketKeys = "region"
+)
 
 // Auth says where users and their rights come from. Empty files mean that method is off.
 type Auth struct {
@@ -259,7 +274,30 @@ type Auth struct {
 	PasswordFile string `mapstructure:"password_file"`
 	// ACLFile holds who may publish and subscribe to what. Empty: everybody may do everything.
 	ACLFile string `mapstructure:"acl_file"`
+	// Cert says what a device is called that comes with a certificate.
+	Cert AuthCertNames `mapstructure:"cert"`
 }
+
+// AuthCertNames are names in a device's certificate.
+type AuthCertNames struct {
+	// Username is the one that is its user name. Default CertCN.
+	Username CertName `mapstructure:"username"`
+	// ClientID is the one that is its client id, given to a device that comes without. Default: that of Username with
+	// BindClientID, otherwise none.
+	ClientID CertName `mapstructure:"client_id"`
+	// BindClientID refuses a device whose client id is not ClientID, so that none takes the session of another. Default false.
+	BindClientID bool `mapstructure:"bind_client_id"`
+}
+
+// CertName is a name in a certificate.
+type CertName string
+
+// The names in a certificate.
+const (
+	CertCN  CertName = "${cn}"      // the common name
+	CertURI CertName = "${san.uri}" // the first URI among the subject's alternative names
+	CertDNS CertName = "${san.dns}" // the first DNS name
+)
 
 // Limits bound one session and one packet. They enter the home's log as an entry, so that every
 // copy of the home applies the same ones.

@@ -51,6 +51,12 @@ func fillDefaults(cfg *Config, sources *Sources) {
 		cfg.Node = cfg.Region + "-1"
 	}
 	fillCRL("identity.", cfg.Identity.CRL, &cfg.Identity.CRLRefresh, &cfg.Identity.CRLStale, unset)
+	if unset("auth.cert.username") {
+		cfg.Auth.Cert.Username = CertCN
+	}
+	if unset("auth.cert.client_id") && cfg.Auth.Cert.BindClientID {
+		cfg.Auth.Cert.ClientID = cfg.Auth.Cert.Username
+	}
 	if unset("admin.socket") {
 		cfg.Admin.Socket = filepath.Join(cfg.DataDir, "admin.sock")
 	}
@@ -164,6 +170,9 @@ func (l *Listener) fill(key string, unset func(string) bool) {
 	}
 	if unset(key+"tls.min_version") && l.Type.Secure() {
 		l.TLS.MinVersion = "1.2"
+	}
+	if unset(key+"tls.ticket_keys") && l.Type.Secure() {
+		l.TLS.TicketKeys = TicketsNode
 	}
 	fillCRL(key+"tls.", l.TLS.CRL, &l.TLS.CRLRefresh, &l.TLS.CRLStale, unset)
 }

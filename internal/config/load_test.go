@@ -50,6 +50,7 @@ func TestLoad_NothingGivesTheDefaults(t *testing.T) {
 			Auth: []AuthMethod{AuthAnonymous}, ConnectTimeout: 10 * time.Second, ProxyProtocol: ProxyOff}},
 		Limits: Limits{SessionExpiryMax: 14 * 24 * time.Hour, QueueMessages: 100000, QueueBytes: 256 << 20, Inflight: 1024,
 			Packet: 2 << 20, Subscriptions: 1000, WillGrace: 30 * time.Second, TopicAliasMax: 32, ReceiveMaximum: 1024},
+		Auth:  Auth{Cert: AuthCertNames{Username: CertCN}},
 		Ack:   []AckRule{{Filter: "#", Policy: AckRegion, Replay: ReplayDeliver}},
 		Link:  LinkAccept{Listen: "127.0.0.1:7444", ListenTCP: "127.0.0.1:7445"},
 		Admin: Admin{Socket: "data/admin.sock"},
@@ -83,11 +84,11 @@ listeners:
     listen: ":8883"
     namespace: cars
     auth: [cert, password]
-    tls: { cert: srv.pem, key: srv-key.pem, client_ca: [a.pem, b.pem], crl: [a.crl, "http://ca.example.com/b.crl"], crl_refresh: 1h, crl_stale: refuse, min_version: 1.3 }
+    tls: { cert: srv.pem, key: srv-key.pem, client_ca: [a.pem, b.pem], crl: [a.crl, "http://ca.example.com/b.crl"], crl_refresh: 1h, crl_stale: refuse, min_version: 1.3, ticket_keys: region }
     max_connections: 250000
     connect_timeout: 5s
   - { type: ws, listen: "127.0.0.1:8083" }
-auth: { password_file: users, acl_file: acl }
+auth: { password_file: users, acl_file: acl, cert: { username: "${san.uri}", bind_client_id: true } }
 limits: { session_expiry_max: 7d, queue_messages: 1000, queue_bytes: 1MiB, inflight: 32, packet: 256KiB,
           subscriptions: 50, keepalive_max: 5m, topic_alias_max: 0, receive_maximum: 20 }
 ack:
@@ -115,13 +116,13 @@ func TestLoad_File(t *testing.T) {
 		Identity: Identity{Cert: "eu.pem", Key: "eu-key.pem", CA: "ca.pem", CRL: []string{"crl.pem"}, CRLRefresh: 15 * time.Minute, CRLStale: CRLAlarm},
 		Listeners: []Listener{
 			{Name: "cars", Type: ListenerMQTTS, Listen: ":8883", Namespace: "cars", Auth: []AuthMethod{AuthCert, AuthPassword},
-				TLS: ListenerTLS{Cert: "srv.pem", Key: "srv-key.pem", ClientCA: []string{"a.pem", "b.pem"}, MinVersion: "1.3",
+				TLS: ListenerTLS{Cert: "srv.pem", Key: "srv-key.pem", ClientCA: []string{"a.pem", "b.pem"}, MinVersion: "1.3", TicketKeys: TicketsRegion,
 					CRL: []string{"a.crl", "http://ca.example.com/b.crl"}, CRLRefresh: time.Hour, CRLStale: CRLRefuse},
 				MaxConnections: 250000, ConnectTimeout: 5 * time.Second, ProxyProtocol: ProxyOff},
 			{Name: "ws", Type: ListenerWS, Listen: "127.0.0.1:8083", Namespace: "default", Auth: []AuthMethod{AuthAnonymous},
 				Path: "/mqtt", ConnectTimeout: 10 * time.Second, ProxyProtocol: ProxyOff},
 		},
-		Auth: Auth{PasswordFile: "users", ACLFile: "acl"},
+		Auth: Auth{PasswordFile: "users", ACLFile: "acl", Cert: AuthCertNames{Username: CertURI, ClientID: CertURI, BindClientID: true}},
 		Limits: Limits{SessionExpiryMax: 7 * 24 * time.Hour, QueueMessages: 1000, QueueBytes: 1 << 20, Inflight: 32, Packet: 256 << 10,
 			Subscriptions: 50, KeepaliveMax: 5 * time.Minute, WillGrace: 30 * time.Second, TopicAliasMax: 0, ReceiveMaximum: 20},
 		Ack: []AckRule{{Filter: "telemetry/#", Policy: AckMemory, Replay: ReplayDeliver}, {Filter: "#", Policy: AckRegion, Replay: ReplayDeliver}},

@@ -19,6 +19,12 @@ func (c *Config) Validate() error {
 	for i, l := range c.Listeners {
 		v.listener(fmt.Sprintf("listeners[%d].", i), l, c)
 	}
+	oneOf(v, "auth.cert.username", c.Auth.Cert.Username, CertCN, CertURI, CertDNS)
+	if id := c.Auth.Cert.ClientID; id != "" {
+		oneOf(v, "auth.cert.client_id", id, CertCN, CertURI, CertDNS)
+	} else {
+		v.check(!c.Auth.Cert.BindClientID, "auth.cert.bind_client_id", "is set, and client_id is empty", "name what the client id has to be in auth.cert.client_id")
+	}
 	v.unique("listeners", "name", len(c.Listeners), func(i int) string { return c.Listeners[i].Name })
 	v.limits(c.Limits)
 	v.acks(c)

@@ -20,6 +20,9 @@ func (v *validator) listener(key string, l Listener, c *Config) {
 		v.listenerPath(key, l)
 	}
 	v.listenerAuth(key, l, c, reachable)
+	for i, version := range l.Versions {
+		oneOf(v, fmt.Sprintf("%sversions[%d]", key, i), version, "3.1", "3.1.1", "5")
+	}
 	oneOf(v, key+"proxy_protocol", l.ProxyProtocol, ProxyOff, ProxyV2)
 	v.check(len(l.ServerReference) <= 255 && !strings.ContainsFunc(l.ServerReference, func(r rune) bool { return r <= ' ' || r > '~' }),
 		key+"server_reference", fmt.Sprintf("%q is no address", l.ServerReference), "want HOST or HOST:PORT of another way in, or leave it out")
@@ -30,7 +33,7 @@ func (v *validator) listener(key string, l Listener, c *Config) {
 
 func (v *validator) listenerTLS(key string, l Listener) {
 	if !l.Type.Secure() {
-		set := l.TLS.Cert != "" || l.TLS.Key != "" || len(l.TLS.ClientCA) > 0 || len(l.TLS.CRL) > 0 || l.TLS.MinVersion != ""
+		set := l.TLS.Cert != "" || l.TLS.Key != "" || len(l.TLS.ClientCA) > 0 || len(l.TLS.CRL) > 0 || l.TLS.MinVersion != "" || l.TLS.TicketKeys != ""
 		secure := map[ListenerType]string{ListenerMQTT: "mqtts", ListenerWS: "wss"}[l.Type]
 		v.check(!set, key+"tls", fmt.Sprintf("is set, but type %s is not encrypted", l.Type), "write type: "+secure+", or remove tls")
 		return
@@ -38,6 +41,7 @@ func (v *validator) listenerTLS(key string, l Listener) {
 	v.check(l.TLS.Cert != "", key+"tls.cert", "is missing", fmt.Sprintf("type %s needs a certificate and its key", l.Type))
 	v.check(l.TLS.Key != "", key+"tls.key", "is missing", fmt.Sprintf("type %s needs a certificate and its key", l.Type))
 	oneOf(v, key+"tls.min_version", l.TLS.MinVersion, "1.2", "1.3")
+	oneOf(v, key+"tls.ticket_keys", l.TLS.TicketKeys, TicketsNode, TicketsRegion)
 	v.check(!slices.Contains(l.TLS.ClientCA, ""), key+"tls.client_ca", "names an empty path", "list the PEM files of the authorities")
 	v.check(len(l.TLS.CRL) == 0 || len(l.TLS.ClientCA) > 0, key+"tls.crl", "is set, and no device certificate is asked for", "set "+key+"tls.client_ca and auth: [cert], or remove it")
 	v.crl(key+"tls.", l.TLS.CRL, l.TLS.CRLRefresh, l.TLS.CRLStale)

@@ -38,7 +38,7 @@ func TestValidate(t *testing.T) {
 	revoking := func(change func(*ListenerTLS)) func(*Listener) {
 		return func(l *Listener) {
 			l.Type, l.Auth = ListenerMQTTS, []AuthMethod{AuthCert}
-			l.TLS = ListenerTLS{Cert: "c", Key: "k", MinVersion: "1.2", ClientCA: []string{"a"}, CRL: []string{"l"}, CRLRefresh: time.Hour, CRLStale: CRLAlarm}
+			l.TLS = ListenerTLS{Cert: "c", Key: "k", MinVersion: "1.2", TicketKeys: TicketsNode, ClientCA: []string{"a"}, CRL: []string{"l"}, CRLRefresh: time.Hour, CRLStale: CRLAlarm}
 			change(&l.TLS)
 		}
 	}
@@ -57,6 +57,7 @@ func TestValidate(t *testing.T) {
 
 		{"no listeners", func(c *Config) { c.Listeners = nil }, ""},
 		{"listener type", listener(func(l *Listener) { l.Type = "tcp" }), `listeners[0].type: "tcp" is not accepted; want mqtt, mqtts, ws or wss`},
+		{"listener version", listener(func(l *Listener) { l.Versions = []string{"5", "4"} }), `listeners[0].versions[1]: "4" is not accepted; want 3.1, 3.1.1 or 5`},
 		{"listener name", listener(func(l *Listener) { l.Name = "a b" }), `listeners[0].name: "a b" is no name`},
 		{"listener namespace", listener(func(l *Listener) { l.Namespace = "" }), `listeners[0].namespace: "" is no name`},
 		{"no port", listener(func(l *Listener) { l.Listen = "127.0.0.1" }), `listeners[0].listen: "127.0.0.1" is no address; want HOST:PORT`},
@@ -86,17 +87,27 @@ func TestValidate(t *testing.T) {
 		{"cert without TLS", listener(func(l *Listener) { l.Auth = []AuthMethod{AuthCert} }), "listeners[0].auth: cert needs a type with TLS"},
 
 		{"TLS files on plain", listener(func(l *Listener) { l.TLS.Cert = "c" }), "listeners[0].tls: is set, but type mqtt is not encrypted; write type: mqtts"},
-		{"TLS without certificate", listener(func(l *Listener) { l.Type, l.TLS = ListenerMQTTS, ListenerTLS{Key: "k", MinVersion: "1.2"} }), "listeners[0].tls.cert: is missing"},
-		{"TLS without key", listener(func(l *Listener) { l.Type, l.TLS = ListenerMQTTS, ListenerTLS{Cert: "c", MinVersion: "1.2"} }), "listeners[0].tls.key: is missing"},
-		{"TLS 1.1", listener(func(l *Listener) { l.Type, l.TLS = ListenerMQTTS, ListenerTLS{Cert: "c", Key: "k", MinVersion: "1.1"} }), `listeners[0].tls.min_version: "1.1" is not accepted; want 1.2 or 1.3`},
+		{"TLS without certificate", listener(func(l *Listener) {
+			l.Type, l.TLS = ListenerMQTTS, ListenerTLS{Key: "k", MinVersion: "1.2", TicketKeys: TicketsNode}
+		}), "listeners[0].tls.cert: is missing"},
+		{"TLS without key", listener(func(l *Listener) {
+			l.Type, l.TLS = ListenerMQTTS, ListenerTLS{Cert: "c", MinVersion: "1.2", TicketKeys: TicketsNode}
+		}), "listeners[0].tls.key: is missing"},
+		{"TLS 1.1", listener(func(l *Listener) {
+			l.Type, l.TLS = ListenerMQTTS, ListenerTLS{Cert: "c", Key: "k", MinVersion: "1.1", TicketKeys: TicketsNode}
+		}), `listeners[0].tls.min_version: "1.1" is not accepted; want 1.2 or 1.3`},
+		{"ticket keys", listener(revoking(func(l *ListenerTLS) { l.TicketKeys = "world" })), `listeners[0].tls.ticket_keys: "world" is not accepted; want node or region`},
 		{"client CA for nothing", listener(func(l *Listener) {
-			l.Type, l.TLS = ListenerMQTTS, ListenerTLS{Cert: "c", Key: "k", MinVersion: "1.2", ClientCA: []string{"a"}}
+			l.Type, l.TLS = ListenerMQTTS, ListenerTLS{Cert: "c", Key: "k", MinVersion: "1.2", TicketKeys: TicketsNode, ClientCA: []string{"a"}}
 		}), "listeners[0].tls.client_ca: is set, but auth does not list cert"},
 		{"TLS with cert", listener(func(l *Listener) {
-			l.Type, l.TLS, l.Auth = ListenerMQTTS, ListenerTLS{Cert: "c", Key: "k", MinVersion: "1.2", ClientCA: []string{"a"}}, []AuthMethod{AuthCert}
+			l.Type, l.TLS, l.Auth = ListenerMQTTS, ListenerTLS{Cert: "c", Key: "k", MinVersion: "1.2", TicketKeys: TicketsNode, ClientCA: []string{"a"}}, []AuthMethod{AuthCert}
 		}), ""},
+		{"name in a certificate", func(c *Config) { c.Auth.Cert.Username = "${cm}" }, `auth.cert.username: "${cm}" is not accepted; want ${cn}, ${san.uri} or ${san.dns}`},
+		{"client id of a certificate", func(c *Config) { c.Auth.Cert.ClientID = "cn" }, `auth.cert.client_id: "cn" is not accepted`},
+		{"bound to nothing", func(c *Config) { c.Auth.Cert.BindClientID = true }, "auth.cert.bind_client_id: is set, and client_id is empty"},
 		{"list without authorities", listener(func(l *Listener) {
-			l.Type, l.TLS = ListenerMQTTS, ListenerTLS{Cert: "c", Key: "k", MinVersion: "1.2", CRL: []string{"l"}, CRLRefresh: time.Hour, CRLStale: CRLAlarm}
+			l.Type, l.TLS = ListenerMQTTS, ListenerTLS{Cert: "c", Key: "k", MinVersion: "1.2", TicketKeys: TicketsNode, CRL: []string{"l"}, CRLRefresh: time.Hour, CRLStale: CRLAlarm}
 		}), "listeners[0].tls.crl: is set, and no device certificate is asked for"},
 		{"lists", listener(revoking(func(l *ListenerTLS) {
 			l.CRL, l.CRLStale = []string{"a.pem", "http://ca.example.com/a.crl"}, CRLRefuse
@@ -352,7 +363,7 @@ func normalize(c *Config) {
 	}
 	lists := []*[]string{&c.Identity.CRL}
 	for i := range c.Listeners {
-		lists = append(lists, &c.Listeners[i].TLS.ClientCA, &c.Listeners[i].TLS.CRL)
+		lists = append(lists, &c.Listeners[i].Versions, &c.Listeners[i].TLS.ClientCA, &c.Listeners[i].TLS.CRL)
 	}
 	for _, list := range lists {
 		if len(*list) == 0 {
