@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"causeway/internal/admin"
+	"causeway/internal/backup"
 
 	"github.com/spf13/cobra"
 )
@@ -35,12 +36,14 @@ made while the home serves, by a node that does not lead where there is one. It
 exists once it is whole, and is checked before it is believed.
 
 Backups are made by themselves with backup.every and backup.to in the node file. A
-region whose disks are lost is founded from one by causeway restore.`,
+region whose disks are lost is founded from one by causeway restore; ctl backup restore
+gives a region that serves back one namespace.`,
 		`  causeway ctl backup create
   causeway ctl backup create --to /mnt/usb/eu
   causeway ctl backup list
-  causeway ctl backup verify eu-20260301T120000Z-48211-9b3f0c`,
-		c.backupCreate(), list, c.backupVerify(), jobs))
+  causeway ctl backup verify eu-20260301T120000Z-48211-9b3f0c
+  causeway ctl backup restore eu-20260301T120000Z-48211-9b3f0c --namespace cars --key backup.key --dry-run`,
+		c.backupCreate(), list, c.backupVerify(), c.backupRestore(), jobs))
 }
 
 func placeFlag(cmd *cobra.Command, p *string, name string) {
@@ -91,6 +94,79 @@ func (c *ctl) backupVerify() *cobra.Command {
 	return cmd
 }
 
+func (c *ctl) backupRestore() *cobra.Command {
+	o := &backupOrder{c: c}
+	var from, home, ns, keyFile string
+	var replace bool
+	cmd := o.flags(leaf("restore NAME", "Give the home back what a backup holds of one namespace", func(cmd *cobra.Command, args []string) error {
+		keys := []admin.BackupFileKey{}
+		if keyFile != "" {
+			var err error
+			if keys, err = c.unlockBackup(cmd, args[0], from, keyFile); err != nil {
+				return err
+			}
+		}
+		o.path, o.params, o.ask = admin.Path("backups", args[0], "restore"), url.Values{"namespace": {ns}}, ns
+		setParam(o.params, "place", from)
+		setParam(o.params, "home", home)
+		if replace {
+			o.params.Set("replace", "true")
+		}
+		o.body = admin.RestoreRequest{Confirm: ns, Keys: keys}
+		return o.do(cmd)
+	}))
+	cmd.Long = `While the home serves. The node reads all of the backup and checks it, then gives the
+namespace's sessions back, with subscriptions, queues, packet ids and wills, and its
+retained messages. A session or retained message that is there today stays, unless
+--replace: then the backup's takes its place, the device is closed and today's queue is
+destroyed. Each session is whole before its device is told that it is present.
+
+Users, rules, limits, links and their spools do not come back. What devices were given
+since the backup comes again, at QoS 2 too.
+
+--key opens the backup here: the node gets the keys of this backup's files, and forgets
+them. The dry run reads everything as well, and counts. Exit code 6: it was cut short;
+the same command goes on from there.`
+	cmd.Example = "  causeway ctl backup restore eu-20260301T120000Z-48211-9b3f0c --namespace cars --key backup.key --dry-run\n  causeway ctl backup restore eu-20260301T120000Z-48211-9b3f0c --namespace cars --key backup.key --yes"
+	cmd.Flags().StringVar(&ns, "namespace", "", "`namespace` to give back (required)")
+	_ = cmd.MarkFlagRequired("namespace") // the flag is there
+	placeFlag(cmd, &from, "from")
+	cmd.Flags().StringVar(&home, "home", "", "`home` of the backup (default the region's own)")
+	cmd.Flags().StringVar(&keyFile, "key", "", "`file` on this machine with the secret key of an encrypted backup; - for standard input")
+	cmd.Flags().BoolVar(&replace, "replace", false, "what is there today goes, where the backup has it too")
+	return cmd
+}
+
+// unlockBackup opens the keys of a backup's files with the secret key, which stays here.
+func (c *ctl) unlockBackup(cmd *cobra.Command, name, from, keyFile string) (list []admin.BackupFileKey, err error) {
+	read := backup.ReadKey
+	if keyFile == "-" {
+		read = func(string) (backup.Key, error) { return backup.ReadKeyFrom(cmd.InOrStdin()) }
+	}
+	key, err := read(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	params := url.Values{}
+	setParam(params, "place", from)
+	b, err := c.call(cmd, http.MethodGet, featureBackups, admin.Path("backups", name, "locks"), params, nil)
+	if err != nil {
+		return nil, err
+	}
+	var page admin.Page[backup.Lock]
+	if err := understand(b, &page); err != nil {
+		return nil, err
+	}
+	keys, err := key.Unlock(page.Items)
+	if err != nil {
+		return nil, &exitError{exitRefused, fmt.Errorf("backup %s, with the key of %s: %w", name, keyFile, err)}
+	}
+	for part, k := range keys {
+		list = append(list, admin.BackupFileKey{Part: part, Key: k})
+	}
+	return list, nil
+}
+
 // do shows what will be done, asks unless told not to, begins it and looks on.
 func (o *backupOrder) do(cmd *cobra.Command) error {
 	if o.c.dryRun || !o.c.yes {
@@ -99,12 +175,20 @@ func (o *backupOrder) do(cmd *cobra.Command) error {
 		if err != nil {
 			return err
 		}
-		if o.c.dryRun {
-			return show(o.c, cmd, plan, printBackupJob)
-		}
 		var job admin.BackupJob
 		if err := understand(plan, &job); err != nil {
 			return err
+		}
+		if job.State == "running" { // it has to be found out
+			if plan, err = o.watch(cmd, job.ID); err != nil {
+				return err
+			}
+			if err := understand(plan, &job); err != nil {
+				return err
+			}
+		}
+		if o.c.dryRun {
+			return show(o.c, cmd, plan, printBackupJob)
 		}
 		// As a change, for the question.
 		change, err := json.Marshal(admin.Change{Action: job.Act + " backup", Target: cmp.Or(job.Name, job.Home), DryRun: true, Effects: job.Effects})
@@ -127,51 +211,78 @@ func (o *backupOrder) do(cmd *cobra.Command) error {
 	if err := understand(b, &job); err != nil {
 		return err
 	}
-	return o.watch(cmd, job.ID)
+	if b, err = o.watch(cmd, job.ID); err != nil {
+		return err
+	}
+	return show(o.c, cmd, b, printBackupJob)
 }
 
 func (o *backupOrder) change() change {
 	return change{method: http.MethodPost, feature: featureBackups, path: o.path, params: o.params, confirm: o.ask}
 }
 
-// watch shows how far a job is until it ended.
-func (o *backupOrder) watch(cmd *cobra.Command, id uint64) error {
-	shown := int64(0)
+// watch shows how far a job is until it is done, and returns it.
+func (o *backupOrder) watch(cmd *cobra.Command, id uint64) (json.RawMessage, error) {
+	shown := ""
 	for end := time.Now().Add(o.limit); time.Now().Before(end); {
 		b, err := o.c.call(cmd, http.MethodGet, featureBackups, admin.Path("backups", "jobs"), nil, nil)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		var page admin.Page[json.RawMessage]
 		if err := understand(b, &page); err != nil {
-			return err
+			return nil, err
 		}
 		var raw json.RawMessage
 		var job admin.BackupJob
 		for _, item := range page.Items {
-			if err := json.Unmarshal(item, &job); err == nil && job.ID == id {
-				raw = item
+			var j admin.BackupJob
+			if err := json.Unmarshal(item, &j); err == nil && j.ID == id {
+				raw, job = item, j
 				break
 			}
 		}
 		switch {
 		case raw == nil:
-			return errors.New("the node started again meanwhile: see causeway ctl backup list, and do it again if it is not there")
+			return nil, &exitError{exitPartly, errors.New("the node started again meanwhile: see causeway ctl backup list; where it is not there, or a namespace was restored, do it again, which goes on from where it was")}
 		case job.State == "failed":
-			return errors.Join(show(o.c, cmd, raw, printBackupJob), errors.New(job.Reason))
+			return nil, errors.Join(show(o.c, cmd, raw, printBackupJob), jobError(&job))
 		case job.State != "running":
-			return show(o.c, cmd, raw, printBackupJob)
-		case job.Bytes > shown && o.c.output.value == "table":
-			shown = job.Bytes
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s%s\n", job.Act, admin.FormatBytes(job.Bytes), ofTotal(job.Total))
+			return raw, nil
+		}
+		if now := progressOf(&job); now != shown && o.c.output.value == "table" {
+			shown = now
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", job.Act, now)
 		}
 		select {
 		case <-time.After(backupLook):
 		case <-cmd.Context().Done():
-			return cmd.Context().Err()
+			return nil, cmd.Context().Err()
 		}
 	}
-	return &exitError{exitPartly, errors.New("it is under way still: causeway ctl backup jobs")}
+	return nil, &exitError{exitPartly, errors.New("it is under way still: causeway ctl backup jobs")}
+}
+
+// jobError is why a job failed; one that can go on says so.
+func jobError(j *admin.BackupJob) error {
+	if j.Restored != nil && j.Restored.Begun {
+		return &exitError{exitPartly, errors.New(j.Reason + "; what is there stays: do it again, which goes on from there")}
+	}
+	return errors.New(j.Reason)
+}
+
+// progressOf is how far a job is, in a line.
+func progressOf(j *admin.BackupJob) string {
+	r := j.Restored
+	if r == nil || !r.Begun {
+		return admin.FormatBytes(j.Bytes) + ofTotal(j.Total)
+	}
+	left := ""
+	if r.Seconds > 0 {
+		left = ", about " + time.Duration(r.Seconds*float64(time.Second)).Round(time.Second).String() + " left"
+	}
+	return fmt.Sprintf("%d of %d sessions, %d of %d retained, %d messages, %s%s", r.Sessions+r.Kept+r.Elsewhere+r.Old+r.Refused, r.TotalSessions,
+		r.Retained+r.RetainedKept+r.RetainedOld+r.RetainedRefused, r.TotalRetained, r.Messages, admin.FormatBytes(int64(r.Bytes)), left)
 }
 
 // backupLook is how often a job is looked at.
@@ -203,7 +314,14 @@ func (c *ctl) printBackupJobs(w io.Writer, page admin.Page[admin.BackupJob]) {
 
 func printBackupJob(w io.Writer, j admin.BackupJob) {
 	verb := map[string]string{"planned": "would be done", "running": "begun, causeway ctl backup jobs shows how far it is"}[j.State]
-	fmt.Fprintf(w, "%s backup of %s: %s\n", j.Act, clean(j.Home), cmp.Or(verb, j.State))
+	of := clean(j.Home)
+	if j.Namespace != "" {
+		of = "namespace " + clean(j.Namespace) + " of " + of
+	}
+	if j.DryRun && j.State == "done" {
+		verb = "would be done"
+	}
+	fmt.Fprintf(w, "%s backup of %s: %s\n", j.Act, of, cmp.Or(verb, j.State))
 	if b := j.Backup; b != nil {
 		fmt.Fprintf(w, "  %s at %s: epoch %d@%s, record %d, %d sessions, %s\n", clean(b.Name), clean(b.Place), b.Epoch, clean(b.Host), b.Record, b.Sessions, admin.FormatBytes(b.Stored))
 	}

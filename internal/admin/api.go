@@ -202,7 +202,7 @@ func changed(answer any) (Change, bool) {
 	case TraceStarted:
 		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
 	case BackupJob:
-		return Change{Action: c.Act + " backup", Target: c.Home}, c.State != "planned"
+		return Change{Action: c.Act + " backup", Target: c.Home}, c.State != "planned" && !c.DryRun
 	case TokenAdded:
 		return Change{Action: c.Action, Target: c.Target}, !c.DryRun
 	case ObjectsChange:

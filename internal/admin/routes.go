@@ -102,6 +102,8 @@ func (a *api) routes() []route {
 		{method: post, path: "/v1/backups", role: RoleAdmin, params: []string{"dry_run", "place", "home"}, handle: a.backupAct(BackupCreate)},
 		{method: get, path: "/v1/backups/jobs", role: RoleViewer, handle: a.listBackupJobs},
 		{method: post, path: "/v1/backups/{name}/verify", role: RoleOperator, params: []string{"dry_run", "place"}, handle: a.backupAct(BackupVerify)},
+		{method: get, path: "/v1/backups/{name}/locks", role: RoleAdmin, params: []string{"place"}, handle: a.listBackupLocks},
+		{method: post, path: "/v1/backups/{name}/restore", role: RoleAdmin, params: []string{"dry_run", "place", "home", "namespace", "replace"}, handle: a.backupAct(BackupRestore), long: true, secret: true},
 		{method: get, path: "/v1/events", role: RoleViewer, params: []string{"after"}, raw: a.serveEvents},
 		{method: get, path: "/v1/drills", role: RoleViewer, handle: a.listDrills},
 		{method: get, path: "/v1/drills/{id}", role: RoleViewer, handle: a.getDrill},

@@ -28,7 +28,7 @@ type backups struct {
 	jobs []*admin.BackupJob // guarded by mu, as what they point to: the last ones
 	next uint64             // guarded by mu
 
-	busy sync.Mutex     // held by the job under way
+	busy sync.Mutex     // held by the job under way, which has tempDir's spill
 	all  sync.WaitGroup // jobs
 	end  chan struct{}  // closed when the node stops
 	stop sync.Once
@@ -50,6 +50,7 @@ func (b *backups) run(ctx context.Context) error {
 	if b.a.cfg.Backup.Every > 0 && b.a.cfg.Backup.Key.Path() == "" {
 		b.a.log.Warn("backups are not encrypted, and hold the password hashes of users and what devices sent", "place", b.a.cfg.Backup.To, "fix", "set backup.key: causeway backup key")
 	}
+	b.tidy()
 	for wait(ctx, backupEvery) {
 		if b.a.cfg.Backup.Every <= 0 {
 			continue
@@ -61,6 +62,17 @@ func (b *backups) run(ctx context.Context) error {
 	b.stop.Do(func() { close(b.end) })
 	b.all.Wait()
 	return nil
+}
+
+// tidy removes what a restore left that was cut short.
+func (b *backups) tidy() {
+	if !b.busy.TryLock() {
+		return
+	}
+	defer b.busy.Unlock()
+	if err := b.a.opts.FS.RemoveAll(spillDir(b.a.cfg)); err != nil {
+		b.a.log.Warn("remove what a restore left", "error", err)
+	}
 }
 
 // due makes a backup of a home that is hosted here, if it is time and this node's turn.
@@ -78,7 +90,7 @@ func (b *backups) due(ctx context.Context, h *homeService) {
 	if err == nil && time.Since(last) < b.a.cfg.Backup.Every {
 		return
 	}
-	if _, err := b.begin(admin.BackupOrder{Act: admin.BackupCreate, Home: string(h.id), By: "schedule"}, false); err != nil && ctx.Err() == nil {
+	if _, err := b.begin(ctx, admin.BackupOrder{Act: admin.BackupCreate, Home: string(h.id), By: "schedule"}, false); err != nil && ctx.Err() == nil {
 		b.a.log.Warn("begin a backup", "home", string(h.id), "error", err)
 	}
 }
@@ -137,7 +149,7 @@ func (b *backups) turn(r *replica.Replica) bool {
 }
 
 // begin plans or begins a job.
-func (b *backups) begin(o admin.BackupOrder, dryRun bool) (admin.BackupJob, error) {
+func (b *backups) begin(ctx context.Context, o admin.BackupOrder, dryRun bool) (admin.BackupJob, error) {
 	cfg := b.a.cfg
 	if b.a.replicant() {
 		return admin.BackupJob{}, admin.Refuse("replicant", "node "+cfg.Node+" is a replicant, which keeps nothing", "ask a core node: causeway ctl cluster status")
@@ -150,10 +162,13 @@ func (b *backups) begin(o admin.BackupOrder, dryRun bool) (admin.BackupJob, erro
 	if err != nil {
 		return admin.BackupJob{}, admin.Refuse("key", err.Error(), "mend the file of backup.key")
 	}
-	job := &admin.BackupJob{Act: o.Act, Home: cmp.Or(o.Home, cfg.Region), Name: o.Name, Place: place.String(), Namespace: o.Namespace, Node: cfg.Node, By: o.By,
+	if len(o.Keys) > 0 {
+		key = backup.FileKeys(o.Keys)
+	}
+	job := &admin.BackupJob{Act: o.Act, DryRun: dryRun, Home: cmp.Or(o.Home, cfg.Region), Name: o.Name, Place: place.String(), Namespace: o.Namespace, Node: cfg.Node, By: o.By,
 		State: "planned", Began: time.Now().UTC()}
-	do, err := b.plan(job, o, place, key)
-	if err != nil || dryRun {
+	do, err := b.plan(ctx, job, o, place, key)
+	if err != nil || dryRun && o.Act != admin.BackupRestore {
 		return *job, err
 	}
 	select {
@@ -171,7 +186,7 @@ func (b *backups) begin(o admin.BackupOrder, dryRun bool) (admin.BackupJob, erro
 	if len(b.jobs) > keptJobs {
 		b.jobs = b.jobs[1:]
 	}
-	begun := *job
+	begun := seenNow(job)
 	b.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	b.all.Go(func() {
@@ -208,9 +223,18 @@ func (b *backups) work(ctx context.Context, job *admin.BackupJob, do func(ctx co
 	if err != nil {
 		job.State, job.Reason = "failed", err.Error()
 	}
-	done := *job
+	done := seenNow(job)
 	b.mu.Unlock()
-	b.a.note(audit.Act{State: audit.Done, Who: done.By, Action: done.Act + " backup", Target: done.Home, Request: done.Name + " at " + done.Place}, err)
+	act := audit.Act{State: audit.Done, Who: done.By, Action: done.Act + " backup", Target: done.Home, Request: done.Name + " at " + done.Place}
+	if done.Act == admin.BackupRestore {
+		act.Request += ", namespace " + done.Namespace + ": " + restoredWords(done.Restored)
+	}
+	if !done.DryRun {
+		b.a.note(act, err)
+	}
+	if done.Act == admin.BackupRestore && !done.DryRun {
+		b.a.events.Emit("change", done.Home, fmt.Sprintf("restore of namespace %s from %s %s: %s; by %s", done.Namespace, done.Name, done.State, restoredWords(done.Restored), done.By))
+	}
 	if err != nil {
 		b.a.log.Error("backup", "act", done.Act, "home", done.Home, "name", done.Name, "place", done.Place, "error", err)
 		return
@@ -234,8 +258,10 @@ func (a *App) note(act audit.Act, err error) {
 type backupWork = func(ctx context.Context, progress func(int64)) (*admin.Backup, []string, error)
 
 // plan checks what can be checked, says what will be done, and returns what does it.
-func (b *backups) plan(job *admin.BackupJob, o admin.BackupOrder, place backup.Place, key backup.Key) (backupWork, error) {
+func (b *backups) plan(ctx context.Context, job *admin.BackupJob, o admin.BackupOrder, place backup.Place, key backup.Key) (backupWork, error) {
 	switch o.Act {
+	case admin.BackupRestore:
+		return b.planRestore(ctx, job, o, place, key)
 	case admin.BackupCreate:
 		h, r, err := b.hosted(home.ID(job.Home))
 		if err != nil {
@@ -360,15 +386,25 @@ func (n node) BackupJobs() []admin.BackupJob {
 	defer b.mu.Unlock()
 	var out []admin.BackupJob
 	for _, j := range b.jobs {
-		out = append(out, *j)
+		out = append(out, seenNow(j))
+	}
+	return out
+}
+
+// seenNow is a job as it is. The caller has the lock.
+func seenNow(j *admin.BackupJob) admin.BackupJob {
+	out := *j
+	if j.Restored != nil {
+		now := *j.Restored
+		out.Restored = &now
 	}
 	return out
 }
 
 // BeginBackup implements admin.Backups.
-func (n node) BeginBackup(_ context.Context, o admin.BackupOrder, dryRun bool) (admin.BackupJob, error) {
+func (n node) BeginBackup(ctx context.Context, o admin.BackupOrder, dryRun bool) (admin.BackupJob, error) {
 	if o.Act != admin.BackupCreate && !backup.ValidName(o.Name) {
 		return admin.BackupJob{}, fmt.Errorf("%w: %q is no name of a backup", admin.ErrNotFound, o.Name)
 	}
-	return n.a.backups.begin(o, dryRun)
+	return n.a.backups.begin(ctx, o, dryRun)
 }

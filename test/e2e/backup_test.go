@@ -169,6 +169,107 @@ func TestRestore_AllDisksLost(t *testing.T) {
 	}
 }
 
+// A namespace of a region that serves is destroyed by mistake, and is given back from a backup that the node itself cannot
+// read: its device goes on with what waited, once and in order, and what was retained is there. The other namespace goes on
+// with what came since, and a second run finds everything there.
+func TestRestore_OneNamespaceGivenBack(t *testing.T) {
+	t.Parallel()
+	at := t.TempDir()
+	key, place := filepath.Join(at, "backup.key"), filepath.Join(at, "backups")
+	if out, code := causeway(t, at, "", "backup", "key", "--out", key); code != 0 {
+		t.Fatal(out)
+	}
+	tr := start(t, trial.Options{Regions: []string{"eu"}, Extra: func(string) string {
+		return "backup: { to: " + place + ", key: file:" + key + ".pub }\n"
+	}})
+	eu := tr.Node("eu")
+	inNamespace(t, eu, "plants")
+	plants := eu.WebSocket
+	lamp := []string{"-V", "5", "-i", "lamp", "-c", "-q", "2", "-t", "home/#", "-x", "100000"}
+	waiting := numbers(200)
+	for _, addr := range []string{eu.MQTT, plants} {
+		subscribe(t, addr, append(lamp, "-E")...).wait()
+		publishLines(t, addr, waiting, "-q", "2", "-t", "home/lamp")
+		publishLines(t, addr, nil, "-q", "1", "-r", "-t", "fleet/state", "-m", "kept")
+	}
+	ctl(t, eu, "backup", "create")
+	var list admin.Page[admin.Backup]
+	ctlJSON(t, eu, &list, "backup", "list")
+	if len(list.Items) != 1 || !list.Items[0].Encrypted {
+		t.Fatalf("backups: %+v", list.Items)
+	}
+	name := list.Items[0].Name
+
+	ctl(t, eu, "sessions", "delete", "lamp", "--namespace", "plants", "--yes")
+	ctl(t, eu, "retained", "delete", "fleet/state", "--namespace", "plants", "--yes")
+	publishLines(t, eu.MQTT, []string{"since"}, "-q", "2", "-t", "home/lamp")
+
+	restore := []string{"backup", "restore", name, "--namespace", "plants"}
+	if out, code := causeway(t, at, "", append(append([]string{"ctl", "--socket", eu.Socket()}, restore...), "--yes")...); code != 3 || !strings.Contains(out, "--key") {
+		t.Fatalf("without the secret key: %d\n%s", code, out)
+	}
+	restore = append(restore, "--key", key)
+	gone := admin.SessionDetail{}
+	var plan, done, again admin.BackupJob
+	ctlJSON(t, eu, &plan, append(restore, "--dry-run")...)
+	if err := get(t, eu, "/v1/sessions/plants/lamp", &gone); err == nil {
+		t.Fatal("a dry run restored a session")
+	}
+	ctlJSON(t, eu, &done, append(restore, "--yes")...)
+	for _, j := range []admin.BackupJob{plan, done} {
+		if r := j.Restored; j.State != "done" || r == nil || r.Sessions != 1 || r.Messages != 200 || r.Retained != 1 || r.Kept+r.RetainedKept+r.Refused > 0 {
+			t.Fatalf("%+v, %+v", j, j.Restored)
+		}
+	}
+	ctlJSON(t, eu, &again, append(restore, "--yes")...)
+	if r := again.Restored; r == nil || r.Sessions+r.Messages+r.Retained != 0 || r.Kept != 1 || r.RetainedKept != 1 {
+		t.Errorf("again: %+v", r)
+	}
+
+	if got := subscribe(t, plants, append(lamp, "-C", "200", "-W", "60")...).lines(); !slices.Equal(got, waiting) {
+		t.Errorf("in plants: %s", differ(got, waiting))
+	}
+	if got := subscribe(t, plants, "-t", "fleet/state", "-C", "1", "-W", "60").lines(); !slices.Equal(got, []string{"kept"}) {
+		t.Errorf("retained: %q", got)
+	}
+	publishLines(t, plants, []string{"new"}, "-q", "2", "-t", "home/lamp")
+	if got := subscribe(t, plants, append(lamp, "-C", "1", "-W", "60")...).lines(); !slices.Equal(got, []string{"new"}) {
+		t.Errorf("what is new: %q", got)
+	}
+	if got, want := subscribe(t, eu.MQTT, append(lamp, "-C", "201", "-W", "60")...).lines(), append(waiting, "since"); !slices.Equal(got, want) {
+		t.Errorf("in the other namespace: %s", differ(got, want))
+	}
+
+	secret, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, line, _ := strings.Cut(string(secret), "AGE-SECRET-KEY-")
+	records, _ := causeway(t, "", "", "ctl", "--socket", eu.Socket(), "audit", "export")
+	if line = strings.TrimSpace(line); len(line) < 20 || strings.Contains(records, line) || !strings.Contains(records, "namespace plants: 1 sessions (0 replaced, 0 kept, 0 refused), 200 messages, 1 retained") {
+		t.Errorf("the audit log: %s", records)
+	}
+	if _, err := os.Stat(filepath.Join(eu.DataDir(), "backup-temp", "restore")); err == nil {
+		t.Error("what was read of the backup lies about")
+	}
+}
+
+// inNamespace makes a node's second listener one of MQTT in a namespace.
+func inNamespace(t *testing.T, n *trial.Node, namespace string) {
+	t.Helper()
+	text, err := os.ReadFile(n.ConfigFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := "{ name: web, type: ws, listen: \"" + n.WebSocket + "\", path: /mqtt, "
+	if !strings.Contains(string(text), web) {
+		t.Fatalf("there is no listener for WebSocket in\n%s", text)
+	}
+	write(t, n.ConfigFile(), strings.Replace(string(text), web, "{ name: other, type: mqtt, listen: \""+n.WebSocket+"\", namespace: "+namespace+", ", 1))
+	n.Kill()
+	restart(t, n, -1)
+}
+
 // acked is how much of each pair was acknowledged.
 func (f *fleet) acked() (list []int) {
 	for _, s := range f.pairs {

@@ -78,7 +78,8 @@ func shims(t *testing.T, office string) string {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"ssh": `host=$1; shift
-exec nsenter --target "$(cat "$OFFICE/$host.pid")" --all env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive sh -c "cd / && $*" </dev/null`,
+[ -f /dev/stdin ] || exec </dev/null
+exec nsenter --target "$(cat "$OFFICE/$host.pid")" --all env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive sh -c "cd / && $*"`,
 		"scp": `for to; do :; done
 host=${to%%:*} path=${to#*:}
 while [ $# -gt 1 ]; do
