@@ -39,6 +39,7 @@ type bench struct {
 	which   *regexp.Regexp // of what is compared over a link, by name
 	loads   *regexp.Regexp // over a link, by name
 	devices int            // of a fleet that loses its region
+	pace    string         // of the nodes that it comes to
 	keep    bool           // what regions wrote, logs too
 	report  report
 	serial  int // of client ids and topics
@@ -86,9 +87,14 @@ func run(ctx context.Context) error {
 	which := flag.String("pairs", "", "compare only pairs whose name matches this `regexp` over a link")
 	loads := flag.String("loads", "", "cross a link only with loads whose name matches this `regexp`")
 	flag.IntVar(&b.devices, "devices", 15_000, "sessions of the fleet that loses its region")
+	flag.StringVar(&b.pace, "paces", "1300", "how many of the fleet each of three nodes lets in a second: a round for each of these, between commas")
+	served := flag.String("established", "", "used by the bench itself")
 	flag.BoolVar(&b.keep, "keep", false, "leave what the regions of an outage wrote, with their logs, in -dir")
 	file := flag.String("json", "", "write the figures to this `file`, too")
 	flag.Parse()
+	if *served != "" {
+		return runEstablished(ctx, *served)
+	}
 	match, err := regexp.Compile(*only)
 	if err != nil {
 		return fmt.Errorf("-run: %w", err)
