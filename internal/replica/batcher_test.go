@@ -131,6 +131,59 @@ func TestBatcher_LingersUnderLoad(t *testing.T) {
 	})
 }
 
+// Devices that come go together, and with the first message that somebody waits for; one that comes alone goes at once.
+func TestBatcher_LetsDevicesComeTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, w, lead := runBatcher(t)
+		come := func(n int) {
+			t.Helper()
+			for range n {
+				if err := q.push(&home.Attach{Session: home.SessionKey{ClientID: "car"}}, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		lead <- true
+		come(1)
+		w.expect(t, "[1] at 0s")
+		for range 7 {
+			time.Sleep(time.Millisecond)
+			come(3)
+		}
+		w.expect(t)
+		time.Sleep(time.Millisecond)
+		w.expect(t, "[2] at 8ms")
+		come(5)
+		time.Sleep(2 * time.Millisecond)
+		w.expect(t)
+		mustPush(t, q, 1)
+		w.expect(t, "[3] at 10ms")
+		mustLand(t, q, 1)
+		mustLand(t, q, 2)
+		if ps, err := q.land(3); err != nil || len(ps) != 6 {
+			t.Errorf("the message went with %d others, %v", len(ps)-1, err)
+		}
+	})
+}
+
+// The leader lets an entry wait only if devices come or go in it, and nobody has haste.
+func TestMerger_KnowsWhoCanWait(t *testing.T) {
+	come, ack, send := &home.Attach{}, &home.Ack{}, publish(1)
+	for _, c := range []struct {
+		ops     []home.Op
+		patient bool
+	}{
+		{[]home.Op{come, come}, true},
+		{[]home.Op{come, ack}, true},
+		{[]home.Op{come, send}, false},
+		{[]home.Op{ack}, false}, // it has waited already
+	} {
+		if got := sizeOf(c.ops); got.ops != len(c.ops) || got.patient != c.patient {
+			t.Errorf("%v: %+v", c.ops, got)
+		}
+	}
+}
+
 // Something that was sent got lost: everything under way goes again, at once.
 func TestBatcher_SendsAgainWhenTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 type load struct {
 	ops, bytes int           // waiting
 	urgent     int           // of the ops, those that somebody waits for
+	patient    int           // and those of devices that come or go
 	flights    int           // entries under way
 	flightOps  int           // operations in them
 	lastOps    int           // operations in the last that was sent
@@ -30,8 +31,10 @@ func (b Batching) wait(l load) time.Duration {
 		return never
 	case l.draining, b.full(l.ops, l.bytes):
 		return 0
-	case l.urgent == 0:
+	case l.urgent == 0 && l.patient == 0:
 		return max(0, b.LazyLinger-l.sinceSent)
+	case l.urgent == 0:
+		return max(0, b.PatientLinger-l.sinceSent)
 	case l.flights == 0 && (l.sinceSent >= b.Linger || l.urgent <= b.SoloOps && l.lastOps <= b.SoloOps):
 		return 0 // idle until now, or nearly: lingering would only add latency
 	}
@@ -42,16 +45,27 @@ func (b Batching) wait(l load) time.Duration {
 	return max(0, linger-l.sinceSent)
 }
 
-// lazy says that nobody waits for what comes of an operation: it goes with the
-// next that somebody does.
-func lazy(op home.Op) bool {
+// haste is who waits for what comes of an operation. It goes with the next of more haste.
+type haste uint8
+
+const (
+	lazy    haste = iota // nobody
+	patient              // a device that comes or goes
+	urgent
+)
+
+func hasteOf(op home.Op) haste {
 	switch op := op.(type) {
 	case *home.Ack:
-		return len(op.Received) == 0 // else PUBREL waits
+		if len(op.Received) == 0 { // else PUBREL waits
+			return lazy
+		}
 	case *home.Trim:
-		return true
+		return lazy
+	case *home.Attach, *home.Detach:
+		return patient
 	}
-	return false
+	return urgent
 }
 
 // full says that more operations would not fit an entry.

@@ -24,6 +24,12 @@ func TestLinger(t *testing.T) {
 		{"what nobody waits for", load{ops: 9, sinceSent: 1500 * time.Microsecond}, 500 * time.Microsecond},
 		{"what nobody waits for, with one that somebody does", load{ops: 9, urgent: 1, lastOps: 1, sinceSent: 100 * time.Microsecond}, 0},
 		{"what nobody waits for, after a while", load{ops: 1, sinceSent: 2 * time.Millisecond}, 0},
+		{"devices that come", load{ops: 9, patient: 9, sinceSent: 3 * time.Millisecond}, 5 * time.Millisecond},
+		{"devices that come, with records under way", load{ops: 9, patient: 9, flights: 1, flightOps: 9, sinceSent: 3 * time.Millisecond}, 5 * time.Millisecond},
+		{"a device that comes alone", load{ops: 1, patient: 1, sinceSent: 8 * time.Millisecond}, 0},
+		{"devices that come, with a message", load{ops: 9, patient: 8, urgent: 1, sinceSent: time.Millisecond}, 0},
+		{"devices that come, with what nobody waits for", load{ops: 9, patient: 1, sinceSent: 3 * time.Millisecond}, 5 * time.Millisecond},
+		{"an entry full of devices that come", load{ops: 512, patient: 512}, 0},
 		{"one alone, sent over a millisecond ago", load{ops: 1, urgent: 1, sinceSent: 1500 * time.Microsecond}, 0},
 		{"few in flight", load{ops: 10, urgent: 10, flights: 1, flightOps: 20, sinceSent: 400 * time.Microsecond}, 600 * time.Microsecond},
 		{"few, but long in flight", load{ops: 1, urgent: 1, flights: 1, flightOps: 1, sinceSent: time.Second}, 0},
@@ -51,12 +57,16 @@ func TestLinger_IsBounded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := load{
 			ops: rapid.IntRange(1, 2000).Draw(t, "ops"), bytes: rapid.IntRange(0, 1<<20).Draw(t, "bytes"),
-			urgent: rapid.IntRange(0, 2000).Draw(t, "urgent"), lastOps: rapid.IntRange(0, 512).Draw(t, "lastOps"),
+			urgent: rapid.IntRange(0, 2000).Draw(t, "urgent"), patient: rapid.IntRange(0, 2000).Draw(t, "patient"), lastOps: rapid.IntRange(0, 512).Draw(t, "lastOps"),
 			flights: rapid.IntRange(0, 1).Draw(t, "flights"), flightOps: rapid.IntRange(0, 512).Draw(t, "flightOps"),
 			sinceSent: time.Duration(rapid.Int64Range(0, int64(10*time.Millisecond)).Draw(t, "since")),
 		}
 		d := b.wait(l)
-		if d < 0 || l.sinceSent+d > max(b.Linger, l.sinceSent) {
+		most := b.Linger
+		if l.urgent == 0 && l.patient > 0 {
+			most = b.PatientLinger
+		}
+		if d < 0 || l.sinceSent+d > max(most, l.sinceSent) {
 			t.Fatalf("wait(%+v) = %s", l, d)
 		}
 	})

@@ -28,14 +28,26 @@ type merger struct {
 	last     int  // of the entries, up to the one that hands the home over: nothing goes behind it; 0 none
 	sealed   bool // that one is on its way
 	entries  [][]byte
-	sizes    []int // operations of each
+	sizes    []size
 	ops      int
+	patient  int // of the ops, those of entries of devices that come or go
 	bytes    int64
 	flights  []int // operations of each record given to raft, not applied yet
 	flightOp int
 	term     uint64 // raft's, of this leadership
 	lastSent time.Time
 	lastOps  int
+}
+
+// size is how many operations an entry has, and whether all of them can wait a little.
+type size struct {
+	ops     int
+	patient bool
+}
+
+func sizeOf(ops []home.Op) size {
+	return size{len(ops), slices.ContainsFunc(ops, func(op home.Op) bool { return hasteOf(op) == patient }) &&
+		!slices.ContainsFunc(ops, func(op home.Op) bool { return hasteOf(op) == urgent })}
 }
 
 func newMerger(r *core) *merger {
@@ -53,7 +65,7 @@ func (m *merger) lead(term uint64) {
 		return
 	}
 	m.leading, m.term, m.last, m.sealed = term != 0, term, 0, false
-	m.entries, m.sizes, m.ops, m.bytes, m.flights, m.flightOp = nil, nil, 0, 0, nil, 0
+	m.entries, m.sizes, m.ops, m.patient, m.bytes, m.flights, m.flightOp = nil, nil, 0, 0, 0, nil, 0
 	m.room.Broadcast()
 	nudge(m.wake)
 }
@@ -69,14 +81,23 @@ func (m *merger) add(entry []byte, ops []home.Op) bool {
 	if !m.leading {
 		return false
 	}
-	m.entries, m.sizes = append(m.entries, entry), append(m.sizes, len(ops))
+	n := sizeOf(ops)
+	m.entries, m.sizes = append(m.entries, entry), append(m.sizes, n)
 	if m.last == 0 && slices.ContainsFunc(ops, func(op home.Op) bool { return op.Kind() == home.KindHand }) {
 		m.last = len(m.entries)
 	}
-	m.ops += len(ops)
+	m.count(n, 1)
 	m.bytes += int64(len(entry))
 	nudge(m.wake)
 	return true
+}
+
+// count adds an entry to what is held, or with -1 takes it away. Guarded by mu.
+func (m *merger) count(n size, sign int) {
+	m.ops += sign * n.ops
+	if n.patient {
+		m.patient += sign * n.ops
+	}
 }
 
 func nudge(ch chan struct{}) {
@@ -115,7 +136,7 @@ func (m *merger) run(ctx context.Context) {
 func (m *merger) step() time.Duration {
 	for {
 		m.mu.Lock()
-		d := m.batching.wait(load{ops: m.ops, urgent: m.ops, bytes: int(m.bytes), flights: len(m.flights), flightOps: m.flightOp,
+		d := m.batching.wait(load{ops: m.ops, urgent: m.ops - m.patient, patient: m.patient, bytes: int(m.bytes), flights: len(m.flights), flightOps: m.flightOp,
 			sinceSent: time.Since(m.lastSent), lastOps: m.lastOps, draining: m.r.queue.refuses() != nil, leaderless: !m.leading || m.sealed})
 		if d == 0 && !m.r.leased() {
 			d = leaseEvery
@@ -141,7 +162,8 @@ func (m *merger) take() (entries [][]byte, ops int) {
 			break
 		}
 		bytes += n
-		ops += m.sizes[k]
+		ops += m.sizes[k].ops
+		m.count(m.sizes[k], -1)
 		k++
 	}
 	entries = m.entries[:k:k]
@@ -150,7 +172,6 @@ func (m *merger) take() (entries [][]byte, ops int) {
 		m.last -= k
 		m.sealed = m.last == 0
 	}
-	m.ops -= ops
 	m.bytes -= bytes
 	m.flights = append(m.flights, ops)
 	m.flightOp += ops

@@ -112,6 +112,9 @@ type Batching struct {
 	// 8; 0 with Cluster, where each record costs every node.
 	SoloOps    int
 	LazyLinger time.Duration // from one entry to the next of what nobody waits for; 2 ms
+	// PatientLinger is the same of devices that come or go; 8 ms. When thousands come their records must not take the
+	// time of those that are served.
+	PatientLinger time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -138,6 +141,7 @@ func (o Options) withDefaults() Options {
 		set(&o.Batching.SoloOps, 8)
 	}
 	set(&o.Batching.LazyLinger, 2*time.Millisecond)
+	set(&o.Batching.PatientLinger, 8*time.Millisecond)
 	set(&o.Batching.FewOps, 128)
 	if o.Wall == nil {
 		o.Wall = time.Now

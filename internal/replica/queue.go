@@ -18,7 +18,7 @@ type proposal struct {
 	op    home.Op
 	done  func(home.Outcome, error) // may be nil
 	bytes int
-	lazy  bool
+	haste haste
 	since time.Time
 }
 
@@ -50,7 +50,7 @@ type queue struct {
 	mu        sync.Mutex
 	waiting   []proposal
 	waitBytes int
-	urgent    int        // of waiting, those that are not lazy
+	hastes    [3]int     // of waiting, how many have each haste
 	bytes     int64      // of all that is not done, with overhead
 	owner     home.Owner // whose entries these are
 	n         uint64
@@ -74,7 +74,7 @@ func (q *queue) push(op home.Op, done func(home.Outcome, error)) error {
 	if size > q.maxOp {
 		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, size, q.maxOp)
 	}
-	p := proposal{op: op, done: done, bytes: size, lazy: lazy(op), since: time.Now()}
+	p := proposal{op: op, done: done, bytes: size, haste: hasteOf(op), since: time.Now()}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := cmp.Or(q.closed, q.paused); err != nil {
@@ -87,11 +87,9 @@ func (q *queue) push(op home.Op, done func(home.Outcome, error)) error {
 	q.waiting = append(q.waiting, p)
 	wasFull := q.batching.full(len(q.waiting)-1, q.waitBytes)
 	q.waitBytes += size
-	if !p.lazy {
-		q.urgent++
-	}
+	q.hastes[p.haste]++
 	// Wake the batcher when its answer may change, not for every operation.
-	if len(q.waiting) == 1 || !p.lazy && q.urgent == 1 || !wasFull && q.batching.full(len(q.waiting), q.waitBytes) {
+	if len(q.waiting) == 1 || p.haste != lazy && q.hastes[p.haste] == 1 || !wasFull && q.batching.full(len(q.waiting), q.waitBytes) {
 		q.nudge()
 	}
 	return nil
@@ -110,8 +108,8 @@ func (q *queue) nudge() {
 func (q *queue) load() load {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return load{ops: len(q.waiting), urgent: q.urgent, bytes: q.waitBytes, flights: len(q.flights), flightOps: q.flightOps,
-		draining: q.closed != nil}
+	return load{ops: len(q.waiting), urgent: q.hastes[urgent], patient: q.hastes[patient], bytes: q.waitBytes, flights: len(q.flights),
+		flightOps: q.flightOps, draining: q.closed != nil}
 }
 
 // take makes an entry of what waits, up to the limits of one; nil if nothing
@@ -125,9 +123,7 @@ func (q *queue) take() *flight {
 			break
 		}
 		bytes += q.waiting[k].bytes
-		if !q.waiting[k].lazy {
-			q.urgent--
-		}
+		q.hastes[q.waiting[k].haste]--
 		k++
 	}
 	if k == 0 {
@@ -257,7 +253,7 @@ func (q *queue) drop() (left []proposal) {
 		left = append(left, f.proposals...)
 	}
 	left = append(left, q.waiting...)
-	q.flights, q.waiting, q.flightOps, q.waitBytes, q.urgent, q.bytes = nil, nil, 0, 0, 0, 0
+	q.flights, q.waiting, q.flightOps, q.waitBytes, q.hastes, q.bytes = nil, nil, 0, 0, [3]int{}, 0
 	return left
 }
 
