@@ -58,3 +58,34 @@ func TestAdmission_SlowsDownWhileNewcomersStrainTheHome(t *testing.T) {
 		})
 	}
 }
+
+// Who is let in at thousands a second comes in together with others, at the pace all the same; who is let in slowly, alone.
+func TestAdmission_LetsThemInTogether(t *testing.T) {
+	for _, c := range []struct {
+		pace  float64
+		group int // who come in at the same moment, once the first have
+	}{{2000, 8}, {10, 1}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &Server{stats: newStats(nil)}
+			s.SetAdmission(c.pace)
+			at := map[time.Time]int{} // owned by who lets in, until that ends
+			for range int(c.pace) * 2 {
+				s.admission.enter("cars", false, &arrival{let: func() { at[time.Now()]++ }, drop: func() {}})
+			}
+			began, in := time.Now(), 0
+			time.Sleep(time.Second + together/2)
+			s.admission.close()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			for when, n := range at {
+				in += n
+				if after := when.Sub(began); after > 2*burst && n != c.group {
+					t.Errorf("%d come in after %v", n, after)
+				}
+			}
+			if want := int(c.pace); in < want-want/20 || in > want+want/20+1 {
+				t.Errorf("%d are in after a second at %v", in, c.pace)
+			}
+		})
+	}
+}
