@@ -264,6 +264,9 @@ func TestSnapshot_TruncatesTheLog(t *testing.T) {
 	for n := range uint32(300) {
 		r.do(numbered(1, n, 500))
 	}
+	for end := time.Now().Add(30 * time.Second); r.Stats().LogFirst < 200 && time.Now().Before(end); { // snapshots follow behind
+		time.Sleep(time.Millisecond)
+	}
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
