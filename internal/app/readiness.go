@@ -125,6 +125,9 @@ func (n node) readyLinks(context.Context) readiness.Result {
 	if len(n.a.cfg.Links) == 0 {
 		return readiness.Skip("no links")
 	}
+	if !n.a.home.hosts() {
+		return readiness.Skip("another region serves the home, and has its links")
+	}
 	var down, paused []string
 	waits := n.unlinked()
 	for _, l := range n.Links() {
