@@ -69,7 +69,25 @@ func (s *listSource) fetch(ctx context.Context) (*answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fetch the revocation list %s: %w", s.shown, err)
 	}
-	return &answer{data: data, etag: resp.Header.Get("ETag"), date: resp.Header.Get("Last-Modified")}, nil
+	a := &answer{data: data}
+	if tells(resp.Header) {
+		a.etag, a.date = resp.Header.Get("ETag"), resp.Header.Get("Last-Modified")
+	}
+	return a, nil
+}
+
+// settled is how old a list is when its date tells it from every other one. (RFC 9110, 8.8.2.2)
+const settled = time.Minute
+
+// tells says whether an answer's date and tag tell its list from the next one. Dates are of whole seconds, and many servers
+// make tags of them: a list that is replaced within the second looks like the one before it, for ever.
+func tells(h http.Header) bool {
+	if h.Get("Last-Modified") == "" {
+		return true
+	}
+	modified, err := http.ParseTime(h.Get("Last-Modified"))
+	now, err2 := http.ParseTime(h.Get("Date"))
+	return err == nil && err2 == nil && now.Sub(modified) >= settled
 }
 
 // took has what was fetched in force, and says when to fetch again.

@@ -572,3 +572,37 @@ func TestRevocations_ManySerials(t *testing.T) {
 		t.Error("a serial of more than 20 bytes")
 	}
 }
+
+// A list that is replaced within a second of the one before it has its date, and is fetched all the same.
+func TestRevocations_URLWithDates(t *testing.T) {
+	ca := newCA(t, CAOptions{})
+	a := mustIssue(t, ca, Identity{Region: "a"}).Cert
+	first, second := listOf(t, ca, 1, nil), listOf(t, ca, 2, nil, a)
+	now := first
+	modified, whole := time.Now(), 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("If-Modified-Since") == "" {
+			whole++
+		}
+		http.ServeContent(w, r, "crl.pem", modified, bytes.NewReader(now))
+	}))
+	defer srv.Close()
+	r := of(t, RevocationOptions{Lists: []string{srv.URL}, Cache: filepath.Join(t.TempDir(), "crl")}, ca)
+	fetch := func(changed bool) {
+		t.Helper()
+		if got, err := r.Fetch(t.Context(), true); err != nil || got != changed {
+			t.Fatalf("changed %v, %v; want %v", got, err, changed)
+		}
+	}
+	fetch(true)
+	now = second
+	fetch(true)
+	if !isRevoked(r.Check(chain(a, ca.cert))) {
+		t.Error("not revoked")
+	}
+	modified = modified.Add(-settled)
+	fetch(false)
+	if fetch(false); whole != 3 {
+		t.Errorf("the list was asked for %d times without a date, want 3: its date tells it from others by now", whole)
+	}
+}
