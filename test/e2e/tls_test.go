@@ -40,6 +40,17 @@ func TestTLS_DeviceWithCertificate(t *testing.T) {
 	if _, err := runBounded(mosquitto(t, "mosquitto_pub", eu.MQTT, "--cafile", ca, "--cert", foreign.Cert, "--key", foreign.Key, "-q", "1", "-t", "cmd/1", "-m", "stop")); err == nil {
 		t.Error("a device of another authority was served")
 	}
+
+	// With bind_client_id a device is who its certificate says, and nobody else.
+	if err := eu.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, eu, "listeners:", "auth: { cert: { bind_client_id: true } }\nlisteners:")
+	restart(t, eu, 0)
+	publish(t, eu.MQTT, append(with, "-i", "car-7", "-q", "1", "-t", "cmd/1", "-m", "go")...)
+	if _, err := runBounded(mosquitto(t, "mosquitto_pub", eu.MQTT, append(with, "-i", "car-8", "-q", "1", "-t", "cmd/1", "-m", "stop")...)); err == nil {
+		t.Error("a device was served under the client id of another one")
+	}
 }
 
 func authority(t *testing.T) (*meshtls.CA, string) {
