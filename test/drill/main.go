@@ -281,7 +281,7 @@ func (s *session) approve(ctx context.Context, name, step string) func(*exec.Cmd
 			return
 		}
 		for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Second) { // until the region has heard that it waits
-			out, err := exec.CommandContext(ctx, s.binary, "ctl", "--server", s.second.server, "--token-file", s.second.token, "drill", "approve", name).CombinedOutput()
+			out, err := exec.CommandContext(ctx, s.binary, "ctl", "--server", s.second.server, "--ca", s.second.ca, "--token-file", s.second.token, "drill", "approve", name).CombinedOutput()
 			fmt.Printf("%s", out)
 			if err == nil {
 				return

@@ -34,10 +34,10 @@ type rig struct {
 }
 
 // person is somebody with a token of their own: who conducts a drill cannot approve it. What they talk to is a node of us.
-type person struct{ server, token string }
+type person struct{ server, token, ca string }
 
 // newPerson returns with a listener that keeps the port from others until it is closed.
-func newPerson(dir string) (p person, section string, l net.Listener, err error) {
+func newPerson(dir, ca string) (p person, section string, l net.Listener, err error) {
 	token, line, err := admin.NewToken("second", admin.RoleAdmin)
 	if err != nil {
 		return p, "", nil, err
@@ -45,7 +45,7 @@ func newPerson(dir string) (p person, section string, l net.Listener, err error)
 	if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return p, "", nil, err
 	}
-	p = person{server: "http://" + l.Addr().String(), token: filepath.Join(dir, "second.token")}
+	p = person{server: "https://" + l.Addr().String(), token: filepath.Join(dir, "second.token"), ca: ca}
 	tokens := filepath.Join(dir, "tokens")
 	err = errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(p.token, []byte(token), 0o600), os.WriteFile(tokens, []byte(line+"\n"), 0o600))
 	return p, fmt.Sprintf("listen: %q, tokens: %q", l.Addr(), "file:"+tokens), l, err
@@ -61,7 +61,7 @@ type rigOptions struct {
 
 func newRig(ctx context.Context, o rigOptions) (_ *rig, err error) {
 	r := &rig{dir: o.dir, cables: map[[2]string][]*cable{}}
-	second, section, port, err := newPerson(filepath.Dir(o.dir)) // beside what trial.New empties
+	second, section, port, err := newPerson(filepath.Dir(o.dir), filepath.Join(o.dir, "ca", "ca.pem")) // beside what trial.New empties
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ locals {
     proxy_protocol = var.balancer.proxy ? "v2" : "off"
     tls = merge({ cert = "${local.etc}/device.pem", key = "${local.etc}/device-key.pem" },
       contains(var.devices.auth, "cert") ? { client_ca = ["${local.etc}/devices-ca.pem"] } : {},
-    length(var.devices.crl) > 0 ? { crl = var.devices.crl, crl_stale = var.devices.crl_stale } : {})
+    { for k, v in { crl = var.devices.crl, crl_stale = var.devices.crl_stale } : k => v if length(var.devices.crl) > 0 })
   }
   links = [for name, p in var.peers : merge({ peer = name, dial = p.dial, in = p.in, out = p.out, spool = p.spool },
   length(p.never) > 0 ? { never = p.never } : {}, p.prefix != "" ? { in_prefix = p.prefix } : {})]
