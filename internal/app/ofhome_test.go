@@ -41,7 +41,11 @@ func TestTakenOver_IsConfiguredThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := theirs.ApplyObjects(ctx, file("second"), options); !errors.As(err, &no) {
+	await(t, "the copy to be open", func() bool {
+		_, err = theirs.ApplyObjects(ctx, file("second"), options)
+		return !errors.Is(err, admin.ErrUnavailable)
+	})
+	if !errors.As(err, &no) {
 		t.Errorf("changed where it is not served: %v", err)
 	}
 	eu.stop()
