@@ -41,11 +41,12 @@ type core struct {
 	officeMu   sync.Mutex
 	officeTerm uint64 // guarded by officeMu: of this node's leadership; 0 without one
 
-	holds   atomic.Bool // there is a copy here, with log or state
-	up      atomic.Bool // raft was made
-	entered atomic.Bool // this node leads and has applied what was committed before
-	raising atomic.Bool // a Raise is under way
-	handing turn        // one hand-over at a time
+	holds       atomic.Bool // there is a copy here, with log or state
+	up          atomic.Bool // raft was made
+	entered     atomic.Bool // this node leads and has applied what was committed before
+	raising     atomic.Bool // a Raise is under way
+	handing     turn        // one hand-over at a time
+	failedHeirs sync.Map    // raft.ServerID: time.Time, when the leadership could not be handed to it
 
 	streamsMu sync.Mutex
 	streams   map[*cluster.Stream]byte // accepted ones, and what they are for

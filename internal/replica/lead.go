@@ -239,7 +239,18 @@ func (r *core) transfer(ctx context.Context, to home.NodeID) error {
 	r.merger.lead(0)
 	r.hands(1)
 	defer func() { r.loops.Go(func() { r.protect(func() { r.leadOn(term) }) }) }()
-	return await(ctx, r.raft.LeadershipTransferToServer(heir.ID, heir.Address))
+	if err = await(ctx, r.raft.LeadershipTransferToServer(heir.ID, heir.Address)); err != nil {
+		r.failedHeirs.Store(heir.ID, time.Now())
+	}
+	return err
+}
+
+// failedSince says that the last hand-over to a copy failed, and nothing was heard of it since. A second one would
+// block: raft's goroutine for the copy has not taken the first one's question yet, and sleeps for up to 10 s between requests,
+// while raft takes no entries.
+func (r *core) failedSince(s server) bool {
+	at, ok := r.failedHeirs.Load(s.ID)
+	return ok && !s.sent.After(at.(time.Time))
 }
 
 // heir is the voter that the leadership goes to: the named one, or the one that is
@@ -248,7 +259,7 @@ func (r *core) transfer(ctx context.Context, to home.NodeID) error {
 func (r *core) heir(name home.NodeID) (best server, err error) {
 	now := time.Now()
 	for _, s := range r.survey() {
-		if s.ID == r.id || s.Suffrage != raft.Voter || name != "" && s.node != name || now.Sub(s.sent) > heardLately {
+		if s.ID == r.id || s.Suffrage != raft.Voter || name != "" && s.node != name || now.Sub(s.sent) > heardLately || r.failedSince(s) {
 			continue
 		}
 		if best.ID == "" || s.last > best.last {
@@ -266,7 +277,7 @@ func (r *core) heir(name home.NodeID) (best server, err error) {
 	if _, err := r.voter(name); err != nil {
 		return best, refuse("%s", err)
 	}
-	return best, refuse("node %s has not answered for %s", name, heardLately)
+	return best, refuse("node %s has not answered for %s, or not since the leadership could not be handed to it", name, heardLately)
 }
 
 // hands tells the transport that a hand-over begins (1) or is over (-1).
