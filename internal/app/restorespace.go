@@ -51,7 +51,7 @@ func (b *backups) planRestore(ctx context.Context, job *admin.BackupJob, o admin
 	m, err := backup.Find(looking, place, o.Name)
 	switch {
 	case errors.Is(err, backup.ErrNoBackup):
-		return nil, fmt.Errorf("%w: %w in %s", admin.ErrNotFound, err, place)
+		return nil, fmt.Errorf("%w: %w", admin.ErrNotFound, err)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
 	case m.Home != job.Home:
@@ -352,7 +352,7 @@ func (n node) BackupLocks(ctx context.Context, name, to string) ([]admin.BackupL
 	}
 	m, err := backup.Find(ctx, place, name)
 	if errors.Is(err, backup.ErrNoBackup) {
-		return nil, fmt.Errorf("%w: %w in %s", admin.ErrNotFound, err, place)
+		return nil, fmt.Errorf("%w: %w", admin.ErrNotFound, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
