@@ -118,6 +118,8 @@ type standby struct {
 	grown   chan struct{}
 	refuses error
 	retired bool
+	reopens time.Duration // for how long it is closed once a copy came in whole
+	closed  time.Time     // until then it is
 	boast   uint64        // records that it says to have and has not: a mistake
 	blind   bool          // it does not compare chains: another one
 	idle    bool          // nothing is applied
@@ -184,6 +186,9 @@ func (s *standby) apply(r home.Shipment) error {
 func (s *standby) Position() (home.CopyPosition, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if time.Now().Before(s.closed) {
+		return home.CopyPosition{}, ErrOpening
+	}
 	if s.retired {
 		return s.st.Position(), fmt.Errorf("set aside: %w", ErrNeedsCopy)
 	}
@@ -287,6 +292,7 @@ func (k *testSink) Finish(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.st, s.log, s.taken, s.retired, s.partial = home.New(), nil, nil, false, nil
+	s.closed = time.Now().Add(s.reopens)
 	for i, b := range k.log {
 		if err := s.apply(home.Shipment{N: uint64(i + 1), Data: b}); err != nil {
 			return err

@@ -134,7 +134,7 @@ func (k *intake) refuse(err error) {
 }
 
 func (x *taking) run(ctx context.Context, r *bufio.Reader) error {
-	if err := x.begin(); err != nil {
+	if err := x.begin(ctx); err != nil {
 		return err
 	}
 	var d wire.ShipDecoder
@@ -153,14 +153,26 @@ func (x *taking) run(ctx context.Context, r *bufio.Reader) error {
 	}
 }
 
+// A host that asks while our copy is being opened is answered once it is, and not refused: it
+// would ask again only after refusedFor, and go on without its standby until then.
+const (
+	openWithin = 5 * time.Second
+	openLook   = 20 * time.Millisecond
+)
+
 // begin says where our copy stands.
-func (x *taking) begin() error {
+func (x *taking) begin(ctx context.Context) error {
 	standby := x.t.p.m.o.Standby
 	if standby == nil {
 		x.t.out.shipAt(wire.ShipAt{Nonce: x.nonce, Refusal: "nothing is taken here"})
 		return errStream
 	}
 	at, err := standby.Position()
+	for end := time.Now().Add(openWithin); errors.Is(err, ErrOpening) && time.Now().Before(end); at, err = standby.Position() {
+		if err := group.Pause(ctx, openLook); err != nil {
+			return err
+		}
+	}
 	x.k.mu.Lock()
 	trouble := x.k.trouble
 	x.k.state, x.k.reason, x.k.trouble = CopyBehind, "", ""

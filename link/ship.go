@@ -20,6 +20,10 @@ var (
 // is kept beside it. It goes on with a copy of the host's, and not by records.
 var ErrNeedsCopy = errors.New("it takes a copy of the home")
 
+// ErrOpening is wrapped by Standby.Position: the copy is being opened, as it is anew once a
+// whole one came in.
+var ErrOpening = errors.New("the copy is being opened")
+
 // Source is a copy of a home that hosts, as its shipping needs it beside the Home. It is
 // asked at the node that leads the copy. Methods may be called concurrently.
 type Source interface {
@@ -48,7 +52,8 @@ type Copier interface {
 type Standby interface {
 	// Position is where the copy stands: what is applied and on a majority of the region's
 	// disks; zero of a copy that has nothing. ErrNeedsCopy says that the copy may be
-	// replaced whatever it has; after another error nothing is shipped for now.
+	// replaced whatever it has, ErrOpening that it is asked again soon; after another error
+	// nothing is shipped for now.
 	Position() (home.CopyPosition, error)
 	// WaitPosition waits until more than `after` records are applied and returns the
 	// position then. It fails with ctx, and when the copy has stopped.

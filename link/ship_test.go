@@ -111,6 +111,24 @@ func TestShip_StandbyFollows(t *testing.T) {
 }
 
 // The standby's region dials: its host cannot.
+// A copy that came in whole is opened anew, and the host goes on shipping at once: it was refused meanwhile, asked again only
+// after ten seconds, and acknowledged without its standby until then.
+func TestShip_StandbyOpensWhatCameIn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		x := ship(t, newWorld(t, 20*time.Millisecond), plainly, "us")
+		defer x.close()
+		us := x.at["us"]
+		us.mu.Lock()
+		us.reopens = time.Second
+		us.mu.Unlock()
+		x.publish(t, 0, 100)
+		eventually(t, 5*time.Second, "it counts", func() bool { return x.last().Healthy })
+		if x.status("us").Copies != 1 {
+			t.Errorf("shipping %+v", x.status("us"))
+		}
+	})
+}
+
 func TestShip_StandbyDials(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, 20*time.Millisecond)

@@ -56,7 +56,7 @@ type standby struct{ h *homeService }
 func (s standby) Position() (home.CopyPosition, error) {
 	r := s.h.current()
 	if r == nil {
-		return home.CopyPosition{}, errNoHome
+		return home.CopyPosition{}, fmt.Errorf("%w: %w", link.ErrOpening, errNoHome)
 	}
 	at, err := r.Position()
 	switch _, retired := r.Superseded(); {
